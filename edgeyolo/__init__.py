@@ -1,0 +1,36 @@
+"""edgeyolo: carry a trained YOLOv7 network to the device where it runs.
+
+    from edgeyolo import Detector
+
+    detector = Detector("artifact-directory")
+    for detection in detector("photo.jpg"):
+        print(detection)
+
+Importing edgeyolo imports neither torch nor a runtime nor OpenCV: the names below are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeyolo.detections import Detection, Detections
+    from edgeyolo.detector import Detector
+    from edgeyolo.errors import EdgeYoloError
+
+__version__ = "0.1.0"
+__all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "__version__"]
+
+_HOMES = {
+    "Detection": "edgeyolo.detections",
+    "Detections": "edgeyolo.detections",
+    "Detector": "edgeyolo.detector",
+    "EdgeYoloError": "edgeyolo.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgeyolo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

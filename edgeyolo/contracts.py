@@ -1,0 +1,88 @@
+"""What goes into a network and what comes out: the two contracts that every artifact carries.
+
+They are plain values, shared by the exporter, the manifest, the Detector, calibration and every backend, so that
+preprocessing cannot differ between two places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgeyolo.errors import DamagedFileError
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """The image tensor a network takes.
+
+    The array is `(batch, 3, height, width)` for layout "NCHW" or `(batch, height, width, 3)` for "NHWC", in
+    `color_order`. A pixel value p in 0..255 becomes `p * scale` in float inputs; uint8 inputs take p itself.
+    Images are letterboxed: scaled to fit with their aspect kept, centred, padded with `pad_value`.
+    """
+
+    height: int
+    width: int
+    batch: int = 1
+    dynamic_batch: bool = False  # any batch from 1 up to 32; `batch` is then the example
+    dynamic_size: bool = False  # any height and width that the largest stride divides
+    name: str = "images"
+    layout: str = "NCHW"
+    dtype: str = "float32"
+    color_order: str = "RGB"
+    scale: float = 1.0 / 255.0
+    pad_value: int = 114
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    def shape(self, batch: int | None = None) -> tuple[int, int, int, int]:
+        """The shape of an input array of `batch` images (default: the contract's own)."""
+        n = self.batch if batch is None else batch
+        if self.layout == "NCHW":
+            return n, 3, self.height, self.width
+        return n, self.height, self.width, 3
+
+
+@dataclass(frozen=True)
+class OutputContract:
+    """The raw head maps a network gives, one per detection level, finest first.
+
+    Map i is `(batch, anchors * (5 + classes), H / stride_i, W / stride_i)` for layout "NCHW", channels last for
+    "NHWC". Channels are anchor-major: x, y, w, h, objectness, then the classes, all before the sigmoid. `anchors[i]`
+    are that level's (width, height) pairs in pixels. Decoding: paper's YOLO head, see `edgeyolo.postprocess`.
+    """
+
+    names: tuple[str, ...]
+    strides: tuple[int, ...]
+    anchors: tuple[tuple[tuple[float, float], ...], ...]
+    classes: int
+    layout: str = "NCHW"
+
+    @property
+    def channels(self) -> int:
+        """Channels of each map."""
+        return len(self.anchors[0]) * (5 + self.classes)
+
+    def map_shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+        """The shape of every map for `batch` images of `size` = (height, width)."""
+        grids = [(size[0] // stride, size[1] // stride) for stride in self.strides]
+        if self.layout == "NCHW":
+            return tuple((batch, self.channels, h, w) for h, w in grids)
+        return tuple((batch, h, w, self.channels) for h, w in grids)
+
+
+def contract_from_json(kind: type[Any], data: Any, where: str) -> Any:
+    """Rebuild a contract from parsed JSON; lists become tuples, unknown or missing fields are an error."""
+    if not isinstance(data, dict):
+        raise DamagedFileError(f"{where}: expected an object, found {type(data).__name__}")
+    try:
+        return kind(**{key: _as_tuples(value) for key, value in data.items()})
+    except TypeError as error:
+        raise DamagedFileError(f"{where}: {error}") from error
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value

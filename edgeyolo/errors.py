@@ -1,0 +1,80 @@
+"""Everything edgeyolo raises on purpose, and the exit code each error has on the command line.
+
+EdgeYoloError                1   the run failed
+ ├─ UsageError               2   an argument does not fit
+ ├─ RuntimeMissingError      3   a runtime or toolchain is not installed, or is the wrong version
+ ├─ GateError                4   an export missed its parity or accuracy budget
+ ├─ UnsupportedTargetError   5   the network cannot run on the target
+ ├─ FileRefusedError         6   a file is not what it should be
+ │   ├─ UntrustedFileError       it asks for something outside the allow-list
+ │   └─ DamagedFileError         truncated, changed, or of another schema
+ ├─ ImageError               1   an image that cannot be read
+ └─ DatasetError             1   a data set that cannot be read
+
+A message says what was expected and what came; `hint` says what to type or do next.
+Interrupts (Ctrl-C) end a command with 130.
+"""
+
+from __future__ import annotations
+
+INTERRUPTED = 130
+
+
+class EdgeYoloError(Exception):
+    """The base of every deliberate error; `str()` gives the message and the hint on two lines."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(EdgeYoloError, ValueError):
+    """An argument that does not fit, from Python or from the command line."""
+
+    exit_code = 2
+
+
+class RuntimeMissingError(EdgeYoloError):
+    """A runtime or toolchain is missing or of a version that cannot do this."""
+
+    exit_code = 3
+
+
+class GateError(EdgeYoloError):
+    """An export outside its parity or accuracy budget; nothing was written."""
+
+    exit_code = 4
+
+
+class UnsupportedTargetError(EdgeYoloError):
+    """The network, or a part of it, cannot run on the target."""
+
+    exit_code = 5
+
+
+class FileRefusedError(EdgeYoloError):
+    """A file that is refused; use one of its two subclasses."""
+
+    exit_code = 6
+
+
+class UntrustedFileError(FileRefusedError):
+    """A file that asks for something outside the allow-list. Nothing in it was run."""
+
+
+class DamagedFileError(FileRefusedError):
+    """A file that is truncated, changed since it was sealed, or of a schema this version does not read."""
+
+
+class ImageError(EdgeYoloError):
+    """An image that cannot be read; the message names the file and what is wrong with it."""
+
+
+class DatasetError(EdgeYoloError):
+    """A data set that cannot be read, or whose parts contradict each other."""

@@ -1,0 +1,93 @@
+"""The contract between the core and a runtime: two nouns, `Backend` and `Session`.
+
+A backend is a class reachable through the entry-point group `edgeyolo.backends`; it is created without arguments,
+and creating it imports no runtime. `tests/backends/example_backend.py` is a worked example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.targets import Target, TargetProfile
+
+if TYPE_CHECKING:
+    from edgeyolo.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether something can be used here; where not, why, and what to install."""
+
+    ok: bool
+    reason: str = ""
+    hint: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What `Backend.compile` wrote: file names relative to `into`, and the contracts the files keep.
+
+    A backend that changes the layout or the input type says so by returning other contracts than it was given.
+    """
+
+    files: tuple[str, ...]
+    input: InputContract
+    output: OutputContract
+    tools: Mapping[str, str] = field(default_factory=dict)  # package -> version
+
+
+class ExportSource(Protocol):
+    """A re-parameterized network on its way to a backend."""
+
+    network: Any  # a torch.nn.Module of plain convolutions: images -> tuple of raw maps
+    input: InputContract
+    output: OutputContract
+
+    def onnx(self, *, opset: int) -> Path:
+        """The network as a simplified ONNX file (made once per opset); the file must not be changed."""
+        ...
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded artifact. `run` may be called from several threads."""
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Map an input array (InputContract's shape and dtype) to the raw maps by name (OutputContract)."""
+        ...
+
+    def close(self) -> None:
+        """Release the runtime's memory; calling it again does nothing, running afterwards is an error."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One hardware runtime."""
+
+    name: str
+    profiles: tuple[TargetProfile, ...]
+
+    def can_compile(self) -> Availability:
+        """Whether this machine can make artifacts for the backend's targets."""
+        ...
+
+    def can_run(self) -> Availability:
+        """Whether this machine can run them."""
+        ...
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write the runtime's own files for `target` into the existing, empty directory `into`."""
+        ...
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
+        """Load a verified artifact. `threads`: CPU threads to use, None for the runtime's own default."""
+        ...
