@@ -1,0 +1,96 @@
+"""The artifact: a directory with the runtime's own files, untouched, and `manifest.json` beside them.
+
+    model.onnx        whatever the runtime loads; any other tool can load it too
+    golden.npz        a picture, its input tensor and the values a port in another language must reproduce
+    manifest.json     contracts, provenance, parity as measured, SHA-256 of every other file
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256 as new_sha256
+from pathlib import Path, PurePosixPath
+
+from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.files import sha256
+from edgeyolo.manifest import Manifest
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A sealed directory. `path` is the directory, `manifest` what it says of itself."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Artifact:
+        """Read and verify an artifact: schema, the presence of every file and its SHA-256.
+
+        Raises:
+            UsageError: there is no artifact at `path`.
+            DamagedFileError: the manifest is of another schema, or a file is missing, added or changed.
+        """
+        folder = Path(path)
+        if not (folder / MANIFEST).is_file():
+            found = "nothing is there" if not folder.exists() else f"it has no {MANIFEST}"
+            raise UsageError(
+                f"{folder}: expected the directory of an exported artifact, but {found}",
+                hint="Make one: edgeyolo export WEIGHTS --target cpu-onnx-fp32 -o DIR",
+            )
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        artifact = cls(folder, Manifest.from_json(text, str(folder / MANIFEST)))
+        artifact._check_files()
+        return artifact
+
+    @classmethod
+    def seal(cls, folder: Path, manifest: Manifest) -> Artifact:
+        """Write the manifest with the hash of every file that `folder` holds now."""
+        sealed = replace(manifest, files={name: sha256(folder / name) for name in _files_in(folder)})
+        (folder / MANIFEST).write_text(sealed.to_json(), encoding="utf-8")
+        return cls(folder, sealed)
+
+    @cached_property
+    def sha256(self) -> str:
+        """One hash for the whole artifact: that of its manifest, which holds the hash of every file."""
+        return new_sha256(self.manifest.to_json().encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the runtime's own files, without golden vectors and manifest."""
+        return sum((self.path / name).stat().st_size for name in self.manifest.files if name != "golden.npz")
+
+    def file(self, suffix: str) -> Path:
+        """The one file of the artifact whose name ends with `suffix`."""
+        found = [name for name in self.manifest.files if name.endswith(suffix)]
+        if len(found) != 1:
+            raise DamagedFileError(f"{self.path}: expected one file *{suffix}, the manifest lists {found}")
+        return self.path / found[0]
+
+    def _check_files(self) -> None:
+        again = "Copy the whole directory again, or export the weights again."
+        for name, expected in self.manifest.files.items():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise DamagedFileError(f"{self.path}: the manifest names {name!r}, outside the artifact")
+            if not (self.path / name).is_file():
+                raise DamagedFileError(f"{self.path}: {name} is missing", hint=again)
+            actual = sha256(self.path / name)
+            if actual != expected:
+                raise DamagedFileError(
+                    f"{self.path}: {name} was changed: SHA-256 {actual[:16]}..., the manifest says {expected[:16]}...",
+                    hint=again,
+                )
+        if extra := set(_files_in(self.path)) - set(self.manifest.files):
+            raise DamagedFileError(
+                f"{self.path}: files that the manifest does not list: {', '.join(sorted(extra))}",
+                hint="Move them elsewhere; an artifact holds only what was sealed.",
+            )
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Every file below `folder` but the manifest, as sorted POSIX paths; hidden files of desktops are passed over."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(name.as_posix() for name in names if name.as_posix() != MANIFEST and name.name != ".DS_Store")

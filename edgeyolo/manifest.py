@@ -1,0 +1,94 @@
+"""The manifest: everything that is known about an artifact, as one validated JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from edgeyolo.contracts import InputContract, OutputContract, contract_from_json
+from edgeyolo.errors import DamagedFileError
+from edgeyolo.targets import Target
+
+SCHEMA = "edgeyolo-artifact/1"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the artifact is from torch, as measured when it was made.
+
+    `deviation` is, by raw map, the largest absolute difference over all images divided by the largest absolute value
+    of torch's map; `tolerance` is what the target allows. `images` says what was compared on.
+    """
+
+    tolerance: float
+    deviation: Mapping[str, float]
+    images: str
+
+    @property
+    def worst(self) -> float:
+        """The largest deviation of any map."""
+        return max(self.deviation.values())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is. `files` maps each file's name to its SHA-256; `provenance` says where the weights came from."""
+
+    target: Target
+    backend: str
+    model: str
+    spec: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    input: InputContract
+    output: OutputContract
+    files: Mapping[str, str]
+    parity: Parity | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: str = SCHEMA
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.output.classes:
+            raise DamagedFileError(
+                f"manifest: {len(self.class_names)} class names for {self.output.classes} classes"
+            )
+        if not len(self.output.names) == len(self.output.strides) == len(self.output.anchors):
+            raise DamagedFileError("manifest: output names, strides and anchors differ in number")
+
+    def to_json(self) -> str:
+        """The manifest as JSON: sorted keys and no time stamp, so equal artifacts have equal bytes."""
+        data = asdict(self) | {"target": str(self.target)}
+        return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "manifest.json") -> Manifest:
+        """Read a manifest; anything missing, unknown or of another schema raises DamagedFileError."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise DamagedFileError(f"{where}: not JSON ({error})") from error
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise DamagedFileError(
+                f"{where}: schema {schema!r}, this version of edgeyolo reads {SCHEMA!r}",
+                hint="Export the weights again with this version, or install the version that wrote the artifact.",
+            )
+        known = {item.name for item in fields(cls)}
+        required = known - {"parity", "tools", "provenance"}
+        if set(data) - known or required - set(data):
+            raise DamagedFileError(
+                f"{where}: missing fields {sorted(required - set(data))}, unknown fields {sorted(set(data) - known)}"
+            )
+        parity = data.get("parity")
+        return cls(
+            **data
+            | {
+                "target": Target.parse(str(data["target"])),
+                "class_names": tuple(str(name) for name in data["class_names"]),
+                "input": contract_from_json(InputContract, data["input"], f"{where}: input"),
+                "output": contract_from_json(OutputContract, data["output"], f"{where}: output"),
+                "parity": contract_from_json(Parity, parity, f"{where}: parity") if parity else None,
+            }
+        )

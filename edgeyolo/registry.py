@@ -1,0 +1,95 @@
+"""Where backends are found: the entry-point group `edgeyolo.backends`, ours and third parties' alike.
+
+A backend that cannot even be imported still lists itself, with the reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.protocols import Availability, Backend, Session
+from edgeyolo.targets import Target, TargetProfile
+
+if TYPE_CHECKING:
+    from edgeyolo.artifact import Artifact
+
+GROUP = "edgeyolo.backends"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A registered backend whose own module fails to load."""
+
+    name: str
+    reason: str
+
+
+@lru_cache(maxsize=1)
+def _load() -> tuple[dict[str, Backend], tuple[Broken, ...]]:
+    backends: dict[str, Backend] = {}
+    broken = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            backend = entry.load()()
+            if not isinstance(backend, Backend):
+                raise TypeError(f"{entry.value} lacks a part of edgeyolo.protocols.Backend")
+        except Exception as error:  # noqa: BLE001 - a third party's module may fail in any way; it is reported
+            broken.append(Broken(entry.name, f"{type(error).__name__}: {error}"))
+        else:
+            backends[backend.name] = backend
+    return backends, tuple(broken)
+
+
+def backends() -> dict[str, Backend]:
+    """Every backend that loads, by name."""
+    return dict(_load()[0])
+
+
+def broken() -> tuple[Broken, ...]:
+    """Every registered backend that does not load, and why."""
+    return _load()[1]
+
+
+def profiles() -> list[tuple[TargetProfile, Backend]]:
+    """Every target of every backend."""
+    return [(profile, backend) for backend in backends().values() for profile in backend.profiles]
+
+
+def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
+    """The profile and backend of a target; a name that no backend knows raises UsageError with the nearest ones."""
+    wanted = str(target if isinstance(target, Target) else Target.parse(target))
+    known = {str(profile.target): (profile, backend) for profile, backend in profiles()}
+    if wanted in known:
+        return known[wanted]
+    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted(known)
+    unloaded = "".join(f" Backend {item.name} does not load ({item.reason})." for item in broken())
+    raise UsageError(
+        f"target {wanted!r} is not known.{unloaded}",
+        hint=f"Did you mean {', '.join(near)}? `edgeyolo targets` lists all.",
+    )
+
+
+def open_session(artifact: Artifact, *, threads: int | None = None) -> Session:
+    """Load an artifact with its backend; a runtime that is not there raises RuntimeMissingError with the reason."""
+    name = artifact.manifest.backend
+    backend = backends().get(name)
+    if backend is None:
+        reasons = [item.reason for item in broken() if item.name == name]
+        raise RuntimeMissingError(
+            f"{artifact.path} needs the backend {name!r}, which "
+            + (f"does not load: {reasons[0]}" if reasons else "is not installed"),
+            hint=f"Backends here: {', '.join(backends()) or 'none'}. `edgeyolo doctor` says more.",
+        )
+    require(backend.can_run(), f"{artifact.path} needs {name}")
+    return backend.open(artifact, threads=threads)
+
+
+def require(availability: Availability, what: str) -> None:
+    """Raise RuntimeMissingError unless available."""
+    if not availability.ok:
+        raise RuntimeMissingError(f"{what}: {availability.reason}", hint=availability.hint)
