@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgeyolo.errors import DamagedFileError
+from numpy.typing import NDArray
+
+from edgeyolo.errors import DamagedFileError, UsageError
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,24 @@ class InputContract:
         if self.layout == "NCHW":
             return n, 3, self.height, self.width
         return n, self.height, self.width, 3
+
+    def check(self, batch: NDArray[Any]) -> None:
+        """Raise UsageError unless `batch` is an array this contract describes; every session calls it first."""
+        expected: list[int | str] = list(self.shape())
+        if self.dynamic_batch:
+            expected[0] = "n"
+        if self.dynamic_size:
+            rows = 2 if self.layout == "NCHW" else 1
+            expected[rows : rows + 2] = ["height", "width"]
+        fits = batch.ndim == 4 and all(
+            isinstance(want, str) or want == have for want, have in zip(expected, batch.shape, strict=True)
+        )
+        if not fits or batch.dtype != self.dtype:
+            raise UsageError(
+                f"input {self.name!r}: expected {self.dtype} {tuple(expected)} in {self.layout}, "
+                f"came {batch.dtype} {batch.shape}",
+                hint="edgeyolo.preprocess.preprocess(images, contract) makes such an array.",
+            )
 
 
 @dataclass(frozen=True)

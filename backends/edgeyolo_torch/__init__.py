@@ -1,1 +1,5 @@
-"""placeholder until the backend lands."""
+"""torch itself: the reference that every other backend is compared with."""
+
+from edgeyolo_torch.backend import TorchBackend
+
+__all__ = ["TorchBackend"]

@@ -1,0 +1,45 @@
+"""A loaded ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import DamagedFileError, EdgeYoloError
+
+
+class OnnxruntimeSession:
+    """Runs raw head maps on the CPU. ONNX Runtime's `run` may be called from several threads."""
+
+    def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # warnings about graph optimisation say nothing a user can act on
+        try:
+            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class but Exception
+            raise DamagedFileError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error
+        self._session: ort.InferenceSession | None = session
+        self._path, self._input, self._output = path, input, output
+        given = tuple(item.name for item in session.get_outputs())
+        if missing := set(output.names) - set(given):
+            raise DamagedFileError(f"{path}: the graph gives {given}, the manifest expects also {sorted(missing)}")
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Map (n, 3, height, width) float32 to the raw maps by name."""
+        if self._session is None:
+            raise EdgeYoloError(f"{self._path}: the session is closed")
+        self._input.check(batch)
+        maps = self._session.run(list(self._output.names), {self._input.name: batch})
+        return dict(zip(self._output.names, maps, strict=True))
+
+    def close(self) -> None:
+        """Release the runtime's memory."""
+        self._session = None

@@ -1,0 +1,56 @@
+"""The torch backend: the re-parameterized network in safetensors, run eagerly on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.protocols import Availability, Compiled, ExportSource
+from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_torch.session import TorchSession
+
+
+class TorchBackend:
+    """Targets `cpu-torch-*`."""
+
+    name = "torch"
+    profiles = (
+        TargetProfile(
+            target=Target("cpu", "torch", "fp32"),
+            note="torch on the CPU: the reference, any image size",
+            parity=1e-5,
+            dynamic_batch=True,
+            dynamic_size=True,
+            files=("model.safetensors",),
+        ),
+    )
+
+    def can_compile(self) -> Availability:
+        """Needs what running needs."""
+        return self.can_run()
+
+    def can_run(self) -> Availability:
+        """Whether torch and safetensors are here; looked up without importing them."""
+        for package in ("torch", "safetensors"):
+            if find_spec(package) is None:
+                return Availability(
+                    False, f"the package {package} is not installed", "pip install 'edgeyolo[export]'"
+                )
+        return Availability(True, version=version("torch"))
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write the plain convolutions as `model.safetensors`; torch takes any batch and any image size."""
+        from edgeyolo.models.weights import save
+
+        names = tuple(str(index) for index in range(source.output.classes))  # the manifest holds the real ones
+        save(into / "model.safetensors", source.network, names, {})
+        free = replace(source.input, dynamic_batch=True, dynamic_size=True)
+        return Compiled(("model.safetensors",), free, source.output, {"torch": version("torch")})
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> TorchSession:
+        """Load the network."""
+        manifest = artifact.manifest
+        return TorchSession(artifact.file(".safetensors"), manifest.input, manifest.output, threads)

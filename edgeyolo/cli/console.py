@@ -1,0 +1,72 @@
+"""What commands print: tables for people and JSON for programs on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output, nothing else.")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print rows as a table; numbers stand right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for index, name in enumerate(columns):
+        numbers = all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console = Console(highlight=False)
+    # A pipe or file has no width to fold to; a table wrapped at 80 columns could not be read back.
+    console.print(table, width=None if console.is_terminal else 200, crop=False)
+
+
+def _cell(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def note(text: str) -> None:
+    """Say something to the person at the terminal, beside the result."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """A spinner with the current step, on standard error; plain lines where that is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda text: console.print(f"{text} ...")
+        return
+    with console.status("starting") as status:
+        yield lambda text: status.update(f"{text} ...")
+
+
+@contextmanager
+def progress(description: str, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on standard error; call what it yields with (done, total or None). Bytes for unit "B"."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    count: bars.ProgressColumn = bars.DownloadColumn() if unit == "B" else bars.MofNCompleteColumn()
+    columns = (
+        bars.TextColumn("{task.description}"), bars.BarColumn(), count,
+        bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
+    )  # fmt: skip
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

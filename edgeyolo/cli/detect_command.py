@@ -1,0 +1,76 @@
+"""`edgeyolo detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
+from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
+
+
+@click.command("detect")
+@click.argument("model_and_sources", nargs=-1, required=True, metavar="[MODEL] SOURCE...")
+@click.option("--weights", "--model", "model", help="The model, if it is not the first argument; a published name is downloaded.")
+@imgsz_option
+@target_option
+@click.option("--conf", "--conf-thres", default=0.25, show_default=True, help="Least confidence.")
+@click.option("--iou", "--iou-thres", default=0.45, show_default=True, help="IoU above which the weaker box goes.")
+@click.option("--classes", help="Only these classes: names or numbers, comma-separated.")
+@click.option("--max-det", default=300, show_default=True, help="Most detections an image.")
+@click.option("--agnostic", is_flag=True, help="Let boxes of different classes suppress each other.")
+@click.option("--multi-label", is_flag=True, help="Let one box have several classes.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write (default: runs/detect/exp, exp2 ...).")
+@click.option("--save-txt", is_flag=True, help="Write class, centre, size (relative) and confidence, a file an image.")
+@click.option("--save-json", is_flag=True, help="Write detections.json.")
+@click.option("--no-save", is_flag=True, help="Write nothing.")
+@json_option
+def command(
+    model_and_sources: tuple[str, ...], model: str | None, size: tuple[int, int] | None, target: str | None,
+    conf: float, iou: float, classes: str | None, max_det: int, agnostic: bool, multi_label: bool,
+    output: Path | None, save_txt: bool, save_json: bool, no_save: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Find objects in images and draw them.
+
+    MODEL is an artifact directory, weights or a published name; SOURCE a file, a folder or a glob.
+    With --json, pictures are written only where -o is given.
+
+    \b
+    edgeyolo detect cells-onnx photo.jpg
+    edgeyolo detect cells-onnx 'photos/*.jpg' --conf 0.4 --json
+    edgeyolo detect --weights yolov7-tiny photo.jpg
+    """
+    from edgeyolo.detector import Detector
+    from edgeyolo.errors import UsageError
+    from edgeyolo.images import list_images
+    from edgeyolo.results import ResultWriter, next_run
+
+    sources = model_and_sources if model else model_and_sources[1:]
+    if not sources:
+        raise UsageError(
+            "detect needs a model and at least one image",
+            hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect --weights yolov7-tiny photo.jpg",
+        )
+    images = [path for source in sources for path in list_images(source)]
+    artifact = artifact_of(model or model_and_sources[0], size=size, target=target)
+    settings = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic, "multi_label": multi_label}
+    chosen = [int(c) if c.isdigit() else c for c in classes.split(",")] if classes else None
+    folder = None if no_save or (as_json and not output) else output or next_run("detect")
+    found = []
+    with (
+        Detector(artifact, classes=chosen, **settings) as detector,
+        ResultWriter(folder, text=save_txt, json=save_json) as writer,
+        progress("detecting") as advance,
+    ):
+        for index, path in enumerate(images):
+            detections = detector(path)
+            writer.write(path, detections)
+            found.append((path, detections))
+            advance(index + 1, len(images))
+    if as_json:
+        print_json([{"image": str(path), "detections": each.to_json()} for path, each in found])
+        return
+    print_table(("image", "objects"), [(str(path), each.count_text()) for path, each in found])
+    if folder:
+        note(f"written to {folder}")

@@ -1,0 +1,76 @@
+"""Values that several commands read from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class ImageSize(click.ParamType):
+    """`640` or `384x640` (height x width) -> (height, width)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r}: expected a number of pixels such as 640, or HEIGHTxWIDTH such as 384x640", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+class Batch(click.ParamType):
+    """A number of images, or `dynamic` (-> None)."""
+
+    name = "batch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or isinstance(value, int):
+            return value
+        if str(value).lower() == "dynamic":
+            return None
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r}: expected a number of images from 1, or `dynamic`", param, ctx)
+        return int(value)
+
+
+imgsz_option = click.option(
+    "--imgsz", "--img-size", "size", type=ImageSize(), help="Input size: 640, or 384x640 (height x width)."
+)
+target_option = click.option("--target", help="Target to run weights on (an artifact knows its own).")
+
+
+def locate_weights(model: str) -> Path:
+    """A file or artifact directory as it is; a published name such as yolov7-tiny is downloaded once."""
+    from edgeyolo.cli.console import note, progress
+    from edgeyolo.download import fetch_weights, is_published
+
+    if Path(model).exists() or not is_published(model):
+        return Path(model)
+    with progress(f"downloading {model}", unit="B") as advance:
+        fetched = fetch_weights(model, progress=advance)
+    note(fetched.notice)
+    return fetched.path
+
+
+def artifact_of(model: str, *, size: tuple[int, int] | None, target: str | None) -> Path:
+    """The artifact that `model` is, or the one that its weights give: made once, then taken from the cache."""
+    from edgeyolo.artifact import MANIFEST
+    from edgeyolo.cli.console import steps
+    from edgeyolo.errors import UsageError
+
+    path = locate_weights(model)
+    if path.is_dir():
+        if size or target:
+            known = "its size and target were settled when it was exported"
+            raise UsageError(f"{path} is an artifact: {known}", hint="Leave out --imgsz and --target.")
+        return path
+    if path.name == MANIFEST:
+        return path.parent
+    from edgeyolo.export.cache import cached_artifact
+
+    with steps() as step:
+        return cached_artifact(path, target or "cpu-onnx-fp32", size=size, step=step)

@@ -1,0 +1,77 @@
+"""`edgeyolo val`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
+from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
+
+if TYPE_CHECKING:
+    from edgeyolo.evaluation.validate import ValidationResult
+
+
+@click.command("val")
+@click.argument("model")
+@click.option("--data", required=True, help="COCO json, YOLO data.yaml or a Pascal VOC folder.")
+@click.option("--split", help="Which part of the data (default: val, else test).")
+@click.option("--image-folder", type=click.Path(path_type=Path), help="Where a COCO json's images are, if not beside it.")
+@imgsz_option
+@target_option
+@click.option("--rect", is_flag=True, help="Rectangular batches, as for the paper's AP (torch targets).")
+@click.option("--batch", type=click.IntRange(min=1), help="Images at a time (default: the artifact's; 8 where free).")
+@click.option("--conf", "--conf-thres", default=0.001, show_default=True, help="Least confidence.")
+@click.option("--iou", "--iou-thres", default=0.65, show_default=True, help="IoU of non-maximum suppression.")
+@click.option("--max-det", default=300, show_default=True, help="Most detections an image.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write plots and results.json here.")
+@json_option
+def command(
+    model: str, data: str, split: str | None, image_folder: Path | None, size: tuple[int, int] | None,
+    target: str | None, rect: bool, batch: int | None, conf: float, iou: float, max_det: int,
+    output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure AP on a labelled data set: the twelve COCO numbers, AP by class, and where the time went.
+
+    MODEL is an artifact directory, weights or a published name. Weights are exported first, to cpu-onnx-fp32 or, with
+    --rect, to cpu-torch-fp32.
+
+    \b
+    edgeyolo val cells-onnx --data bccd --split test
+    edgeyolo val yolov7.safetensors --data coco/instances_val2017.json --rect --json
+    """
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo.detector import Detector
+    from edgeyolo.evaluation.validate import validate
+
+    dataset = load_dataset(data, split=split, image_folder=image_folder)
+    for problem in dataset.problems[:20]:
+        note(f"skipped: {problem}")
+    if len(dataset.problems) > 20:
+        note(f"skipped: {len(dataset.problems) - 20} more")
+    artifact = artifact_of(model, size=size, target=target or ("cpu-torch-fp32" if rect else None))
+    with Detector(artifact) as detector, progress("evaluating") as advance:
+        result = validate(
+            detector, dataset, batch=batch, rect=rect, conf=conf, iou=iou, max_det=max_det, progress=advance
+        )
+    if output:
+        result.save(output)
+        note(f"written to {output}")
+    if as_json:
+        print_json(result.to_json())
+        return
+    _print(result)
+
+
+def _print(result: ValidationResult) -> None:
+    print_table(tuple(result.metrics), [[f"{v:.4f}" if v is not None else "-" for v in result.metrics.values()]])
+    rows = [
+        (item.name, item.images, item.instances, *(f"{v:.4f}" if v is not None else "-" for v in (item.ap, item.ap50)))
+        for item in result.per_class
+    ]
+    print_table(("class", "images", "objects", "AP", "AP50"), rows)
+    speed = ", ".join(f"{name} {stage.median:.2f}" for name, stage in result.speed.items())
+    note(f"ms an image (median): {speed}")
+    note(result.protocol.sentence())

@@ -1,0 +1,23 @@
+"""`edgeyolo verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeyolo.cli.console import json_option, print_json
+
+
+@click.command("verify")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@json_option
+def command(artifact: Path, as_json: bool) -> None:
+    """Check that an artifact is whole: schema, every file's SHA-256, and its golden vectors on this machine."""
+    from edgeyolo.verify import verify
+
+    checked = verify(artifact)
+    if as_json:
+        print_json(checked.to_json())
+        return
+    click.echo(f"{artifact}: whole ({checked.files} files); golden vectors reproduced to {checked.deviation:.1e}")

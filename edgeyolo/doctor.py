@@ -1,0 +1,68 @@
+"""What this machine is and what edgeyolo can do on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edgeyolo import __version__, registry
+from edgeyolo.files import user_cache
+
+# package -> (what it serves, the extra that brings it)
+PACKAGES = {
+    "torch": ("reading weights, exporting, training", "export"),
+    "safetensors": ("weights files", "export"),
+    "onnx": ("exporting", "export"),
+    "onnxscript": ("exporting", "export"),
+    "onnxsim": ("exporting", "export"),
+    "faster-coco-eval": ("val", "eval"),
+    "pycocotools": ("val, as a second opinion", "eval"),
+    "matplotlib": ("the plots of val", "eval"),
+    "PyYAML": ("data.yaml", "eval"),
+}
+
+
+def examine() -> dict[str, Any]:
+    """Facts of the machine, every runtime with the reason where it is not usable, and the optional packages."""
+    return {
+        "machine": {
+            "edgeyolo": __version__,
+            "Python": platform.python_version(),
+            "system": platform.platform(),
+            "processor": processor_name(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cache": str(user_cache()),
+        },
+        "runtimes": _runtimes(),
+        "packages": [_package(name, *facts) for name, facts in PACKAGES.items()],
+    }
+
+
+def processor_name() -> str:
+    """The processor's own name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _runtimes() -> list[dict[str, Any]]:
+    found = []
+    for name, backend in registry.backends().items():
+        runs = backend.can_run()
+        found.append({"name": name, "ok": runs.ok, "version": runs.version, "reason": runs.reason, "hint": runs.hint})
+    for item in registry.broken():
+        hint = "Install the package again, or remove it."
+        found.append({"name": item.name, "ok": False, "version": "", "reason": item.reason, "hint": hint})
+    return found
+
+
+def _package(name: str, serves: str, extra: str) -> dict[str, str]:
+    try:
+        return {"name": name, "version": version(name), "for": serves, "hint": ""}
+    except PackageNotFoundError:
+        return {"name": name, "version": "", "for": serves, "hint": f"pip install 'edgeyolo[{extra}]'"}

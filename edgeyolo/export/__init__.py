@@ -1,0 +1,5 @@
+"""From a trained network to an artifact that was checked."""
+
+from edgeyolo.export.pipeline import ExportOptions, export
+
+__all__ = ["ExportOptions", "export"]

@@ -1,0 +1,38 @@
+"""Artifacts of weights that were used directly: exported once, then found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256 as new_sha256
+from pathlib import Path
+
+from edgeyolo import __version__
+from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.export.pipeline import ExportOptions, export
+from edgeyolo.files import sha256, user_cache
+
+
+def cached_artifact(
+    weights: str | Path, target: str, *, size: tuple[int, int] | None = None, step: Callable[[str], None] = lambda _: None
+) -> Path:  # fmt: skip
+    """The artifact of a weights file for `target`; made on the first call.
+
+    The place is named by the content of the weights, the target, the size and this version of edgeyolo, so changed
+    weights never meet an old artifact. One that was damaged is made again.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        raise UsageError(
+            f"{path}: expected an artifact directory or a weights file, but nothing is there",
+            hint="`edgeyolo import FILE.pt` makes weights, `edgeyolo export` makes artifacts.",
+        )
+    key = new_sha256(f"{sha256(path)} {target} {size} {__version__}".encode()).hexdigest()[:20]
+    place = user_cache() / "artifacts" / f"{path.stem}-{target}-{key}"
+    if (place / MANIFEST).is_file():
+        try:
+            return Artifact.open(place).path
+        except DamagedFileError:
+            step("the cached artifact is damaged; making it again")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return export(path, target, place, ExportOptions(size=size, overwrite=place.exists()), step=step).path

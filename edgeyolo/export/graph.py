@@ -1,0 +1,125 @@
+"""The network as an ONNX file."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import EdgeYoloError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx
+
+MAX_BATCH = 32
+
+
+@dataclass
+class NetworkSource:
+    """A re-parameterized network with its contracts; makes each form that a backend asks for once.
+
+    Implements `edgeyolo.protocols.ExportSource`. `workspace` is a directory for the intermediate files.
+    """
+
+    network: Any
+    input: InputContract
+    output: OutputContract
+    class_names: tuple[str, ...]
+    workspace: Path
+    _onnx: dict[int, Path] = field(default_factory=dict)
+
+    def onnx(self, *, opset: int) -> Path:
+        """The network as simplified ONNX with raw heads, at `opset`."""
+        if opset not in self._onnx:
+            path = self.workspace / f"opset{opset}.onnx"
+            path.write_bytes(to_onnx(self, opset))
+            self._onnx[opset] = path
+        return self._onnx[opset]
+
+
+def to_onnx(source: NetworkSource, opset: int) -> bytes:
+    """Trace, simplify, name and check the graph; equal networks give equal bytes.
+
+    The graph carries its own contract in `metadata_props`, for users who take the file without the manifest.
+    """
+    import onnx
+    import onnxsim
+
+    with _quiet():
+        model = _trace(source, opset)
+        simplified, same = onnxsim.simplify(model)
+    if not same:
+        raise EdgeYoloError("onnxsim changed what the graph computes; this is a defect, please report it")
+    _anonymise(simplified)
+    onnx.helper.set_model_props(simplified, _metadata(source))
+    simplified.producer_name, simplified.producer_version = "edgeyolo", ""
+    onnx.checker.check_model(simplified, full_check=True)
+    return bytes(simplified.SerializeToString(deterministic=True))
+
+
+def _trace(source: NetworkSource, opset: int) -> onnx.ModelProto:
+    import torch
+
+    contract, shapes = source.input, None
+    batch = contract.batch
+    if contract.dynamic_batch:
+        # An example batch of 1 would make torch.export take the batch for a constant.
+        batch = max(2, batch)
+        shapes = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
+    program = torch.onnx.export(
+        source.network,
+        (torch.zeros(contract.shape(batch)),),
+        dynamo=True,
+        opset_version=opset,
+        external_data=False,
+        input_names=[contract.name],
+        output_names=list(source.output.names),
+        dynamic_shapes=shapes,
+        verbose=False,
+    )
+    assert program is not None  # only a traced program to a file returns None
+    return program.model_proto
+
+
+def _metadata(source: NetworkSource) -> dict[str, str]:
+    return {
+        "class_names": json.dumps(source.class_names, ensure_ascii=False),
+        "strides": json.dumps(source.output.strides),
+        "anchors": json.dumps(source.output.anchors),
+        "color_order": source.input.color_order,
+        "scale": repr(source.input.scale),
+        "output": "raw head maps before the sigmoid: anchor-major x, y, w, h, objectness, classes",
+    }
+
+
+def _anonymise(model: onnx.ModelProto) -> None:
+    """Drop what the tracer notes of the machine it ran on: stack traces with paths, and doc strings."""
+    for holder in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph]:
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines off the terminal; its errors are exceptions and still arrive."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

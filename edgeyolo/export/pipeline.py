@@ -1,0 +1,174 @@
+"""The chain from weights to artifact. `export` is the whole product; each step is a function beside it or a module."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
+from edgeyolo.export.golden import write_golden
+from edgeyolo.export.scenes import scene
+from edgeyolo.export.verify import measure_parity, require_parity
+from edgeyolo.files import atomic_directory
+from edgeyolo.manifest import Manifest, Parity
+from edgeyolo.protocols import Backend, Compiled
+from edgeyolo.targets import TargetProfile
+
+if TYPE_CHECKING:
+    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.models.importer import Imported
+
+REPARAMETERIZED_TOLERANCE = 1e-4  # relative; folding is exact up to float32 rounding
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a user may choose.
+
+    `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
+    check, by default three generated pictures; `overwrite` replaces an artifact that is already there.
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    dynamic_batch: bool = False
+    images: tuple[Path, ...] = ()
+    overwrite: bool = False
+
+
+def export(
+    weights: str | Path, target: str, into: str | Path, options: ExportOptions = ExportOptions(),
+    *, step: Callable[[str], None] = lambda _: None,
+) -> Artifact:  # fmt: skip
+    """Turn a weights file into a verified artifact at `into`. `step` is told what is being done.
+
+    Raises:
+        UsageError, UntrustedFileError, DamagedFileError: the weights or the options do not fit.
+        RuntimeMissingError: a package that the target's toolchain needs is not installed.
+        GateError: re-parameterization or the artifact deviates from the trained network; nothing is written.
+    """
+    profile, backend = _toolchain(target)
+    step("reading the weights")
+    loaded = _load(weights)
+    with atomic_directory(Path(into), overwrite=options.overwrite) as folder, _workspace() as scratch:
+        step("re-parameterizing")
+        source = _prepare(loaded, profile, options, scratch)
+        step(f"compiling for {target}")
+        compiled = backend.compile(source, profile.target, folder)
+        draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled))
+        step("comparing with torch")
+        parity = _verify(draft, source, profile, options.images)
+        Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, parity))
+    return Artifact.open(into)
+
+
+def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
+    """Find the backend and say what is missing before any work is done."""
+    profile, backend = registry.find_target(target)
+    registry.require(backend.can_compile(), f"cannot make {target} artifacts here")
+    try:
+        import edgeyolo.export.graph  # noqa: F401, PLC0415
+        import edgeyolo.models.importer  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"exporting needs the package {error.name}, which is not installed",
+            hint="pip install 'edgeyolo[export]'",
+        ) from error
+    return profile, backend
+
+
+def _load(weights: str | Path) -> Imported:
+    from edgeyolo.models.importer import load_network
+
+    return load_network(Path(weights))
+
+
+def _prepare(loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path) -> NetworkSource:
+    """Re-parameterize, prove that nothing changed, and settle the contracts."""
+    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.models.reparameterize import reparameterize
+
+    deploy = reparameterize(loaded.network)
+    if not deploy.report.relative <= REPARAMETERIZED_TOLERANCE:
+        raise GateError(
+            f"re-parameterization changes the outputs by {deploy.report.relative:.3g} (relative); "
+            f"{REPARAMETERIZED_TOLERANCE:g} is allowed",
+            hint="The weights hold extreme or non-finite values; train on, or import them again.",
+        )
+    spec = loaded.network.spec
+    given = _input_contract(spec, profile, options)
+    output = OutputContract(
+        names=tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides),
+        strides=spec.strides,
+        anchors=spec.anchors,
+        classes=len(loaded.class_names),
+    )
+    return NetworkSource(deploy.network.eval(), given, output, loaded.class_names, scratch)
+
+
+def _input_contract(spec: Any, profile: TargetProfile, options: ExportOptions) -> InputContract:
+    height, width = options.size or (spec.imgsz, spec.imgsz)
+    coarsest = max(spec.strides)
+    if height % coarsest or width % coarsest or min(height, width) < coarsest:
+        near = [max(coarsest, round(side / coarsest) * coarsest) for side in (height, width)]
+        raise UsageError(
+            f"image size {height}x{width}: {spec.name} takes multiples of {coarsest}",
+            hint=f"The nearest is --imgsz {near[0]}x{near[1]}.",
+        )
+    if options.batch < 1:
+        raise UsageError(f"batch {options.batch}: expected at least 1")
+    if options.dynamic_batch and not profile.dynamic_batch:
+        raise UsageError(
+            f"{profile.target} takes a fixed batch only", hint="Give a number, for example --batch 1."
+        )
+    return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
+
+
+@contextmanager
+def _workspace() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+        yield Path(folder)
+
+
+def _manifest(
+    loaded: Imported, profile: TargetProfile, backend: Backend, compiled: Compiled, parity: Parity | None = None
+) -> Manifest:
+    tools = {"edgeyolo": version("edgeyolo"), "python": platform.python_version(), "torch": version("torch")}
+    return Manifest(
+        target=profile.target,
+        backend=backend.name,
+        model=loaded.network.spec.name,
+        spec=loaded.network.spec.to_json(),
+        class_names=loaded.class_names,
+        input=compiled.input,
+        output=compiled.output,
+        files={},
+        parity=parity,
+        tools=tools | dict(compiled.tools),
+        provenance=loaded.provenance,
+    )
+
+
+def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, photographs: tuple[Path, ...]) -> Parity:
+    """Run the draft through its own runtime: the parity gate, then the golden vectors."""
+    from edgeyolo.images import read_image
+
+    images = [read_image(path) for path in photographs] or [scene(seed) for seed in range(3)]
+    described = f"{len(images)} {'photographs' if photographs else 'generated pictures'}"
+    manifest = draft.manifest
+    with closing(registry.open_session(draft)) as session:
+        parity = measure_parity(
+            source.network, session, manifest.input, manifest.output.names, images, profile.parity, described
+        )
+        require_parity(parity, str(profile.target))
+        write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, scene(0))
+    return parity

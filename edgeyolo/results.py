@@ -1,0 +1,83 @@
+"""Where `detect` and `val` leave their files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+
+from edgeyolo.detections import Detections
+from edgeyolo.errors import EdgeYoloError
+from edgeyolo.files import atomic_file
+from edgeyolo.images import read_image
+
+
+def next_run(mode: str, root: Path = Path("runs")) -> Path:
+    """Make and return the next free folder: runs/<mode>/exp, exp2, exp3 ..."""
+    for number in itertools.count(1):
+        folder = root / mode / f"exp{number if number > 1 else ''}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable: itertools.count does not end")
+
+
+class ResultWriter:
+    """Writes annotated pictures, and on request labels and one JSON file, into `folder` (None: writes nothing)."""
+
+    def __init__(self, folder: Path | None, *, text: bool = False, json: bool = False) -> None:
+        self._folder, self._text, self._json = folder, text, json
+        self._taken: set[str] = set()
+        self._found: list[dict[str, Any]] = []
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, source: Path, detections: Detections) -> None:
+        """Save what was asked for; two sources of one name get two names."""
+        if self._folder is None:
+            return
+        name = self._name(source)
+        # Formats that OpenCV cannot write (gif, heic ...) become PNG.
+        suffix = source.suffix.lower() if source.suffix.lower() in {".jpg", ".jpeg", ".png", ".bmp", ".webp"} else ".png"
+        done, encoded = cv2.imencode(suffix, detections.plot(read_image(source)))
+        if not done:
+            raise EdgeYoloError(f"{source}: OpenCV could not encode the annotated picture as {suffix}")
+        with atomic_file(self._folder / f"{name}{suffix}") as draft:
+            draft.write_bytes(encoded.tobytes())
+        if self._text:
+            with atomic_file(self._folder / "labels" / f"{name}.txt") as draft:
+                draft.write_text("".join(_label_lines(detections)))
+        self._found.append({"image": str(source), "detections": detections.to_json()})
+
+    def _name(self, source: Path) -> str:
+        candidates = itertools.chain([source.stem], (f"{source.stem}-{n}" for n in itertools.count(2)))
+        name = next(name for name in candidates if name not in self._taken)
+        self._taken.add(name)
+        return name
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Also after Ctrl-C: what was found so far is not lost.
+        if self._folder and self._json:
+            with atomic_file(self._folder / "detections.json") as draft:
+                draft.write_text(json.dumps(self._found, indent=2, ensure_ascii=False))
+
+
+def _label_lines(detections: Detections) -> list[str]:
+    height, width = detections.image_size
+    lines = []
+    for item in detections:
+        x1, y1, x2, y2 = item.box
+        values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+        lines.append(f"{item.class_id} {' '.join(f'{v:.6f}' for v in values)} {item.confidence:.6f}\n")
+    return lines

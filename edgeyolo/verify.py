@@ -1,0 +1,65 @@
+"""Checking an artifact where it will run: its files, and whether this machine reproduces its golden vectors."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.errors import DamagedFileError, GateError
+from edgeyolo.preprocess import preprocess
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked: the number of files, and the largest relative deviation from the golden values."""
+
+    artifact: str
+    sha256: str
+    files: int
+    deviation: float
+    tolerance: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+
+def verify(path: str | Path) -> Verified:
+    """Open the artifact (schema and SHA-256), then run its golden picture and compare.
+
+    Raises:
+        DamagedFileError: a file is missing, added or changed, or the golden picture gives another input tensor.
+        RuntimeMissingError: the runtime is not here.
+        GateError: this machine's runtime gives other values than the one that made the artifact.
+    """
+    artifact = Artifact.open(path)
+    manifest = artifact.manifest
+    # The tolerance is the export's own: another processor may take other kernels, never other answers.
+    tolerance = manifest.parity.tolerance if manifest.parity else 1e-4
+    with np.load(artifact.file("golden.npz")) as golden, closing(registry.open_session(artifact)) as session:
+        batch, _ = preprocess([golden["image"]] * manifest.input.batch, manifest.input)
+        expected = golden["input"].astype(batch.dtype)
+        pixels = batch[0].transpose(1, 2, 0) if manifest.input.layout == "NCHW" else batch[0]
+        scale = manifest.input.scale if batch.dtype.kind == "f" else 1
+        if np.abs(pixels - expected * scale).max() > 1.5 * scale:
+            raise DamagedFileError(f"{artifact.path}: preprocessing gives another input tensor than the golden one")
+        maps = session.run(batch)
+        deviation = max(_deviation(maps[name][0], golden, name) for name in manifest.output.names)
+    if not deviation <= tolerance:
+        raise GateError(
+            f"{artifact.path}: golden vectors are missed by {deviation:.3g} (relative); {tolerance:g} is allowed",
+            hint=f"Made with {dict(manifest.tools)}; `edgeyolo doctor` shows what is installed here.",
+        )
+    return Verified(str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance)
+
+
+def _deviation(raw_map: Any, golden: Any, name: str) -> float:
+    want = golden[f"{name}.value"]
+    have = raw_map.ravel()[golden[f"{name}.index"]]
+    return float(np.abs(have - want).max() / max(float(np.abs(want).max()), 1e-12))
