@@ -1,0 +1,296 @@
+"""The building blocks as torch modules, in the order of execution that published checkpoints use.
+
+Every convolution is a `ConvUnit` of one of three kinds, made by `Convs`, so that a network has the same
+module paths in each form. All maps are float (N, C, H, W), in any memory format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from edgeyolo.models.topology import Activation, Down, Elan, Form, Stage, TopDown
+
+BN_EPS, BN_MOMENTUM = 1e-3, 0.03
+
+
+class ConvUnit(nn.Module):
+    """A convolution and what belongs to it; padding keeps the size at stride 1."""
+
+    @property
+    def kernel(self) -> nn.Conv2d:
+        """The convolution that remains, in kernel size and stride, when the unit is folded into one."""
+        raise NotImplementedError
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution without bias and its batch norm."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(c_out, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+class ConvNormAct(ConvUnit):
+    """Convolution, batch norm, activation (paper 4.3 (1))."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:
+        super().__init__()
+        self.branch = ConvNorm(c_in, c_out, kernel, stride)
+        self.act = act
+
+    @property
+    def kernel(self) -> nn.Conv2d:
+        return self.branch.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.branch(x)))
+
+
+class RepConv(ConvUnit):
+    """RepConvN (paper 4.1): a 3x3 and a 1x1 branch, each with its batch norm, added; no identity branch."""
+
+    def __init__(self, c_in: int, c_out: int, act: nn.Module) -> None:
+        super().__init__()
+        self.dense = ConvNorm(c_in, c_out, 3, 1)
+        self.pointwise = ConvNorm(c_in, c_out, 1, 1)
+        self.act = act
+
+    @property
+    def kernel(self) -> nn.Conv2d:
+        return self.dense.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.dense(x) + self.pointwise(x)))
+
+
+class ConvAct(ConvUnit):
+    """A convolution with bias, then the activation: what the other two become when folded."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2)
+        self.act = act
+
+    @property
+    def kernel(self) -> nn.Conv2d:
+        return self.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.conv(x)))
+
+
+@dataclass(frozen=True)
+class Convs:
+    """Makes the convolutions of one form of a network."""
+
+    form: Form
+    act: Activation
+
+    def __call__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1) -> ConvUnit:
+        kind = ConvAct if self.form == "plain" else ConvNormAct
+        return kind(c_in, c_out, kernel, stride, self.activation())
+
+    def rep(self, c_in: int, c_out: int) -> ConvUnit:
+        """The 3x3 convolution before an output of a network with RepConv."""
+        return self(c_in, c_out, 3) if self.form == "plain" else RepConv(c_in, c_out, self.activation())
+
+    def activation(self) -> nn.Module:
+        """The network's activation; not in place, so that observers may keep what a convolution gave."""
+        return nn.SiLU() if self.act == "silu" else nn.LeakyReLU(0.1)
+
+
+class SpaceToDepth(nn.Module):
+    """ReOrg: (N, C, H, W) -> (N, 4C, H/2, W/2); (row, column) even/even, odd/even, even/odd, odd/odd."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        even, odd = x[:, :, ::2], x[:, :, 1::2]
+        return torch.cat((even[..., ::2], odd[..., ::2], even[..., 1::2], odd[..., 1::2]), 1)
+
+
+class ElanChain(nn.Module):
+    """One ELAN block: (N, c_in, H, W) -> (N, spec.out, H, W)."""
+
+    def __init__(self, c_in: int, spec: Elan, convs: Convs) -> None:
+        super().__init__()
+        self.stride = spec.stride
+        self.bypass = convs(c_in, spec.width)
+        self.enter = convs(c_in, spec.width)
+        widths = [spec.width] + [spec.chain_width] * spec.depth
+        self.chain = nn.ModuleList(convs(a, b, 3) for a, b in pairwise(widths))
+        self.transition = convs(spec.concatenated, spec.out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = [self.bypass(x), self.enter(x)]
+        y = kept[-1]
+        for position, conv in enumerate(self.chain, start=1):
+            y = conv(y)
+            if position % self.stride == 0:
+                kept.append(y)
+        return cast(Tensor, self.transition(torch.cat(kept[::-1], 1)))
+
+
+class ElanBlock(nn.Module):
+    """`spec.twins` ELAN blocks over one input, added (E-ELAN where there are two).
+
+    Returns the sum and the last twin's own output, which yolov7-e6e's auxiliary heads read (paper Table 8).
+    """
+
+    def __init__(self, c_in: int, spec: Elan, convs: Convs) -> None:
+        super().__init__()
+        self.twins = nn.ModuleList(ElanChain(c_in, spec, convs) for _ in range(spec.twins))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = [twin(x) for twin in self.twins]
+        total = outputs[-1]
+        for output in outputs[:-1]:
+            total = total + output
+        return total, outputs[-1]
+
+
+class Pool(nn.MaxPool2d):
+    """2x2 max pool: half the resolution, the same channels."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (super().forward(x),)
+
+
+class Strided(nn.Module):
+    """A 3x3 convolution of stride 2."""
+
+    def __init__(self, c_in: int, c_out: int, convs: Convs) -> None:
+        super().__init__()
+        self.conv = convs(c_in, c_out, 3, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.conv(x),)
+
+
+class MPConv(nn.Module):
+    """Strided and pooled branch of `c_out / 2` channels each."""
+
+    def __init__(self, c_in: int, c_out: int, convs: Convs) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2, 2)
+        self.pooled = convs(c_in, c_out // 2)
+        self.reduce = convs(c_in, c_out // 2)
+        self.strided = convs(c_out // 2, c_out // 2, 3, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        pooled = self.pooled(self.pool(x))
+        return self.strided(self.reduce(x)), pooled
+
+
+class DownC(nn.Module):
+    """As MPConv, but the strided branch keeps the input's width up to its 3x3 convolution."""
+
+    def __init__(self, c_in: int, c_out: int, convs: Convs) -> None:
+        super().__init__()
+        self.reduce = convs(c_in, c_in)
+        self.strided = convs(c_in, c_out // 2, 3, 2)
+        self.pool = nn.MaxPool2d(2, 2)
+        self.pooled = convs(c_in, c_out // 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.strided(self.reduce(x)), self.pooled(self.pool(x))
+
+
+def make_down(kind: Down, c_in: int, c_out: int, convs: Convs) -> nn.Module:
+    """The module that halves the resolution; it returns the maps to concatenate, `c_out` channels in all."""
+    if kind == "pool":
+        return Pool()
+    return {"conv": Strided, "mpconv": MPConv, "downc": DownC}[kind](c_in, c_out, convs)
+
+
+class StageBlock(nn.Module):
+    """Half the resolution, then ELAN; `skip`, a map of the halved size, is concatenated in between."""
+
+    def __init__(self, c_in: int, c_skip: int, spec: Stage, convs: Convs) -> None:
+        super().__init__()
+        self.down = make_down(spec.down, c_in, spec.channels, convs)
+        self.elan = ElanBlock(spec.channels + c_skip, spec.elan, convs)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        maps = list(self.down(x))
+        if skip is not None:
+            maps.append(skip)
+        total, _ = self.elan(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
+        return cast(Tensor, total)
+
+
+class TopDownBlock(nn.Module):
+    """Coarse map and the backbone's map of twice its size -> (finer map, the same before twins are added)."""
+
+    def __init__(self, c_in: int, c_skip: int, spec: TopDown, convs: Convs) -> None:
+        super().__init__()
+        self.reduce = convs(c_in, spec.channels)
+        self.enlarge = nn.Upsample(scale_factor=2.0, mode="nearest")
+        self.lateral = convs(c_skip, spec.channels)
+        self.elan = ElanBlock(2 * spec.channels, spec.elan, convs)
+
+    def forward(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        enlarged = self.enlarge(self.reduce(x))
+        return cast(tuple[Tensor, Tensor], self.elan(torch.cat((self.lateral(skip), enlarged), 1)))
+
+
+class Pyramid(nn.Module):
+    """Max pools of 5x5, 9x9 and 13x13 at stride 1: a map -> [13, 9, 5] of the same shape.
+
+    A 9x9 maximum is the 5x5 maximum of a 5x5 maximum and a 13x13 that of a 9x9, borders included, so three
+    5x5 pools give exactly the same numbers for a fifth of the comparisons.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(5, 1, 2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        five = self.pool(x)
+        nine = self.pool(five)
+        return [self.pool(nine), nine, five]
+
+
+class CspPyramid(nn.Module):
+    """SPPCSPC: (N, c_in, H, W) -> (N, c, H, W), all hidden widths c."""
+
+    def __init__(self, c_in: int, c: int, convs: Convs) -> None:
+        super().__init__()
+        self.conv1 = convs(c_in, c)
+        self.bypass = convs(c_in, c)
+        self.conv3 = convs(c, c, 3)
+        self.conv4 = convs(c, c)
+        self.pyramid = Pyramid()
+        self.conv5 = convs(4 * c, c)
+        self.conv6 = convs(c, c, 3)
+        self.conv7 = convs(2 * c, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv4(self.conv3(self.conv1(x)))
+        y = self.conv6(self.conv5(torch.cat((y, *reversed(self.pyramid(y))), 1)))
+        return cast(Tensor, self.conv7(torch.cat((y, self.bypass(x)), 1)))
+
+
+class TinyPyramid(nn.Module):
+    """The shorter pyramid of yolov7-tiny: (N, c_in, H, W) -> (N, c, H, W)."""
+
+    def __init__(self, c_in: int, c: int, convs: Convs) -> None:
+        super().__init__()
+        self.bypass = convs(c_in, c)
+        self.enter = convs(c_in, c)
+        self.pyramid = Pyramid()
+        self.mix = convs(4 * c, c)
+        self.transition = convs(2 * c, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bypass = self.bypass(x)
+        y = self.enter(x)
+        y = self.mix(torch.cat((*self.pyramid(y), y), 1))
+        return cast(Tensor, self.transition(torch.cat((y, bypass), 1)))

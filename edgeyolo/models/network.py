@@ -1,0 +1,143 @@
+"""From a spec to a torch network."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from edgeyolo.errors import UsageError
+from edgeyolo.models import specs
+from edgeyolo.models.blocks import (
+    Convs,
+    ConvUnit,
+    CspPyramid,
+    SpaceToDepth,
+    StageBlock,
+    TinyPyramid,
+    TopDownBlock,
+)
+from edgeyolo.models.heads import ImplicitOutput, Output, initialize_biases
+from edgeyolo.models.topology import Anchors, Form, ModelSpec
+
+MAX_CLASSES = 10_000
+
+
+class Network(nn.Module):
+    """A network of the family: images in, raw head maps out.
+
+    `forward(images)` takes float (N, 3, H, W), RGB in 0..1, H and W multiples of the largest stride, and returns
+    one map per level, finest first: (N, anchors * (5 + classes), H / stride, W / stride), see `heads`. In the
+    training form of a network with auxiliary heads as many auxiliary maps of the same shapes follow, so
+    `maps[:network.levels]` are the lead maps and `maps[network.levels:]` the auxiliary ones, if any.
+
+    Submodules are registered in the order in which published checkpoints number them.
+    """
+
+    def __init__(self, spec: ModelSpec, classes: int, form: Form) -> None:
+        super().__init__()
+        self.spec, self.classes, self.form = spec, classes, form
+        convs = Convs(form, spec.act)
+        self.stem, width = _stem(spec, convs)
+        pyramid = [stage.elan.out for stage in spec.backbone]
+        inputs = [width, *pyramid]
+        self.backbone = nn.ModuleList(
+            StageBlock(c_in, 0, stage, convs) for c_in, stage in zip(inputs, spec.backbone, strict=False)
+        )
+        self.spp = (CspPyramid if spec.csp_spp else TinyPyramid)(pyramid[-1], spec.spp, convs)
+        coarse_first = [spec.spp, *(step.elan.out for step in spec.top_down)]
+        self.top_down = nn.ModuleList(
+            TopDownBlock(c_in, c_skip, step, convs)
+            for c_in, c_skip, step in zip(coarse_first, pyramid[-2::-1], spec.top_down, strict=False)
+        )
+        refined = [coarse_first[-1], *(stage.elan.out for stage in spec.bottom_up)]
+        self.bottom_up = nn.ModuleList(
+            StageBlock(c_in, c_skip, stage, convs)
+            for c_in, c_skip, stage in zip(refined, coarse_first[-2::-1], spec.bottom_up, strict=False)
+        )
+        aux = spec.aux if form == "training" else ()
+        last = convs.rep if spec.rep else lambda c_in, c_out: convs(c_in, c_out, 3)
+        self.lead = nn.ModuleList(last(c_in, c) for c_in, c in zip(refined, spec.lead, strict=True))
+        self.aux = nn.ModuleList(convs(c_in, c, 3) for c_in, c in zip(coarse_first[::-1], aux, strict=False))
+        kind = ImplicitOutput if form == "training" else Output
+        self.outputs = nn.ModuleList(kind(c, self.channels) for c in spec.lead)
+        self.aux_outputs = nn.ModuleList(Output(c, self.channels) for c in aux)
+        for outputs in filter(len, (self.outputs, self.aux_outputs)):
+            initialize_biases(cast(list[Output], outputs), self.strides, len(self.anchors[0]), classes)
+
+    @property
+    def levels(self) -> int:
+        """The number of lead maps."""
+        return self.spec.levels
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels per cell of each level, finest first."""
+        return self.spec.strides
+
+    @property
+    def anchors(self) -> Anchors:
+        """(width, height) in pixels of each level's anchors."""
+        return self.spec.anchors
+
+    @property
+    def channels(self) -> int:
+        """Channels of each map."""
+        return len(self.spec.anchors[0]) * (5 + self.classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(images)
+        pyramid = []
+        for stage in self.backbone:
+            x = stage(x)
+            pyramid.append(x)
+        x = self.spp(x)
+        coarse_first, before_adding = [x], [x]
+        for step, skip in zip(self.top_down, pyramid[-2::-1], strict=False):
+            x, twin = step(x, skip)
+            coarse_first.append(x)
+            before_adding.append(twin)
+        refined = [x]
+        for stage, skip in zip(self.bottom_up, coarse_first[-2::-1], strict=True):
+            x = stage(x, skip)
+            refined.append(x)
+        leads = [out(conv(y)) for out, conv, y in zip(self.outputs, self.lead, refined, strict=True)]
+        aux = zip(self.aux_outputs, self.aux, before_adding[::-1], strict=False)
+        return (*leads, *(out(conv(y)) for out, conv, y in aux))
+
+
+def build(
+    spec: ModelSpec | str,
+    classes: int = 80,
+    form: Form = "training",
+    *,
+    device: torch.device | str | None = None,
+) -> Network:
+    """Make a network with fresh weights; on the device "meta" it has shapes only and costs no memory.
+
+    `spec` is a spec or one of `specs.names()`. A network in the plain or deploy form can be made this way, but
+    weights usually come to it from `reparameterize`, `published` or `weights`.
+    """
+    spec = specs.get(spec) if isinstance(spec, str) else spec
+    if form not in get_args(Form):
+        raise UsageError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
+    if isinstance(classes, bool) or not isinstance(classes, int) or not 1 <= classes <= MAX_CLASSES:
+        raise UsageError(f"classes: expected a whole number from 1 to {MAX_CLASSES}, got {classes!r}")
+    with torch.device(device) if device is not None else nullcontext():
+        return Network(spec, classes, form)
+
+
+def conv_units(network: nn.Module) -> dict[str, ConvUnit]:
+    """Every convolution of a network by its module path, in the order of registration."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, ConvUnit)}
+
+
+def _stem(spec: ModelSpec, convs: Convs) -> tuple[nn.Sequential, int]:
+    layers: list[nn.Module] = [SpaceToDepth()] if spec.space_to_depth else []
+    width = 12 if spec.space_to_depth else 3
+    for out, stride in spec.stem:
+        layers.append(convs(width, out, 3, stride))
+        width = out
+    return nn.Sequential(*layers), width
