@@ -16,7 +16,7 @@ from edgeyolo.artifact import Artifact
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
 from edgeyolo.export.golden import write_golden
-from edgeyolo.export.scenes import scene
+from edgeyolo.scenes import make_scene
 from edgeyolo.export.verify import measure_parity, require_parity
 from edgeyolo.files import atomic_directory
 from edgeyolo.manifest import Manifest, Parity
@@ -162,7 +162,7 @@ def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, phot
     """Run the draft through its own runtime: the parity gate, then the golden vectors."""
     from edgeyolo.images import read_image
 
-    images = [read_image(path) for path in photographs] or [scene(seed) for seed in range(3)]
+    images = [read_image(path) for path in photographs] or [make_scene(seed).image for seed in range(3)]
     described = f"{len(images)} {'photographs' if photographs else 'generated pictures'}"
     manifest = draft.manifest
     with closing(registry.open_session(draft)) as session:
@@ -170,5 +170,5 @@ def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, phot
             source.network, session, manifest.input, manifest.output.names, images, profile.parity, described
         )
         require_parity(parity, str(profile.target))
-        write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, scene(0))
+        write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, make_scene(0).image)
     return parity

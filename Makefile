@@ -1,0 +1,33 @@
+# Two commands for everyone: `make demo` and `make test`. Each sets up what it needs in .venv, inside the checkout.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test test-all bench-core clean
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Setting up needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 3; }
+	@echo "Setting up $(VENV): a minute or two, about 2 GB"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python benchmarks/demo.py
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+test-all: $(READY)
+	@$(BIN)/python -m pytest -m "slow or not slow"
+
+# The figures that README quotes: start-up, pre- and post-processing.
+bench-core: $(READY)
+	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/pre_post.py
+
+clean:
+	rm -rf $(VENV) demo runs build dist
