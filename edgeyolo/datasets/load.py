@@ -1,0 +1,79 @@
+"""`load_dataset`: find out which of the formats a path holds, and read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeyolo.datasets.coco import read_coco
+from edgeyolo.datasets.values import Dataset, describe_problems
+from edgeyolo.datasets.voc import read_voc
+from edgeyolo.datasets.yolo import read_yolo
+from edgeyolo.errors import DatasetError
+
+_HINT = "Give a COCO json file, a YOLO data.yaml, or a VOC folder (Annotations, JPEGImages, ImageSets/Main)."
+
+
+def load_dataset(
+    path: str | Path,
+    split: str | None = None,
+    *,
+    images: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    polygons: bool = False,
+    need_images: bool = True,
+) -> Dataset:
+    """Read a data set in COCO json, YOLO or Pascal VOC form.
+
+    `path` is an annotation file (.json), a data.yaml, or a folder that holds a data.yaml, VOC's folders or
+    COCO's json files. `split` picks one of several; by default the first of val, test, train that exists. A
+    COCO file is one split by itself. `images` names the folder of a COCO file's images where it is not beside
+    it. `class_names` fixes the class order of VOC folders, which have none. `polygons` keeps objects'
+    outlines. `need_images=False` reads the annotations alone.
+
+    Labels that cannot be used are left out and listed in `problems`. Raises DatasetError where none is left.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise DatasetError(f"{source}: there is no such file or folder", hint=_HINT)
+    if source.is_dir():
+        source = _entrance(source, split)
+    if source.is_dir():
+        dataset = read_voc(source, split, class_names=class_names, need_images=need_images)
+    elif source.suffix.lower() in (".yaml", ".yml"):
+        dataset = read_yolo(source, split, polygons=polygons, need_images=need_images)
+    elif source.suffix.lower() == ".json":
+        folder = Path(images) if images is not None else None
+        dataset = read_coco(source, images=folder, polygons=polygons, need_images=need_images)
+    else:
+        raise DatasetError(
+            f"{source}: a data set is not read from {source.suffix or 'such'} files", hint=_HINT
+        )
+    if dataset.objects == 0:
+        found = "; ".join(describe_problems(dataset.problems)) or "the labels are empty"
+        raise DatasetError(f"{source}: none of its {len(dataset)} images has a usable label: {found}")
+    return dataset
+
+
+def _entrance(folder: Path, split: str | None) -> Path:
+    """The file to read in a folder, or the folder itself where it is VOC's."""
+    if (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir():
+        return folder
+    yamls = [file for file in (folder / "data.yaml", folder / "data.yml") if file.is_file()]
+    if yamls:
+        return yamls[0]
+    jsons = [
+        file
+        for place in (folder / (split or "val"), folder / "annotations", folder)
+        for file in sorted(place.glob("*.json"))
+        if split is None or split in file.stem or split == file.parent.name
+    ]
+    jsons = [file for file in jsons if file.stem.startswith("instances_")] or jsons
+    if len(jsons) == 1:
+        return jsons[0]
+    if jsons:
+        raise DatasetError(
+            f"{folder}: several json files could be meant: {', '.join(file.name for file in jsons)}",
+            hint="Name the one to read.",
+        )
+    raise DatasetError(f"{folder}: no data set found in this folder", hint=_HINT)
