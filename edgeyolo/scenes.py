@@ -38,7 +38,7 @@ def make_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
     placed: list[tuple[int, Points, int]] = []
     for _ in range(int(rng.integers(4, 14))):
         _draw(picture, owner, -1, _clutter(rng, size), rng)
-    for number in range(int(rng.integers(1, 12))):
+    for number in range(int(rng.integers(0, 12))):
         kind = int(rng.integers(len(CLASS_NAMES)))
         points = _place(_outline(kind), rng, size)
         placed.append((kind, points, _draw(picture, owner, number, points, rng)))
@@ -130,7 +130,8 @@ def _draw(picture: Picture, owner: NDArray[np.int32], number: int, points: Point
 
 def _bounds(points: Points, size: tuple[int, int]) -> Points:
     """The box of an outline, cut off at the picture's edges."""
-    low, high = points.min(axis=0), points.max(axis=0)
+    # OpenCV draws with pixel centres at whole numbers; in boxes, pixel i reaches from i to i + 1.
+    low, high = points.min(axis=0) + 0.5, points.max(axis=0) + 0.5
     limit = np.array([size[1], size[0]], np.float32)
     return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
 

@@ -1,0 +1,64 @@
+"""A worked example: a backend in one class and a session in another. Copy it, change what is marked, and register it:
+
+    [project.entry-points."edgeyolo.backends"]
+    opencv = "example_backend:OpencvBackend"
+
+It runs ONNX files with OpenCV's own network module, which the base install already has.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import EdgeYoloError
+from edgeyolo.protocols import Availability, Compiled, ExportSource
+from edgeyolo.targets import Target, TargetProfile
+
+
+class OpencvBackend:
+    name = "opencv"  # change: the runtime's name; it goes into the manifest
+    profiles = (TargetProfile(Target("cpu", "opencv", "fp32"), "OpenCV's dnn module", parity=1e-4, files=("net.onnx",)),)
+
+    def can_compile(self) -> Availability:
+        return Availability(True)
+
+    def can_run(self) -> Availability:  # change: say what is missing and how to install it; import nothing heavy
+        import cv2
+
+        return Availability(True, version=cv2.__version__)
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:  # change: call the converter
+        shutil.copyfile(source.onnx(opset=18), into / "net.onnx")
+        return Compiled(("net.onnx",), source.input, source.output, {"opencv": self.can_run().version})
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> OpencvSession:
+        return OpencvSession(artifact.file(".onnx"), artifact.manifest.input, artifact.manifest.output)
+
+
+class OpencvSession:
+    def __init__(self, path: Path, input: InputContract, output: OutputContract) -> None:
+        import cv2
+
+        self._net: Any = cv2.dnn.readNetFromONNX(str(path))
+        self._input, self._output = input, output
+        self._lock = Lock()  # an OpenCV network keeps its input inside, so one thread runs it at a time
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        self._input.check(batch)
+        if self._net is None:
+            raise EdgeYoloError("the session is closed")
+        with self._lock:
+            self._net.setInput(batch, self._input.name)
+            maps = self._net.forward(list(self._output.names))
+        return dict(zip(self._output.names, maps, strict=True))
+
+    def close(self) -> None:
+        self._net = None

@@ -1,0 +1,173 @@
+"""The one suite that every backend passes, whoever wrote it: open, run, close, determinism, parity, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeyolo import registry
+from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, UsageError
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.preprocess import preprocess
+from edgeyolo.protocols import Backend, Session
+from edgeyolo.scenes import make_scene
+from edgeyolo.verify import verify
+
+TARGETS = [str(profile.target) for profile, _ in registry.profiles()]
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def artifact(request: pytest.FixtureRequest, small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    _, backend = registry.find_target(request.param)
+    for availability in (backend.can_compile(), backend.can_run()):
+        if not availability.ok:
+            pytest.skip(f"{request.param}: {availability.reason}")
+    return export(small_weights, request.param, tmp_path_factory.mktemp("export") / request.param)
+
+
+def batch_for(artifact: Artifact, seed: int = 5, images: int = 1) -> np.ndarray:
+    pictures = [make_scene(seed + i).image for i in range(images)]
+    return preprocess(pictures, artifact.manifest.input)[0]
+
+
+def test_backend_keeps_the_protocol(artifact: Artifact) -> None:
+    backend = registry.backends()[artifact.manifest.backend]
+    assert isinstance(backend, Backend)
+    session = registry.open_session(artifact)
+    assert isinstance(session, Session)
+    session.close()
+
+
+def test_artifact_holds_the_files_that_the_profile_promises(artifact: Artifact) -> None:
+    profile, _ = registry.find_target(artifact.manifest.target)
+    assert {*profile.files, "golden.npz"} == set(artifact.manifest.files)
+    assert artifact.manifest.class_names == ("cat", "dog", "bird")
+
+
+def test_maps_have_the_shapes_of_the_contract(artifact: Artifact) -> None:
+    session = registry.open_session(artifact)
+    maps = session.run(batch_for(artifact))
+    expected = artifact.manifest.output.map_shapes(1, artifact.manifest.input.size)
+    assert tuple(maps[name].shape for name in artifact.manifest.output.names) == expected
+    assert all(each.dtype == np.float32 for each in maps.values())
+    session.close()
+
+
+def test_the_same_input_gives_the_same_bits(artifact: Artifact) -> None:
+    session = registry.open_session(artifact, threads=1)
+    batch = batch_for(artifact)
+    first = {name: each.copy() for name, each in session.run(batch).items()}
+    session.run(batch_for(artifact, seed=9))
+    again = session.run(batch)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    session.close()
+
+
+def test_results_outlive_the_next_run(artifact: Artifact) -> None:
+    session = registry.open_session(artifact)
+    held = session.run(batch_for(artifact))
+    copies = {name: each.copy() for name, each in held.items()}
+    session.run(batch_for(artifact, seed=9))
+    assert all(np.array_equal(held[name], copies[name]) for name in held)
+    session.close()
+
+
+def test_threads_do_not_meet(artifact: Artifact) -> None:
+    session = registry.open_session(artifact, threads=1)
+    batches = [batch_for(artifact, seed) for seed in range(8)]
+    alone = [session.run(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(session.run, batches))
+    for one, other in zip(alone, together, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    session.close()
+
+
+def test_parity_was_measured_and_holds(artifact: Artifact) -> None:
+    parity = artifact.manifest.parity
+    assert parity is not None
+    assert 0.0 <= parity.worst <= parity.tolerance
+    assert set(parity.deviation) == set(artifact.manifest.output.names)
+    assert verify(artifact.path).deviation <= parity.tolerance
+
+
+def test_closing_twice_is_fine_and_running_afterwards_is_not(artifact: Artifact) -> None:
+    session = registry.open_session(artifact)
+    session.close()
+    session.close()
+    with pytest.raises(EdgeYoloError, match="closed"):
+        session.run(batch_for(artifact))
+
+
+def test_a_wrong_batch_is_refused_with_what_was_expected(artifact: Artifact) -> None:
+    session = registry.open_session(artifact)
+    good = batch_for(artifact)
+    for bad in (good[0], good.astype(np.float64), good[:, :2]):
+        with pytest.raises(UsageError, match="expected"):
+            session.run(bad)
+    session.close()
+
+
+def test_a_damaged_file_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(artifact.path, tmp_path / "broken"))
+    name = next(name for name in artifact.manifest.files if name != "golden.npz")
+    data = bytearray((broken / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (broken / name).write_bytes(data)
+    with pytest.raises(DamagedFileError, match="was changed"):
+        Artifact.open(broken)
+
+
+def test_a_foreign_file_under_the_right_name_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    """Even where the hashes agree: the manifest was sealed over rubbish."""
+    foreign = Path(shutil.copytree(artifact.path, tmp_path / "foreign"))
+    for name in artifact.manifest.files:
+        if name != "golden.npz":
+            (foreign / name).write_bytes(b"this is not a network " * 50)
+    (foreign / MANIFEST).unlink()
+    resealed = Artifact.seal(foreign, artifact.manifest)
+    with pytest.raises((FileRefusedError, EdgeYoloError)) as caught:
+        registry.open_session(resealed)
+    assert str(foreign) in str(caught.value)
+
+
+def test_an_unknown_backend_is_named(artifact: Artifact, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(artifact.path, tmp_path / "copy"))
+    manifest = json.loads((copy / MANIFEST).read_text()) | {"backend": "hailo"}
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(EdgeYoloError, match="needs the backend 'hailo'"):
+        registry.open_session(Artifact.open(copy))
+
+
+def test_a_batch_of_four(artifact: Artifact, small_weights: Path, tmp_path: Path) -> None:
+    four = export(small_weights, str(artifact.manifest.target), tmp_path / "four", ExportOptions(batch=4))
+    session, single = registry.open_session(four), registry.open_session(artifact)
+    batch = batch_for(four, images=4)
+    maps = session.run(batch)
+    for index in range(4):
+        alone = single.run(batch[index : index + 1])
+        for name, each in alone.items():
+            np.testing.assert_allclose(maps[name][index], each[0], atol=1e-3)
+    session.close()
+    single.close()
+
+
+def test_dynamic_batch_takes_one_and_five(artifact: Artifact, small_weights: Path, tmp_path: Path) -> None:
+    profile, _ = registry.find_target(artifact.manifest.target)
+    options = ExportOptions(dynamic_batch=True)
+    if not profile.dynamic_batch:
+        with pytest.raises(UsageError, match="fixed batch"):
+            export(small_weights, str(profile.target), tmp_path / "free", options)
+        assert not (tmp_path / "free").exists()
+        return
+    free = export(small_weights, str(profile.target), tmp_path / "free", options)
+    session = registry.open_session(free)
+    for images in (1, 5):
+        assert session.run(batch_for(free, images=images))["p3"].shape[0] == images
+    session.close()

@@ -1,0 +1,129 @@
+"""Artifacts: sealed, verified on opening, refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.manifest import Manifest, Parity
+from edgeyolo.targets import Target
+
+ANCHORS = (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0)))
+MANIFEST_VALUE = Manifest(
+    target=Target("cpu", "onnx", "fp32"),
+    backend="onnxruntime",
+    model="small",
+    spec={"name": "small"},
+    class_names=("cat", "dög"),
+    input=InputContract(64, 96),
+    output=OutputContract(("p3", "p4"), (8, 16), ANCHORS, 2),
+    files={},
+    parity=Parity(1e-4, {"p3": 2e-6, "p4": 1e-6}, "3 generated pictures"),
+    tools={"onnx": "1"},
+    provenance={"sha256": "00"},
+)
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    folder = tmp_path / "artifact"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.bin").write_bytes(b"weights")
+    (folder / "sub" / "more.bin").write_bytes(b"more weights")
+    Artifact.seal(folder, MANIFEST_VALUE)
+    return folder
+
+
+def edit(folder: Path, **changes: object) -> None:
+    data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    data.update(changes)
+    (folder / MANIFEST).write_text(json.dumps({k: v for k, v in data.items() if v != "gone"}), encoding="utf-8")
+
+
+def test_what_was_sealed_is_what_opens(sealed: Path) -> None:
+    artifact = Artifact.open(sealed)
+    assert set(artifact.manifest.files) == {"model.bin", "sub/more.bin"}
+    assert replace(artifact.manifest, files={}) == MANIFEST_VALUE
+    assert artifact.size == len(b"weights") + len(b"more weights")
+    assert artifact.file("model.bin") == sealed / "model.bin"
+
+
+def test_equal_artifacts_have_equal_hashes_and_others_do_not(sealed: Path, tmp_path: Path) -> None:
+    twin = Path(shutil.copytree(sealed, tmp_path / "twin"))
+    assert Artifact.open(twin).sha256 == Artifact.open(sealed).sha256
+    (twin / "model.bin").write_bytes(b"other")
+    (twin / MANIFEST).unlink()
+    assert Artifact.seal(twin, MANIFEST_VALUE).sha256 != Artifact.open(sealed).sha256
+
+
+def test_a_changed_byte(sealed: Path) -> None:
+    (sealed / "model.bin").write_bytes(b"weightz")
+    with pytest.raises(DamagedFileError, match=r"model\.bin was changed") as caught:
+        Artifact.open(sealed)
+    assert caught.value.exit_code == 6
+
+
+def test_a_missing_file(sealed: Path) -> None:
+    (sealed / "sub" / "more.bin").unlink()
+    with pytest.raises(DamagedFileError, match=r"sub/more\.bin is missing"):
+        Artifact.open(sealed)
+
+
+def test_a_file_too_many(sealed: Path) -> None:
+    (sealed / "notes.txt").write_text("hello")
+    with pytest.raises(DamagedFileError, match=r"notes\.txt"):
+        Artifact.open(sealed)
+
+
+def test_a_file_outside(sealed: Path) -> None:
+    edit(sealed, files={"../outside": "0" * 64})
+    with pytest.raises(DamagedFileError, match="outside the artifact"):
+        Artifact.open(sealed)
+
+
+def test_another_schema(sealed: Path) -> None:
+    edit(sealed, schema="edgeyolo-artifact/99")
+    with pytest.raises(DamagedFileError, match="edgeyolo-artifact/99"):
+        Artifact.open(sealed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": "gone"}, r"missing fields \['input'\]"),
+        ({"surprise": 1}, r"unknown fields \['surprise'\]"),
+        ({"class_names": ["one"]}, "1 class names for 2 classes"),
+        ({"input": {"height": 64}}, "width"),
+        ({"output": []}, "expected an object"),
+    ],
+)
+def test_a_manifest_that_does_not_fit(sealed: Path, changes: dict[str, object], message: str) -> None:
+    edit(sealed, **changes)
+    with pytest.raises(DamagedFileError, match=message):
+        Artifact.open(sealed)
+
+
+def test_a_manifest_that_is_not_json(sealed: Path) -> None:
+    (sealed / MANIFEST).write_text('{"schema": ')
+    with pytest.raises(DamagedFileError, match="not JSON"):
+        Artifact.open(sealed)
+
+
+@pytest.mark.parametrize("path", ["absent", "."])
+def test_no_artifact_at_all(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UsageError, match="expected the directory of an exported artifact"):
+        Artifact.open(tmp_path / path)
+
+
+def test_target_names() -> None:
+    assert str(Target.parse(" CPU-onnx-FP32 ")) == "cpu-onnx-fp32"
+    for wrong in ("", "cpu", "cpu-onnx", "cpu--fp32", "a-b-c-d"):
+        with pytest.raises(UsageError, match="device-runtime-precision"):
+            Target.parse(wrong)
