@@ -1,0 +1,236 @@
+"""The loss of a network with or without auxiliary heads, once (paper section 4.2 and its appendix)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from edgeyolo.errors import UsageError
+from edgeyolo.training.assign import COARSE_TO_FINE, Positives, Strategy, assign
+from edgeyolo.training.candidates import Levels, PaddedTargets, host_reads, pad_targets
+from edgeyolo.training.ciou import ciou
+from edgeyolo.training.head_rows import place_labels, split_head
+
+BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02)
+BALANCE_3 = (4.0, 1.0, 0.4)
+_FOCAL_ALPHA = 0.25
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Gains and options of the loss; the gains are scaled by levels, classes and image size (see
+    DetectionLoss).
+
+    anchor_t: largest ratio of a target's side to an anchor's. top: IoUs that make up k in SimOTA, None for
+    10 without auxiliary heads and 20 with them. focal_gamma: 0 is off. autobalance: level weights follow
+    the objectness losses.
+    """
+
+    box: float = 0.05
+    cls: float = 0.3
+    obj: float = 0.7
+    cls_pw: float = 1.0
+    obj_pw: float = 1.0
+    anchor_t: float = 4.0
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    auxiliary: float = 0.25
+    autobalance: bool = False
+    top: int | None = None
+    strategy: Strategy = COARSE_TO_FINE
+
+
+@dataclass(frozen=True)
+class LossValue:
+    """total: scalar to call `backward` on, summed over the images. items: float32 (4,) box, objectness,
+    class and their sum, each scaled by its gain, per image, detached.
+    """
+
+    total: Tensor
+    items: Tensor
+
+
+class DetectionLoss(nn.Module):
+    """Raw head maps and labels -> LossValue.
+
+    anchors: L x A x (width, height) in pixels. strides: L. image_size: the side in pixels that the
+    objectness gain is scaled for. Total = images x (box * CIoU loss + obj * objectness + cls * class),
+    auxiliary heads with their weight, where box *= 3 / L, cls *= C / 80 * 3 / L, obj *= (image_size /
+    640)^2 * 3 / L.
+    """
+
+    anchors: Tensor
+    strides: Tensor
+    balance: Tensor
+
+    def __init__(
+        self,
+        anchors: Sequence[Sequence[Sequence[float]]],
+        strides: Sequence[int],
+        classes: int,
+        config: LossConfig | None = None,
+        *,
+        image_size: int = 640,
+    ) -> None:
+        super().__init__()
+        self.config = config or LossConfig()
+        self.classes = classes
+        levels = len(strides)
+        self.register_buffer("anchors", torch.tensor(anchors, dtype=torch.float32))
+        self.register_buffer("strides", torch.tensor(strides, dtype=torch.float32))
+        balance = BALANCE_3 if levels == 3 else BALANCE[:levels]
+        self.register_buffer("balance", torch.tensor(balance, dtype=torch.float32))
+        self._middle = list(strides).index(16) if 16 in strides else 0
+        self.gains = (
+            self.config.box * 3 / levels,
+            self.config.obj * (image_size / 640) ** 2 * 3 / levels,
+            self.config.cls * classes / 80 * 3 / levels,
+        )
+
+    def forward(self, maps: Sequence[Tensor], targets: Tensor | PaddedTargets) -> LossValue:
+        """maps: (B, A * (5 + C), H, W) of the lead levels, then of the auxiliary ones if any.
+
+        targets: float32 (n, 6) rows of image, class, cx, cy, w, h (relative), or the same from
+        `pad_targets`. Give them on the CPU: labels already on an accelerator make the host wait once, to
+        count them.
+        """
+        levels, lead, auxiliary = self._split(maps)
+        images, device = maps[0].shape[0], maps[0].device
+        labels = self._labels(targets, images).to(device)
+        fine, coarse = self.positives(maps, labels)
+        parts = self._head_terms(lead, labels, fine, levels, lead=True)
+        if auxiliary:
+            assert coarse is not None
+            parts = parts + self.config.auxiliary * self._head_terms(
+                auxiliary, labels, coarse, levels, lead=False
+            )
+        parts = torch.stack([part * gain for part, gain in zip(parts.unbind(), self.gains, strict=True)])
+        total = parts.sum()
+        items = torch.cat([parts, total[None]]).detach()
+        return LossValue(total * images, items)
+
+    def _labels(self, targets: Tensor | PaddedTargets, images: int) -> PaddedTargets:
+        if isinstance(targets, PaddedTargets):
+            return targets
+        if host_reads(targets) and targets.numel():
+            low, high = int(targets[:, 1].min()), int(targets[:, 1].max())
+            if low < 0 or high >= self.classes:
+                raise UsageError(f"targets: expected classes 0 to {self.classes - 1}; got {low} to {high}")
+        return pad_targets(targets, images)
+
+    def positives(self, maps: Sequence[Tensor], labels: PaddedTargets) -> tuple[Positives, Positives | None]:
+        """The positives of the lead head and, where there are auxiliary maps, of the auxiliary head."""
+        levels, lead, auxiliary = self._split(maps)
+        strategy = self.config.strategy
+        top = self.config.top or (20 if auxiliary else 10)
+        options: dict[str, Any] = {
+            "top": top if strategy.dynamic else None,
+            "ratio": self.config.anchor_t,
+        }
+        fine = assign(lead, labels, levels, "fine", **options)
+        if not auxiliary:
+            return fine, None
+        if strategy.guide == "lead" and strategy.auxiliary == "fine":
+            return fine, fine
+        guide = lead if strategy.guide == "lead" else auxiliary
+        return fine, assign(guide, labels, levels, strategy.auxiliary, **options)
+
+    def _split(self, maps: Sequence[Tensor]) -> tuple[Levels, Sequence[Tensor], Sequence[Tensor]]:
+        levels = len(self.strides)
+        channels = self.anchors.shape[1] * (5 + self.classes)
+        if len(maps) not in (levels, 2 * levels) or any(head.shape[1] != channels for head in maps):
+            raise UsageError(
+                f"loss: expected {levels} lead maps (and as many auxiliary ones) of {channels} channels; "
+                f"got {[tuple(head.shape) for head in maps]}"
+            )
+        lead = maps[:levels]
+        return Levels.of(lead, self.anchors, self.strides), lead, maps[levels:]
+
+    def _head_terms(
+        self,
+        maps: Sequence[Tensor],
+        labels: PaddedTargets,
+        positives: Positives,
+        levels: Levels,
+        *,
+        lead: bool,
+    ) -> Tensor:
+        """Unweighted box, objectness and class loss of one head, summed over its levels: (3,)."""
+        bounded = self.config.strategy.bounded and not lead
+        terms = []
+        for number, head in enumerate(maps):
+            here = positives.at(number)
+            terms.append(
+                self._level_terms(head, number, labels, here, cells=levels.grids[number], bounded=bounded)
+            )
+        box, obj, cls = torch.stack(terms).unbind(1)
+        weighted = obj * self.balance[: len(maps)]
+        if self.config.autobalance and lead and self.training:
+            self._rebalance(obj.detach())
+        return torch.stack([box.sum(), weighted.sum(), cls.sum()])
+
+    def _rebalance(self, objectness: Tensor) -> None:
+        self.balance.mul_(0.9999).add_(0.0001 / objectness.clamp(min=1e-9))
+        self.balance.div_(self.balance[self._middle].clone())
+
+    def _level_terms(
+        self,
+        head: Tensor,
+        number: int,
+        labels: PaddedTargets,
+        positives: Positives,
+        *,
+        cells: Tensor,
+        bounded: bool,
+    ) -> Tensor:
+        objectness, raw = split_head(head, positives, self.anchors.shape[1])
+        cell = torch.stack([positives.column, positives.row], 1)
+        wanted = labels.boxes[positives.image, positives.target] * cells.repeat(2)
+        wanted = torch.cat([wanted[:, :2] - cell, wanted[:, 2:]], 1)
+        anchor = self.anchors[number, positives.anchor] / self.strides[number]
+        s = raw[:, :4].sigmoid()
+        overlap = ciou(torch.cat([s[:, :2] * 2 - 0.5, (s[:, 2:] * 2) ** 2 * anchor], 1), wanted)
+        label = overlap.detach().clamp(min=0)
+        if bounded:
+            label = label * distance_bound(wanted[:, :2])
+        wanted_objectness = place_labels(objectness, positives, label)
+        obj = self._bce(objectness, wanted_objectness, self.config.obj_pw).mean()
+        cls = obj.new_zeros(())
+        if self.classes > 1:
+            cls = self._class_term(raw[:, 5:], labels.classes[positives.image, positives.target], positives)
+        return torch.stack([_mean(1 - overlap, positives.valid), obj, cls])
+
+    def _class_term(self, raw: Tensor, classes: Tensor, positives: Positives) -> Tensor:
+        low = 0.5 * self.config.label_smoothing
+        wanted = torch.full_like(raw, low).scatter_(1, classes[:, None], 1 - low)
+        return _mean(self._bce(raw, wanted, self.config.cls_pw).mean(1), positives.valid)
+
+    def _bce(self, raw: Tensor, wanted: Tensor, positive_weight: float) -> Tensor:
+        weight = None if positive_weight == 1 else raw.new_tensor(positive_weight)
+        loss = bce(raw, wanted, reduction="none", pos_weight=weight)
+        if not self.config.focal_gamma:
+            return loss
+        p = raw.sigmoid()
+        right = wanted * p + (1 - wanted) * (1 - p)
+        alpha = wanted * _FOCAL_ALPHA + (1 - wanted) * (1 - _FOCAL_ALPHA)
+        return loss * alpha * (1 - right) ** self.config.focal_gamma
+
+
+def distance_bound(offset: Tensor) -> Tensor:
+    """The upper bound of an objectness label (Table 7) for a centre at `offset` (P, 2) cells from the
+    cell's corner.
+
+    1 for the cells that the fine assignment may take (within one cell of the centre), then falling linearly
+    to 0 at two cells, so that a coarse positive never asks for as much as a fine one.
+    """
+    return (2 - (offset - 0.5).abs().amax(1)).clamp(0, 1)
+
+
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    """The mean over the valid values, 0 if there are none."""
+    return torch.where(valid, values, 0).sum() / valid.sum().clamp(min=1)
