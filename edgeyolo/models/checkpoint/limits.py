@@ -18,11 +18,11 @@ class Limits:
     file_bytes: int = 8192 * MIB
     entries: int = 50_000  # in the zip directory
     pickle_bytes: int = 64 * MIB
-    operations: int = 5_000_000  # pickle opcodes
+    operations: int = 2_000_000  # pickle opcodes
     text_bytes: int = 16 * MIB  # one string or bytes value
     stack: int = 100_000
     marks: int = 200  # open lists, tuples and dicts at once
     depth: int = 100
-    values: int = 5_000_000
+    values: int = 2_000_000
     modules: int = 20_000  # of one network
     dimensions: int = 8  # of one tensor

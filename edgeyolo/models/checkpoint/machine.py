@@ -1,7 +1,7 @@
 """A pickle reader that cannot run anything: its only values are plain data and the records of this package.
 
 Python's own unpickler imports and calls what a file names. This one decodes the opcodes with the standard
-library's disassembler (`pickletools.genops`, which only parses) and carries out the few that `torch.save`
+library's disassembler tables (`pickletools`, which only parse) and carries out the few that `torch.save`
 uses. Names resolve in a fixed table; every other name, opcode or call refuses the file.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any
 
 from edgeyolo.errors import DamagedFileError, FileRefusedError, UntrustedFileError
@@ -28,6 +29,12 @@ _VALUES = frozenset(
         *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
     )
 )
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+_LINES = {
+    "GLOBAL": 2,
+    "INST": 2,
+    "PERSID": 1,
+}  # lines of text that follow; the last two are refused by that name
 _EMPTY: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_LIST": list,
@@ -70,7 +77,7 @@ class PickleMachine:
             "MEMOIZE": lambda _: self._put(len(self._memo)),
             "BINGET": self._get,
             "LONG_BINGET": self._get,
-            "GLOBAL": lambda name: self._push(self._resolve(*name.partition(" ")[::2])),
+            "GLOBAL": lambda lines: self._push(self._resolve(*lines)),
             "STACK_GLOBAL": lambda _: self._push(self._resolve(*self._pop_many(2))),
             "REDUCE": self._call,
             "NEWOBJ": self._call,
@@ -82,15 +89,15 @@ class PickleMachine:
 
     def run(self, data: bytes) -> Any:
         """The value of the stream; raises a FileRefusedError for what is not allowed or not readable."""
-        position = 0
+        stream, position = BytesIO(data), 0
         try:
-            for count, (opcode, argument, at) in enumerate(pickletools.genops(data)):
-                position = at or 0
-                if opcode.name == "STOP":
+            for count, opcode in enumerate(iter(lambda: stream.read(1), b"")):
+                position = stream.tell() - 1
+                if opcode == b".":
                     return self._result()
                 if count >= self._limits.operations:
                     raise self._refused(f"more than {self._limits.operations:,} pickle operations")
-                self._step(opcode.name, argument)
+                self._step(opcode, stream)
         except RefusedCallError as refusal:
             raise self._refused(f"{refusal} (at byte {position:,})") from refusal
         except FileRefusedError:
@@ -99,19 +106,28 @@ class PickleMachine:
             raise self._damaged(f"byte {position:,} and on cannot be read: {str(error)[:200]}") from error
         raise self._damaged("it ends without a STOP")
 
-    def _step(self, name: str, argument: Any) -> None:
-        action = self._actions.get(name)
-        if action is not None:
-            action(argument)
-        elif name in _VALUES:
-            self._push(self._bounded(argument))
-        elif name in _CONSTANTS:
-            self._push(_CONSTANTS[name])
-        elif name in _EMPTY:
-            self._push(_EMPTY[name]())
+    def _step(self, code: bytes, stream: BytesIO) -> None:
+        opcode = _OPCODES.get(code.decode("latin1"))
+        if opcode is None:
+            raise self._damaged(f"byte {stream.tell() - 1:,} is no pickle operation ({code!r})")
+        lines = [self._line(stream) for _ in range(_LINES.get(opcode.name, 0))]
+        if opcode.name in self._actions:
+            self._actions[opcode.name](lines or _argument(opcode, stream))
+        elif opcode.name in _VALUES:
+            self._push(self._bounded(_argument(opcode, stream)))
+        elif opcode.name in _CONSTANTS:
+            self._push(_CONSTANTS[opcode.name])
+        elif opcode.name in _EMPTY:
+            self._push(_EMPTY[opcode.name]())
         else:
-            what = f" ({argument[:200]!r})" if isinstance(argument, str | bytes) else ""
-            raise self._refused(f"the pickle operation {name}{what}, which torch.save never writes")
+            what = f" for {'.'.join(lines)!r:.200}" if lines else ""
+            raise self._refused(f"the pickle operation {opcode.name}{what}, which torch.save never writes")
+
+    def _line(self, stream: BytesIO) -> str:
+        line = stream.readline()
+        if not line.endswith(b"\n"):
+            raise self._damaged("a name has no end")
+        return line[:-1].decode()
 
     def _push(self, value: Any) -> None:
         if len(self._stack) >= self._limits.stack:
@@ -220,3 +236,7 @@ class PickleMachine:
 
     def _damaged(self, what: str) -> DamagedFileError:
         return DamagedFileError(f"{self._where}: damaged pickle: {what}", hint=AGAIN)
+
+
+def _argument(opcode: pickletools.OpcodeInfo, stream: BytesIO) -> Any:
+    return opcode.arg.reader(stream) if opcode.arg is not None else None
