@@ -38,8 +38,12 @@ class ImplicitOutput(Output):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(c_in, c_out)
-        self.offset = nn.Parameter(torch.empty(1, c_in, 1, 1).normal_(0.0, 0.02))
-        self.scale = nn.Parameter(torch.empty(1, c_out, 1, 1).normal_(1.0, 0.02))
+        self.offset = nn.Parameter(torch.zeros(1, c_in, 1, 1))
+        self.scale = nn.Parameter(torch.ones(1, c_out, 1, 1))
+        # Drawing on "meta" gives nothing, but makes torch import its compiler: a second.
+        if not self.offset.is_meta:
+            nn.init.normal_(self.offset, 0.0, 0.02)
+            nn.init.normal_(self.scale, 1.0, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.scale * self.conv(x + self.offset))

@@ -28,9 +28,9 @@ MAX_CLASSES = 10_000
 class Network(nn.Module):
     """A network of the family: images in, raw head maps out.
 
-    `forward(images)` takes float (N, 3, H, W), RGB in 0..1, H and W multiples of the largest stride, and returns
+    `forward(images)` takes float (N, 3, H, W), RGB in 0..1, H and W multiples of the largest stride. It gives
     one map per level, finest first: (N, anchors * (5 + classes), H / stride, W / stride), see `heads`. In the
-    training form of a network with auxiliary heads as many auxiliary maps of the same shapes follow, so
+    training form of a network with auxiliary heads as many auxiliary maps of the same shapes follow:
     `maps[:network.levels]` are the lead maps and `maps[network.levels:]` the auxiliary ones, if any.
 
     Submodules are registered in the order in which published checkpoints number them.
@@ -117,8 +117,8 @@ def build(
 ) -> Network:
     """Make a network with fresh weights; on the device "meta" it has shapes only and costs no memory.
 
-    `spec` is a spec or one of `specs.names()`. A network in the plain or deploy form can be made this way, but
-    weights usually come to it from `reparameterize`, `published` or `weights`.
+    `spec` is a spec or one of `specs.names()`. Networks in the deploy or plain form can be made this way too,
+    but their weights usually come from `published`, `weights` or `reparameterize`.
     """
     spec = specs.get(spec) if isinstance(spec, str) else spec
     if form not in get_args(Form):

@@ -1,7 +1,7 @@
 """The eight networks, each in about ten lines, without torch.
 
-What the parts mean stands in `topology`. Inner widths and depths of the ELAN blocks are those of the published
-networks; yolov7-e6 and -d6 are yolov7-w6 scaled as in paper 3.2 (see `scaling`).
+What the parts mean stands in `topology`; how yolov7x, -e6 and -d6 follow from others by compound scaling
+(paper 3.2) in `scaling`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ _YOLOV7X = ModelSpec(
 
 
 def _p6(name: str, *, width: int, depth: int, down: Down, aux: tuple[int, ...], twins: int = 1) -> ModelSpec:
-    """The four-level networks: `width` is the stem's; blocks keep their inner widths, transitions follow `width`."""
+    """The four-level networks: all but the blocks' inner widths is a multiple of `width`, the stem's."""
 
     def stage(step: Down, scale: int, inner: int) -> Stage:
         return Stage(step, scale * width, Elan(inner, scale * width, depth=depth, twins=twins))

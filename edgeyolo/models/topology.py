@@ -1,8 +1,9 @@
 """What a network of the family is made of, as data: no torch here.
 
-A network is a stem, a backbone of stages (halve the resolution, then an ELAN block), a spatial pyramid pooling,
-a top-down and a bottom-up path over the backbone's maps, and one detection level per lead convolution.
-Widths are output channels, strides are pixels of the input image per cell, anchors are (width, height) in pixels.
+A network is a stem, a backbone of stages (halve the resolution, then an ELAN block), a spatial pyramid
+pooling, a top-down and a bottom-up path over the backbone's maps, and one detection level per lead width.
+Widths are output channels, strides are pixels of the input image per cell, anchors are (width, height) in
+pixels.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ _LIMITS = {"width": 16384, "depth": 64, "stages": 8, "anchors": 16, "imgsz": 163
 
 @dataclass(frozen=True)
 class Elan:
-    """An ELAN block (paper 3.1, Figure 2c): two 1x1 branches of `width` and a chain of `depth` 3x3 convolutions.
+    """An ELAN block (paper 3.1, Figure 2c): two 1x1 branches of `width` and a chain of `depth` 3x3 convs.
 
-    The chain starts from the second branch. Every `stride`-th of its outputs, newest first, is concatenated with
-    the two branches; a 1x1 transition to `out` ends the block. `chain` is the chain's width where it is not `width`.
+    The chain starts from the second branch. Every `stride`-th of its outputs, newest first, is concatenated
+    with the two branches; a 1x1 transition to `out` ends the block. `chain` is the chain's width where it
+    differs from `width`.
     `twins=2` is E-ELAN (Figure 2d): two such blocks on the same input, added.
     """
 
@@ -68,9 +70,9 @@ class Elan:
 class Stage:
     """Halve the resolution to `channels`, then an ELAN block.
 
-    `down`: "conv" a 3x3 convolution of stride 2; "pool" a 2x2 max pool (keeps the channels); "mpconv" a pooled and
-    a strided branch, each of `channels / 2` all through; "downc" the same with the strided branch at input width
-    before its 3x3.
+    `down`: "conv" a 3x3 convolution of stride 2; "pool" a 2x2 max pool (keeps the channels); "mpconv" a
+    strided and a pooled branch, each of `channels / 2` all through; "downc" the same, but the strided branch
+    has the input's width up to its 3x3.
     """
 
     down: Down
@@ -87,7 +89,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TopDown:
-    """One step to a finer map: reduce to `channels`, enlarge twice, concatenate with the lateral, then an ELAN."""
+    """One step to a finer map: reduce to `channels`, enlarge, concatenate with the lateral, then an ELAN."""
 
     channels: int
     elan: Elan
@@ -98,7 +100,7 @@ class TopDown:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One network. `lead` and `aux` are the widths of the 3x3 convolutions before the outputs, finest level first."""
+    """One network; `lead` and `aux` are the widths of the 3x3 convs before the outputs, finest first."""
 
     name: str
     stem: tuple[tuple[int, int], ...]  # (width, stride) of each 3x3 convolution
@@ -199,8 +201,9 @@ def _check_spec(spec: ModelSpec) -> None:
     steps = len(spec.top_down)
     if not 1 <= steps < len(spec.backbone) or len(spec.bottom_up) != steps or spec.levels != steps + 1:
         raise UsageError(
-            f"{spec.name}: {len(spec.backbone)} stages, {steps} steps down, {len(spec.bottom_up)} up and {spec.levels} "
-            "lead widths do not fit: expected as many steps up as down, one lead width more, and more stages than steps"
+            f"{spec.name}: {len(spec.backbone)} stages, {steps} steps down, {len(spec.bottom_up)} up and "
+            f"{spec.levels} lead widths do not fit: expected as many steps up as down, one lead width more, "
+            "and more stages than steps"
         )
     if len(spec.aux) not in (0, spec.levels):
         raise UsageError(f"{spec.name}: {len(spec.aux)} auxiliary widths for {spec.levels} levels")

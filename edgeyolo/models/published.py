@@ -1,0 +1,196 @@
+"""Published state dicts: which network they are, told by shapes alone, and their weights under our names.
+
+A published key is `model.<node>.<path>`, nodes numbered in execution order. Our modules are registered in
+that order, so the mapping is an ordered zip in which every pair must agree in kind (weight, bias, ...) and
+shape. There is no table of layer numbers; any class count, anchors and prefix of the keys will do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
+from edgeyolo.models import specs
+from edgeyolo.models.network import MAX_CLASSES, Network, build
+from edgeyolo.models.topology import Activation, Anchors, Form, ModelSpec
+
+Signature = list[tuple[str, tuple[int, ...]]]
+"""(kind, shape) of every entry that holds learned values, in execution order."""
+
+_NOT_LEARNED = ("anchors", "anchor_grid", "num_batches_tracked")
+_KNOWN = "`edgeyolo models` lists the networks; training and deploy checkpoints of each are recognised."
+
+# The order of siblings inside a node; numbers, and the number in cv1, cv2 ..., speak for themselves.
+_ORDER = {"conv": 0, "bn": 1, "rbr_dense": 0, "rbr_1x1": 1, "ia": 0, "im": 1, "m": 2}
+_KINDS = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a published state dict turned out to be. `spec` has the anchors found in it.
+
+    `state` has the keys of `build(spec, classes, form)`; floating values are float32.
+    """
+
+    spec: ModelSpec
+    form: Form
+    classes: int
+    state: dict[str, Tensor]
+
+    @property
+    def anchors(self) -> Anchors:
+        """(width, height) in pixels of each level's anchors, finest level first."""
+        return self.spec.anchors
+
+    def network(self) -> Network:
+        """The network with these weights, in inference mode; they share memory."""
+        return load_state(build(self.spec, self.classes, self.form, device="meta"), self.state)
+
+
+def recognise(state: Mapping[str, Tensor], *, activation: Activation | None = None) -> Recognised:
+    """Find out what a published state dict is, and rename its entries to ours.
+
+    state: published keys, in any order, with values of any float type. Three forms are known: training,
+        deploy, and plain (fused by the published code: convolutions with bias).
+    activation: the file's own, where it is known. Without it the network has its usual one; yolov7-tiny and
+        yolov7-tiny-silu, which have the same shapes, then count as yolov7-tiny.
+    Raises EdgeYoloError naming the nearest network and the first entry that differs.
+    """
+    keys = sorted((key for key in state if _kind(key) not in _NOT_LEARNED), key=_execution_order)
+    shapes: Signature = [(_kind(key), tuple(state[key].shape)) for key in keys]
+    form, anchors = _form(keys), _find_anchors(state)
+    classes = _find_classes(keys, state, anchors)
+    tried: list[tuple[ModelSpec, Signature]] = []
+    for spec in sorted(map(specs.get, specs.names()), key=lambda spec: spec.act != activation):
+        own = _with_anchors(spec, anchors)
+        network = build(own, classes, form, device="meta")
+        learned = [key for key in network.state_dict() if _kind(key) not in _NOT_LEARNED]
+        signature = _signature(network)
+        if signature == shapes:
+            named = replace(own, act=activation or own.act)
+            values = {ours: state[key].detach().float() for ours, key in zip(learned, keys, strict=True)}
+            return Recognised(named, form, classes, _with_counters(network, values))
+        tried.append((spec, signature))
+    raise _unknown(keys, shapes, form, tried)
+
+
+def load_state(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """Give a network built on "meta" its weights, without copying them, and put it into inference mode."""
+    network.load_state_dict(dict(state), strict=True, assign=True)
+    return network.requires_grad_(True).eval()
+
+
+def _kind(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _form(keys: Iterable[str]) -> Form:
+    kinds = {_kind(key) for key in keys}
+    if "implicit" in kinds:
+        return "training"
+    return "deploy" if "running_var" in kinds else "plain"
+
+
+def _signature(network: Network) -> Signature:
+    entries = ((_kind(key), tuple(value.shape)) for key, value in network.state_dict().items())
+    return [
+        ("implicit" if kind in ("offset", "scale") else kind, shape)
+        for kind, shape in entries
+        if kind not in _NOT_LEARNED
+    ]
+
+
+def _with_counters(network: Network, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the batch norms' counters; nothing reads them, as the momentum is fixed, so they start anew."""
+    zero = torch.zeros((), dtype=torch.int64)
+    return {key: values[key] if key in values else zero.clone() for key in network.state_dict()}
+
+
+def _split(key: str) -> tuple[int, list[str]]:
+    """The node's number and the path inside the node; whatever stands before the number is a prefix."""
+    found = re.search(r"(?:^|\.)(\d{1,4})\.(.+)$", key)
+    if found is None:
+        raise EdgeYoloError(f"the entry {key!r}: expected keys such as model.0.conv.weight", hint=_KNOWN)
+    return int(found[1]), found[2].split(".")
+
+
+def _execution_order(key: str) -> tuple[int, ...]:
+    node, (*modules, kind) = _split(key)
+    ranks = [_rank(module) for module in modules]
+    if modules[:1] == ["m2"]:
+        ranks = [1, *ranks]  # auxiliary outputs after the lead's
+    elif modules[:1] in (["m"], ["ia"], ["im"]):
+        ranks = [0, *ranks[1:], ranks[0]]  # lead outputs level by level
+    return (node, *ranks, _KINDS.get(kind, 0))
+
+
+def _rank(module: str) -> int:
+    number = re.fullmatch(r"(?:cv)?(\d{1,4})", module)
+    return int(number[1]) if number else _ORDER.get(module, 0)
+
+
+def _find_anchors(state: Mapping[str, Tensor]) -> tuple[str, Tensor] | None:
+    """The anchors in the file: ("anchor_grid", pixels) or ("anchors", cells), as (levels, anchors, 2)."""
+    for kind in ("anchor_grid", "anchors"):
+        for key, value in state.items():
+            if _kind(key) == kind:
+                if value.ndim < 3 or value.shape[-1] != 2 or value.numel() == 0:
+                    raise DamagedFileError(
+                        f"{key}: expected (width, height) pairs, found shape {tuple(value.shape)}"
+                    )
+                return kind, value.detach().float().reshape(value.shape[0], -1, 2)
+    return None
+
+
+def _with_anchors(spec: ModelSpec, found: tuple[str, Tensor] | None) -> ModelSpec:
+    """The spec with the file's anchors; unchanged where they are of another number of levels."""
+    if found is None or len(found[1]) != spec.levels:
+        return spec
+    kind, values = found
+    scales = (1,) * spec.levels if kind == "anchor_grid" else spec.strides
+    pixels = [
+        [[side * scale for side in pair] for pair in level]
+        for level, scale in zip(values.tolist(), scales, strict=True)
+    ]
+    try:
+        return replace(spec, anchors=tuple(tuple((w, h) for w, h in level) for level in pixels))
+    except UsageError as error:
+        raise DamagedFileError(f"the anchors in the file: {error.message}") from error
+
+
+def _find_classes(
+    keys: Iterable[str], state: Mapping[str, Tensor], anchors: tuple[str, Tensor] | None
+) -> int:
+    """The class count, from the channels of the first output."""
+    per_cell = anchors[1].shape[1] if anchors else 3
+    for key in keys:
+        if _split(key)[1] == ["m", "0", "weight"]:
+            channels = state[key].shape[0]
+            classes, rest = divmod(channels - 5 * per_cell, per_cell)
+            if rest or not 1 <= classes <= MAX_CLASSES:
+                raise EdgeYoloError(f"{key}: expected {per_cell} * (5 + classes) channels, found {channels}")
+            return classes
+    raise EdgeYoloError("no detection output: expected an entry such as model.105.m.0.weight", hint=_KNOWN)
+
+
+def _unknown(
+    keys: list[str], shapes: Signature, form: Form, tried: list[tuple[ModelSpec, Signature]]
+) -> EdgeYoloError:
+    def agreeing(signature: Signature) -> int:
+        pairs = enumerate(zip(shapes, signature, strict=False))
+        return next((i for i, (a, b) in pairs if a != b), min(len(shapes), len(signature)))
+
+    spec, signature = max(tried, key=lambda item: agreeing(item[1]))
+    at = agreeing(signature)
+    here = f"{keys[at]} is {shapes[at][1]}" if at < len(shapes) else f"it ends after {at} entries"
+    there = f"a {signature[at][0]} of {signature[at][1]}" if at < len(signature) else "nothing more"
+    return EdgeYoloError(
+        f"not a network of the family: nearest is {spec.name} in {form} form, of which the first {at} "
+        f"entries agree; then {here}, expected {there}",
+        hint=_KNOWN,
+    )

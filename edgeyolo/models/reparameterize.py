@@ -1,0 +1,144 @@
+"""Re-parameterization: any form of a network -> the same function in plain convolutions (paper 4.1 and 4.3).
+
+Everything is folded in float64 and rounded once:
+
+- batch norm: W' = W * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps);
+- RepConv: both branches folded, the 1x1 kernel padded to 3x3, added;
+- implicit knowledge: y = m (W (x + a) + b), so W' = m W and b' = m (b + W a), row by row;
+- the auxiliary branch is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from edgeyolo.models.blocks import ConvAct, ConvNorm, ConvNormAct, RepConv
+from edgeyolo.models.heads import ImplicitOutput, Output
+from edgeyolo.models.network import Network, build, conv_units
+from edgeyolo.models.published import load_state
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one lead map moved: the largest absolute difference, and that relative to the largest value."""
+
+    level: int
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """The deviations measured on one seeded random image of `size` = (height, width)."""
+
+    size: tuple[int, int]
+    seed: int
+    levels: tuple[Deviation, ...]
+
+    @property
+    def largest(self) -> Deviation:
+        """The level with the largest relative deviation."""
+        return max(self.levels, key=lambda deviation: deviation.relative)
+
+
+@dataclass(frozen=True)
+class Reparameterized:
+    """A network of plain convolutions in inference mode, and how exactly it repeats the original."""
+
+    network: Network
+    report: FoldReport
+
+
+@torch.no_grad()
+def reparameterize(network: Network, *, seed: int = 0) -> Reparameterized:
+    """Fold a network of any form and class count into plain convolutions.
+
+    The network itself is not changed; nothing is shared with it. Folding a folded network copies it. The
+    result computes the original's lead maps in inference mode; the report says how exactly.
+    """
+    plain = build(network.spec, network.classes, "plain", device="meta")
+    units = conv_units(network)
+    state: dict[str, Tensor] = {}
+    for name in conv_units(plain):
+        unit = units[name]
+        dtype = unit.kernel.weight.dtype
+        weight, bias = fold(unit)
+        state[f"{name}.conv.weight"], state[f"{name}.conv.bias"] = weight.to(dtype), bias.to(dtype)
+    folded = load_state(plain, state)
+    return Reparameterized(folded, _measure(network, folded, seed))
+
+
+@singledispatch
+def fold(unit: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight (c_out, c_in, k, k) and bias (c_out,) of the convolution that `unit` amounts to, in float64."""
+    raise TypeError(f"no rule to fold {type(unit).__name__}")
+
+
+@fold.register
+def _(unit: ConvNorm) -> tuple[Tensor, Tensor]:
+    norm = unit.norm
+    gain = norm.weight.double() / torch.sqrt(cast(Tensor, norm.running_var).double() + norm.eps)
+    return (
+        unit.conv.weight.double() * gain.view(-1, 1, 1, 1),
+        norm.bias.double() - cast(Tensor, norm.running_mean).double() * gain,
+    )
+
+
+@fold.register
+def _(unit: ConvNormAct) -> tuple[Tensor, Tensor]:
+    return fold(unit.branch)
+
+
+@fold.register
+def _(unit: RepConv) -> tuple[Tensor, Tensor]:
+    dense, dense_bias = fold(unit.dense)
+    pointwise, pointwise_bias = fold(unit.pointwise)
+    return dense + pad(pointwise, (1, 1, 1, 1)), dense_bias + pointwise_bias
+
+
+@fold.register(ConvAct)
+@fold.register(Output)
+def _(unit: ConvAct | Output) -> tuple[Tensor, Tensor]:
+    # .double() of a float64 network would be the same memory
+    return unit.conv.weight.double().clone(), cast(Tensor, unit.conv.bias).double().clone()
+
+
+@fold.register
+def _(unit: ImplicitOutput) -> tuple[Tensor, Tensor]:
+    weight, scale = unit.conv.weight.double(), unit.scale.double()
+    shifted = cast(Tensor, unit.conv.bias).double() + weight.flatten(1) @ unit.offset.double().flatten()
+    return weight * scale.view(-1, 1, 1, 1), shifted * scale.flatten()
+
+
+def _measure(network: Network, folded: Network, seed: int) -> FoldReport:
+    side = 2 * network.strides[-1]
+    generator = torch.Generator().manual_seed(seed)
+    weight = next(network.parameters())
+    image = torch.rand(1, 3, side, side, generator=generator).to(weight.device, weight.dtype)
+    with inference(network):
+        before = network(image)[: network.levels]
+    deviations = []
+    for level, (old, new) in enumerate(zip(before, folded(image), strict=True)):
+        absolute = (old - new).abs().max().item()
+        deviations.append(Deviation(level, absolute, absolute / max(old.abs().max().item(), 1e-30)))
+    return FoldReport((side, side), seed, tuple(deviations))
+
+
+@contextmanager
+def inference(network: nn.Module) -> Iterator[None]:
+    """Inference mode inside the block; afterwards every module is in the mode it was in."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
