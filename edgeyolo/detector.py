@@ -1,0 +1,184 @@
+"""The Detector: an image goes in, Detections come out, on any runtime."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.detections import Detections
+from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.images import ImageSource, read_image
+from edgeyolo.pipeline import Pipeline, StageTimes
+from edgeyolo.postprocess import PostprocessConfig
+from edgeyolo.registry import open_session
+from edgeyolo.targets import Target
+
+DEFAULT_TARGET = "cpu-onnx-fp32"
+
+
+class Detector:
+    """A network that is loaded and ready.
+
+        with Detector("artifact-directory", conf=0.4, classes=["person"]) as detector:
+            for detection in detector("photo.jpg"):
+                print(detection.name, detection.confidence, detection.box)
+
+    An image is a path, a file's bytes, a PIL image or a numpy array (BGR); see `edgeyolo.images.read_image`.
+    Boxes are in pixels of the original, upright image. A detector may be used from several threads at once.
+    The stages one by one, for measuring or for raw head maps: `detector.pipeline`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        conf: float = 0.25,
+        iou: float = 0.45,
+        classes: Iterable[int | str] | None = None,
+        max_det: int = 300,
+        agnostic: bool = False,
+        multi_label: bool = False,
+        threads: int | None = None,
+        target: str | Target | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: the directory of an exported artifact, or a weights file (.safetensors, .pt), which is
+                exported once into a cache; that takes `pip install edgeyolo[export]`.
+            conf: report detections of a confidence above this, 0..1.
+            iou: of two boxes of a class that overlap by more than this, report the better one, 0..1.
+            classes: report these classes only, by id or by name.
+            max_det: report at most this many detections per image.
+            agnostic: let boxes suppress each other across classes.
+            multi_label: report every class of a box above `conf`, not its best one only.
+            threads: CPU threads of the runtime; None leaves it to the runtime.
+            target: what to export weights for (default cpu-onnx-fp32); an artifact has its target already.
+
+        Raises:
+            UsageError: a value out of range, an unknown class, or no model at `model`.
+            DamagedFileError, UntrustedFileError: the model's files are not what they should be.
+            RuntimeMissingError: the runtime of the artifact, or the export extra, is not installed.
+        """
+        # Thresholds first: a mistake in them should not cost the loading of a network.
+        config = PostprocessConfig(conf, iou, max_det, multi_label, agnostic)
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads={threads!r}: expected a whole number from 1, or None")
+        self.artifact = _open_artifact(Path(model), target)
+        manifest = self.artifact.manifest
+        if classes is not None:
+            ids = resolve_classes(classes, manifest.class_names)
+            config = PostprocessConfig(conf, iou, max_det, multi_label, agnostic, ids)
+        session = open_session(self.artifact, threads=threads)
+        self.pipeline = Pipeline(session, manifest.input, manifest.output, manifest.class_names, config)
+        self._closed = False
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The network's class names; a detection's `class_id` is an index into them."""
+        return self.pipeline.class_names
+
+    def __call__(self, image: ImageSource) -> Detections:
+        """What is in one image."""
+        return self.batch([image])[0]
+
+    def batch(self, images: Sequence[ImageSource]) -> list[Detections]:
+        """What is in each of any number of images; they are run in batches as large as the artifact takes."""
+        return self.timed(images)[0]
+
+    def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:
+        """Like `batch`; also says how long each stage took, reading excluded."""
+        if self._closed:
+            raise UsageError("the detector is closed", hint="Make a new Detector, or close it later.")
+        single = isinstance(images, np.ndarray) and images.ndim != 4
+        if single or isinstance(images, (str, bytes, os.PathLike)):
+            raise UsageError(
+                "batch: expected a list of images, came a single one", hint="For one image: detector(image)."
+            )
+        return self.pipeline.timed([read_image(image) for image in images])
+
+    def close(self) -> None:
+        """Release the runtime's memory. Calling it again does nothing."""
+        self._closed = True
+        self.pipeline.session.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        manifest = self.artifact.manifest
+        height, width = manifest.input.size
+        state = "closed" if self._closed else f"{len(self.class_names)} classes"
+        return f"<Detector: {manifest.model} for {manifest.target}, {width} x {height}, {state}>"
+
+
+def resolve_classes(classes: Iterable[int | str], class_names: Sequence[str]) -> tuple[int, ...]:
+    """Class ids and names -> sorted ids; names are compared exactly first, then without regard to case.
+
+    Raises:
+        UsageError: an id out of range, or a name that no class has; the hint gives the nearest names.
+    """
+    if isinstance(classes, (str, int)):
+        classes = [classes]
+    return tuple(sorted({_class_id(item, class_names) for item in classes}))
+
+
+def _class_id(item: int | str, class_names: Sequence[str]) -> int:
+    if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+        if not 0 <= item < len(class_names):
+            raise UsageError(f"classes: there is no class {item}, ids go from 0 to {len(class_names) - 1}")
+        return int(item)
+    if not isinstance(item, str):
+        raise UsageError(f"classes: expected ids or names, came {item!r}")
+    if item in class_names:
+        return list(class_names).index(item)
+    folded = [name.casefold() for name in class_names]
+    if item.casefold() in folded:
+        return folded.index(item.casefold())
+    near = difflib.get_close_matches(item.casefold(), folded, n=3, cutoff=0.5)
+    known = [class_names[folded.index(name)] for name in near] or list(class_names[:10])
+    raise UsageError(
+        f"classes: no class is called {item!r}",
+        hint=("Did you mean " if near else "Classes: ") + ", ".join(known) + ("?" if near else " ..."),
+    )
+
+
+def _open_artifact(model: Path, target: str | Target | None) -> Artifact:
+    if not model.exists():
+        raise UsageError(
+            f"{model}: expected the directory of an artifact or a weights file, nothing is there",
+            hint="Make an artifact: edgeyolo export WEIGHTS --target cpu-onnx-fp32 -o DIR",
+        )
+    if model.is_dir():
+        artifact = Artifact.open(model)
+        if target is not None and str(target) != str(artifact.manifest.target):
+            raise UsageError(
+                f"{model} was exported for {artifact.manifest.target}, not for {target}",
+                hint=f"Export the weights again: edgeyolo export WEIGHTS --target {target} -o DIR",
+            )
+        return artifact
+    return Artifact.open(_exported(model, target or DEFAULT_TARGET))
+
+
+def _exported(weights: Path, target: str | Target) -> Path:
+    """The cached artifact of a weights file, exported now if there is none yet."""
+    try:
+        from edgeyolo.export.cache import cached_artifact
+
+        return Path(cached_artifact(weights, Target.parse(str(target))))
+    except ImportError as error:  # torch, onnx ... are imported on the way
+        raise RuntimeMissingError(
+            f"{weights} is a weights file; exporting it needs a package that is not installed ({error})",
+            hint="pip install edgeyolo[export], or give the directory of an exported artifact.",
+        ) from error

@@ -1,0 +1,177 @@
+"""Whatever holds an image -> pixels in one form: (height, width, 3) uint8, BGR, upright."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.encoded_image import MAX_PIXELS, Pixels, check_size, decode_image, pil_to_bgr, to_uint8
+from edgeyolo.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image"
+
+_SUFFIXES = "avif bmp dib gif jfif jp2 jpe jpeg jpg mpo pbm pgm png pnm ppm tif tiff webp"
+IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
+MAX_BYTES = 1 << 30
+"""Files above one GiB are not images that a detector reads; they are refused before they fill the memory."""
+
+
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image into (height, width, 3) uint8, BGR, upright.
+
+    Args:
+        source: a path; a file's bytes; a PIL image (any mode); or an array of uint8 or uint16: (h, w) or
+            (h, w, 1) grey, (h, w, 3) BGR, (h, w, 4) BGRA. EXIF orientation is applied to files, bytes and
+            PIL images; alpha is dropped; 16-bit values keep their high byte; of an animation the first frame
+            is taken. A contiguous BGR array of uint8 is returned as it is, not copied.
+        max_pixels: refuse files and bytes whose header announces more pixels (decompression bombs).
+
+    Raises:
+        ImageError: the image is missing, damaged or of an unusable kind; the message names it.
+        UsageError: `source` is none of the above.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, (str, os.PathLike)):
+        return decode_image(_read_file(Path(source)), str(source), max_pixels=max_pixels)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+        return decode_image(data, f"encoded image ({len(data):,} bytes)", max_pixels=max_pixels)
+    if _is_pil(source):
+        return _from_pil(source, max_pixels)
+    raise UsageError(
+        f"image: expected a path, bytes, a PIL image or a numpy array, came {type(source).__name__}",
+        hint="For a torch tensor: tensor.permute(1, 2, 0).numpy(), scaled to 0..255, as uint8, in BGR order.",
+    )
+
+
+def list_images(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, recursive: bool = False
+) -> list[Path]:
+    """Image files behind a file, a folder, a glob pattern or a sequence of these; sorted within each.
+
+    A file that is named is taken whatever its suffix; folders and patterns give files with an image's suffix,
+    and none whose name begins with a dot. `recursive` descends into folders below a folder; in patterns, `**`
+    does.
+
+    Raises:
+        ImageError: a source does not exist or leads to no image.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        found = [path for item in source for path in list_images(item, recursive=recursive)]
+        if not found:
+            raise ImageError(
+                "no image was given", hint="Give a file, a folder or a pattern such as 'photos/*.jpg'."
+            )
+        return list(dict.fromkeys(found))
+    path = Path(source)
+    if path.is_dir():
+        images = _images_in(path, recursive)
+        if not images and not recursive and _images_in(path, True):
+            raise ImageError(
+                f"{path}: no image in this folder, only in folders below", hint="Search recursively."
+            )
+    elif not path.exists() and has_magic(str(source)):
+        images = sorted(each for each in map(Path, _glob(str(source))) if _is_image_file(each))
+    else:
+        _check_exists(path)
+        images = [path]
+    if not images:
+        raise ImageError(
+            f"{source}: no image found",
+            hint=f"Looked for files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.",
+        )
+    return images
+
+
+def _from_array(array: NDArray[Any]) -> Pixels:
+    name = f"array {array.dtype} {array.shape}"
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        planar = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        raise ImageError(
+            f"{name}: expected (height, width), or (height, width, 1, 3 or 4) in BGR order",
+            hint="This one has its channels first: array.transpose(1, 2, 0)." if planar else "",
+        )
+    check_size((array.shape[1], array.shape[0]), name, sys.maxsize)
+    pixels = to_uint8(array, name)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return pixels
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        return np.ascontiguousarray(pixels[:, :, :3])
+    return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+
+
+def _is_pil(source: object) -> bool:
+    """Checked without importing Pillow: an instance exists only where it has been imported."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(source, module.Image)
+
+
+def _from_pil(image: Any, max_pixels: int) -> Pixels:
+    name = f"PIL image {getattr(image, 'filename', '') or image.mode}"
+    check_size(image.size, name, max_pixels)
+    try:
+        return pil_to_bgr(image, name)
+    except ImageError:
+        raise
+    except Exception as error:  # an image opened lazily is read here, and may be damaged in any way
+        raise ImageError(f"{name}: damaged or truncated image ({error})") from error
+
+
+def _read_file(path: Path) -> bytes:
+    _check_exists(path)
+    if path.is_dir():
+        raise ImageError(
+            f"{path}: a folder, not an image",
+            hint="edgeyolo.images.list_images(folder) gives the images in it.",
+        )
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ImageError(f"{path}: {size:,} bytes, too large for an image (limit {MAX_BYTES:,})")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _check_exists(path: Path) -> None:
+    """Raise ImageError with the nearest name that does exist."""
+    try:
+        if path.exists():
+            return
+    except (OSError, ValueError) as error:  # a name that is too long, or with a null character
+        raise ImageError(f"{str(path)[:100]!r}: not a file name ({error})") from error
+    if str(path).startswith(("http:", "https:")):
+        raise ImageError(f"{path}: an address, not a file", hint="Download the image first.")
+    if not path.parent.is_dir():
+        raise ImageError(f"{path}: there is no such file, nor the folder {path.parent}")
+    near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
+    raise ImageError(
+        f"{path}: there is no such file", hint=f"Did you mean {path.parent / near[0]}?" if near else ""
+    )
+
+
+def _images_in(folder: Path, recursive: bool) -> list[Path]:
+    if not recursive:
+        return sorted(path for path in folder.iterdir() if _is_image_file(path))
+    paths = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in paths if _is_image_file(path))
+
+
+def _glob(pattern: str) -> list[str]:
+    return glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+
+
+def _is_image_file(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

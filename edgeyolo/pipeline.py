@@ -1,0 +1,123 @@
+"""Pixels -> Detections on any session, in three stages that can also be called, and timed, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.detections import Detections
+from edgeyolo.postprocess import DISPLAY, PostprocessConfig, postprocess
+from edgeyolo.preprocess import Letterbox, Preprocessor
+from edgeyolo.protocols import Session
+
+Pixels = NDArray[np.uint8]
+
+MAX_BATCH = 32
+"""What a dynamic batch goes up to (InputContract.dynamic_batch)."""
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Wall-clock milliseconds of each stage, for all images of a call together; reading files is not included."""
+
+    preprocess: float = 0.0
+    inference: float = 0.0
+    postprocess: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Milliseconds from pixels to detections."""
+        return self.preprocess + self.inference + self.postprocess
+
+    def __add__(self, other: StageTimes) -> StageTimes:
+        return StageTimes(
+            self.preprocess + other.preprocess,
+            self.inference + other.inference,
+            self.postprocess + other.postprocess,
+        )
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A session with what comes before and after it. It may be used from several threads at once.
+
+    Attributes:
+        session: maps an input array to raw head maps.
+        input: the array it takes.
+        output: what the maps mean.
+        class_names: one name per class.
+        config: which boxes become detections.
+        preprocessor: keeps the input buffers; made from `input` unless given.
+    """
+
+    session: Session
+    input: InputContract
+    output: OutputContract
+    class_names: tuple[str, ...]
+    config: PostprocessConfig = DISPLAY
+    preprocessor: Preprocessor | None = None
+
+    def __post_init__(self) -> None:
+        if self.preprocessor is None:
+            object.__setattr__(self, "preprocessor", Preprocessor(self.input))
+
+    def with_config(self, config: PostprocessConfig) -> Pipeline:
+        """The same session with other thresholds."""
+        return replace(self, config=config)
+
+    def preprocess(
+        self, images: Sequence[Pixels], *, size: tuple[int, int] | None = None, enlarge: bool = True
+    ) -> tuple[NDArray[Any], list[Letterbox]]:
+        """Images (h, w, 3) uint8 BGR -> the input array, and where each image lies in it.
+
+        A network of fixed batch gets a full batch, padded with empty images. The array is a buffer of this
+        thread, valid until its next call. `size`, `enlarge`: see `edgeyolo.preprocess.Preprocessor`.
+        """
+        assert self.preprocessor is not None
+        rows = None if self.input.dynamic_batch else self.input.batch
+        return self.preprocessor(images, size=size, rows=rows, enlarge=enlarge)
+
+    def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """The input array -> raw head maps by name."""
+        return self.session.run(batch)
+
+    def postprocess(
+        self, maps: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
+    ) -> list[Detections]:
+        """Raw head maps -> one Detections per letterbox, in pixels of the original images."""
+        found = postprocess(maps, self.output, letterboxes, self.config)
+        return [
+            Detections(boxes.xyxy, boxes.confidence, boxes.class_id, self.class_names, letterbox.image_size)
+            for boxes, letterbox in zip(found, letterboxes, strict=True)
+        ]
+
+    def __call__(self, images: Sequence[Pixels]) -> list[Detections]:
+        """Detections of any number of images (h, w, 3) uint8 BGR, in their order."""
+        return self.timed(images)[0]
+
+    def timed(self, images: Sequence[Pixels]) -> tuple[list[Detections], StageTimes]:
+        """Like calling the pipeline; also says how long each stage took."""
+        found: list[Detections] = []
+        times = StageTimes()
+        for chunk in self._chunks(images):
+            start = perf_counter()
+            batch, letterboxes = self.preprocess(chunk)
+            prepared = perf_counter()
+            maps = self.infer(batch)
+            inferred = perf_counter()
+            found += self.postprocess(maps, letterboxes)
+            done = perf_counter()
+            times += StageTimes(
+                (prepared - start) * 1e3, (inferred - prepared) * 1e3, (done - inferred) * 1e3
+            )
+        return found, times
+
+    def _chunks(self, images: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
+        size = MAX_BATCH if self.input.dynamic_batch else self.input.batch
+        return (images[start : start + size] for start in range(0, len(images), size))
