@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -19,7 +20,6 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo import transfer as transfer_module
 from edgeyolo.download import (
     PUBLISHED,
     Fetched,
@@ -30,8 +30,12 @@ from edgeyolo.download import (
     is_published,
     weights_path,
 )
+from edgeyolo.download.table import RELEASE
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.published import RELEASE
+
+transfer_module = importlib.import_module(
+    "edgeyolo.download.transfer"
+)  # the package has a function of that name
 
 QUICK = Patience(attempts=3, timeout_s=5.0, backoff_s=0.001)
 

@@ -51,8 +51,9 @@ def locate_weights(model: str) -> Path:
     if Path(model).exists() or not is_published(model):
         return Path(model)
     with progress(f"downloading {model}", unit="B") as advance:
-        fetched = fetch_weights(model, progress=advance)
-    note(fetched.notice)
+        fetched = fetch_weights(model, progress=advance, tell=note)
+    if fetched.notice:
+        note(fetched.notice)
     return fetched.path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
 from edgeyolo.export.golden import write_golden
@@ -59,7 +59,8 @@ def export(
     profile, backend = _toolchain(target)
     step("reading the weights")
     loaded = _load(weights)
-    with atomic_directory(Path(into), overwrite=options.overwrite) as folder, _workspace() as scratch:
+    place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
+    with place as folder, _workspace() as scratch:
         step("re-parameterizing")
         source = _prepare(loaded, profile, options, scratch)
         step(f"compiling for {target}")
@@ -98,9 +99,9 @@ def _prepare(loaded: Imported, profile: TargetProfile, options: ExportOptions, s
     from edgeyolo.models.reparameterize import reparameterize
 
     deploy = reparameterize(loaded.network)
-    if not deploy.report.relative <= REPARAMETERIZED_TOLERANCE:
+    if not deploy.report.largest.relative <= REPARAMETERIZED_TOLERANCE:
         raise GateError(
-            f"re-parameterization changes the outputs by {deploy.report.relative:.3g} (relative); "
+            f"re-parameterization changes the outputs by {deploy.report.largest.relative:.3g} (relative); "
             f"{REPARAMETERIZED_TOLERANCE:g} is allowed",
             hint="The weights hold extreme or non-finite values; train on, or import them again.",
         )
@@ -112,7 +113,7 @@ def _prepare(loaded: Imported, profile: TargetProfile, options: ExportOptions, s
         anchors=spec.anchors,
         classes=len(loaded.class_names),
     )
-    return NetworkSource(deploy.network.eval(), given, output, loaded.class_names, scratch)
+    return NetworkSource(deploy.network, given, output, loaded.class_names, scratch)
 
 
 def _input_contract(spec: Any, profile: TargetProfile, options: ExportOptions) -> InputContract:
