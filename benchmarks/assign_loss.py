@@ -12,6 +12,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 
 import torch
@@ -67,11 +68,15 @@ def measure(case: tuple[int, int, int, int]) -> str:
     maps, rows = make(images, targets)
     loss(*make(1, 1))  # libraries load, thread pools start
     before = peak_mb()
-    forward, median = seconds(lambda: loss(maps, rows), runs)
+    forward, median = seconds(partial(loss, maps, rows), runs)
     grown = peak_mb() - before
     labels = pad_targets(rows, images)
-    alone, _ = seconds(lambda: loss.positives(maps, labels), runs)
-    both, _ = seconds(lambda: loss(maps, rows).total.backward(), runs)
+
+    def step() -> None:
+        loss(maps, rows).total.backward()
+
+    alone, _ = seconds(partial(loss.positives, maps, labels), runs)
+    both, _ = seconds(step, runs)
     line = (
         f"{images:6} {targets:7} {alone:7.4f}s {forward:11.4f}s {median:7.4f}s {both:12.4f}s {grown:7.0f} MB"
     )

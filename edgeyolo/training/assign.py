@@ -1,13 +1,9 @@
-"""Label assignment: which predictions of a head learn which targets (paper section 4.2, Tables 6 to 8).
-
-A strategy is a value. The partial auxiliary head of Table 8 is the wiring of yolov7-e6e, not an assignment.
-"""
+"""Label assignment: which predictions of a head learn which targets (paper section 4.2, Tables 6 and 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,39 +12,15 @@ from edgeyolo.training.candidates import (
     Candidates,
     Levels,
     PaddedTargets,
-    Reach,
     compact,
     find_candidates,
     host_reads,
 )
 from edgeyolo.training.simota import IOU_WEIGHT, class_cost, pairwise_iou, sim_ota
+from edgeyolo.training.strategy import Reach
 
 # Pairs of targets and candidates judged at once; 2 ** 22 of them need about 130 MB.
 PAIRS_AT_ONCE = 2**22
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How lead and auxiliary heads get their labels.
-
-    dynamic: SimOTA picks among the candidates; otherwise every fine candidate is a positive. guide: whose
-    predictions judge the auxiliary candidates. auxiliary: which candidates the auxiliary head gets.
-    bounded: the auxiliary objectness label is bounded by the distance from the object's centre (Table 7).
-    """
-
-    name: str
-    dynamic: bool = True
-    guide: Literal["lead", "own"] = "lead"
-    auxiliary: Reach = "coarse"
-    bounded: bool = False
-
-
-COARSE_TO_FINE = Strategy("coarse-to-fine")
-BOUNDED = Strategy("bounded", bounded=True)
-LEAD_GUIDED = Strategy("lead-guided", auxiliary="fine")
-INDEPENDENT = Strategy("independent", guide="own", auxiliary="fine")
-SIMPLE = Strategy("simple", dynamic=False)
-STRATEGIES = (COARSE_TO_FINE, BOUNDED, LEAD_GUIDED, INDEPENDENT, SIMPLE)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from edgeyolo.errors import UsageError
-
-Reach = Literal["fine", "coarse"]
+from edgeyolo.training.strategy import Reach
 
 # (column, row) steps in the order centre, left, up, right, down; where two positives share a cell, the
 # later one counts.

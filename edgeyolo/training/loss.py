@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from edgeyolo.errors import UsageError
-from edgeyolo.training.assign import COARSE_TO_FINE, Positives, Strategy, assign
+from edgeyolo.training.assign import Positives, assign
 from edgeyolo.training.candidates import Levels, PaddedTargets, host_reads, pad_targets
 from edgeyolo.training.ciou import ciou
 from edgeyolo.training.head_rows import place_labels, split_head
+from edgeyolo.training.strategy import COARSE_TO_FINE, Strategy
 
 BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02)
 BALANCE_3 = (4.0, 1.0, 0.4)

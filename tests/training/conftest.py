@@ -12,8 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeyolo.training.assign import COARSE_TO_FINE, SIMPLE  # noqa: E402
 from edgeyolo.training.loss import DetectionLoss, LossConfig  # noqa: E402
+from edgeyolo.training.strategy import COARSE_TO_FINE, SIMPLE  # noqa: E402
 
 ANCHORS = (
     ((12, 16), (19, 36), (40, 28)),

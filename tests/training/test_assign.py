@@ -12,10 +12,11 @@ torch = pytest.importorskip("torch")
 
 from edgeyolo.training import assign as assignment  # noqa: E402
 from edgeyolo.training import candidates as candidate_module  # noqa: E402
-from edgeyolo.training.assign import INDEPENDENT, LEAD_GUIDED, SIMPLE, Positives, Strategy  # noqa: E402
+from edgeyolo.training.assign import Positives  # noqa: E402
 from edgeyolo.training.candidates import Levels, compact, find_candidates, pad_targets  # noqa: E402
 from edgeyolo.training.loss import DetectionLoss  # noqa: E402
 from edgeyolo.training.simota import sim_ota  # noqa: E402
+from edgeyolo.training.strategy import INDEPENDENT, LEAD_GUIDED, SIMPLE, Strategy  # noqa: E402
 
 Row = tuple[float, ...]
 

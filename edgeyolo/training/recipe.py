@@ -1,0 +1,187 @@
+"""Recipes: every hyperparameter of a training run as one frozen value, and how to change some of them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.training.strategy import COARSE_TO_FINE, find_strategy
+
+_ANY = (0.0, math.inf)
+
+
+def _value(default: Any, low: float = 0.0, high: float = math.inf) -> Any:
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The hyperparameters of a run; the defaults are those of `P5`.
+
+    Learning rates are SGD's at the nominal batch; `lrf` is the last one as a fraction of `lr0`. Gains:
+    `box`, `obj`, `cls` (see DetectionLoss). `hsv_*`, `scale` and `translate` are fractions, `degrees` and
+    `shear` degrees, the rest of the augmentation probabilities (`mosaic9`: that a mosaic is of nine images;
+    `paste_in`: that objects are pasted).
+    """
+
+    name: str = "p5"
+    lr0: float = _value(0.01)
+    lrf: float = _value(0.1, 0, 1)
+    momentum: float = _value(0.937, 0, 1)
+    weight_decay: float = _value(0.0005)
+    nominal_batch: int = _value(64, 1)
+    warmup_epochs: float = _value(3.0)
+    warmup_iterations: int = _value(1000)
+    warmup_momentum: float = _value(0.8, 0, 1)
+    warmup_bias_lr: float = _value(0.1)
+    ema_decay: float = _value(0.9999, 0, 1)
+    ema_warmup: float = _value(2000.0, 1)
+    box: float = _value(0.05)
+    cls: float = _value(0.3)
+    cls_pw: float = _value(1.0)
+    obj: float = _value(0.7)
+    obj_pw: float = _value(1.0)
+    anchor_t: float = _value(4.0, 1)
+    fl_gamma: float = _value(0.0)
+    label_smoothing: float = _value(0.0, 0, 1)
+    autobalance: bool = _value(False, 0, 1)
+    auxiliary: float = _value(0.25)
+    strategy: str = COARSE_TO_FINE.name
+    hsv_h: float = _value(0.015, 0, 1)
+    hsv_s: float = _value(0.7, 0, 1)
+    hsv_v: float = _value(0.4, 0, 1)
+    degrees: float = _value(0.0, 0, 180)
+    translate: float = _value(0.2, 0, 1)
+    scale: float = _value(0.9, 0, 1)
+    shear: float = _value(0.0, 0, 90)
+    perspective: float = _value(0.0, 0, 0.001)
+    flipud: float = _value(0.0, 0, 1)
+    fliplr: float = _value(0.5, 0, 1)
+    mosaic: float = _value(1.0, 0, 1)
+    mosaic9: float = _value(0.2, 0, 1)
+    mixup: float = _value(0.15, 0, 1)
+    mixup_alpha: float = _value(8.0, 0.01)
+    copy_paste: float = _value(0.0, 0, 1)
+    paste_in: float = _value(0.15, 0, 1)
+    paste_in_objects: int = _value(30)
+
+    def __post_init__(self) -> None:
+        find_strategy(self.strategy)
+        for item in fields(self):
+            if "range" not in item.metadata:
+                continue
+            (low, high), value = item.metadata["range"], getattr(self, item.name)
+            if not (isinstance(value, int | float) and low <= value <= high):
+                raise UsageError(f"recipe: {item.name}={value!r}: expected a number from {low:g} to {high:g}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name to value, as `from_dict` takes them."""
+        return asdict(self)
+
+
+P5 = Recipe()
+P6 = replace(P5, name="p6", lrf=0.2)
+TINY = replace(
+    P5, name="tiny", lrf=0.01, cls=0.5, obj=1.0, translate=0.1, scale=0.5, mixup=0.05, paste_in=0.05
+)
+CUSTOM = replace(P5, name="custom", scale=0.5, mixup=0.0, paste_in=0.0)
+RECIPES = (P5, P6, TINY, CUSTOM)
+
+# Keys of published files: one that never had an effect, and one that chooses the assignment.
+_WITHOUT_EFFECT = "iou_t"
+_DYNAMIC = "loss_ota"
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called `name`: p5, p6, tiny or custom."""
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    known = ", ".join(recipe.name for recipe in RECIPES)
+    raise UsageError(f"recipe {name!r}: expected one of {known}, or a YAML file")
+
+
+def recipe_for(network: str, *, fine_tuning: bool = False) -> Recipe:
+    """The recipe that the paper's authors used for a network of the family."""
+    if fine_tuning:
+        return CUSTOM
+    if network.startswith("yolov7-tiny"):
+        return TINY
+    return P5 if network in ("yolov7", "yolov7x") else P6
+
+
+def change(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with some values replaced; an unknown name or a value out of range is a UsageError."""
+    known = {item.name: item for item in fields(Recipe)}
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+            raise UsageError(f"recipe: {key!r} is not a hyperparameter", hint=hint)
+        values[key] = _convert(known[key], value)
+    return replace(recipe, **values)
+
+
+def change_by_text(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """The same from command-line settings such as "box=0.05"."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise UsageError(f"setting {setting!r}: expected name=value, for example box=0.05")
+        values[key.strip()] = value.strip()
+    return change(recipe, values)
+
+
+def read_recipe(path: str | Path, base: Recipe = P5) -> Recipe:
+    """A recipe from a YAML file of name: value lines; `base` (also a key of the file) gives what it leaves
+    out.
+
+    Published hyperparameter files work as they are: their `loss_ota: 0` means the strategy "simple".
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise RuntimeMissingError(
+            "reading YAML needs PyYAML", hint='pip install "edgeyolo[train]"'
+        ) from error
+    file = Path(path)
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"recipe {file}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe {file}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"recipe {file}: expected lines of name: value, found {type(content).__name__}")
+    values = {str(key): value for key, value in content.items() if key != _WITHOUT_EFFECT}
+    base = find_recipe(str(values.pop("base"))) if "base" in values else base
+    if not values.pop(_DYNAMIC, 1):
+        values.setdefault("strategy", "simple")
+    values.setdefault("name", file.stem)
+    return change(base, values)
+
+
+def _convert(item: Field[Any], value: Any) -> Any:
+    """A value of the field's type from text or YAML; a whole number stays one."""
+    kind: Any = type(item.default)
+    try:
+        if kind is bool:
+            return _BOOLEANS[str(value).lower()]
+        if kind is int:
+            return int(value) if float(value).is_integer() else float("nan")
+        if kind is float:
+            return float(value)
+        return str(value)
+    except (KeyError, TypeError, ValueError):
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise UsageError(f"recipe: {item.name}={value!r}: expected {expected}") from None
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
