@@ -15,19 +15,19 @@ from edgeyolo.errors import DatasetError
 
 
 def read_coco(
-    file: Path, *, images: Path | None = None, polygons: bool = False, need_images: bool = True
+    file: Path, *, image_folder: Path | None = None, polygons: bool = False, need_images: bool = True
 ) -> Dataset:
     """Read a COCO annotation file. Classes are numbered in the order of their category ids.
 
-    `images` is the folder of the image files; without it the usual places beside the file are tried. Where
+    `image_folder` holds the image files; without it the usual places beside the file are tried. Where
     `need_images` is false, image files are neither looked for nor missed. `polygons` keeps the outlines.
     """
     data = read_json(file)
     records = _records(data, file)
     names, ids = _categories(data, file)
     problems: list[Problem] = []
-    folder = images or file.parent
-    if need_images and images is None:
+    folder = image_folder or file.parent
+    if need_images and image_folder is None:
         folder = _find_folder(file, [record["file_name"] for record in records])
     entries: list[ImageEntry] = []
     index: dict[int, int | None] = {}  # image id -> number of its entry; None for an image that is missing

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from edgeyolo.errors import ImageError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif")
-
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -18,10 +16,16 @@ def read_image_size(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            sideways = image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+            (width, height), orientation = image.size, _orientation(image)
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image in a format known here") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: its header cannot be read: {error}") from error
-    return (height, width) if sideways else (width, height)
+    except Exception as error:  # Pillow's parsers fail with OSError, SyntaxError, struct.error ...
+        raise ImageError(f"{path}: its header cannot be read ({error})") from error
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
+
+
+def _orientation(image: object) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - as in read_image: EXIF that cannot be parsed orients nothing
+        return 1

@@ -18,7 +18,7 @@ def load_dataset(
     path: str | Path,
     split: str | None = None,
     *,
-    images: str | Path | None = None,
+    image_folder: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     polygons: bool = False,
     need_images: bool = True,
@@ -27,7 +27,7 @@ def load_dataset(
 
     `path` is an annotation file (.json), a data.yaml, or a folder that holds a data.yaml, VOC's folders or
     COCO's json files. `split` picks one of several; by default the first of val, test, train that exists. A
-    COCO file is one split by itself. `images` names the folder of a COCO file's images where it is not beside
+    COCO file is one split by itself. `image_folder` is where a COCO file's images are when not beside
     it. `class_names` fixes the class order of VOC folders, which have none. `polygons` keeps objects'
     outlines. `need_images=False` reads the annotations alone.
 
@@ -43,8 +43,8 @@ def load_dataset(
     elif source.suffix.lower() in (".yaml", ".yml"):
         dataset = read_yolo(source, split, polygons=polygons, need_images=need_images)
     elif source.suffix.lower() == ".json":
-        folder = Path(images) if images is not None else None
-        dataset = read_coco(source, images=folder, polygons=polygons, need_images=need_images)
+        folder = Path(image_folder) if image_folder is not None else None
+        dataset = read_coco(source, image_folder=folder, polygons=polygons, need_images=need_images)
     else:
         raise DatasetError(
             f"{source}: a data set is not read from {source.suffix or 'such'} files", hint=_HINT

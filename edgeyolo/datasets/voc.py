@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeyolo.datasets.image_size import IMAGE_SUFFIXES, read_image_size
+from edgeyolo.datasets.image_size import read_image_size
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
 from edgeyolo.datasets.values import Dataset, Problem
 from edgeyolo.errors import DatasetError, ImageError
+from edgeyolo.images import IMAGE_SUFFIXES
 
 _SPLIT_ORDER = ("val", "test", "trainval", "train")
 
@@ -152,7 +153,8 @@ def _entry(
 
 
 def _find_image(folder: Path, stem: str, filename: str) -> Path | None:
-    names = [f"{stem}{suffix}" for suffix in (*IMAGE_SUFFIXES, *(s.upper() for s in IMAGE_SUFFIXES))]
+    suffixes = (".jpg", ".png", *sorted(IMAGE_SUFFIXES))
+    names = [f"{stem}{suffix}" for suffix in (*suffixes, *(suffix.upper() for suffix in suffixes))]
     paths = (folder / name for name in (*names, filename) if name)
     return next((path for path in paths if path.is_file()), None)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeyolo.datasets.image_size import IMAGE_SUFFIXES
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
 from edgeyolo.datasets.values import Dataset, Outline, Problem
 from edgeyolo.errors import DatasetError, RuntimeMissingError
+from edgeyolo.images import IMAGE_SUFFIXES
 
 _SPLITS = ("val", "test", "train")
 
@@ -102,7 +102,7 @@ def _image_files(entry: Any, root: Path, file: Path) -> list[Path]:
             raise DatasetError(f"{file}: {item!r} is neither a folder nor a txt list of images")
     if not images:
         raise DatasetError(
-            f"{file}: no images in {entry!r}", hint=f"Known suffixes: {' '.join(IMAGE_SUFFIXES)}"
+            f"{file}: no images in {entry!r}", hint=f"Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return list(dict.fromkeys(images))
 

@@ -111,7 +111,7 @@ def test_images_elsewhere(tmp_path):
     file = write_coco(tmp_path / "json", [annotation(1, 10, [1, 1, 9, 9])], place="../far/away")
     with pytest.raises(DatasetError, match="none of its 2 images"):
         load_dataset(file)
-    assert len(load_dataset(file, images=tmp_path / "far" / "away")) == 2
+    assert len(load_dataset(file, image_folder=tmp_path / "far" / "away")) == 2
 
 
 @pytest.mark.parametrize(
