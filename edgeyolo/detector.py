@@ -176,7 +176,7 @@ def _exported(weights: Path, target: str | Target) -> Path:
     try:
         from edgeyolo.export.cache import cached_artifact
 
-        return Path(cached_artifact(weights, Target.parse(str(target))))
+        return Path(cached_artifact(weights, str(target)))
     except ImportError as error:  # torch, onnx ... are imported on the way
         raise RuntimeMissingError(
             f"{weights} is a weights file; exporting it needs a package that is not installed ({error})",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +24,7 @@ MAX_BATCH = 32
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Wall-clock milliseconds of each stage, for all images of a call together; reading files is not included."""
+    """Wall-clock milliseconds of each stage, all images of a call together; reading files is not included."""
 
     preprocess: float = 0.0
     inference: float = 0.0
@@ -53,7 +53,6 @@ class Pipeline:
         output: what the maps mean.
         class_names: one name per class.
         config: which boxes become detections.
-        preprocessor: keeps the input buffers; made from `input` unless given.
     """
 
     session: Session
@@ -61,11 +60,10 @@ class Pipeline:
     output: OutputContract
     class_names: tuple[str, ...]
     config: PostprocessConfig = DISPLAY
-    preprocessor: Preprocessor | None = None
+    _preprocessor: Preprocessor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.preprocessor is None:
-            object.__setattr__(self, "preprocessor", Preprocessor(self.input))
+        object.__setattr__(self, "_preprocessor", Preprocessor(self.input))
 
     def with_config(self, config: PostprocessConfig) -> Pipeline:
         """The same session with other thresholds."""
@@ -79,9 +77,8 @@ class Pipeline:
         A network of fixed batch gets a full batch, padded with empty images. The array is a buffer of this
         thread, valid until its next call. `size`, `enlarge`: see `edgeyolo.preprocess.Preprocessor`.
         """
-        assert self.preprocessor is not None
         rows = None if self.input.dynamic_batch else self.input.batch
-        return self.preprocessor(images, size=size, rows=rows, enlarge=enlarge)
+        return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge)
 
     def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """The input array -> raw head maps by name."""

@@ -123,9 +123,9 @@ def decode(
     config: PostprocessConfig = DISPLAY,
     image: int = 0,
 ) -> Boxes:
-    """Every candidate of one image of the batch, in pixels of the network's input, before suppression.
+    """The candidates of one image of the batch, in pixels of the network's input, before suppression.
 
-    Order: level, anchor, row, column, class.
+    At most `max_candidates`, the best ones, in the order level, anchor, row, column, class.
     """
     return _decode([np.asarray(maps[name])[image] for name in output.names], output, config)
 
@@ -133,8 +133,7 @@ def decode(
 def suppress(boxes: Boxes, config: PostprocessConfig = DISPLAY) -> Boxes:
     """The best `max_candidates` of `boxes` after non-maximum suppression, at most `max_det`, best first."""
     if len(boxes) > config.max_candidates:
-        best = np.argsort(-boxes.confidence, kind="stable")[: config.max_candidates]
-        boxes = boxes[best]
+        boxes = boxes[_best(boxes.confidence, config.max_candidates)]
     classes = None if config.agnostic else boxes.class_id
     return boxes[nms(boxes.xyxy, boxes.confidence, classes, config.iou, config.max_det)]
 
@@ -190,6 +189,9 @@ def _decode(levels: Sequence[NDArray[Any]], output: OutputContract, config: Post
         return Boxes(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
     rows, scale = np.concatenate(values), np.concatenate(scales)
     which, class_id, confidence = _score(rows, output.classes, config)
+    if len(confidence) > config.max_candidates:
+        best = _best(confidence, config.max_candidates)
+        which, class_id, confidence = which[best], class_id[best], confidence[best]
     scaled = 2 * sigmoid(rows[which, :4])
     center = (scaled[:, :2] - np.float32(0.5)) * scale[which, :2] + np.concatenate(offsets)[which]
     half = np.square(scaled[:, 2:]) * scale[which, 2:] * np.float32(0.5)
@@ -240,6 +242,14 @@ def _score(
             raise UsageError(f"classes={unknown}: the network has the classes 0 to {classes - 1}")
         keep &= np.isin(class_id, config.classes)
     return which[keep], class_id[keep], confidence[keep]
+
+
+def _best(confidence: FloatArray, count: int) -> IndexArray:
+    """Positions of the `count` highest values, in input order; of equal ones the first are taken."""
+    limit = np.partition(confidence, len(confidence) - count)[len(confidence) - count]
+    above = np.flatnonzero(confidence > limit)
+    equal = np.flatnonzero(confidence == limit)[: count - len(above)]
+    return np.sort(np.concatenate([above, equal]))
 
 
 def _nan(name: str) -> EdgeYoloError:
