@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edgeyolo.models.network import Network, build
-from edgeyolo.models.scaling import widen
+from edgeyolo.models.scaling import scale_width
 from edgeyolo.models.specs import get
 from edgeyolo.models.weights import save
 from edgeyolo.scenes import CLASS_NAMES, make_scene
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/weights/scenes.safetensors"))
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    network = build(widen(get("yolov7-tiny-silu"), 0.5, name="scenes"), len(CLASS_NAMES), "training")
+    network = build(scale_width(get("yolov7-tiny-silu"), 0.5, name="scenes"), len(CLASS_NAMES), "training")
     network = network.to(memory_format=torch.channels_last).train()
     first = TRAIN_SEEDS * (options.seed + 1)
     loader = DataLoader(

@@ -91,3 +91,15 @@ class Backend(Protocol):
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
         """Load a verified artifact. `threads`: CPU threads to use, None for the runtime's own default."""
         ...
+
+
+@runtime_checkable
+class ParityBackend(Backend, Protocol):
+    """A backend that can check what it compiled on machines that cannot run it: an interpreter, or the same graph
+    in another runtime. `parity_runtime` says which, for the manifest."""
+
+    parity_runtime: str
+
+    def open_for_parity(self, artifact: Artifact) -> Session:
+        """Load the artifact, or its portable form, for comparison with torch only."""
+        ...

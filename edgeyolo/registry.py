@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.protocols import Availability, Backend, Session
+from edgeyolo.protocols import Availability, Backend, ParityBackend, Session
 from edgeyolo.targets import Target, TargetProfile
 
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ def open_session(artifact: Artifact, *, threads: int | None = None) -> Session:
         )
     require(backend.can_run(), f"{artifact.path} needs {name}")
     return backend.open(artifact, threads=threads)
+
+
+def open_for_parity(artifact: Artifact) -> tuple[Session, str]:
+    """A session to compare with torch, and the words for what it is: the runtime itself, or its stand-in."""
+    backend = backends().get(artifact.manifest.backend)
+    if isinstance(backend, ParityBackend) and not backend.can_run().ok:
+        return backend.open_for_parity(artifact), backend.parity_runtime
+    return open_session(artifact), artifact.manifest.backend
 
 
 def require(availability: Availability, what: str) -> None:

@@ -7,7 +7,10 @@ costs. They stand in for photographs wherever none may be shipped: parity checks
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -53,6 +56,25 @@ def make_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
     kept = [(kind, box) for kind, box in kept if min(box[2] - box[0], box[3] - box[1]) >= 4.0]
     boxes = np.array([box for _, box in kept], np.float32).reshape(-1, 4)
     return Scene(_photograph(picture, rng), boxes, np.array([kind for kind, _ in kept], np.int64))
+
+
+def write_dataset(folder: Path, seeds: Iterable[int], size: tuple[int, int] = (480, 640)) -> Path:
+    """Save scenes as PNG with COCO annotations; returns the path of the json, which `edgeyolo val --data` takes."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number, seed in enumerate(seeds, start=1):
+        scene, name = make_scene(seed, size), f"{seed:08d}.png"
+        (folder / "images" / name).write_bytes(cv2.imencode(".png", scene.image)[1].tobytes())
+        images.append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
+        for (x1, y1, x2, y2), kind in zip(scene.boxes.tolist(), scene.class_id.tolist(), strict=True):
+            box = [x1, y1, x2 - x1, y2 - y1]
+            facts = {"id": len(annotations) + 1, "image_id": number, "category_id": kind + 1, "iscrowd": 0}
+            annotations.append(facts | {"bbox": box, "area": box[2] * box[3]})
+    categories = [{"id": kind + 1, "name": name} for kind, name in enumerate(CLASS_NAMES)]
+    described = {"images": images, "annotations": annotations, "categories": categories}
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(described))
+    return path
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> Picture:

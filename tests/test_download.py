@@ -33,9 +33,10 @@ from edgeyolo.download import (
 from edgeyolo.download.table import RELEASE
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 
+# By its full name: the package also has a function `transfer`.
 transfer_module = importlib.import_module(
     "edgeyolo.download.transfer"
-)  # the package has a function of that name
+)
 
 QUICK = Patience(attempts=3, timeout_s=5.0, backoff_s=0.001)
 

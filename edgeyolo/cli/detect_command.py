@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -71,6 +72,12 @@ def command(
     if as_json:
         print_json([{"image": str(path), "detections": each.to_json()} for path, each in found])
         return
-    print_table(("image", "objects"), [(str(path), each.count_text()) for path, each in found])
+    print_table(("image", "objects"), [(str(path), count_text(each.names)) for path, each in found])
     if folder:
         note(f"written to {folder}")
+
+
+def count_text(names: list[str]) -> str:
+    """`12 RBC, 1 WBC`; most first."""
+    counts = Counter(names).most_common()
+    return ", ".join(f"{number} {name}" for name, number in counts) or "nothing"

@@ -88,9 +88,9 @@ def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
 
 
 def _load(weights: str | Path) -> Imported:
-    from edgeyolo.models.importer import load_network
+    from edgeyolo.models.importer import import_checkpoint
 
-    return load_network(Path(weights))
+    return import_checkpoint(weights)
 
 
 def _prepare(loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path) -> NetworkSource:
@@ -164,9 +164,10 @@ def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, phot
     from edgeyolo.images import read_image
 
     images = [read_image(path) for path in photographs] or [make_scene(seed).image for seed in range(3)]
-    described = f"{len(images)} {'photographs' if photographs else 'generated pictures'}"
     manifest = draft.manifest
-    with closing(registry.open_session(draft)) as session:
+    opened, runtime = registry.open_for_parity(draft)
+    described = f"{len(images)} {'photographs' if photographs else 'generated pictures'}, run by {runtime}"
+    with closing(opened) as session:
         parity = measure_parity(
             source.network, session, manifest.input, manifest.output.names, images, profile.parity, described
         )

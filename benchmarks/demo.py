@@ -1,0 +1,94 @@
+"""The whole path on this machine, offline: weights -> every target that can be made here -> a table and a picture.
+
+python benchmarks/demo.py [--images 80] [--output demo]
+
+The weights (benchmarks/weights/scenes.safetensors) were trained by benchmarks/train_scenes.py on generated scenes; AP
+is measured on scenes that training never saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+
+from edgeyolo import Detector, registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.cli.console import note, print_table, progress, steps
+from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.evaluation.validate import ValidationResult, validate
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.scenes import make_scene, write_dataset
+
+WEIGHTS = Path(__file__).parent / "weights" / "scenes.safetensors"
+SIDE = 320
+PICTURE_SEED = 7
+REFERENCE = "cpu-torch-fp32"
+
+
+def export_all(folder: Path) -> list[Artifact]:
+    """One artifact for each target that this machine can make and run; says why not for the others."""
+    made = []
+    for profile, backend in registry.profiles():
+        reasons = [each.reason for each in (backend.can_compile(), backend.can_run()) if not each.ok]
+        if reasons:
+            note(f"{profile.target}: left out, {reasons[0]}")
+            continue
+        options = ExportOptions(size=(SIDE, SIDE), overwrite=True)
+        with steps() as step:
+            step(f"exporting {profile.target}")
+            made.append(export(WEIGHTS, str(profile.target), folder / str(profile.target), options))
+    return sorted(made, key=lambda artifact: str(artifact.manifest.target) != REFERENCE)
+
+
+def evaluate(artifact: Artifact, dataset: Dataset) -> ValidationResult:
+    """AP and stage times of one artifact."""
+    with Detector(artifact.path) as detector, progress(f"evaluating {artifact.manifest.target}") as advance:
+        return validate(detector, dataset, progress=advance)
+
+
+def print_results(artifacts: list[Artifact], results: list[ValidationResult]) -> None:
+    """The table: target, size, latency, AP, AP lost against the first row, deviation."""
+    reference = results[0].metrics["AP"] or 0.0
+    rows = []
+    for artifact, result in zip(artifacts, results, strict=True):
+        average, speed = result.metrics["AP"] or 0.0, result.speed
+        total = sum(speed[stage].median for stage in ("preprocess", "inference", "postprocess"))
+        parity = artifact.manifest.parity
+        rows.append(
+            (
+                str(artifact.manifest.target),
+                f"{artifact.size / 1e6:.1f} MB",
+                f"{speed['inference'].median:.1f} ms",
+                f"{total:.1f} ms",
+                f"{average:.4f}",
+                f"{reference - average:+.4f}",
+                f"{parity.worst:.0e}" if parity else "",
+            )
+        )
+    columns = ("target", "size", "inference", "with pre/post", "AP", "AP lost", "deviation from torch")
+    print_table(columns, rows)
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=80)
+    parser.add_argument("--output", type=Path, default=Path("demo"))
+    options = parser.parse_args()
+    artifacts = export_all(options.output)
+    dataset = load_dataset(write_dataset(options.output / "scenes", range(options.images), (SIDE, SIDE)))
+    results = [evaluate(artifact, dataset) for artifact in artifacts]
+    print_results(artifacts, results)
+    picture = make_scene(PICTURE_SEED).image
+    with Detector(options.output / "cpu-onnx-fp32", conf=0.4) as detector:
+        found = detector(picture)
+    saved = options.output / "detections.png"
+    cv2.imwrite(str(saved), found.plot(picture))
+    print(f"AP: {options.images} generated scenes, {SIDE}x{SIDE}; ms: median of one image at a time on this machine.")
+    print(f"{found!r}\nsaved to {saved}")
+
+
+if __name__ == "__main__":
+    main()
