@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import cast, get_args
 
@@ -20,9 +21,7 @@ from edgeyolo.models.blocks import (
     TopDownBlock,
 )
 from edgeyolo.models.heads import ImplicitOutput, Output, initialize_biases
-from edgeyolo.models.topology import Anchors, Form, ModelSpec
-
-MAX_CLASSES = 10_000
+from edgeyolo.models.topology import MAX_CLASSES, Anchors, Form, ModelSpec
 
 
 class Network(nn.Module):
@@ -127,6 +126,17 @@ def build(
         raise UsageError(f"classes: expected a whole number from 1 to {MAX_CLASSES}, got {classes!r}")
     with torch.device(device) if device is not None else nullcontext():
         return Network(spec, classes, form)
+
+
+def load_state(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """Give a network built on "meta" its weights, without copying them, and put it into inference mode.
+
+    `state` may leave out the batch norms' counters: their momentum is fixed, so nothing reads them.
+    """
+    counters = {key for key in network.state_dict() if key.endswith("num_batches_tracked")} - state.keys()
+    zeros = {key: torch.zeros((), dtype=torch.int64) for key in counters}
+    network.load_state_dict({**state, **zeros}, strict=True, assign=True)
+    return network.eval()
 
 
 def conv_units(network: nn.Module) -> dict[str, ConvUnit]:

@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.models import specs
-from edgeyolo.models.network import MAX_CLASSES, Network, build
-from edgeyolo.models.topology import Activation, Anchors, Form, ModelSpec
+from edgeyolo.models.network import Network, build, load_state
+from edgeyolo.models.topology import MAX_CLASSES, Activation, Anchors, Form, ModelSpec
 
 Signature = list[tuple[str, tuple[int, ...]]]
 """(kind, shape) of every entry that holds learned values, in execution order."""
@@ -34,7 +33,7 @@ _KINDS = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
 class Recognised:
     """What a published state dict turned out to be. `spec` has the anchors found in it.
 
-    `state` has the keys of `build(spec, classes, form)`; floating values are float32.
+    `state` has float32 values under the keys of `build(spec, classes, form)`, without batch norm counters.
     """
 
     spec: ModelSpec
@@ -74,15 +73,9 @@ def recognise(state: Mapping[str, Tensor], *, activation: Activation | None = No
         if signature == shapes:
             named = replace(own, act=activation or own.act)
             values = {ours: state[key].detach().float() for ours, key in zip(learned, keys, strict=True)}
-            return Recognised(named, form, classes, _with_counters(network, values))
+            return Recognised(named, form, classes, values)
         tried.append((spec, signature))
     raise _unknown(keys, shapes, form, tried)
-
-
-def load_state(network: Network, state: Mapping[str, Tensor]) -> Network:
-    """Give a network built on "meta" its weights, without copying them, and put it into inference mode."""
-    network.load_state_dict(dict(state), strict=True, assign=True)
-    return network.requires_grad_(True).eval()
 
 
 def _kind(key: str) -> str:
@@ -103,12 +96,6 @@ def _signature(network: Network) -> Signature:
         for kind, shape in entries
         if kind not in _NOT_LEARNED
     ]
-
-
-def _with_counters(network: Network, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the batch norms' counters; nothing reads them, as the momentum is fixed, so they start anew."""
-    zero = torch.zeros((), dtype=torch.int64)
-    return {key: values[key] if key in values else zero.clone() for key in network.state_dict()}
 
 
 def _split(key: str) -> tuple[int, list[str]]:

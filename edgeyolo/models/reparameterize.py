@@ -10,6 +10,7 @@ Everything is folded in float64 and rounded once:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +23,7 @@ from torch.nn.functional import pad
 
 from edgeyolo.models.blocks import ConvAct, ConvNorm, ConvNormAct, RepConv
 from edgeyolo.models.heads import ImplicitOutput, Output
-from edgeyolo.models.network import Network, build, conv_units
-from edgeyolo.models.published import load_state
+from edgeyolo.models.network import Network, build, conv_units, load_state
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,11 @@ def _measure(network: Network, folded: Network, seed: int) -> FoldReport:
         before = network(image)[: network.levels]
     deviations = []
     for level, (old, new) in enumerate(zip(before, folded(image), strict=True)):
-        absolute = (old - new).abs().max().item()
-        deviations.append(Deviation(level, absolute, absolute / max(old.abs().max().item(), 1e-30)))
+        absolute, largest = (old - new).abs().max().item(), old.abs().max().item()
+        # NaN compares as neither large nor small; a map that is not finite has moved without bound
+        finite = math.isfinite(absolute)
+        relative = absolute / largest if largest else absolute
+        deviations.append(Deviation(level, *((absolute, relative) if finite else (math.inf, math.inf))))
     return FoldReport((side, side), seed, tuple(deviations))
 
 

@@ -25,6 +25,7 @@ deploy: as most checkpoints are published: as training, but with plain outputs a
 plain: re-parameterized: nothing but convolutions with bias.
 """
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
+MAX_CLASSES = 10_000
 
 # Far above every network of the family; they keep a forged spec in a file from filling the memory.
 _LIMITS = {"width": 16384, "depth": 64, "stages": 8, "anchors": 16, "imgsz": 16384}
