@@ -7,19 +7,23 @@ Everything outside the allow-list is refused by name with `UntrustedFileError`, 
 `DamagedFileError`; both are exit code 6.
 """
 
+from edgeyolo.models.checkpoint.contents import Contents, read_contents
 from edgeyolo.models.checkpoint.limits import Limits
 from edgeyolo.models.checkpoint.modules import state_dict, walk_modules
-from edgeyolo.models.checkpoint.reader import Checkpoint, open_checkpoint
+from edgeyolo.models.checkpoint.reader import Checkpoint, open_checkpoint, sniff
 from edgeyolo.models.checkpoint.records import ObjectRecord, TensorRecord
 from edgeyolo.models.checkpoint.tensors import read_tensor
 
 __all__ = [
     "Checkpoint",
+    "Contents",
     "Limits",
     "ObjectRecord",
     "TensorRecord",
     "open_checkpoint",
+    "read_contents",
     "read_tensor",
+    "sniff",
     "state_dict",
     "walk_modules",
 ]
