@@ -273,9 +273,10 @@ class CspPyramid(nn.Module):
         self.conv7 = convs(2 * c, c)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv4(self.conv3(self.conv1(x)))
+        y, bypass = self.conv1(x), self.bypass(x)
+        y = self.conv4(self.conv3(y))
         y = self.conv6(self.conv5(torch.cat((y, *reversed(self.pyramid(y))), 1)))
-        return cast(Tensor, self.conv7(torch.cat((y, self.bypass(x)), 1)))
+        return cast(Tensor, self.conv7(torch.cat((y, bypass), 1)))
 
 
 class TinyPyramid(nn.Module):
