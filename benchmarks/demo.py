@@ -73,7 +73,9 @@ def print_results(artifacts: list[Artifact], results: list[ValidationResult]) ->
 
 def main() -> None:
     """Run the demo."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=80)
     parser.add_argument("--output", type=Path, default=Path("demo"))
     options = parser.parse_args()
@@ -86,7 +88,9 @@ def main() -> None:
         found = detector(picture)
     saved = options.output / "detections.png"
     cv2.imwrite(str(saved), found.plot(picture))
-    print(f"AP: {options.images} generated scenes, {SIDE}x{SIDE}; ms: median of one image at a time on this machine.")
+    print(
+        f"AP: {options.images} generated scenes, {SIDE}x{SIDE}; ms: median of one image at a time on this machine."
+    )
     print(f"{found!r}\nsaved to {saved}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from edgeyolo import __version__, registry
@@ -43,8 +44,8 @@ def examine() -> dict[str, Any]:
 def processor_name() -> str:
     """The processor's own name where the system tells it."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
@@ -54,7 +55,9 @@ def _runtimes() -> list[dict[str, Any]]:
     found = []
     for name, backend in registry.backends().items():
         runs = backend.can_run()
-        found.append({"name": name, "ok": runs.ok, "version": runs.version, "reason": runs.reason, "hint": runs.hint})
+        found.append(
+            {"name": name, "ok": runs.ok, "version": runs.version, "reason": runs.reason, "hint": runs.hint}
+        )
     for item in registry.broken():
         hint = "Install the package again, or remove it."
         found.append({"name": item.name, "ok": False, "version": "", "reason": item.reason, "hint": hint})

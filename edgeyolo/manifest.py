@@ -34,7 +34,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact is. `files` maps each file's name to its SHA-256; `provenance` says where the weights came from."""
+    """What an artifact is.
+
+    `files` maps each file's name to its SHA-256; `provenance` says where the weights came from.
+    """
 
     target: Target
     backend: str

@@ -44,7 +44,11 @@ class ResultWriter:
             return
         name = self._name(source)
         # Formats that OpenCV cannot write (gif, heic ...) become PNG.
-        suffix = source.suffix.lower() if source.suffix.lower() in {".jpg", ".jpeg", ".png", ".bmp", ".webp"} else ".png"
+        suffix = (
+            source.suffix.lower()
+            if source.suffix.lower() in {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+            else ".png"
+        )
         done, encoded = cv2.imencode(suffix, detections.plot(read_image(source)))
         if not done:
             raise EdgeYoloError(f"{source}: OpenCV could not encode the annotated picture as {suffix}")

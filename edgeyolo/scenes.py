@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,7 +62,8 @@ def make_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
 def write_dataset(folder: Path, seeds: Iterable[int], size: tuple[int, int] = (480, 640)) -> Path:
     """Save scenes as PNG with COCO annotations; returns the path of the json, which `edgeyolo val --data` takes."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number, seed in enumerate(seeds, start=1):
         scene, name = make_scene(seed, size), f"{seed:08d}.png"
         (folder / "images" / name).write_bytes(cv2.imencode(".png", scene.image)[1].tobytes())
@@ -80,10 +82,10 @@ def write_dataset(folder: Path, seeds: Iterable[int], size: tuple[int, int] = (4
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     """Colour gradients with two octaves of smooth texture."""
     height, width = size
-    picture = cv2.resize(rng.uniform(40, 215, (2, 3, 3)).astype(np.float32), (width, height))
+    picture: NDArray[Any] = cv2.resize(rng.uniform(40, 215, (2, 3, 3)).astype(np.float32), (width, height))
     for cells, strength in ((6, 30.0), (40, 14.0)):
         texture = rng.normal(0.0, strength, (cells, cells, 1)).astype(np.float32)
-        picture += cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+        picture = picture + cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
     return np.ascontiguousarray(picture)
 
 
@@ -132,7 +134,9 @@ def _clutter(rng: np.random.Generator, size: tuple[int, int]) -> Points:
     return np.asarray(blob + rng.uniform(0, 1, 2) * (size[1], size[0]), np.float32)
 
 
-def _draw(picture: Picture, owner: NDArray[np.int32], number: int, points: Points, rng: np.random.Generator) -> int:
+def _draw(
+    picture: Picture, owner: NDArray[np.int32], number: int, points: Points, rng: np.random.Generator
+) -> int:
     """Fill an outline with a shaded colour, note whose pixels they are, and return how many there are."""
     mask = np.zeros(owner.shape, np.uint8)
     vertices = np.rint(points * (1 << _SHIFT)).astype(np.int32)
@@ -161,7 +165,7 @@ def _bounds(points: Points, size: tuple[int, int]) -> Points:
 def _photograph(picture: Picture, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Light, lens and sensor: a brightness gradient, blur and noise."""
     light = rng.uniform(0.55, 1.25, (2, 2, 1)).astype(np.float32)
-    picture = picture * cv2.resize(light, picture.shape[1::-1])[..., None]
-    picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.4, 1.6)))
-    noise = rng.normal(0.0, float(rng.uniform(2.0, 9.0)), picture.shape).astype(np.float32)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    lit = picture * cv2.resize(light, picture.shape[1::-1])[..., None]
+    seen: NDArray[Any] = cv2.GaussianBlur(lit, (0, 0), float(rng.uniform(0.4, 1.6)))
+    noise = rng.normal(0.0, float(rng.uniform(2.0, 9.0)), seen.shape).astype(np.float32)
+    return (seen + noise).clip(0, 255).astype(np.uint8)

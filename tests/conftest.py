@@ -22,7 +22,9 @@ def shared() -> Path:
     """The folder with the real images, annotations and the published-style checkpoint, beside the checkout."""
     folder = _shared_folder()
     if folder is None:
-        pytest.skip("needs the folder `shared` (real images and a checkpoint) beside the checkout or in EDGEYOLO_SHARED")
+        pytest.skip(
+            "needs the folder `shared` (real images and a checkpoint) beside the checkout or in EDGEYOLO_SHARED"
+        )
     return folder
 
 

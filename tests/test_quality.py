@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -43,7 +45,11 @@ def sources() -> list[Path]:
 
 
 def test_files_stay_readable() -> None:
-    long = {str(path.relative_to(ROOT)): lines for path in sources() if (lines := len(path.read_text().splitlines())) > 260}
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sources()
+        if (lines := len(path.read_text().splitlines())) > 260
+    }
     assert not long, f"each is a question whether it is one thing: {long}"
 
 

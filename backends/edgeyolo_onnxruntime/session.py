@@ -25,12 +25,16 @@ class OnnxruntimeSession:
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but Exception
-            raise DamagedFileError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error
+            raise DamagedFileError(
+                f"{path}: ONNX Runtime {ort.__version__} cannot load it: {error}"
+            ) from error
         self._session: ort.InferenceSession | None = session
         self._path, self._input, self._output = path, input, output
         given = tuple(item.name for item in session.get_outputs())
         if missing := set(output.names) - set(given):
-            raise DamagedFileError(f"{path}: the graph gives {given}, the manifest expects also {sorted(missing)}")
+            raise DamagedFileError(
+                f"{path}: the graph gives {given}, the manifest expects also {sorted(missing)}"
+            )
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Map (n, 3, height, width) float32 to the raw maps by name."""

@@ -45,7 +45,9 @@ class TorchBackend:
         """Write the plain convolutions as `model.safetensors`; torch takes any batch and any image size."""
         from edgeyolo.models.weights import save
 
-        names = tuple(str(index) for index in range(source.output.classes))  # the manifest holds the real ones
+        names = tuple(
+            str(index) for index in range(source.output.classes)
+        )  # the manifest holds the real ones
         save(into / "model.safetensors", source.network, names, {})
         free = replace(source.input, dynamic_batch=True, dynamic_size=True)
         return Compiled(("model.safetensors",), free, source.output, {"torch": version("torch")})

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output, nothing else.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON on standard output, nothing else."
+)
 
 
 def print_json(value: Any) -> None:
@@ -17,21 +19,24 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows as a table; numbers stand right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
         numbers = all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console = Console(highlight=False)
-    # A pipe or file has no width to fold to; a table wrapped at 80 columns could not be read back.
-    console.print(table, width=None if console.is_terminal else 200, crop=False)
+    if (
+        not console.is_terminal
+    ):  # a pipe has no width to fold to; a table folded at 80 columns is hard to read back
+        console.width = 200
+    console.print(table)
 
 
 def _cell(value: object) -> str:

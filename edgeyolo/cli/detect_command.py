@@ -13,17 +13,31 @@ from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
 
 @click.command("detect")
 @click.argument("model_and_sources", nargs=-1, required=True, metavar="[MODEL] SOURCE...")
-@click.option("--weights", "--model", "model", help="The model, if it is not the first argument; a published name is downloaded.")
+@click.option(
+    "--weights",
+    "--model",
+    "model",
+    help="The model, if it is not the first argument; a published name is downloaded.",
+)
 @imgsz_option
 @target_option
 @click.option("--conf", "--conf-thres", default=0.25, show_default=True, help="Least confidence.")
-@click.option("--iou", "--iou-thres", default=0.45, show_default=True, help="IoU above which the weaker box goes.")
+@click.option(
+    "--iou", "--iou-thres", default=0.45, show_default=True, help="IoU above which the weaker box goes."
+)
 @click.option("--classes", help="Only these classes: names or numbers, comma-separated.")
 @click.option("--max-det", default=300, show_default=True, help="Most detections an image.")
 @click.option("--agnostic", is_flag=True, help="Let boxes of different classes suppress each other.")
 @click.option("--multi-label", is_flag=True, help="Let one box have several classes.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write (default: runs/detect/exp, exp2 ...).")
-@click.option("--save-txt", is_flag=True, help="Write class, centre, size (relative) and confidence, a file an image.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where to write (default: runs/detect/exp, exp2 ...).",
+)
+@click.option(
+    "--save-txt", is_flag=True, help="Write class, centre, size (relative) and confidence, a file an image."
+)
 @click.option("--save-json", is_flag=True, help="Write detections.json.")
 @click.option("--no-save", is_flag=True, help="Write nothing.")
 @json_option
@@ -55,7 +69,13 @@ def command(
         )
     images = [path for source in sources for path in list_images(source)]
     artifact = artifact_of(model or model_and_sources[0], size=size, target=target)
-    settings = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic, "multi_label": multi_label}
+    settings = {
+        "conf": conf,
+        "iou": iou,
+        "max_det": max_det,
+        "agnostic": agnostic,
+        "multi_label": multi_label,
+    }
     chosen = [int(c) if c.isdigit() else c for c in classes.split(",")] if classes else None
     folder = None if no_save or (as_json and not output) else output or next_run("detect")
     found = []

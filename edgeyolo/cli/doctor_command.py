@@ -17,8 +17,12 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    print_table(("", ""), list(report["machine"].items()), "This machine")
-    runtimes = [(r["name"], "usable" if r["ok"] else "missing", r["version"], r["reason"], r["hint"]) for r in report["runtimes"]]
-    print_table(("runtime", "", "version", "why not", "install"), runtimes, "Runtimes")
+    for name, value in report["machine"].items():
+        click.echo(f"{name:<10} {value}")
+    runtimes = [
+        (r["name"], "usable" if r["ok"] else "missing", r["version"], r["reason"], r["hint"])
+        for r in report["runtimes"]
+    ]
+    print_table(("runtime", "", "version", "why not", "install"), runtimes)
     packages = [(p["name"], p["version"] or "missing", p["for"], p["hint"]) for p in report["packages"]]
-    print_table(("package", "version", "for", "install"), packages, "Packages")
+    print_table(("package", "version", "for", "install"), packages)

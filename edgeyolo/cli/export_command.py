@@ -13,10 +13,14 @@ from edgeyolo.cli.options import Batch, imgsz_option, locate_weights
 @click.command("export")
 @click.argument("weights")
 @click.option("--target", required=True, help="Where it will run; `edgeyolo targets` lists them.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory to make (default: WEIGHTS-TARGET).")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Directory to make (default: WEIGHTS-TARGET)."
+)
 @imgsz_option
 @click.option("--batch", type=Batch(), default=1, show_default=True, help="Images at a time, or `dynamic`.")
-@click.option("--images", type=click.Path(exists=True), help="Photographs for the parity check (default: generated).")
+@click.option(
+    "--images", type=click.Path(exists=True), help="Photographs for the parity check (default: generated)."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(

@@ -12,7 +12,9 @@ from edgeyolo.cli.options import locate_weights
 
 @click.command("import")
 @click.argument("file")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write (default: FILE.safetensors here).")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where to write (default: FILE.safetensors here)."
+)
 @click.option("--half", is_flag=True, help="Store the weights as fp16: half the size.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option

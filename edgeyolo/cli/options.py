@@ -8,21 +8,27 @@ from typing import Any
 import click
 
 
-class ImageSize(click.ParamType):
+class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic only in newer clicks
     """`640` or `384x640` (height x width) -> (height, width)."""
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
         if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r}: expected a number of pixels such as 640, or HEIGHTxWIDTH such as 384x640", param, ctx)
+            self.fail(
+                f"{value!r}: expected a number of pixels such as 640, or HEIGHTxWIDTH such as 384x640",
+                param,
+                ctx,
+            )
         return int(parts[0]), int(parts[-1])
 
 
-class Batch(click.ParamType):
+class Batch(click.ParamType):  # type: ignore[type-arg]
     """A number of images, or `dynamic` (-> None)."""
 
     name = "batch"

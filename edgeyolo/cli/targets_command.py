@@ -33,7 +33,9 @@ def command(as_json: bool) -> None:
         print_json(rows)
         return
     mark = {True: "yes", False: "no"}
-    table = [(r["target"], mark[bool(r["compiles"])], mark[bool(r["runs"])], r["note"], r["reason"]) for r in rows]
+    table = [
+        (r["target"], mark[bool(r["compiles"])], mark[bool(r["runs"])], r["note"], r["reason"]) for r in rows
+    ]
     print_table(("target", "made here", "runs here", "", "why not"), table)
     for item in registry.broken():
         note(f"backend {item.name} does not load: {item.reason}")

@@ -11,18 +11,24 @@ from edgeyolo.cli.console import json_option, note, print_json, print_table, pro
 from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
 
 if TYPE_CHECKING:
-    from edgeyolo.evaluation.validate import ValidationResult
+    from edgeyolo.evaluation.result import ValidationResult
 
 
 @click.command("val")
 @click.argument("model")
 @click.option("--data", required=True, help="COCO json, YOLO data.yaml or a Pascal VOC folder.")
 @click.option("--split", help="Which part of the data (default: val, else test).")
-@click.option("--image-folder", type=click.Path(path_type=Path), help="Where a COCO json's images are, if not beside it.")
+@click.option(
+    "--image-folder",
+    type=click.Path(path_type=Path),
+    help="Where a COCO json's images are, if not beside it.",
+)
 @imgsz_option
 @target_option
 @click.option("--rect", is_flag=True, help="Rectangular batches, as for the paper's AP (torch targets).")
-@click.option("--batch", type=click.IntRange(min=1), help="Images at a time (default: the artifact's; 8 where free).")
+@click.option(
+    "--batch", type=click.IntRange(min=1), help="Images at a time (default: the artifact's; 8 where free)."
+)
 @click.option("--conf", "--conf-thres", default=0.001, show_default=True, help="Least confidence.")
 @click.option("--iou", "--iou-thres", default=0.65, show_default=True, help="IoU of non-maximum suppression.")
 @click.option("--max-det", default=300, show_default=True, help="Most detections an image.")
@@ -66,9 +72,16 @@ def command(
 
 
 def _print(result: ValidationResult) -> None:
-    print_table(tuple(result.metrics), [[f"{v:.4f}" if v is not None else "-" for v in result.metrics.values()]])
+    print_table(
+        tuple(result.metrics), [[f"{v:.4f}" if v is not None else "-" for v in result.metrics.values()]]
+    )
     rows = [
-        (item.name, item.images, item.instances, *(f"{v:.4f}" if v is not None else "-" for v in (item.ap, item.ap50)))
+        (
+            item.name,
+            item.images,
+            item.instances,
+            *(f"{v:.4f}" if v is not None else "-" for v in (item.ap, item.ap50)),
+        )
         for item in result.per_class
     ]
     print_table(("class", "images", "objects", "AP", "AP50"), rows)

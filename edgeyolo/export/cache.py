@@ -14,8 +14,12 @@ from edgeyolo.files import sha256, user_cache
 
 
 def cached_artifact(
-    weights: str | Path, target: str, *, size: tuple[int, int] | None = None, step: Callable[[str], None] = lambda _: None
-) -> Path:  # fmt: skip
+    weights: str | Path,
+    target: str,
+    *,
+    size: tuple[int, int] | None = None,
+    step: Callable[[str], None] = lambda _: None,
+) -> Path:
     """The artifact of a weights file for `target`; made on the first call.
 
     The place is named by the content of the weights, the target, the size and this version of edgeyolo, so changed

@@ -102,7 +102,13 @@ def _metadata(source: NetworkSource) -> dict[str, str]:
 
 def _anonymise(model: onnx.ModelProto) -> None:
     """Drop what the tracer notes of the machine it ran on: stack traces with paths, and doc strings."""
-    for holder in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph]:
+    for holder in [
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.value_info,
+        model.graph,
+    ]:
         del holder.metadata_props[:]
         holder.doc_string = ""
     for tensor in model.graph.initializer:

@@ -16,11 +16,11 @@ from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
 from edgeyolo.export.golden import write_golden
-from edgeyolo.scenes import make_scene
 from edgeyolo.export.verify import measure_parity, require_parity
 from edgeyolo.files import atomic_directory
 from edgeyolo.manifest import Manifest, Parity
 from edgeyolo.protocols import Backend, Compiled
+from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
     profile, backend = registry.find_target(target)
     registry.require(backend.can_compile(), f"cannot make {target} artifacts here")
     try:
-        import edgeyolo.export.graph  # noqa: F401, PLC0415
-        import edgeyolo.models.importer  # noqa: F401, PLC0415
+        import edgeyolo.export.graph
+        import edgeyolo.models.importer  # noqa: F401
     except ImportError as error:
         raise RuntimeMissingError(
             f"exporting needs the package {error.name}, which is not installed",
@@ -93,7 +93,9 @@ def _load(weights: str | Path) -> Imported:
     return import_checkpoint(weights)
 
 
-def _prepare(loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path) -> NetworkSource:
+def _prepare(
+    loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path
+) -> NetworkSource:
     """Re-parameterize, prove that nothing changed, and settle the contracts."""
     from edgeyolo.export.graph import NetworkSource
     from edgeyolo.models.reparameterize import reparameterize
@@ -141,7 +143,11 @@ def _workspace() -> Iterator[Path]:
 
 
 def _manifest(
-    loaded: Imported, profile: TargetProfile, backend: Backend, compiled: Compiled, parity: Parity | None = None
+    loaded: Imported,
+    profile: TargetProfile,
+    backend: Backend,
+    compiled: Compiled,
+    parity: Parity | None = None,
 ) -> Manifest:
     tools = {"edgeyolo": version("edgeyolo"), "python": platform.python_version(), "torch": version("torch")}
     return Manifest(
@@ -159,7 +165,9 @@ def _manifest(
     )
 
 
-def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, photographs: tuple[Path, ...]) -> Parity:
+def _verify(
+    draft: Artifact, source: NetworkSource, profile: TargetProfile, photographs: tuple[Path, ...]
+) -> Parity:
     """Run the draft through its own runtime: the parity gate, then the golden vectors."""
     from edgeyolo.images import read_image
 
@@ -169,7 +177,7 @@ def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, phot
     described = f"{len(images)} {'photographs' if photographs else 'generated pictures'}, run by {runtime}"
     with closing(opened) as session:
         parity = measure_parity(
-            source.network, session, manifest.input, manifest.output.names, images, profile.parity, described
+            source.network, session, draft.manifest, images, tolerance=profile.parity, described=described
         )
         require_parity(parity, str(profile.target))
         write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, make_scene(0).image)

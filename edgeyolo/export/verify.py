@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import GateError
-from edgeyolo.manifest import Parity
+from edgeyolo.manifest import Manifest, Parity
 from edgeyolo.preprocess import preprocess
 from edgeyolo.protocols import Session
 
@@ -48,12 +48,18 @@ def deviations(expected: Maps, actual: Maps) -> dict[str, float]:
 
 
 def measure_parity(
-    network: Any, session: Session, contract: InputContract, names: tuple[str, ...],
-    images: Iterable[NDArray[np.uint8]], tolerance: float, described: str,
-) -> Parity:  # fmt: skip
+    network: Any,
+    session: Session,
+    manifest: Manifest,
+    images: Iterable[NDArray[np.uint8]],
+    *,
+    tolerance: float,
+    described: str,
+) -> Parity:
     """Compare the artifact with torch on every image and keep the worst deviation of each map."""
+    names = manifest.output.names
     worst = dict.fromkeys(names, 0.0)
-    for batch in batches(images, contract):
+    for batch in batches(images, manifest.input):
         found = deviations(reference_maps(network, names, batch), session.run(batch))
         worst = {name: max(worst[name], found[name]) for name in names}
     return Parity(tolerance, worst, described)

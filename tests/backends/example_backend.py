@@ -25,17 +25,25 @@ from edgeyolo.targets import Target, TargetProfile
 
 class OpencvBackend:
     name = "opencv"  # change: the runtime's name; it goes into the manifest
-    profiles = (TargetProfile(Target("cpu", "opencv", "fp32"), "OpenCV's dnn module", parity=1e-4, files=("net.onnx",)),)
+    profiles = (
+        TargetProfile(
+            Target("cpu", "opencv", "fp32"), "OpenCV's dnn module", parity=1e-4, files=("net.onnx",)
+        ),
+    )
 
     def can_compile(self) -> Availability:
         return Availability(True)
 
-    def can_run(self) -> Availability:  # change: say what is missing and how to install it; import nothing heavy
+    def can_run(
+        self,
+    ) -> Availability:  # change: say what is missing and how to install it; import nothing heavy
         import cv2
 
         return Availability(True, version=cv2.__version__)
 
-    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:  # change: call the converter
+    def compile(
+        self, source: ExportSource, target: Target, into: Path
+    ) -> Compiled:  # change: call the converter
         shutil.copyfile(source.onnx(opset=18), into / "net.onnx")
         return Compiled(("net.onnx",), source.input, source.output, {"opencv": self.can_run().version})
 

@@ -23,7 +23,9 @@ TARGETS = [str(profile.target) for profile, _ in registry.profiles()]
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def artifact(request: pytest.FixtureRequest, small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def artifact(
+    request: pytest.FixtureRequest, small_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
     _, backend = registry.find_target(request.param)
     for availability in (backend.can_compile(), backend.can_run()):
         if not availability.ok:
