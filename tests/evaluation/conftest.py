@@ -11,7 +11,7 @@ from edgeyolo.evaluation import Predictions
 
 @pytest.fixture(scope="session")
 def make_dataset():
-    """Call with one list of (class, x, y, w, h[, "crowd"]) per image; images are 200 x 200 and have ids 1, 2 ..."""
+    """Call with a list of (class, x, y, w, h[, "crowd"]) for each image: 200 x 200, ids 1, 2 ..."""
 
     def make(*images, names=("cat", "dog"), ids=None):
         samples = []

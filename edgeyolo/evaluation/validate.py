@@ -1,0 +1,213 @@
+"""`validate`: run a detector over a data set and judge what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.datasets import Dataset, Problem, align_classes, describe_problems
+from edgeyolo.errors import DatasetError, ImageError, UsageError
+from edgeyolo.evaluation.ap import Evaluator, coco_ap
+from edgeyolo.evaluation.feed import Decoded, decode_ahead
+from edgeyolo.evaluation.predictions import Predictions
+from edgeyolo.evaluation.rectangular import Batch, rectangular_batches, square_batches
+from edgeyolo.evaluation.result import EvaluationProtocol, ValidationResult, stage_time
+from edgeyolo.pipeline import MAX_BATCH, Pipeline
+from edgeyolo.postprocess import EVALUATION, Boxes, postprocess
+from edgeyolo.preprocess import fit_long_side
+
+if TYPE_CHECKING:
+    from edgeyolo.artifact import Artifact
+    from edgeyolo.detector import Detector
+
+_FREE_BATCH = 8
+STAGES = ("decode", "preprocess", "inference", "postprocess")
+
+
+def validate(
+    detector: Detector | Pipeline,
+    dataset: Dataset,
+    *,
+    batch: int | None = None,
+    rect: bool = False,
+    conf: float = EVALUATION.conf,
+    iou: float = EVALUATION.iou,
+    max_det: int = EVALUATION.max_det,
+    evaluator: Evaluator = "auto",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> ValidationResult:
+    """Measure AP: detect at a very low confidence, several classes a box, and compare with the data set's
+    boxes.
+
+    The data set's classes are matched with the model's (see `align_classes`). Images that cannot be decoded,
+    or are of another size than the annotations say, are left out and listed in the result's `problems`.
+
+    Args:
+        detector: what to judge; its own thresholds are not used.
+        dataset: what to judge it on.
+        batch: images at a time; by default the artifact's batch, or 8 where it takes any.
+        rect: rectangular batches, as for the paper's AP. Needs a network that takes any size.
+        conf, iou, max_det: of the suppression; the defaults are the paper's.
+        evaluator: the library that computes AP.
+        progress: called with (images done, images in all) after every batch.
+
+    Raises:
+        UsageError: a batch the artifact does not take; `rect` with a network of one size.
+        DatasetError: classes that do not match, or no image that can be read.
+        RuntimeMissingError: no library that computes AP is installed.
+    """
+    pipeline = detector if isinstance(detector, Pipeline) else detector.pipeline
+    config = replace(EVALUATION, conf=conf, iou=iou, max_det=max_det)
+    pipeline = pipeline.with_config(config)
+    count = _batch_size(pipeline, batch)
+    aligned = align_classes(dataset, pipeline.class_names)
+    run = _Run(pipeline, aligned, rect, progress)
+    for planned, decoded in decode_ahead([sample.path for sample in aligned.images], run.plan(count)):
+        run.process(planned, decoded)
+    judged, predictions = run.judged(), run.predictions()
+    ap = coco_ap(judged, predictions, evaluator=evaluator)
+    protocol = EvaluationProtocol(
+        data=dataset.name,
+        images=len(judged),
+        instances=judged.objects,
+        shape="rectangular" if rect else "square",
+        size=pipeline.input.size,
+        batch=count,
+        conf=conf,
+        iou=iou,
+        max_det=max_det,
+        multi_label=config.multi_label,
+        evaluator=ap.evaluator,
+        **_identity(getattr(detector, "artifact", None)),
+    )
+    speed = {name: stage_time(times) for name, times in run.times.items()}
+    return ValidationResult(ap, speed, protocol, judged, predictions, (*dataset.problems, *run.problems))
+
+
+def _batch_size(pipeline: Pipeline, batch: int | None) -> int:
+    contract = pipeline.input
+    largest = MAX_BATCH if contract.dynamic_batch else contract.batch
+    if batch is None:
+        return _FREE_BATCH if contract.dynamic_batch else contract.batch
+    if not 1 <= batch <= largest:
+        raise UsageError(
+            f"batch {batch}: this network takes {'1 to ' if largest > 1 else ''}{largest} images at a time",
+            hint="Export it again with --batch dynamic for others." if not contract.dynamic_batch else "",
+        )
+    return batch
+
+
+def _identity(artifact: Artifact | None) -> dict[str, str]:
+    if artifact is None:
+        return {}
+    manifest = artifact.manifest
+    return {"model": manifest.model, "target": str(manifest.target), "artifact": artifact.sha256}
+
+
+@dataclass
+class _Run:
+    """One pass over the data set. `found` is by index of the image; `times` are milliseconds an image."""
+
+    pipeline: Pipeline
+    dataset: Dataset
+    rect: bool
+    progress: Callable[[int, int | None], None] | None
+    found: dict[int, Boxes] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    times: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in STAGES})
+    done: int = 0
+
+    def plan(self, count: int) -> list[Batch]:
+        """Batches of up to `count` images."""
+        contract = self.pipeline.input
+        if not self.rect:
+            return square_batches(len(self.dataset), count, contract.size)
+        if not contract.dynamic_size:
+            height, width = contract.size
+            raise UsageError(
+                f"rectangular batches need a network that takes any size; this one takes {width} x {height}",
+                hint="Evaluate square batches, or a target with free sizes such as cpu-torch-fp32.",
+            )
+        sizes = [(i, self._size(i)) for i in range(len(self.dataset))]
+        known = [(i, size) for i, size in sizes if size is not None]
+        stride = max(self.pipeline.output.strides)
+        batches = rectangular_batches([size for _, size in known], count, max(contract.size), stride)
+        return [replace(b, images=tuple(known[i][0] for i in b.images)) for b in batches]
+
+    def _size(self, index: int) -> tuple[int, int] | None:
+        sample = self.dataset.images[index]
+        try:
+            return sample.size
+        except ImageError as error:
+            self.problems.append(Problem("damaged image", str(sample.path), error.message))
+            self.done += 1
+            return None
+
+    def process(self, planned: Batch, decoded: list[Decoded]) -> None:
+        """Detect in one batch, without its bad images."""
+        usable = [
+            (i, image) for i, image in zip(planned.images, decoded, strict=True) if self._usable(i, image)
+        ]
+        if usable:
+            start = perf_counter()
+            batch, boxes = self._prepare(
+                [image.pixels for _, image in usable if image.pixels is not None], planned
+            )
+            prepared = perf_counter()
+            maps = self.pipeline.infer(batch)
+            inferred = perf_counter()
+            found = postprocess(maps, self.pipeline.output, boxes, self.pipeline.config)
+            end = perf_counter()
+            self.found.update(zip((i for i, _ in usable), found, strict=True))
+            self.times["decode"] += [image.milliseconds for _, image in usable]
+            for name, seconds in zip(
+                STAGES[1:], (prepared - start, inferred - prepared, end - inferred), strict=True
+            ):
+                self.times[name] += [seconds * 1e3 / len(usable)] * len(usable)
+        self.done += len(decoded)
+        if self.progress:
+            self.progress(self.done, len(self.dataset))
+
+    def _usable(self, index: int, image: Decoded) -> bool:
+        sample = self.dataset.images[index]
+        if image.pixels is None:
+            self.problems.append(Problem("damaged image", str(sample.path), image.error))
+            return False
+        height, width = image.pixels.shape[:2]
+        if sample.declared_size not in (None, (width, height)):
+            said = "{} x {}".format(*sample.declared_size)
+            detail = f"{width} x {height}, the annotations say {said}"
+            self.problems.append(Problem("wrong image size", str(sample.path), detail))
+            return False
+        return True
+
+    def _prepare(self, images: list[NDArray[np.uint8]], planned: Batch) -> Any:
+        if not self.rect:
+            return self.pipeline.preprocess(images)
+        long_side = max(self.pipeline.input.size)
+        fitted = [fit_long_side(image, long_side) for image in images]
+        batch, boxes = self.pipeline.preprocess(
+            [image for image, _ in fitted], size=planned.size, enlarge=False
+        )
+        originals = zip(boxes, images, fitted, strict=True)
+        return batch, [box.of_original(image.shape[:2], ratio) for box, image, (_, ratio) in originals]
+
+    def judged(self) -> Dataset:
+        """The data set without the images that could not be used."""
+        if not self.found:
+            found = "; ".join(describe_problems(self.problems))
+            raise DatasetError(
+                f"{self.dataset.source}: none of its {len(self.dataset)} images can be used: {found}"
+            )
+        return replace(self.dataset, images=tuple(self.dataset.images[i] for i in sorted(self.found)))
+
+    def predictions(self) -> Predictions:
+        """Everything found, by image."""
+        order = sorted(self.found)
+        per_image = [(self.found[i].xyxy, self.found[i].confidence, self.found[i].class_id) for i in order]
+        return Predictions.from_images([self.dataset.images[i].image_id for i in order], per_image)
