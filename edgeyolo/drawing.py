@@ -41,7 +41,7 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
 
 def _draw_box(canvas: NDArray[np.uint8], detection: Detection, thickness: int) -> None:
     x1, y1, x2, y2 = (round(value) for value in detection.box)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), class_color(detection.class_id), thickness, cv2.LINE_AA)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), class_color(detection.class_id), thickness)
 
 
 def _draw_label(canvas: NDArray[np.uint8], detection: Detection, thickness: int) -> None:
@@ -56,7 +56,7 @@ def _draw_label(canvas: NDArray[np.uint8], detection: Detection, thickness: int)
     if top < 0:
         top = min(max(round(detection.box[1]), 0), max(canvas.shape[0] - box_height, 0))
     color = class_color(detection.class_id)
-    cv2.rectangle(canvas, (left, top), (left + box_width, top + box_height), color, -1, cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (left + box_width, top + box_height), color, -1)
     origin = (left + margin, top + margin // 2 + height)
     cv2.putText(canvas, text, origin, _FONT, scale, _ink(color), weight, cv2.LINE_AA)
 

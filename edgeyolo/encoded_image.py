@@ -1,6 +1,6 @@
 """Encoded images (JPEG, PNG, TIFF, WebP, GIF ...) to upright BGR pixels, or an error that says what is wrong.
 
-Ordinary JPEG goes through OpenCV, which is two to three times as fast as Pillow and gives the pixels of
+JPEG goes through OpenCV, which is two to three times as fast as Pillow and gives the pixels of
 `cv2.imread`. Everything else goes through Pillow, which checks sums and lengths. OpenCV alone would not do:
 it returns the undamaged half of a truncated file as if it were the picture.
 """
@@ -125,11 +125,9 @@ def _decode(image: Image.Image, data: bytes, name: str) -> Pixels:
         raise ImageError(
             f"{name}: truncated JPEG, no end-of-image marker in {len(data):,} bytes", hint=_AGAIN
         )
-    if image.mode in ("RGB", "L"):  # CMYK is Pillow's: OpenCV takes every CMYK for Adobe's inverted one
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        if pixels is not None:
-            return turn_upright(np.asarray(pixels, np.uint8), _orientation(image))
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is not None:
+        return turn_upright(np.asarray(pixels, np.uint8), _orientation(image))
     return pil_to_bgr(image, name)
 
 

@@ -150,16 +150,18 @@ def _check_exists(path: Path) -> None:
     try:
         if path.exists():
             return
-    except (OSError, ValueError) as error:  # a name that is too long, or with a null character
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
         raise ImageError(f"{str(path)[:100]!r}: not a file name ({error})") from error
     if str(path).startswith(("http:", "https:")):
         raise ImageError(f"{path}: an address, not a file", hint="Download the image first.")
     if not path.parent.is_dir():
         raise ImageError(f"{path}: there is no such file, nor the folder {path.parent}")
-    near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
-    raise ImageError(
-        f"{path}: there is no such file", hint=f"Did you mean {path.parent / near[0]}?" if near else ""
-    )
+    try:
+        near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
+    except OSError:  # a folder that may be entered but not listed
+        near = []
+    hint = f"Did you mean {path.parent / near[0]}?" if near else ""
+    raise ImageError(f"{path}: there is no such file", hint=hint)
 
 
 def _images_in(folder: Path, recursive: bool) -> list[Path]:
