@@ -1,0 +1,9 @@
+"""Augmentation: mosaics, warps, mixing, colour. Pictures in, pictures out; all chance from an explicit
+Generator.
+"""
+
+from edgeyolo.training.augment.hook import albumentations_hook
+from edgeyolo.training.augment.picture import Picture
+from edgeyolo.training.augment.pipeline import Augmenter
+
+__all__ = ["Augmenter", "Picture", "albumentations_hook"]

@@ -1,0 +1,151 @@
+"""Batches for training: which pictures in which order, and their collation.
+
+All chance comes from (seed, epoch, position), never from the state of a worker: any number of workers,
+started at any batch of any epoch, gives the same batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from edgeyolo.datasets import Problem
+from edgeyolo.training.augment import Augmenter, Picture
+from edgeyolo.training.augment.pipeline import Extra
+from edgeyolo.training.pictures import PictureStore
+from edgeyolo.training.recipe import Recipe
+
+
+class Place(NamedTuple):
+    """One picture of an epoch: the epoch, its position in the epoch's order, its number in the data set."""
+
+    epoch: int
+    position: int
+    picture: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """images: uint8 (B, 3, size, size), RGB. targets: float32 (n, 6) rows of image, class, cx, cy, w, h
+    (relative). numbers: the pictures' in the data set. problems: damaged images met while making
+    it.
+    """
+
+    images: Tensor
+    targets: Tensor
+    numbers: tuple[int, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def pin_memory(self) -> Batch:
+        """The same in pinned memory, for copies that do not make the host wait."""
+        return Batch(self.images.pin_memory(), self.targets.pin_memory(), self.numbers, self.problems)
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """An augmented picture, its number in the data set, and the damaged images met on the way to it."""
+
+    picture: Picture
+    number: int
+    problems: tuple[Problem, ...] = ()
+
+
+class AugmentedSet(Dataset[Item]):
+    """The augmented pictures of a store, size x size pixels, by Place."""
+
+    def __init__(
+        self, store: PictureStore, recipe: Recipe, size: int, seed: int, *, extra: Extra | None = None
+    ) -> None:
+        self.store, self.seed = store, seed
+        self.augment = Augmenter(recipe, size, len(store), store.__getitem__, extra)
+
+    def __getitem__(self, place: Place) -> Item:
+        rng = np.random.default_rng([self.seed, place.epoch, place.position])
+        picture = self.augment(place.picture, rng)
+        return Item(picture, place.picture, self.store.news())
+
+
+class EpochBatches(Sampler[list[Place]]):
+    """The batches of one epoch after another: `begin(epoch, batch)`, then iterate to the end of that epoch.
+
+    Of `processes` that train together, number `rank` gets an equal share of every batch of `batch_size`.
+    weights: draw pictures with these probabilities, and repeats, instead of each once.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.rank, self.processes = rank, processes
+        self.weights: NDArray[np.float64] | None = None
+        self._epoch = self._start = 0
+
+    def begin(self, epoch: int, batch: int = 0) -> None:
+        """Go to a batch of an epoch."""
+        self._epoch, self._start = epoch, batch
+
+    def __len__(self) -> int:
+        return math.ceil(self.count / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        rng = np.random.default_rng([self.seed, self._epoch])
+        if self.weights is None:
+            order = rng.permutation(self.count)
+        else:
+            order = rng.choice(self.count, self.count, p=self.weights / self.weights.sum())
+        for batch in range(self._start, len(self)):
+            first = batch * self.batch_size
+            places = [
+                Place(self._epoch, first + i, int(number))
+                for i, number in enumerate(order[first : first + self.batch_size])
+            ]
+            missing = -len(places) % self.processes  # every process needs the same number
+            places += (places * self.processes)[:missing]
+            yield places[self.rank :: self.processes]
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Pictures of one size as a Batch."""
+    rows = []
+    images = np.empty((len(items), 3, *items[0].picture.size), np.uint8)
+    for number, item in enumerate(items):
+        picture = item.picture
+        # One copy does BGR to RGB and channels first.
+        np.copyto(images[number], picture.image[..., ::-1].transpose(2, 0, 1))
+        height, width = picture.size
+        low, high = picture.boxes[:, :2], picture.boxes[:, 2:]
+        row = np.empty((len(picture), 6), np.float32)
+        row[:, 0], row[:, 1] = number, picture.class_id
+        row[:, 2:4] = (low + high) / 2 / [width, height]
+        row[:, 4:] = (high - low) / [width, height]
+        rows.append(row)
+    problems = tuple(problem for item in items for problem in item.problems)
+    targets = torch.from_numpy(np.concatenate(rows))
+    return Batch(torch.from_numpy(images), targets, tuple(item.number for item in items), problems)
+
+
+def make_loader(
+    pictures: AugmentedSet, batches: EpochBatches, *, workers: int = 0, pin: bool = False
+) -> DataLoader[Any]:
+    """A loader of Batch. Workers stay between epochs; with 0 the calling process does their work."""
+    return DataLoader(
+        pictures,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        persistent_workers=workers > 0,
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(number: int) -> None:
+    del number
+    cv2.setNumThreads(0)  # as many processes as cores are at work already

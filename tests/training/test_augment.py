@@ -1,0 +1,241 @@
+"""Boxes and outlines follow the pixels: rectangles are drawn, moved, and looked for in the result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgeyolo.training.augment import Augmenter, Picture, albumentations_hook
+from edgeyolo.training.augment.colour import change_hsv
+from edgeyolo.training.augment.geometry import (
+    flip_left_right,
+    flip_up_down,
+    letterbox,
+    random_matrix,
+    scale_to,
+    warp,
+)
+from edgeyolo.training.augment.mixing import copy_paste, mixup, paste_in
+from edgeyolo.training.augment.mosaic import mosaic_of_four, mosaic_of_nine
+from edgeyolo.training.augment.picture import PAD_VALUE, clip_outline, cut
+from edgeyolo.training.recipe import P5, Recipe
+
+QUIET = replace(P5, hsv_h=0, hsv_s=0, hsv_v=0, mixup=0, paste_in=0)
+seeds = st.integers(0, 2**32)
+
+
+def drawn(rng: np.random.Generator, *, number: int = 1, outlined: bool = False, low: int = 12) -> Picture:
+    """A black picture of random size with one bright rectangle; its class is its number, its shade tells it
+    too.
+    """
+    height, width = (int(side) for side in rng.integers(40, 200, 2))
+    w, h = (int(rng.integers(low, side // 2)) for side in (width, height))
+    x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    image = np.zeros((height, width, 3), np.uint8)
+    image[y : y + h, x : x + w] = 255
+    box = np.array([[x, y, x + w, y + h]], np.float32)
+    corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float32)
+    return Picture(image, box, np.array([number]), ((corners,),) if outlined else ())
+
+
+def seen(image: Any) -> np.ndarray:
+    """Bounds of what is brighter than halfway between grey and white, to a fraction of a pixel by its
+    shade.
+    """
+    light = np.clip(image[..., 0].astype(float) - 128, 0, 127) / 127
+    rows, columns = light.max(1), light.max(0)
+    x, y = np.flatnonzero(columns > 0.1), np.flatnonzero(rows > 0.1)
+    return np.array([x[0], y[0], x[-1] + 1, y[-1] + 1], float)
+
+
+def assert_follows(picture: Picture, tolerance: float = 1.0) -> None:
+    for box in picture.boxes:
+        np.testing.assert_allclose(box, seen(picture.image), atol=tolerance)
+    for outline in picture.outlines:
+        if outline:
+            points = np.concatenate(outline)
+            np.testing.assert_allclose(np.r_[points.min(0), points.max(0)], picture.boxes[0], atol=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.booleans())
+def test_exact_moves(seed: int, outlined: bool) -> None:
+    picture = drawn(np.random.default_rng(seed), outlined=outlined)
+    for moved in (flip_left_right(picture), flip_up_down(picture)):
+        assert_follows(moved, 0)
+    back = flip_left_right(flip_left_right(picture))
+    assert np.array_equal(back.image, picture.image)
+    assert np.array_equal(back.boxes, picture.boxes)
+    for scaled in (scale_to(picture, 160), letterbox(picture, (128, 160)), letterbox(picture, (64, 64))):
+        assert_follows(scaled)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seeds, st.booleans(), st.sampled_from(["plain", "turned", "perspective"]))
+def test_warps(seed: int, outlined: bool, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    picture = drawn(rng, outlined=outlined)
+    recipe = replace(P5, scale=0.5)
+    if kind != "plain":
+        recipe = replace(recipe, degrees=45, shear=10)
+    if kind == "perspective":
+        recipe = replace(recipe, perspective=0.001)
+    moved = warp(picture, random_matrix(rng, recipe, picture.size, (150, 150)), (150, 150))
+    if len(moved) and (outlined or kind == "plain" or _whole(moved)):
+        # A corner of a turned rectangle covers its last pixel by less than can be seen.
+        assert_follows(moved, 1.0 if kind == "plain" else 2.0)
+
+
+def _whole(picture: Picture) -> bool:
+    """Whether no object touches the border, where bounds of a turned box are wider than what is left of it."""
+    height, width = picture.size
+    box = picture.boxes[0]
+    return bool((box[:2] > 0).all() and box[2] < width and box[3] < height)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.booleans())
+def test_mosaics(seed: int, nine: bool) -> None:
+    rng = np.random.default_rng(seed)
+    tiles = [scale_to(drawn(rng, number=0), 96)]
+    for number in range(1, 9 if nine else 4):
+        dark = drawn(rng, number=number)
+        tiles.append(scale_to(Picture(np.zeros_like(dark.image), dark.boxes, dark.class_id), 96))
+    made = (mosaic_of_nine if nine else mosaic_of_four)(tiles, 96, rng)
+    assert made.size == (192, 192)
+    mine = made.choose(np.flatnonzero(made.class_id == 0))
+    if len(mine):
+        assert_follows(mine)
+    assert (made.boxes >= 0).all() and (made.boxes <= 192).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_whole_pipeline_follows_the_one_bright_object(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pictures = [drawn(rng, number=0, outlined=True)]
+    for number in range(1, 12):
+        other = drawn(rng, number=number)
+        pictures.append(Picture(np.zeros_like(other.image), other.boxes, other.class_id))
+    augment = Augmenter(replace(QUIET, scale=0.4, flipud=0.5, mosaic=0.7), 96, 12, pictures.__getitem__)
+    made = augment(0, rng)
+    assert made.size == (96, 96)
+    mine = made.choose(np.flatnonzero(made.class_id == 0))
+    if len(mine) == 1:
+        assert_follows(mine, 1.5)
+
+
+def test_too_small_a_rest_is_left_out() -> None:
+    image = np.zeros((50, 50, 3), np.uint8)
+    boxes = np.array([[-40, 0, 4, 20], [-9, 0, 10, 10], [10, 10, 11.5, 40], [-5, -5, 60, 60]], np.float32)
+    kept = cut(Picture(image, boxes, np.arange(4)))
+    assert kept.class_id.tolist() == [1, 3]
+    assert kept.boxes.tolist() == [[0, 0, 10, 10], [0, 0, 50, 50]]
+
+
+def test_outline_makes_the_box_tighter_when_cut() -> None:
+    diamond = np.array([[0, -10], [10, 0], [0, 10], [-10, 0]], np.float32) + np.float32([0, 20])
+    picture = Picture(
+        np.zeros((40, 40, 3), np.uint8), np.array([[-10, 10, 10, 30]], np.float32), np.array([0])
+    )
+    outlined = replace(picture, outlines=((diamond.astype(np.float32),),))
+    assert cut(outlined).boxes[0].tolist() == [0, 10, 10, 30]
+    shifted = replace(
+        outlined, outlines=((diamond.astype(np.float32) - [5, 0],),), boxes=picture.boxes - [5, 0, 5, 0]
+    )
+    assert cut(shifted).boxes[0].tolist() == [0, 15, 5, 25]
+    assert clip_outline((diamond.astype(np.float32) - 100,), 40, 40) == ()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.booleans())
+def test_paste_in(seed: int, outlined: bool) -> None:
+    rng = np.random.default_rng(seed)
+    black = Picture(np.zeros((220, 220, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    made = paste_in(black, [drawn(rng, number=3, outlined=outlined)], 1, rng)
+    assert made.class_id.tolist() in ([], [3])
+    assert black.image.max() == 0
+    if len(made):
+        assert_follows(made, 0)
+
+
+def test_pasted_objects_hide_little() -> None:
+    full = Picture(
+        np.zeros((60, 60, 3), np.uint8),
+        np.array([[0, 0, 60, 60], [20, 20, 40, 40]], np.float32),
+        np.array([0, 1]),
+    )
+    big = Picture(np.full((60, 60, 3), 255, np.uint8), np.array([[0, 0, 59, 59]], np.float32), np.array([2]))
+    assert all(len(paste_in(full, [big], 30, np.random.default_rng(seed))) == 2 for seed in range(5))
+
+
+def test_copy_paste_mirrors_outlined_objects(rng: np.random.Generator) -> None:
+    picture = Picture(
+        np.zeros((60, 100, 3), np.uint8), np.array([[10, 10, 30, 30]], np.float32), np.array([4])
+    )
+    picture.image[10:30, 10:30] = 200
+    assert len(copy_paste(picture, 1.0, rng)) == 1  # no outline, no copy
+    corners = np.array([[10, 10], [30, 10], [30, 30], [10, 30]], np.float32)
+    made = copy_paste(replace(picture, outlines=((corners,),)), 1.0, rng)
+    assert made.boxes[1].tolist() == [70, 10, 90, 30]
+    assert (made.image[10:30, 70:90] == 200).all() and made.image[9, 70:90].max() == 0
+
+
+def test_mixup_and_hsv(rng: np.random.Generator) -> None:
+    one, other = (letterbox(drawn(rng, number=i), (96, 96)) for i in range(2))
+    made = mixup(one, other, 8.0, rng)
+    assert made.class_id.tolist() == [0, 1]
+    assert np.abs(made.image.astype(int) - (one.image.astype(int) + other.image) // 2).max() < 100
+    image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    still = change_hsv(image, 0, 0, 0, rng)
+    assert np.abs(still.astype(int) - image).max() <= 6  # OpenCV's HSV keeps hue in steps of two degrees
+    changed = change_hsv(image, 0.015, 0.7, 0.4, rng)
+    assert np.abs(changed.astype(int) - image).mean() > 3
+
+
+def test_same_generator_same_picture(rng: np.random.Generator) -> None:
+    pictures = [drawn(rng, number=i, outlined=i % 2 == 0) for i in range(10)]
+    recipe = Recipe(copy_paste=0.5, mixup=0.5, paste_in=0.5)
+    augment = Augmenter(recipe, 96, 10, pictures.__getitem__)
+    first, again, other = (augment(3, np.random.default_rng(seed)) for seed in (7, 7, 8))
+    assert np.array_equal(first.image, again.image) and np.array_equal(first.boxes, again.boxes)
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_grey_around(rng: np.random.Generator) -> None:
+    made = letterbox(drawn(rng), (300, 300))
+    assert (made.image[0, 0] == PAD_VALUE).all() or (made.image[-1, -1] == PAD_VALUE).all()
+
+
+class _FakePipeline:
+    """What an albumentations.Compose looks like from outside; it mirrors."""
+
+    seed: int | None = None
+
+    def set_random_seed(self, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, image: Any, bboxes: Any, class_id: Any) -> dict[str, Any]:
+        boxes = [(image.shape[1] - box[2], box[1], image.shape[1] - box[0], box[3]) for box in bboxes]
+        return {"image": cv2.flip(image, 1), "bboxes": boxes, "class_id": list(class_id)}
+
+
+def test_albumentations_hook(rng: np.random.Generator) -> None:
+    pipeline = _FakePipeline()
+    picture = drawn(rng)
+    made = albumentations_hook(pipeline)(picture, rng)
+    assert pipeline.seed is not None
+    assert np.array_equal(made.image, flip_left_right(picture).image)
+    assert made.boxes.dtype == np.float32
+    assert_follows(made, 0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
