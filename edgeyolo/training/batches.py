@@ -117,8 +117,7 @@ def collate(items: Sequence[Item]) -> Batch:
     images = np.empty((len(items), 3, *items[0].picture.size), np.uint8)
     for number, item in enumerate(items):
         picture = item.picture
-        # One copy does BGR to RGB and channels first.
-        np.copyto(images[number], picture.image[..., ::-1].transpose(2, 0, 1))
+        images[number] = cv2.split(picture.image)[::-1]  # planes, and BGR to RGB
         height, width = picture.size
         low, high = picture.boxes[:, :2], picture.boxes[:, 2:]
         row = np.empty((len(picture), 6), np.float32)

@@ -45,7 +45,7 @@ def shifted(picture: Picture, x: float, y: float) -> Picture:
 def flip_left_right(picture: Picture) -> Picture:
     """The mirror image."""
     return _moved(
-        picture.with_image(np.ascontiguousarray(picture.image[:, ::-1])),
+        picture.with_image(np.asarray(cv2.flip(picture.image, 1), np.uint8)),
         np.array([-1, 1]),
         np.array([picture.size[1], 0]),
     )
@@ -54,7 +54,7 @@ def flip_left_right(picture: Picture) -> Picture:
 def flip_up_down(picture: Picture) -> Picture:
     """Upside down."""
     return _moved(
-        picture.with_image(np.ascontiguousarray(picture.image[::-1])),
+        picture.with_image(np.asarray(cv2.flip(picture.image, 0), np.uint8)),
         np.array([1, -1]),
         np.array([0, picture.size[0]]),
     )

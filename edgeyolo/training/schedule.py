@@ -1,0 +1,64 @@
+"""Learning rates, momentum and gradient accumulation of every iteration, as a pure function of its number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgeyolo.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What holds during one iteration. accumulate: iterations whose gradients make one optimiser step."""
+
+    lr: float
+    bias_lr: float
+    momentum: float
+    accumulate: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Warm-up, then a cosine from lr0 to lr0 * lrf over all epochs.
+
+    batches: iterations of an epoch. batch_size: images of an iteration, all processes together. The warm-up
+    lasts max(warmup_epochs, warmup_iterations), but at most half of the run: without that limit, a small
+    data set would never leave it.
+    """
+
+    recipe: Recipe
+    epochs: int
+    batches: int
+    batch_size: int
+
+    @property
+    def warmup(self) -> int:
+        """Iterations of warm-up."""
+        wanted = max(round(self.recipe.warmup_epochs * self.batches), self.recipe.warmup_iterations)
+        return min(wanted, self.epochs * self.batches // 2)
+
+    @property
+    def accumulate(self) -> int:
+        """Iterations that make up the nominal batch."""
+        return max(round(self.recipe.nominal_batch / self.batch_size), 1)
+
+    @property
+    def weight_decay(self) -> float:
+        """The recipe's weight decay, for the images that one optimiser step really sees."""
+        return self.recipe.weight_decay * self.batch_size * self.accumulate / self.recipe.nominal_batch
+
+    def at(self, iteration: int) -> Rates:
+        """The rates of an iteration, counted from 0 over the whole run."""
+        recipe, epoch = self.recipe, iteration // self.batches
+        cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        lr = recipe.lr0 * (cosine * (1 - recipe.lrf) + recipe.lrf)
+        if iteration >= self.warmup:
+            return Rates(lr, lr, recipe.momentum, self.accumulate)
+        share = iteration / self.warmup
+        return Rates(
+            lr=lr * share,
+            bias_lr=recipe.warmup_bias_lr + (lr - recipe.warmup_bias_lr) * share,
+            momentum=recipe.warmup_momentum + (recipe.momentum - recipe.warmup_momentum) * share,
+            accumulate=max(round(1 + (self.recipe.nominal_batch / self.batch_size - 1) * share), 1),
+        )
