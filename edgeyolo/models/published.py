@@ -65,7 +65,7 @@ def recognise(state: Mapping[str, Tensor], *, activation: Activation | None = No
     form, anchors = _form(keys), _find_anchors(state)
     classes = _find_classes(keys, state, anchors)
     tried: list[tuple[ModelSpec, Signature]] = []
-    for spec in sorted(map(specs.get, specs.names()), key=lambda spec: spec.act != activation):
+    for spec in _likeliest_first(shapes, activation):
         own = _with_anchors(spec, anchors)
         network = build(own, classes, form, device="meta")
         learned = [key for key in network.state_dict() if _kind(key) not in _NOT_LEARNED]
@@ -76,6 +76,13 @@ def recognise(state: Mapping[str, Tensor], *, activation: Activation | None = No
             return Recognised(named, form, classes, values)
         tried.append((spec, signature))
     raise _unknown(keys, shapes, form, tried)
+
+
+def _likeliest_first(shapes: Signature, activation: Activation | None) -> list[ModelSpec]:
+    """All networks, those first whose stem has the file's width; the order only saves time."""
+    width = shapes[0][1][:1] if shapes else ()
+    family = map(specs.get, specs.names())
+    return sorted(family, key=lambda spec: (spec.stem[0][:1] != width, spec.act != activation))
 
 
 def _kind(key: str) -> str:
