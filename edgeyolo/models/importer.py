@@ -159,6 +159,11 @@ def _from_safetensors(path: Path) -> Imported:
 
 
 def _assemble(path: Path, state: Mapping[str, Tensor], contents: Contents, origin: Origin) -> Imported:
+    for key, value in state.items():
+        if value.ndim == 0 and not key.endswith(".num_batches_tracked"):
+            raise DamagedFileError(
+                f"{path}: {key!r:.80} is a single number; only num_batches_tracked is, in networks of the family"
+            )
     try:
         found = recognise(state, activation=contents.activation)
     except EdgeYoloError as error:

@@ -129,7 +129,8 @@ def read_tensor(tensor: TensorRecord) -> NDArray[Any]:
     strides = [stride * flat.itemsize for stride in tensor.strides]
     view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
     array = np.array(view, dtype=view.dtype.newbyteorder("="), order="C")
-    return (array.astype(np.uint32) << 16).view(np.float32) if wide else array
+    # bfloat16 is the upper half of a float32; asarray, as shifting an array without dimensions gives a scalar.
+    return np.asarray(array.astype(np.uint32) << 16).view(np.float32) if wide else array
 
 
 def _is_count(value: Any) -> bool:
