@@ -25,8 +25,8 @@ def bench() -> ModuleType:
 
 
 def test_the_maps_hold_as_many_candidates_as_asked_for(bench: ModuleType) -> None:
-    for count in (100, 1260):
-        found = decode(bench.raw_maps(count, 20), bench.OUTPUT, DISPLAY)
+    for count, objects in ((100, 20), (1260, 60)):
+        found = decode(bench.raw_maps(count, objects), bench.OUTPUT, DISPLAY)
         assert len(found) == count
         assert len(set(found.class_id.tolist())) > 5
     assert bench.photograph().shape == (1080, 1920, 3)
