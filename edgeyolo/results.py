@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import cv2
 
 from edgeyolo.detections import Detections
-from edgeyolo.errors import EdgeYoloError
+from edgeyolo.detector import Detector
+from edgeyolo.errors import EdgeYoloError, ImageError
 from edgeyolo.files import atomic_file
 from edgeyolo.images import read_image
 
@@ -75,6 +77,24 @@ class ResultWriter:
         if self._folder and self._json:
             with atomic_file(self._folder / "detections.json") as draft:
                 draft.write_text(json.dumps(self._found, indent=2, ensure_ascii=False))
+
+
+def detect_all(
+    detector: Detector, images: list[Path], writer: ResultWriter, progress: Callable[[int, int | None], None]
+) -> tuple[list[tuple[Path, Detections]], list[ImageError]]:
+    """Detect in every image and write what `writer` writes; images that cannot be read come back as their errors."""
+    found: list[tuple[Path, Detections]] = []
+    unreadable: list[ImageError] = []
+    for number, path in enumerate(images, start=1):
+        try:
+            detections = detector(path)
+        except ImageError as error:
+            unreadable.append(error)
+        else:
+            writer.write(path, detections)
+            found.append((path, detections))
+        progress(number, len(images))
+    return found, unreadable
 
 
 def _label_lines(detections: Detections) -> list[str]:

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 import click
 
 from edgeyolo import __version__
+from edgeyolo.cli import interrupt
 from edgeyolo.errors import INTERRUPTED, EdgeYoloError
 
 COMMANDS = ("models", "import", "export", "detect", "val", "verify", "targets", "doctor")
@@ -49,6 +50,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: run the command line and turn every error into a message and an exit code."""
+    interrupt.install()
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -58,16 +60,22 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        _interrupted()
     except BrokenPipeError:  # the reader, `head` for one, has gone; that is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
+        if interrupt.received():  # a library made an error of its own out of Ctrl-C
+            _interrupted()
         if os.environ.get("EDGEYOLO_DEBUG"):
             raise
         hint = "This is a defect in edgeyolo. EDGEYOLO_DEBUG=1 shows where; please report it."
         _fail(f"{type(error).__name__}: {error}", hint, 1)
+
+
+def _interrupted() -> None:
+    click.echo("interrupted", err=True)
+    sys.exit(INTERRUPTED)
 
 
 def _fail(message: str, hint: str, code: int) -> None:

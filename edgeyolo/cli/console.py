@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import click
+
+from edgeyolo.cli import interrupt
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, nothing else."
@@ -54,11 +56,18 @@ def steps() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda text: console.print(f"{text} ...")
-        return
-    with console.status("starting") as status:
-        yield lambda text: status.update(f"{text} ...")
+    status = console.status("starting") if console.is_terminal else None
+
+    def step(text: str) -> None:
+        interrupt.check()
+        if status:
+            status.update(f"{text} ...")
+        else:
+            console.print(f"{text} ...")
+
+    with status or nullcontext():
+        yield step
+    interrupt.check()
 
 
 @contextmanager
@@ -74,4 +83,9 @@ def progress(description: str, unit: str = "") -> Iterator[Callable[[int, int | 
     )  # fmt: skip
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def advance(done: int, total: int | None) -> None:
+            interrupt.check()
+            bar.update(task, completed=done, total=total)
+
+        yield advance

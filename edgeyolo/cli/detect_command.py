@@ -49,7 +49,8 @@ def command(
     """Find objects in images and draw them.
 
     MODEL is an artifact directory, weights or a published name; SOURCE a file, a folder or a glob.
-    With --json, pictures are written only where -o is given.
+    With --json, pictures are written only where -o is given. An image that cannot be read is passed over, reported
+    at the end and makes the exit code 1.
 
     \b
     edgeyolo detect cells-onnx photo.jpg
@@ -57,9 +58,9 @@ def command(
     edgeyolo detect --weights yolov7-tiny photo.jpg
     """
     from edgeyolo.detector import Detector
-    from edgeyolo.errors import UsageError
+    from edgeyolo.errors import ImageError, UsageError
     from edgeyolo.images import list_images
-    from edgeyolo.results import ResultWriter, next_run
+    from edgeyolo.results import ResultWriter, detect_all, next_run
 
     sources = model_and_sources if model else model_and_sources[1:]
     if not sources:
@@ -69,32 +70,29 @@ def command(
         )
     images = [path for source in sources for path in list_images(source)]
     artifact = artifact_of(model or model_and_sources[0], size=size, target=target)
-    settings = {
-        "conf": conf,
-        "iou": iou,
-        "max_det": max_det,
-        "agnostic": agnostic,
-        "multi_label": multi_label,
-    }
     chosen = [int(c) if c.isdigit() else c for c in classes.split(",")] if classes else None
+    detector = Detector(
+        artifact,
+        conf=conf,
+        iou=iou,
+        classes=chosen,
+        max_det=max_det,
+        agnostic=agnostic,
+        multi_label=multi_label,
+    )
+    # Only now that nothing is wrong with the arguments is a folder made.
     folder = None if no_save or (as_json and not output) else output or next_run("detect")
-    found = []
-    with (
-        Detector(artifact, classes=chosen, **settings) as detector,
-        ResultWriter(folder, text=save_txt, json=save_json) as writer,
-        progress("detecting") as advance,
-    ):
-        for index, path in enumerate(images):
-            detections = detector(path)
-            writer.write(path, detections)
-            found.append((path, detections))
-            advance(index + 1, len(images))
+    writer = ResultWriter(folder, text=save_txt, json=save_json)
+    with detector, writer, progress("detecting") as advance:
+        found, unreadable = detect_all(detector, images, writer, advance)
     if as_json:
         print_json([{"image": str(path), "detections": each.to_json()} for path, each in found])
-        return
-    print_table(("image", "objects"), [(str(path), count_text(each.names)) for path, each in found])
-    if folder:
-        note(f"written to {folder}")
+    else:
+        print_table(("image", "objects"), [(str(path), count_text(each.names)) for path, each in found])
+        if folder:
+            note(f"written to {folder}")
+    if unreadable:
+        raise ImageError("\n".join(error.message for error in unreadable), hint=unreadable[0].hint)
 
 
 def count_text(names: list[str]) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from edgeyolo.manifest import Manifest
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic only in newer clicks
@@ -65,19 +68,33 @@ def locate_weights(model: str) -> Path:
 
 def artifact_of(model: str, *, size: tuple[int, int] | None, target: str | None) -> Path:
     """The artifact that `model` is, or the one that its weights give: made once, then taken from the cache."""
-    from edgeyolo.artifact import MANIFEST
+    from edgeyolo.artifact import MANIFEST, Artifact
     from edgeyolo.cli.console import steps
-    from edgeyolo.errors import UsageError
 
     path = locate_weights(model)
-    if path.is_dir():
-        if size or target:
-            known = "its size and target were settled when it was exported"
-            raise UsageError(f"{path} is an artifact: {known}", hint="Leave out --imgsz and --target.")
-        return path
     if path.name == MANIFEST:
-        return path.parent
+        path = path.parent
+    if path.is_dir():
+        _require_same(Artifact.open(path).manifest, size, target)
+        return path
     from edgeyolo.export.cache import cached_artifact
 
     with steps() as step:
         return cached_artifact(path, target or "cpu-onnx-fp32", size=size, step=step)
+
+
+def _require_same(manifest: Manifest, size: tuple[int, int] | None, target: str | None) -> None:
+    """An artifact's size and target were settled when it was exported; asking for them again is fine."""
+    from edgeyolo.errors import UsageError
+
+    height, width = manifest.input.size
+    if size is not None and size != manifest.input.size:
+        raise UsageError(
+            f"--imgsz {size[0]}x{size[1]}: the artifact was exported at {height}x{width}",
+            hint="Leave out --imgsz, or export the weights again with it.",
+        )
+    if target not in (None, str(manifest.target)):
+        raise UsageError(
+            f"--target {target}: the artifact was exported for {manifest.target}",
+            hint="Leave out --target, or export the weights again with it.",
+        )

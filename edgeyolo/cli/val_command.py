@@ -48,20 +48,18 @@ def command(
     edgeyolo val cells-onnx --data bccd --split test
     edgeyolo val yolov7.safetensors --data coco/instances_val2017.json --rect --json
     """
-    from edgeyolo.datasets import load_dataset
+    from edgeyolo.datasets import describe_problems, load_dataset
     from edgeyolo.detector import Detector
     from edgeyolo.evaluation.validate import validate
 
     dataset = load_dataset(data, split=split, image_folder=image_folder)
-    for problem in dataset.problems[:20]:
-        note(f"skipped: {problem}")
-    if len(dataset.problems) > 20:
-        note(f"skipped: {len(dataset.problems) - 20} more")
     artifact = artifact_of(model, size=size, target=target or ("cpu-torch-fp32" if rect else None))
     with Detector(artifact) as detector, progress("evaluating") as advance:
         result = validate(
             detector, dataset, batch=batch, rect=rect, conf=conf, iou=iou, max_det=max_det, progress=advance
         )
+    for line in describe_problems(result.problems):
+        note(f"left out: {line}")
     if output:
         result.save(output)
         note(f"written to {output}")

@@ -69,6 +69,7 @@ def export(
         step("comparing with torch")
         parity = _verify(draft, source, profile, options.images)
         Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, parity))
+        step("sealing")
     return Artifact.open(into)
 
 

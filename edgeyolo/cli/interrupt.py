@@ -1,0 +1,37 @@
+"""Ctrl-C that cannot get lost.
+
+Python turns Ctrl-C into a KeyboardInterrupt wherever it happens to be. Some libraries swallow it (torch does while it
+loads parts of itself) or turn it into an error of their own, and the command would run on. So it is also noted here,
+and asked for between steps.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+_received = threading.Event()
+
+
+def install() -> None:
+    """Note every Ctrl-C from now on; only the main thread may set signal handlers."""
+    _received.clear()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _note)
+
+
+def received() -> bool:
+    """Whether Ctrl-C was pressed since `install`."""
+    return _received.is_set()
+
+
+def check() -> None:
+    """Raise KeyboardInterrupt if one was swallowed."""
+    if received():
+        raise KeyboardInterrupt
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _received.set()
+    raise KeyboardInterrupt
