@@ -1,108 +1,18 @@
 """The building blocks as torch modules, in the order of execution that published checkpoints use.
 
-Every convolution is a `ConvUnit` of one of three kinds, made by `Convs`, so that a network has the same
-module paths in each form. All maps are float (N, C, H, W), in any memory format.
+All maps are float (N, C, H, W), in any memory format.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.models.topology import Activation, Down, Elan, Form, Stage, TopDown
-
-BN_EPS, BN_MOMENTUM = 1e-3, 0.03
-
-
-class ConvUnit(nn.Module):
-    """A convolution and what belongs to it; padding keeps the size at stride 1."""
-
-    @property
-    def kernel(self) -> nn.Conv2d:
-        """The convolution that remains, in kernel size and stride, when the unit is folded into one."""
-        raise NotImplementedError
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution without bias and its batch norm."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(c_out, eps=BN_EPS, momentum=BN_MOMENTUM)
-
-
-class ConvNormAct(ConvUnit):
-    """Convolution, batch norm, activation (paper 4.3 (1))."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:
-        super().__init__()
-        self.branch = ConvNorm(c_in, c_out, kernel, stride)
-        self.act = act
-
-    @property
-    def kernel(self) -> nn.Conv2d:
-        return self.branch.conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.act(self.branch(x)))
-
-
-class RepConv(ConvUnit):
-    """RepConvN (paper 4.1): a 3x3 and a 1x1 branch, each with its batch norm, added; no identity branch."""
-
-    def __init__(self, c_in: int, c_out: int, act: nn.Module) -> None:
-        super().__init__()
-        self.dense = ConvNorm(c_in, c_out, 3, 1)
-        self.pointwise = ConvNorm(c_in, c_out, 1, 1)
-        self.act = act
-
-    @property
-    def kernel(self) -> nn.Conv2d:
-        return self.dense.conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.act(self.dense(x) + self.pointwise(x)))
-
-
-class ConvAct(ConvUnit):
-    """A convolution with bias, then the activation: what the other two become when folded."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2)
-        self.act = act
-
-    @property
-    def kernel(self) -> nn.Conv2d:
-        return self.conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.act(self.conv(x)))
-
-
-@dataclass(frozen=True)
-class Convs:
-    """Makes the convolutions of one form of a network."""
-
-    form: Form
-    act: Activation
-
-    def __call__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1) -> ConvUnit:
-        kind = ConvAct if self.form == "plain" else ConvNormAct
-        return kind(c_in, c_out, kernel, stride, self.activation())
-
-    def rep(self, c_in: int, c_out: int) -> ConvUnit:
-        """The 3x3 convolution before an output of a network with RepConv."""
-        return self(c_in, c_out, 3) if self.form == "plain" else RepConv(c_in, c_out, self.activation())
-
-    def activation(self) -> nn.Module:
-        """The network's activation; not in place, so that observers may keep what a convolution gave."""
-        return nn.SiLU() if self.act == "silu" else nn.LeakyReLU(0.1)
+from edgeyolo.models.topology import Down, Elan, Stage, TopDown
+from edgeyolo.models.units import Convs
 
 
 class SpaceToDepth(nn.Module):

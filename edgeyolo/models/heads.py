@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.models.blocks import ConvUnit
+from edgeyolo.models.units import ConvUnit
 
 
 class Output(ConvUnit):

@@ -11,17 +11,10 @@ from torch import Tensor, nn
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
-from edgeyolo.models.blocks import (
-    Convs,
-    ConvUnit,
-    CspPyramid,
-    SpaceToDepth,
-    StageBlock,
-    TinyPyramid,
-    TopDownBlock,
-)
+from edgeyolo.models.blocks import CspPyramid, SpaceToDepth, StageBlock, TinyPyramid, TopDownBlock
 from edgeyolo.models.heads import ImplicitOutput, Output, initialize_biases
 from edgeyolo.models.topology import MAX_CLASSES, Anchors, Form, ModelSpec
+from edgeyolo.models.units import Convs, ConvUnit
 
 
 class Network(nn.Module):

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from edgeyolo.models.blocks import ConvAct, ConvNorm, ConvNormAct, RepConv
 from edgeyolo.models.heads import ImplicitOutput, Output
 from edgeyolo.models.network import Network, build, conv_units, load_state
+from edgeyolo.models.units import ConvAct, ConvNorm, ConvNormAct, RepConv
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
-from edgeyolo.models.blocks import ConvAct  # noqa: E402
 from edgeyolo.models.heads import ImplicitOutput, Output  # noqa: E402
 from edgeyolo.models.network import build, conv_units  # noqa: E402
 from edgeyolo.models.reparameterize import FoldReport, fold, reparameterize  # noqa: E402
+from edgeyolo.models.units import ConvAct  # noqa: E402
 
 
 @pytest.mark.parametrize("form", ["training", "deploy", "plain"])
