@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from edgeyolo.errors import FileRefusedError, UntrustedFileError
+from edgeyolo.models.checkpoint import Limits, open_checkpoint
 
 Entries = Sequence[tuple[str | zipfile.ZipInfo, bytes]]
 
@@ -82,3 +86,21 @@ def forge(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def refuse() -> Callable[..., str]:
+    """`refuse(path, error, **limits)`: the message with which a file is refused, by exactly that error, quickly."""
+
+    def attempt(path: Path, error: type[FileRefusedError] = UntrustedFileError, **limits: int) -> str:
+        start = time.perf_counter()
+        with pytest.raises(FileRefusedError) as caught, open_checkpoint(path, Limits(**limits)):
+            pass
+        assert time.perf_counter() - start < 5.0
+        assert type(caught.value) is error
+        assert caught.value.exit_code == 6
+        assert caught.value.hint
+        assert path.name in str(caught.value)
+        return str(caught.value)
+
+    return attempt
