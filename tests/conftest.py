@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,18 @@ def small_artifact(small_weights: Path, tmp_path_factory: pytest.TempPathFactory
     from edgeyolo.export import export
 
     return export(small_weights, "cpu-onnx-fp32", tmp_path_factory.mktemp("artifact") / "small-onnx").path
+
+
+@pytest.fixture(scope="session")
+def bccd_artifact(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The blood-cell checkpoint exported for a target at 256 pixels; made once, not to be changed."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    from edgeyolo.export import ExportOptions, export
+
+    @cache
+    def artifact(target: str) -> Path:
+        weights = shared / "data/checkpoints/yolov7-tiny-bccd-256.pt"
+        place = tmp_path_factory.mktemp("bccd") / target
+        return export(weights, target, place, ExportOptions(size=(256, 256))).path
+
+    return artifact

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -117,23 +118,11 @@ def test_golden_boxes_from_replayed_maps(
     assert np.abs(replay.inputs[0] - stored["input"]).max() < 1e-6
 
 
-@pytest.fixture(scope="module")
-def blood_artifact(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published-style checkpoint exported to ONNX Runtime at 256."""
-    pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo.export import ExportOptions, export
-
-    weights = shared / "data/checkpoints/yolov7-tiny-bccd-256.pt"
-    place = tmp_path_factory.mktemp("blood") / "artifact"
-    return export(weights, "cpu-onnx-fp32", place, ExportOptions(size=(256, 256))).path
-
-
-@pytest.mark.slow
-def test_golden_boxes_end_to_end(shared: Path, blood_artifact: Path) -> None:
+def test_golden_boxes_end_to_end(shared: Path, bccd_artifact: Callable[[str], Path]) -> None:
     """Checkpoint -> export -> ONNX Runtime -> boxes, for every source of an image, in eight threads as in one."""
     golden = expected_boxes(shared)
     paths = {name: shared / f"data/bccd/JPEGImages/{name}.jpg" for name in golden}
-    with Detector(blood_artifact, threads=1) as cells:
+    with Detector(bccd_artifact("cpu-onnx-fp32"), threads=1) as cells:
         found = dict(zip(paths, cells.batch(list(paths.values())), strict=True))
         for name, boxes in golden.items():
             assert_golden(found[name], boxes)

@@ -219,19 +219,15 @@ def bccd_expected(shared):
     return json.loads(text)["coco"]
 
 
-@pytest.mark.parametrize("target", ["cpu-onnx-fp32", pytest.param("cpu-torch-fp32", marks=pytest.mark.slow)])
-def test_bccd(shared, bccd_expected, target, tmp_path):
+@pytest.mark.parametrize("target", ["cpu-onnx-fp32", "cpu-torch-fp32"])
+def test_bccd(shared, bccd_expected, target, bccd_artifact):
     """The published checkpoint on the BCCD test split, in both forms of the annotations."""
-    pytest.importorskip("torch", reason="needs the export extra")
     from edgeyolo.detector import Detector
-    from edgeyolo.export import ExportOptions, export
 
-    weights = shared / "data" / "checkpoints" / "yolov7-tiny-bccd-256.pt"
-    artifact = export(weights, target, tmp_path / "artifact", ExportOptions(size=(256, 256)))
-    with Detector(artifact.path) as detector:
+    with Detector(bccd_artifact(target)) as detector:
         result = validate(detector, load_dataset(shared / "data" / "bccd", "test"))
         again = validate(detector, load_dataset(shared / "data" / "bccd" / "test_coco.json"))
     for name, value in bccd_expected.items():
         assert result.metrics[name] == pytest.approx(value, abs=1e-4), name
     assert again.metrics == pytest.approx(result.metrics, abs=1e-12)
-    assert result.protocol.artifact == artifact.sha256 and target in result.protocol.sentence()
+    assert result.protocol.artifact == detector.artifact.sha256 and target in result.protocol.sentence()
