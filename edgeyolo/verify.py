@@ -17,13 +17,16 @@ from edgeyolo.preprocess import preprocess
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked: the number of files, and the largest relative deviation from the golden values."""
+    """What was checked: the number of files, the largest relative deviation from the golden values, and what ran it:
+    the runtime itself, or its stand-in on a machine that does not have the runtime.
+    """
 
     artifact: str
     sha256: str
     files: int
     deviation: float
     tolerance: float
+    runtime: str
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object."""
@@ -42,13 +45,16 @@ def verify(path: str | Path) -> Verified:
     manifest = artifact.manifest
     # The tolerance is the export's own: another processor may take other kernels, never other answers.
     tolerance = manifest.parity.tolerance if manifest.parity else 1e-4
-    with np.load(artifact.file("golden.npz")) as golden, closing(registry.open_session(artifact)) as session:
+    opened, runtime = registry.open_for_parity(artifact)
+    with np.load(artifact.file("golden.npz")) as golden, closing(opened) as session:
         batch, _ = preprocess([golden["image"]] * manifest.input.batch, manifest.input)
         expected = golden["input"].astype(batch.dtype)
         pixels = batch[0].transpose(1, 2, 0) if manifest.input.layout == "NCHW" else batch[0]
         scale = manifest.input.scale if batch.dtype.kind == "f" else 1
         if np.abs(pixels - expected * scale).max() > 1.5 * scale:
-            raise DamagedFileError(f"{artifact.path}: preprocessing gives another input tensor than the golden one")
+            raise DamagedFileError(
+                f"{artifact.path}: preprocessing gives another input tensor than the golden one"
+            )
         maps = session.run(batch)
         deviation = max(_deviation(maps[name][0], golden, name) for name in manifest.output.names)
     if not deviation <= tolerance:
@@ -56,7 +62,7 @@ def verify(path: str | Path) -> Verified:
             f"{artifact.path}: golden vectors are missed by {deviation:.3g} (relative); {tolerance:g} is allowed",
             hint=f"Made with {dict(manifest.tools)}; `edgeyolo doctor` shows what is installed here.",
         )
-    return Verified(str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance)
+    return Verified(str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance, runtime)
 
 
 def _deviation(raw_map: Any, golden: Any, name: str) -> float:

@@ -40,15 +40,15 @@ class Description:
 def describe(name: str) -> Description:
     """Count one of the eight networks; takes some hundredths of a second and no memory."""
     spec = specs.get(name)
-    plain = build(spec, form="plain", device="meta")
+    plain, paper = build(spec, form="plain", device="meta"), figures(name)
     return Description(
         name,
         params=parameters(plain),
         params_training=parameters(build(spec, device="meta")),
-        gflops=gflops(plain, (spec.imgsz, spec.imgsz)),
-        imgsz=spec.imgsz,
+        gflops=gflops(plain, (paper.imgsz, paper.imgsz)),
+        imgsz=paper.imgsz,
         strides=spec.strides,
-        paper=figures(name),
+        paper=paper,
     )
 
 

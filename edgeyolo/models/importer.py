@@ -117,11 +117,6 @@ def import_checkpoint(path: Path | str) -> Imported:
     return _from_own(path) if weights.is_weights(path) else _from_safetensors(path)
 
 
-def load_network(path: Path | str) -> Imported:
-    """The network of any weights file, to export, evaluate or train; takes what `import_checkpoint` takes."""
-    return import_checkpoint(path)
-
-
 def _from_torch(path: Path) -> Imported:
     with open_checkpoint(path) as checkpoint:
         contents = read_contents(checkpoint)

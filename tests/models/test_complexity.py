@@ -95,7 +95,7 @@ def test_every_network_can_be_described(name: str) -> None:
     found = describe(name)
     assert found.name == name
     assert found.params < found.params_training
-    assert found.imgsz == (1280 if len(found.strides) == 4 else 640)
+    assert found.imgsz == found.paper.imgsz
 
 
 def test_a_size_that_the_strides_do_not_divide_is_refused() -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn  # noqa: E402
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UntrustedFileError, UsageError  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.models.checkpoint import open_checkpoint, read_contents  # noqa: E402
-from edgeyolo.models.importer import import_checkpoint, load_network  # noqa: E402
+from edgeyolo.models.importer import import_checkpoint  # noqa: E402
 
 Shapes = dict[str, tuple[int, ...]]
 Factory = Callable[..., nn.Module]
@@ -183,7 +183,7 @@ def test_the_account_of_the_real_checkpoint(shared: Path) -> None:
 def test_our_own_file_keeps_the_account(shared: Path, tmp_path: Path) -> None:
     first = import_checkpoint(shared / f"{BCCD}.pt")
     weights.save(tmp_path / "own.safetensors", first.network, first.class_names, first.provenance, half=True)
-    second = load_network(tmp_path / "own.safetensors")
+    second = import_checkpoint(tmp_path / "own.safetensors")
     assert second.provenance == first.provenance
     assert second.class_names == first.class_names
     assert (second.origin.kind, second.origin.dtype) == ("edgeyolo weights", "float16")
