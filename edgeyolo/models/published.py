@@ -164,7 +164,7 @@ def _find_classes(
     per_cell = anchors[1].shape[1] if anchors else 3
     for key in keys:
         if _split(key)[1] == ["m", "0", "weight"]:
-            channels = state[key].shape[0]
+            channels = state[key].shape[0] if state[key].ndim else 0
             classes, rest = divmod(channels - 5 * per_cell, per_cell)
             if rest or not 1 <= classes <= MAX_CLASSES:
                 raise EdgeYoloError(f"{key}: expected {per_cell} * (5 + classes) channels, found {channels}")
