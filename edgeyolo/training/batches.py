@@ -7,6 +7,7 @@ started at any batch of any epoch, gives the same batches.
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -147,4 +148,5 @@ def make_loader(
 
 def _start_worker(number: int) -> None:
     del number
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends its workers
     cv2.setNumThreads(0)  # as many processes as cores are at work already

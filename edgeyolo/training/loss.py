@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,9 @@ class DetectionLoss(nn.Module):
         self.register_buffer("strides", torch.tensor(strides, dtype=torch.float32))
         balance = BALANCE_3 if levels == 3 else BALANCE[:levels]
         self.register_buffer("balance", torch.tensor(balance, dtype=torch.float32))
+        # In distributed training: the mean of a tensor over the processes. It makes their losses add up to
+        # the loss of one process with all the images, whose means are over all positives.
+        self.mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value
         self._middle = list(strides).index(16) if 16 in strides else 0
         self.gains = (
             self.config.box * 3 / levels,
@@ -172,7 +175,7 @@ class DetectionLoss(nn.Module):
         box, obj, cls = torch.stack(terms).unbind(1)
         weighted = obj * self.balance[: len(maps)]
         if self.config.autobalance and lead and self.training:
-            self._rebalance(obj.detach())
+            self._rebalance(self.mean_over_processes(obj.detach()))
         return torch.stack([box.sum(), weighted.sum(), cls.sum()])
 
     def _rebalance(self, objectness: Tensor) -> None:
@@ -204,12 +207,17 @@ class DetectionLoss(nn.Module):
         cls = obj.new_zeros(())
         if self.classes > 1:
             cls = self._class_term(raw[:, 5:], labels.classes[positives.image, positives.target], positives)
-        return torch.stack([_mean(1 - overlap, positives.valid), obj, cls])
+        return torch.stack([self._mean(1 - overlap, positives.valid), obj, cls])
 
     def _class_term(self, raw: Tensor, classes: Tensor, positives: Positives) -> Tensor:
         low = 0.5 * self.config.label_smoothing
         wanted = torch.full_like(raw, low).scatter_(1, classes[:, None], 1 - low)
-        return _mean(self._bce(raw, wanted, self.config.cls_pw).mean(1), positives.valid)
+        return self._mean(self._bce(raw, wanted, self.config.cls_pw).mean(1), positives.valid)
+
+    def _mean(self, values: Tensor, valid: Tensor) -> Tensor:
+        """The mean over the valid values, 0 if there are none."""
+        count = self.mean_over_processes(valid.sum().float())
+        return torch.where(valid, values, 0).sum() / torch.where(count > 0, count, 1)
 
     def _bce(self, raw: Tensor, wanted: Tensor, positive_weight: float) -> Tensor:
         weight = None if positive_weight == 1 else raw.new_tensor(positive_weight)
@@ -230,8 +238,3 @@ def distance_bound(offset: Tensor) -> Tensor:
     to 0 at two cells, so that a coarse positive never asks for as much as a fine one.
     """
     return (2 - (offset - 0.5).abs().amax(1)).clamp(0, 1)
-
-
-def _mean(values: Tensor, valid: Tensor) -> Tensor:
-    """The mean over the valid values, 0 if there are none."""
-    return torch.where(valid, values, 0).sum() / valid.sum().clamp(min=1)

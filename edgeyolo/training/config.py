@@ -1,0 +1,65 @@
+"""What a training run is made of, besides the recipe: a frozen value that goes into its state and its
+weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from edgeyolo.errors import UsageError
+from edgeyolo.training.optimizer import OptimizerName
+from edgeyolo.training.pictures import Cache
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run's settings.
+
+    batch_size: images of an iteration, all processes together. image_size: pixels, a multiple of the
+    largest stride. precision: of the forward pass; weights and loss stay float32. clip: largest norm of the
+    gradient, 0 for no limit. freeze: beginnings of module names. multi_scale: image sizes from 0.5 to 1.5
+    of image_size. image_weights: draw pictures of weak classes more often. patience: epochs without a
+    better fitness until the run ends, 0 for never. rect: validate in rectangular batches. save_minutes: how
+    much a crash may cost; each epoch's end is saved anyway.
+    """
+
+    epochs: int = 300
+    batch_size: int = 16
+    image_size: int = 640
+    seed: int = 0
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    channels_last: bool = True
+    workers: int = 0
+    cache: Cache = "none"
+    optimizer: OptimizerName = "sgd"
+    clip: float = 0.0
+    freeze: tuple[str, ...] = ()
+    multi_scale: bool = False
+    image_weights: bool = False
+    patience: int = 0
+    rect: bool = False
+    validate_every: int = 1
+    save_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "image_size", "validate_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: expected at least 1")
+        for name, known in (("precision", Precision), ("cache", Cache), ("optimizer", OptimizerName)):
+            if getattr(self, name) not in get_args(known):
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r}: expected one of {', '.join(get_args(known))}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "freeze": list(self.freeze)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "freeze": tuple(values["freeze"])})

@@ -1,0 +1,37 @@
+"""The table of a run's epochs, as CSV and as curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.files import atomic_file
+
+COLUMNS = ("epoch", "lr", "box", "obj", "cls", "loss", "AP", "AP50", "seconds")
+
+
+def write_csv(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """One line an epoch; AP is empty where an epoch was not validated."""
+    with atomic_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(history)
+
+
+def draw_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Losses and AP over the epochs, as results.png."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise RuntimeMissingError("curves need matplotlib", hint='pip install "edgeyolo[train]"') from error
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for axes, name in zip(figure.subplots(2, 3).flat, ("box", "obj", "cls", "lr", "AP50", "AP"), strict=True):
+        known = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+        axes.plot([epoch for epoch, _ in known], [value for _, value in known], marker=".")
+        axes.set(title=name, xlabel="epoch")
+        axes.grid(alpha=0.3)
+    with atomic_file(path) as draft:
+        figure.savefig(draft, dpi=120)

@@ -1,0 +1,87 @@
+"""What a run tells whoever listens: a progress bar, a log, TensorBoard, nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.datasets import Problem
+from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.schedule import Schedule
+from edgeyolo.training.state import Position
+
+
+class Listener:
+    """Hears everything and does nothing; override what you need."""
+
+    def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
+        """The run begins, or goes on from `position`."""
+
+    def iteration(self, position: Position, items: list[float]) -> None:
+        """An iteration is done; items are its box, objectness, class loss and their sum."""
+
+    def epoch(self, row: dict[str, Any], position: Position) -> None:
+        """An epoch is done and validated; `row` is its line in the table."""
+
+    def problem(self, problem: Problem) -> None:
+        """An image was found damaged and is passed over."""
+
+    def end(self, position: Position) -> None:
+        """The run is over."""
+
+
+class Listeners(Listener):
+    """Several as one."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.listeners = tuple(listeners)
+
+    def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
+        for listener in self.listeners:
+            listener.start(config, schedule, position)
+
+    def iteration(self, position: Position, items: list[float]) -> None:
+        for listener in self.listeners:
+            listener.iteration(position, items)
+
+    def epoch(self, row: dict[str, Any], position: Position) -> None:
+        for listener in self.listeners:
+            listener.epoch(row, position)
+
+    def problem(self, problem: Problem) -> None:
+        for listener in self.listeners:
+            listener.problem(problem)
+
+    def end(self, position: Position) -> None:
+        for listener in self.listeners:
+            listener.end(position)
+
+
+class TensorBoardListener(Listener):
+    """Losses of every iteration and the table's columns of every epoch, for `tensorboard --logdir FOLDER`."""
+
+    def __init__(self, folder: Path, *, every: int = 10) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise RuntimeMissingError(
+                "TensorBoard is not installed", hint='pip install "edgeyolo[train]"'
+            ) from error
+        self._writer: Any = SummaryWriter(str(folder))
+        self._every = every
+
+    def iteration(self, position: Position, items: list[float]) -> None:
+        if position.iteration % self._every == 0:
+            for name, value in zip(("box", "obj", "cls", "loss"), items, strict=True):
+                self._writer.add_scalar(f"train/{name}", value, position.iteration)
+
+    def epoch(self, row: dict[str, Any], position: Position) -> None:
+        for name, value in row.items():
+            if name != "epoch" and value is not None:
+                self._writer.add_scalar(f"epoch/{name}", value, row["epoch"])
+        self._writer.flush()
+
+    def end(self, position: Position) -> None:
+        self._writer.close()

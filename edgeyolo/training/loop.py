@@ -1,0 +1,236 @@
+"""The training loop: epochs of iterations, validation, the best and the last weights, and a state to go on
+from.
+
+Chance comes from (seed, epoch, position) and (seed, iteration) only, so a state is the weights, their
+averages and momenta, and a position: on a CPU a run that was killed anywhere and resumed ends with the same
+bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeyolo.datasets import Dataset
+from edgeyolo.errors import EdgeYoloError, UsageError
+from edgeyolo.evaluation.validate import validate
+from edgeyolo.models import weights
+from edgeyolo.models.network import Network
+from edgeyolo.training.batches import AugmentedSet, EpochBatches, make_loader
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.history import write_csv
+from edgeyolo.training.interrupts import Interrupts
+from edgeyolo.training.listener import Listener
+from edgeyolo.training.pictures import PictureStore
+from edgeyolo.training.processes import Processes
+from edgeyolo.training.recipe import Recipe
+from edgeyolo.training.schedule import Schedule
+from edgeyolo.training.session import make_pipeline
+from edgeyolo.training.state import Position, restore_state, save_state
+from edgeyolo.training.step import Stepper, explain_memory
+
+STATE, LAST, BEST, TABLE = "state.safetensors", "last.safetensors", "best.safetensors", "results.csv"
+
+
+class Trainer:
+    """A run that writes into `folder`: state.safetensors, last.safetensors, best.safetensors, results.csv."""
+
+    def __init__(
+        self,
+        network: Network,
+        class_names: tuple[str, ...],
+        training: Dataset,
+        validation: Dataset | None,
+        *,
+        recipe: Recipe,
+        config: TrainConfig,
+        folder: Path,
+        processes: Processes | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        stride = max(network.strides)
+        if config.image_size % stride:
+            nearest = max(round(config.image_size / stride), 1) * stride
+            raise UsageError(
+                f"image_size={config.image_size}: expected a multiple of {stride}", hint=f"Try {nearest}."
+            )
+        self.class_names, self.training, self.validation = class_names, training, validation
+        self.recipe, self.config, self.folder = recipe, config, folder
+        self.processes, self.listener = processes or Processes(), listener or Listener()
+        self.batches = EpochBatches(
+            len(training),
+            config.batch_size,
+            config.seed,
+            rank=self.processes.rank,
+            processes=self.processes.count,
+        )
+        self.schedule = Schedule(recipe, config.epochs, len(self.batches), config.batch_size)
+        self.step = Stepper(network, recipe, config, self.schedule, self.processes)
+        self.position = Position()
+        self._reported: set[str] = set()
+        self._unread: list[Tensor] = []
+        self._read_every = 1 if config.device == "cpu" else 20
+
+    def resume(self) -> None:
+        """Go on from the state in the folder."""
+        self.position = restore_state(self.folder / STATE, self.step.parts)
+        self.step.ema.updates = self.position.updates
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end; returns the table of epochs.
+
+        Ctrl-C saves the state after the current iteration, then raises KeyboardInterrupt.
+        """
+        store = PictureStore(self.training, cache=self.config.cache, size=self.config.image_size)
+        if self.config.cache != "none":
+            store.fill()
+            self._report(store.news())
+        pictures = AugmentedSet(store, self.recipe, self.config.image_size, self.config.seed)
+        loader = make_loader(
+            pictures,
+            self.batches,
+            workers=self.config.workers,
+            pin=self.config.device.startswith("cuda"),
+        )
+        with Interrupts() as interrupts:
+            self.listener.start(self.config, self.schedule, self.position)
+            while self.position.epoch < self.config.epochs and not self._out_of_patience():
+                self._epoch(loader, interrupts)
+            self.listener.end(self.position)
+        return self.position.history
+
+    def _epoch(self, loader: Any, interrupts: Interrupts) -> None:
+        position, started, saved = self.position, time.monotonic(), time.monotonic()
+        self.step.train_mode()
+        self.batches.weights = self._image_weights()
+        self.batches.begin(position.epoch, position.batch)
+        before = position.seconds
+        for batch in loader:
+            self._report(batch.problems)
+            try:
+                items = self.step(batch, position)
+            except RuntimeError as error:
+                if (explained := explain_memory(error, self.config)) is not None:
+                    raise explained from error
+                raise
+            position.batch += 1
+            position.iteration += 1
+            position.updates = self.step.ema.updates
+            position.seconds = before + time.monotonic() - started
+            self._unread.append(items)
+            due = interrupts.wanted or time.monotonic() - saved > 60 * self.config.save_minutes
+            if due or len(self._unread) >= self._read_every:
+                self._read_losses()
+            if due:
+                self.save()
+                saved = time.monotonic()
+            if interrupts.wanted:
+                raise KeyboardInterrupt
+        self._read_losses()
+        self._finish_epoch(started, before)
+
+    def _read_losses(self) -> None:
+        """Take the losses of the last iterations from the device, where reading each would make the host
+        wait.
+        """
+        for items in torch.stack(self._unread).tolist() if self._unread else ():
+            self.position.sums = [a + b for a, b in zip(self.position.sums, items, strict=True)]
+            self.listener.iteration(self.position, items)
+        self._unread = []
+        if not math.isfinite(self.position.sums[-1]):
+            raise EdgeYoloError(
+                f"the loss became {self.position.sums[-1]} before iteration {self.position.iteration}",
+                hint="Lower lr0 (--set lr0=...), or train in fp32 or bf16. The last state is kept.",
+            )
+
+    def _finish_epoch(self, started: float, before: float) -> None:
+        position = self.position
+        row: dict[str, Any] = {"epoch": position.epoch, "lr": self.schedule.at(position.iteration - 1).lr}
+        names = ("box", "obj", "cls", "loss")
+        row |= {name: value / position.batch for name, value in zip(names, position.sums, strict=True)}
+        position.epoch, position.batch, position.sums = position.epoch + 1, 0, [0.0] * 4
+        last = position.epoch == self.config.epochs
+        better = False
+        if self.validation is not None and (last or position.epoch % self.config.validate_every == 0):
+            row |= self._validate()
+            fitness = 0.1 * row["AP50"] + 0.9 * row["AP"]
+            better = fitness > position.best
+            if better:
+                position.best, position.best_epoch = fitness, position.epoch - 1
+        position.seconds = before + time.monotonic() - started
+        position.history.append({**row, "seconds": round(position.seconds, 3)})
+        if self.processes.leads:
+            self._write(better or self.validation is None)
+        self.listener.epoch(position.history[-1], position)
+        self.save()
+
+    def _validate(self) -> dict[str, float]:
+        """AP and AP50 of the average, for every process."""
+        result: tuple[dict[str, float], list[float]] | None = None
+        if self.processes.leads and self.validation is not None:
+            pipeline = make_pipeline(
+                self.step.ema.network,
+                self.class_names,
+                self.config.image_size,
+                self.config.device,
+                self.config.precision,
+            )
+            judged = validate(pipeline, self.validation, rect=self.config.rect)
+            numbers = {name: judged.metrics[name] or 0.0 for name in ("AP", "AP50")}
+            result = numbers, [item.ap or 0.0 for item in judged.per_class]
+        shared = self.processes.share(result)
+        self.position.ap = shared[1]
+        return dict(shared[0])
+
+    def _write(self, better: bool) -> None:
+        provenance = {
+            "training": self.facts(),
+            "epoch": self.position.epoch - 1,
+            "fitness": self.position.best,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (LAST, BEST) if better else (LAST,):
+            weights.save(self.folder / name, self.step.ema.network, self.class_names, provenance)
+        write_csv(self.folder / TABLE, self.position.history)
+
+    def save(self) -> None:
+        """Write the state now."""
+        if self.processes.leads:
+            save_state(self.folder / STATE, self.step.parts, self.position, self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """What run this is, as JSON."""
+        return {
+            "config": self.config.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "network": self.step.network.spec.to_json(),
+            "class_names": list(self.class_names),
+            "data": str(self.training.source),
+        }
+
+    def _out_of_patience(self) -> bool:
+        waited = self.position.epoch - 1 - max(self.position.best_epoch, 0)
+        return bool(self.config.patience) and waited >= self.config.patience
+
+    def _image_weights(self) -> Any:
+        """A probability for every picture, larger where the classes in it are not yet found well."""
+        if not self.config.image_weights or self.position.ap is None:
+            return None
+        need = (1 - np.array(self.position.ap)) ** 2 + 1e-3
+        counts = np.stack(
+            [np.bincount(sample.class_id, minlength=len(self.class_names)) for sample in self.training.images]
+        )
+        return counts @ (need / np.maximum(counts.sum(0), 1)) + 1e-9
+
+    def _report(self, problems: tuple[Any, ...]) -> None:
+        """Tell of each damaged image once, whichever worker met it."""
+        for problem in problems:
+            if problem.where not in self._reported:
+                self._reported.add(problem.where)
+                self.listener.problem(problem)
