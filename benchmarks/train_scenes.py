@@ -45,7 +45,9 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         scene = make_scene(self._first + index, (SIDE, SIDE))
         low, high = scene.boxes[:, :2], scene.boxes[:, 2:]
-        labels = np.concatenate([scene.class_id[:, None], (low + high) / 2 / SIDE, (high - low) / SIDE], axis=1)
+        labels = np.concatenate(
+            [scene.class_id[:, None], (low + high) / 2 / SIDE, (high - low) / SIDE], axis=1
+        )
         pixels = np.ascontiguousarray(scene.image[..., ::-1].transpose(2, 0, 1))
         return torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.float32))
 
@@ -105,7 +107,9 @@ def train(network: Network, batches: Iterator[tuple[Tensor, Tensor]], steps: int
 
 def main() -> None:
     """Train from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
@@ -117,10 +121,18 @@ def main() -> None:
     network = network.to(memory_format=torch.channels_last).train()
     first = TRAIN_SEEDS * (options.seed + 1)
     loader = DataLoader(
-        Scenes(first, options.steps * options.batch), options.batch, num_workers=options.workers, collate_fn=collate
+        Scenes(first, options.steps * options.batch),
+        options.batch,
+        num_workers=options.workers,
+        collate_fn=collate,
     )
     average = train(network, iter(loader), options.steps)
-    facts = {"trained_on": "generated scenes", "steps": options.steps, "batch": options.batch, "seed": options.seed}
+    facts = {
+        "trained_on": "generated scenes",
+        "steps": options.steps,
+        "batch": options.batch,
+        "seed": options.seed,
+    }
     save(options.output, average, CLASS_NAMES, facts, half=True)
 
 

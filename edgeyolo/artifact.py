@@ -1,8 +1,8 @@
 """The artifact: a directory with the runtime's own files, untouched, and `manifest.json` beside them.
 
-    model.onnx        whatever the runtime loads; any other tool can load it too
-    golden.npz        a picture, its input tensor and the values a port in another language must reproduce
-    manifest.json     contracts, provenance, parity as measured, SHA-256 of every other file
+model.onnx        whatever the runtime loads; any other tool can load it too
+golden.npz        a picture, its input tensor and the values a port in another language must reproduce
+manifest.json     contracts, provenance, parity as measured, SHA-256 of every other file
 """
 
 from __future__ import annotations
@@ -93,4 +93,6 @@ class Artifact:
 def _files_in(folder: Path) -> list[str]:
     """Every file below `folder` but the manifest, as sorted POSIX paths; hidden files of desktops are passed over."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(name.as_posix() for name in names if name.as_posix() != MANIFEST and name.name != ".DS_Store")
+    return sorted(
+        name.as_posix() for name in names if name.as_posix() != MANIFEST and name.name != ".DS_Store"
+    )

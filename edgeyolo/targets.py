@@ -44,4 +44,6 @@ class TargetProfile:
     dynamic_batch: bool = False
     dynamic_size: bool = False
     files: tuple[str, ...] = ()
-    opset: int | None = None  # the ONNX opset the backend compiles from; None where it starts from the network
+    opset: int | None = (
+        None  # the ONNX opset the backend compiles from; None where it starts from the network
+    )

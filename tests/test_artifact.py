@@ -44,7 +44,9 @@ def sealed(tmp_path: Path) -> Path:
 def edit(folder: Path, **changes: object) -> None:
     data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     data.update(changes)
-    (folder / MANIFEST).write_text(json.dumps({k: v for k, v in data.items() if v != "gone"}), encoding="utf-8")
+    (folder / MANIFEST).write_text(
+        json.dumps({k: v for k, v in data.items() if v != "gone"}), encoding="utf-8"
+    )
 
 
 def test_what_was_sealed_is_what_opens(sealed: Path) -> None:

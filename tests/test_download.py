@@ -34,9 +34,7 @@ from edgeyolo.download.table import RELEASE
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 
 # By its full name: the package also has a function `transfer`.
-transfer_module = importlib.import_module(
-    "edgeyolo.download.transfer"
-)
+transfer_module = importlib.import_module("edgeyolo.download.transfer")
 
 QUICK = Patience(attempts=3, timeout_s=5.0, backoff_s=0.001)
 

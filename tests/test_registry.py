@@ -46,7 +46,10 @@ def test_a_third_partys_backend_exports_and_runs(tmp_path: Path, small_weights: 
         artifact = export(sys.argv[1], "cpu-opencv-fp32", sys.argv[2])
         print(artifact.manifest.backend, verify(artifact.path).deviation < 1e-4)
     """
-    assert python(tmp_path / "site", code, str(small_weights), str(tmp_path / "out")).split() == ["opencv", "True"]
+    assert python(tmp_path / "site", code, str(small_weights), str(tmp_path / "out")).split() == [
+        "opencv",
+        "True",
+    ]
 
 
 @pytest.mark.parametrize(
