@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import GateError
 from edgeyolo.manifest import Manifest, Parity
 from edgeyolo.preprocess import preprocess
@@ -17,13 +17,31 @@ from edgeyolo.protocols import Session
 Maps = dict[str, NDArray[np.float32]]
 
 
-def reference_maps(network: Any, names: tuple[str, ...], batch: NDArray[np.float32]) -> Maps:
-    """torch's raw maps for an NCHW float32 batch."""
+def reference_maps(
+    network: Any, batch: NDArray[Any], contract: InputContract, output: OutputContract
+) -> Maps:
+    """torch's raw maps for an artifact's own input array, in the layout of the artifact's maps.
+
+    `network` takes NCHW float32 RGB in 0..1 and gives NCHW maps; the contracts say how the artifact differs.
+    """
     import torch
 
     with torch.inference_mode():
-        maps = network(torch.from_numpy(batch))
-    return {name: each.numpy() for name, each in zip(names, maps, strict=True)}
+        maps = network(torch.from_numpy(_as_network_input(batch, contract)))
+    last = output.layout == "NHWC"
+    return {
+        name: np.ascontiguousarray(each.numpy().transpose(0, 2, 3, 1)) if last else each.numpy()
+        for name, each in zip(output.names, maps, strict=True)
+    }
+
+
+def _as_network_input(batch: NDArray[Any], contract: InputContract) -> NDArray[np.float32]:
+    """The array that the contract describes as what the network itself takes."""
+    planes = batch if contract.layout == "NCHW" else batch.transpose(0, 3, 1, 2)
+    if contract.color_order == "BGR":
+        planes = planes[:, ::-1]
+    values = np.ascontiguousarray(planes, dtype=np.float32)
+    return values * np.float32(contract.scale) if batch.dtype == np.uint8 else values
 
 
 def batches(images: Iterable[NDArray[np.uint8]], contract: InputContract) -> Iterator[NDArray[Any]]:
@@ -60,7 +78,8 @@ def measure_parity(
     names = manifest.output.names
     worst = dict.fromkeys(names, 0.0)
     for batch in batches(images, manifest.input):
-        found = deviations(reference_maps(network, names, batch), session.run(batch))
+        expected = reference_maps(network, batch, manifest.input, manifest.output)
+        found = deviations(expected, session.run(batch))
         worst = {name: max(worst[name], found[name]) for name in names}
     return Parity(tolerance, worst, described)
 

@@ -1,0 +1,76 @@
+"""The parity gate compares an artifact in its own layout with torch in torch's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import GateError
+from edgeyolo.export.verify import deviations, reference_maps, require_parity
+from edgeyolo.manifest import Parity
+from edgeyolo.preprocess import preprocess
+from edgeyolo.scenes import make_scene
+
+torch = pytest.importorskip("torch", reason="needs the export extra")
+
+PLAIN = InputContract(32, 64)
+OUTPUT = OutputContract(("p3", "p4"), (8, 16), (((8.0, 8.0),), ((16.0, 16.0),)), classes=2)
+
+
+class Pooled(torch.nn.Module):
+    """Two maps in which every channel is of another colour, so that any mix-up shows."""
+
+    def forward(self, images):
+        red, green, blue = images.split(1, 1)
+        mixed = torch.cat((red, green, blue, red - green, green * blue, red + 2 * blue, -green), 1)
+        return tuple(torch.nn.functional.avg_pool2d(mixed, stride) for stride in OUTPUT.strides)
+
+
+def pictures() -> list[np.ndarray]:
+    return [make_scene(seed, (40, 50)).image for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        replace(PLAIN, layout="NHWC"),
+        replace(PLAIN, layout="NHWC", dtype="uint8"),
+        replace(PLAIN, dtype="uint8", color_order="BGR"),
+        replace(PLAIN, layout="NHWC", color_order="BGR"),
+    ],
+)
+def test_every_contract_gives_the_same_maps(contract: InputContract) -> None:
+    expected = reference_maps(Pooled(), preprocess(pictures(), PLAIN)[0], PLAIN, OUTPUT)
+    found = reference_maps(Pooled(), preprocess(pictures(), contract)[0], contract, OUTPUT)
+    assert max(deviations(expected, found).values()) < 1e-6
+
+
+def test_maps_come_in_the_artifacts_layout() -> None:
+    batch = preprocess(pictures(), PLAIN)[0]
+    expected = reference_maps(Pooled(), batch, PLAIN, OUTPUT)
+    last = replace(OUTPUT, layout="NHWC")
+    found = reference_maps(Pooled(), batch, PLAIN, last)
+    assert tuple(each.shape for each in found.values()) == last.map_shapes(2, PLAIN.size)
+    for name, each in expected.items():
+        assert np.array_equal(found[name], each.transpose(0, 2, 3, 1))
+        assert found[name].flags.c_contiguous  # golden vectors index it flat
+
+
+def test_a_map_of_another_layout_is_named() -> None:
+    batch = preprocess(pictures(), PLAIN)[0]
+    first = reference_maps(Pooled(), batch, PLAIN, OUTPUT)
+    last = reference_maps(Pooled(), batch, PLAIN, replace(OUTPUT, layout="NHWC"))
+    with pytest.raises(GateError, match=r"p3: the artifact gives shape \(2, 4, 8, 7\), torch \(2, 7, 4, 8\)"):
+        deviations(first, last)
+
+
+def test_a_map_that_is_not_finite_is_outside() -> None:
+    want = {"p3": np.ones((1, 7, 4, 8), np.float32)}
+    have = {"p3": want["p3"] * np.float32("nan")}
+    found = deviations(want, have)
+    assert found == {"p3": float("inf")}
+    with pytest.raises(GateError, match="inf away from torch"):
+        require_parity(Parity(1e-4, found, "one picture"), "cpu-onnx-fp32")
