@@ -26,13 +26,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
         numbers = all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))  # Text: brackets are no markup
     console = Console(highlight=False)
     if (
         not console.is_terminal
@@ -55,7 +56,7 @@ def steps() -> Iterator[Callable[[str], None]]:
     """A spinner with the current step, on standard error; plain lines where that is no terminal."""
     from rich.console import Console
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     status = console.status("starting") if console.is_terminal else None
 
     def step(text: str) -> None:

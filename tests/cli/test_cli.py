@@ -292,3 +292,23 @@ def test_standard_output_is_clean_json_while_weights_are_exported(
 ) -> None:
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((50, 70), 90, np.uint8))
     assert parsed(process("detect", small_weights, tmp_path / "grey.png", "--json", cwd=tmp_path))
+
+
+def test_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    from edgeyolo.cli.console import print_table, steps
+
+    print_table(("install",), [("pip install 'edgeyolo[export]'",)])
+    with steps() as step:
+        step("reading [bold]")
+    printed = capsys.readouterr()
+    assert "edgeyolo[export]" in printed.out
+    assert "[bold]" in printed.err
+
+
+def test_a_published_name_offline_says_where_to_put_the_file(tmp_path: Path, photo: Path) -> None:
+    nowhere = {"EDGEYOLO_WEIGHTS_URL": "http://127.0.0.1:9/"}  # the discard port: nothing listens
+    done = process("detect", "--weights", "yolov7-tiny", photo, "--json", cwd=tmp_path, **nowhere)
+    assert done.returncode == 1
+    assert str(tmp_path / "cache") in done.stderr
+    assert "yolov7-tiny.pt" in done.stderr
+    assert "Traceback" not in done.stderr
