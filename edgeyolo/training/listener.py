@@ -16,6 +16,9 @@ from edgeyolo.training.state import Position
 class Listener:
     """Hears everything and does nothing; override what you need."""
 
+    def note(self, sentence: str) -> None:
+        """Something worth knowing about the run."""
+
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         """The run begins, or goes on from `position`."""
 
@@ -37,6 +40,10 @@ class Listeners(Listener):
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = tuple(listeners)
+
+    def note(self, sentence: str) -> None:
+        for listener in self.listeners:
+            listener.note(sentence)
 
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         for listener in self.listeners:

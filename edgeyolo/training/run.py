@@ -1,0 +1,159 @@
+"""`train`: from a data set and a network's name to trained weights in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgeyolo.datasets import Dataset
+from edgeyolo.errors import UsageError
+from edgeyolo.models import specs
+from edgeyolo.models.importer import import_checkpoint
+from edgeyolo.models.network import Network, build
+from edgeyolo.models.topology import ModelSpec
+from edgeyolo.training.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.listener import Listener
+from edgeyolo.training.loop import STATE, Trainer
+from edgeyolo.training.processes import join_processes
+from edgeyolo.training.recipe import Recipe, recipe_for
+from edgeyolo.training.state import read_facts
+from edgeyolo.training.transfer import transfer
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, with sentences on how it came about."""
+
+    network: Network
+    notes: tuple[str, ...]
+
+
+def prepare_network(
+    model: str | Path,
+    class_names: Sequence[str],
+    dataset: Dataset,
+    image_size: int,
+    *,
+    seed: int = 0,
+    anchor_ratio: float = 4.0,
+    autoanchor: bool = True,
+) -> Start:
+    """A network in training form for `class_names`: fresh if `model` is a name, else from a weights file.
+
+    Fresh networks whose anchors suit less than 98 % of the objects get new ones.
+    """
+    torch.manual_seed(seed)
+    if str(model) in specs.names():
+        spec, notes = specs.get(str(model)), list[str]()
+        if autoanchor:
+            spec, notes = _suit_anchors(spec, dataset, image_size, anchor_ratio)
+        return Start(build(spec, len(class_names)), tuple(notes))
+    if not Path(model).is_file():
+        raise UsageError(
+            f"{model}: neither a network's name nor a weights file",
+            hint=f"Names: {', '.join(specs.names())}.",
+        )
+    imported = import_checkpoint(model)
+    source, names = imported.network, imported.class_names
+    network = build(source.spec, len(class_names))
+    return Start(network, tuple(transfer(network, class_names, source, names).sentences()))
+
+
+def train(
+    model: str | Path,
+    training: Dataset,
+    validation: Dataset | None,
+    folder: str | Path,
+    *,
+    config: TrainConfig | None = None,
+    recipe: Recipe | None = None,
+    listener: Listener | None = None,
+    autoanchor: bool = True,
+) -> list[dict[str, Any]]:
+    """Train a network and return the table of epochs; `folder` gets weights, state and table (see Trainer).
+
+    model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
+    recipe: by default the network's own, or "custom" for a weights file. A folder that holds a run already
+    is refused: `resume` it.
+    """
+    folder, config = Path(folder), config or TrainConfig()
+    processes, device = join_processes(config.device, config.batch_size)
+    if (folder / STATE).exists():
+        raise UsageError(
+            f"{folder} holds a run already", hint="Resume it, or choose another folder for a new one."
+        )
+    recipe = recipe or recipe_for(str(model), fine_tuning=str(model) not in specs.names())
+    start = prepare_network(
+        model,
+        training.class_names,
+        training,
+        config.image_size,
+        seed=config.seed,
+        anchor_ratio=recipe.anchor_t,
+        autoanchor=autoanchor,
+    )
+    listener = listener or Listener()
+    for sentence in start.notes:
+        listener.note(sentence)
+    trainer = Trainer(
+        start.network,
+        training.class_names,
+        training,
+        validation,
+        recipe=recipe,
+        config=replace(config, device=device),
+        folder=folder,
+        processes=processes,
+        listener=listener,
+    )
+    return trainer.run()
+
+
+def resume(
+    folder: str | Path, training: Dataset, validation: Dataset | None, *, listener: Listener | None = None
+) -> list[dict[str, Any]]:
+    """Go on with the run in `folder`, as it was configured, on the same data."""
+    facts = read_facts(Path(folder) / STATE)
+    config = TrainConfig.from_dict(facts["config"])
+    if tuple(facts["class_names"]) != training.class_names:
+        raise UsageError(
+            f"{folder}: the run's classes are {', '.join(facts['class_names'])}; the data's are "
+            f"{', '.join(training.class_names)}"
+        )
+    processes, device = join_processes(config.device, config.batch_size)
+    spec = ModelSpec.from_json(facts["network"], str(folder))
+    trainer = Trainer(
+        build(spec, len(training.class_names)),
+        training.class_names,
+        training,
+        validation,
+        recipe=Recipe(**facts["recipe"]),
+        config=replace(config, device=device),
+        folder=Path(folder),
+        processes=processes,
+        listener=listener,
+    )
+    trainer.resume()
+    return trainer.run()
+
+
+def _suit_anchors(
+    spec: ModelSpec, dataset: Dataset, image_size: int, ratio: float
+) -> tuple[ModelSpec, list[str]]:
+    sides = object_sides(dataset, image_size)
+    if not len(sides):
+        return spec, []
+    before = measure_fit(flat(spec.anchors), sides, ratio)
+    notes = [f"the anchors suit {before.recall:.1%} of the objects, {before.per_object:.1f} anchors each"]
+    if before.recall >= ENOUGH:
+        return spec, notes
+    found = find_anchors(sides, spec.levels, len(spec.anchors[0]), ratio=ratio)
+    after = measure_fit(flat(found), sides, ratio)
+    if after.recall <= before.recall:
+        return spec, [*notes, "none better were found"]
+    return replace(spec, anchors=found), [*notes, f"new anchors suit {after.recall:.1%}"]
