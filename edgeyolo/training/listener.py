@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeyolo.datasets import Problem
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.training.batches import Batch
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.schedule import Schedule
 from edgeyolo.training.state import Position
@@ -21,6 +22,9 @@ class Listener:
 
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         """The run begins, or goes on from `position`."""
+
+    def batch(self, batch: Batch, position: Position) -> None:
+        """A batch is about to be learned from."""
 
     def iteration(self, position: Position, items: list[float]) -> None:
         """An iteration is done; items are its box, objectness, class loss and their sum."""
@@ -48,6 +52,10 @@ class Listeners(Listener):
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         for listener in self.listeners:
             listener.start(config, schedule, position)
+
+    def batch(self, batch: Batch, position: Position) -> None:
+        for listener in self.listeners:
+            listener.batch(batch, position)
 
     def iteration(self, position: Position, items: list[float]) -> None:
         for listener in self.listeners:

@@ -113,6 +113,7 @@ class Trainer:
         before = position.seconds
         for batch in loader:
             self._report(batch.problems)
+            self.listener.batch(batch, position)
             try:
                 items = self.step(batch, position)
             except RuntimeError as error:

@@ -1,0 +1,81 @@
+"""A run in the terminal: a bar for the epoch, a line for each epoch with its losses and AP, and the time
+left.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from edgeyolo.datasets import Problem
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.listener import Listener
+from edgeyolo.training.schedule import Schedule
+from edgeyolo.training.state import Position
+
+
+class ProgressListener(Listener):
+    """Shows a run on `console`, standard error by default."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._epochs = self._first = self._iterations = self._batches = 0
+        self._before = 0.0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None, facts="")
+
+    def note(self, sentence: str) -> None:
+        self.console.print(escape(sentence))
+
+    def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
+        self._epochs, self._batches = config.epochs, schedule.batches
+        self._iterations = config.epochs * schedule.batches
+        self._first, self._before = position.iteration, position.seconds
+        if position.iteration:
+            self.console.print(f"going on at epoch {position.epoch}, iteration {position.iteration}")
+        self._progress.start()
+
+    def iteration(self, position: Position, items: list[float]) -> None:
+        self._progress.update(
+            self._task,
+            description=f"epoch {position.epoch + 1}/{self._epochs}",
+            completed=position.batch,
+            total=self._batches,
+            facts=f"loss {items[3]:.4f}  {self._left(position)}",
+        )
+
+    def epoch(self, row: dict[str, Any], position: Position) -> None:
+        losses = "  ".join(f"{name} {row[name]:.4f}" for name in ("box", "obj", "cls"))
+        found = f"  AP {row['AP']:.4f}  AP50 {row['AP50']:.4f}" if "AP" in row else ""
+        best = "  best" if "AP" in row and position.best_epoch == row["epoch"] else ""
+        self.console.print(
+            f"epoch {row['epoch'] + 1}/{self._epochs}  {losses}{found}{best}  {self._left(position)}"
+        )
+
+    def problem(self, problem: Problem) -> None:
+        self.console.print(f"skipped: {escape(str(problem))}")
+
+    def end(self, position: Position) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back; also where a run ends with an error."""
+        self._progress.stop()
+
+    def _left(self, position: Position) -> str:
+        done = position.iteration - self._first
+        if not done:
+            return ""
+        seconds = (position.seconds - self._before) / done * (self._iterations - position.iteration)
+        minutes, hours = round(seconds / 60), int(seconds // 3600)
+        return f"{hours} h {minutes - 60 * hours:02} min left" if hours else f"{minutes} min left"
