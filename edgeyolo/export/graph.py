@@ -61,6 +61,8 @@ def to_onnx(source: NetworkSource, opset: int) -> bytes:
     _anonymise(simplified)
     onnx.helper.set_model_props(simplified, _metadata(source))
     simplified.producer_name, simplified.producer_version = "edgeyolo", ""
+    # The oldest file version that can hold this opset: runtimes refuse newer ones than they know.
+    simplified.ir_version = onnx.helper.find_min_ir_version_for(list(simplified.opset_import))
     onnx.checker.check_model(simplified, full_check=True)
     return bytes(simplified.SerializeToString(deterministic=True))
 
