@@ -1,0 +1,84 @@
+"""The OpenVINO backends for Intel processors and graphics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_openvino import ir, runtime, settings
+from edgeyolo_openvino.session import OpenvinoSession
+
+OPSET = 18
+
+
+def _profile(device: str, precision: str, note: str, parity: float) -> TargetProfile:
+    return TargetProfile(
+        target=Target(device, "openvino", precision),
+        note=note,
+        parity=parity,
+        dynamic_batch=device == "cpu",
+        files=ir.FILES,
+        opset=OPSET,
+    )
+
+
+class OpenvinoBackend:
+    """Targets `cpu-openvino-*`; EDGEYOLO_OPENVINO_DEVICE runs their artifacts on any other device as well."""
+
+    name = "openvino"
+    device = "CPU"
+    profiles: tuple[TargetProfile, ...] = (
+        _profile("cpu", "fp32", "OpenVINO on any x86 or ARM CPU", parity=1e-4),
+        _profile("cpu", "fp16", "OpenVINO on any CPU, weights stored in float16: half the file", parity=5e-3),
+    )
+
+    def can_compile(self) -> Availability:
+        """Whether OpenVINO is here, new enough to write its format."""
+        return runtime.installed(runtime.OLDEST_COMPILE)
+
+    def can_run(self) -> Availability:
+        """Whether OpenVINO is here and sees the device; for the CPU, looked up without importing it."""
+        return runtime.reachable(settings.chosen_device(self.device))
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write `model.xml` and `model.bin`."""
+        half = target.precision == "fp16"
+        files = ir.write_ir(source.onnx(opset=OPSET), into, source.input, half=half)
+        return Compiled(files, source.input, source.output, {"openvino": runtime.installed().version})
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> OpenvinoSession:
+        """Load `model.xml` on the device."""
+        wanted = settings.from_environment(artifact.manifest.target, self.device, threads)
+        return open_file(artifact, artifact.file(".xml"), wanted)
+
+
+class OpenvinoGpuBackend(OpenvinoBackend):
+    """Targets `gpu-openvino-*`: Intel graphics, integrated or discrete."""
+
+    name = "openvino-gpu"
+    device = "GPU"
+    profiles = (_profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=1e-2),)
+
+    @property
+    def parity_runtime(self) -> str:
+        """The CPU, in float16 arithmetic where the processor has it."""
+        return f"OpenVINO's CPU plugin in {self._stand_in_precision()}"
+
+    def open_for_parity(self, artifact: Artifact) -> Session:
+        """Load `model.xml` on the CPU."""
+        stand_in = settings.Settings("CPU", artifact.manifest.target, precision=self._stand_in_precision())
+        return open_file(artifact, artifact.file(".xml"), stand_in)
+
+    @staticmethod
+    def _stand_in_precision() -> str:
+        core = runtime.load().Core()
+        return "f16" if "FP16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def open_file(artifact: Artifact, path: Path, wanted: settings.Settings) -> OpenvinoSession:
+    """A session for one file of an artifact."""
+    manifest = artifact.manifest
+    made_with = manifest.tools.get("openvino", "")
+    return OpenvinoSession(path, manifest.input, manifest.output, wanted, made_with)

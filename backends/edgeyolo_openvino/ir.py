@@ -1,0 +1,87 @@
+"""ONNX to OpenVINO's own format: `model.xml` with the graph and `model.bin` with the weights."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeyolo.contracts import InputContract
+from edgeyolo.errors import EdgeYoloError
+from edgeyolo_openvino import runtime
+
+MAX_BATCH = 32  # InputContract: a dynamic batch is 1 to 32
+FILES = ("model.xml", "model.bin")
+
+
+def write_ir(onnx: Path, into: Path, contract: InputContract, *, half: bool) -> tuple[str, ...]:
+    """Write `model.xml` and `model.bin` to `into`; equal ONNX files give equal bytes.
+
+    With `half` the weights are stored in float16, and the input and output stay float32.
+    """
+    ov = runtime.load()
+    core = ov.Core()
+    try:
+        # Not `convert_model`: it records where the file lay, and has a usage reporter at hand.
+        model = core.read_model(str(onnx))
+        if contract.dynamic_batch:
+            batch = ov.Dimension(1, MAX_BATCH)
+            model.reshape({contract.name: ov.PartialShape([batch, *contract.shape()[1:]])})
+        _fold_constants(model)
+        _lower_interpolate(model)
+        _name_by_place(model)
+        ov.save_model(model, str(into / FILES[0]), compress_to_fp16=half)
+    except RuntimeError as error:
+        raise EdgeYoloError(
+            f"OpenVINO {ov.get_version()} cannot convert the network: {runtime.reason(error)}"
+        ) from error
+    return FILES
+
+
+def _fold_constants(model: Any) -> None:
+    """Turn what the ONNX reader builds around each bias (shapes of constants) into the bias."""
+    passes = importlib.import_module("openvino.passes")
+    manager = passes.Manager()
+    manager.register_pass(passes.ConstantFolding())
+    manager.run_passes(model)
+
+
+def _lower_interpolate(model: Any) -> None:
+    """Replace Interpolate-11 by Interpolate-4, which says the same here and which OpenVINO 2022 reads as well."""
+    opset = importlib.import_module("openvino.opset10")
+    for node in model.get_ordered_ops():
+        info = node.get_type_info()
+        if info.name != "Interpolate" or info.version_id != "opset11":
+            continue
+        attributes = node.get_attributes()
+        scales = node.input_value(1)
+        if attributes["shape_calculation_mode"] != "scales" or not scales.get_partial_shape().is_static:
+            raise EdgeYoloError(f"{node.get_friendly_name()}: expected a resize by constant scales")
+        rank = scales.get_shape()[0]
+        # Sizes are ignored where scales decide; with a dynamic batch there are none to give.
+        sizes = opset.constant([1] * rank, dtype=np.int64)
+        axes = opset.constant(list(range(rank)), dtype=np.int64)
+        lower = opset.interpolate(node.input_value(0), sizes, scales, axes=axes, **attributes)
+        lower.set_friendly_name(node.get_friendly_name())
+        node.output(0).replace(lower.output(0))
+
+
+def _name_by_place(model: Any) -> None:
+    """Name what the reader numbered (`Constant_10569`) after its user and the input it feeds (`node_conv2d/1`).
+
+    The numbers count every node the process has made, so the second file a process writes would differ.
+    """
+    for node in reversed(model.get_ordered_ops()):  # users before what they use
+        if not re.fullmatch(r"[A-Z][A-Za-z]*_\d+", node.get_friendly_name()):
+            continue
+        users = [
+            (port.get_node().get_friendly_name(), port.get_index())
+            for output in node.outputs()
+            for port in output.get_target_inputs()
+        ]
+        if users:
+            name, index = min(users)
+            node.set_friendly_name(f"{name}/{index}")
