@@ -37,6 +37,8 @@ from edgeyolo.training.step import Stepper, explain_memory
 
 STATE, LAST, BEST, TABLE = "state.safetensors", "last.safetensors", "best.safetensors", "results.csv"
 
+_AGREE_EVERY = 20  # iterations
+
 
 class Trainer:
     """A run that writes into `folder`: state.safetensors, last.safetensors, best.safetensors, results.csv."""
@@ -75,7 +77,7 @@ class Trainer:
         self.position = Position()
         self._reported: set[str] = set()
         self._unread: list[Tensor] = []
-        self._read_every = 1 if config.device == "cpu" else 20
+        self._read_every = 1 if config.device == "cpu" else _AGREE_EVERY
 
     def resume(self) -> None:
         """Go on from the state in the folder."""
@@ -125,16 +127,24 @@ class Trainer:
             position.updates = self.step.ema.updates
             position.seconds = before + time.monotonic() - started
             self._unread.append(items)
-            due = interrupts.wanted or time.monotonic() - saved > 60 * self.config.save_minutes
-            if due or len(self._unread) >= self._read_every:
+            stop, due = self._asked(
+                interrupts.wanted, time.monotonic() - saved > 60 * self.config.save_minutes
+            )
+            if stop or due or len(self._unread) >= self._read_every:
                 self._read_losses()
-            if due:
+            if stop or due:
                 self.save()
                 saved = time.monotonic()
-            if interrupts.wanted:
+            if stop:
                 raise KeyboardInterrupt
         self._read_losses()
         self._finish_epoch(started, before)
+
+    def _asked(self, stop: bool, due: bool) -> list[bool]:
+        """Whether to stop and whether to save; processes agree on it, and only every so often."""
+        if self.processes.count > 1 and self.position.iteration % _AGREE_EVERY:
+            return [False, False]
+        return self.processes.any_of(stop, due)
 
     def _read_losses(self) -> None:
         """Take the losses of the last iterations from the device, where reading each would make the host
@@ -202,6 +212,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the state now."""
+        self.processes.settle_gradients(self.step.network.parameters())
         if self.processes.leads:
             save_state(self.folder / STATE, self.step.parts, self.position, self.facts())
 

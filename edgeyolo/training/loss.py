@@ -220,7 +220,7 @@ class DetectionLoss(nn.Module):
         return torch.where(valid, values, 0).sum() / torch.where(count > 0, count, 1)
 
     def _bce(self, raw: Tensor, wanted: Tensor, positive_weight: float) -> Tensor:
-        weight = None if positive_weight == 1 else raw.new_tensor(positive_weight)
+        weight = None if positive_weight == 1 else torch.full_like(raw[..., :1], positive_weight)
         loss = bce(raw, wanted, reduction="none", pos_weight=weight)
         if not self.config.focal_gamma:
             return loss

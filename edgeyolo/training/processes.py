@@ -16,10 +16,11 @@ from edgeyolo.errors import UsageError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `rank` of `count`."""
+    """This process is number `rank` of `count`, and computes on `device`."""
 
     rank: int = 0
     count: int = 1
+    device: str = "cpu"
 
     @property
     def leads(self) -> bool:
@@ -45,6 +46,26 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def settle_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give all processes the same waiting gradients, whose sum is what it was: one state then stands
+        for all.
+        """
+        values = [value for value in parameters if value.grad is not None]
+        if self.count == 1 or not values:
+            return
+        self.sum_gradients(values)
+        for value in values:
+            if value.grad is not None:
+                value.grad /= self.count
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """For each flag whether some process raises it."""
+        if self.count == 1:
+            return list(flags)
+        raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return [bool(value) for value in raised.tolist()]
+
     def share(self, value: Any) -> Any:
         """A value of the leading process, for all."""
         if self.count == 1:
@@ -54,13 +75,13 @@ class Processes:
         return box[0]
 
 
-def join_processes(device: str, batch_size: int) -> tuple[Processes, str]:
+def join_processes(device: str, batch_size: int) -> Processes:
     """Join the processes that torchrun started, if it did: this process among them and the device it should
     use.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        return Processes(), device
+        return Processes(device=device)
     if batch_size % count:
         raise UsageError(f"batch_size={batch_size}: expected a multiple of the {count} processes")
     if device.startswith("cuda"):
@@ -68,7 +89,7 @@ def join_processes(device: str, batch_size: int) -> tuple[Processes, str]:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return Processes(dist.get_rank(), count), device
+    return Processes(dist.get_rank(), count, device)
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from edgeyolo.datasets import Dataset
+from edgeyolo.datasets import Dataset, describe_problems
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.importer import import_checkpoint
@@ -82,7 +82,7 @@ def train(
     is refused: `resume` it.
     """
     folder, config = Path(folder), config or TrainConfig()
-    processes, device = join_processes(config.device, config.batch_size)
+    processes = join_processes(config.device, config.batch_size)
     if (folder / STATE).exists():
         raise UsageError(
             f"{folder} holds a run already", hint="Resume it, or choose another folder for a new one."
@@ -98,7 +98,7 @@ def train(
         autoanchor=autoanchor,
     )
     listener = listener or Listener()
-    for sentence in start.notes:
+    for sentence in (*describe_problems(training.problems), *start.notes):
         listener.note(sentence)
     trainer = Trainer(
         start.network,
@@ -106,7 +106,7 @@ def train(
         training,
         validation,
         recipe=recipe,
-        config=replace(config, device=device),
+        config=replace(config, device=processes.device),
         folder=folder,
         processes=processes,
         listener=listener,
@@ -125,7 +125,7 @@ def resume(
             f"{folder}: the run's classes are {', '.join(facts['class_names'])}; the data's are "
             f"{', '.join(training.class_names)}"
         )
-    processes, device = join_processes(config.device, config.batch_size)
+    processes = join_processes(config.device, config.batch_size)
     spec = ModelSpec.from_json(facts["network"], str(folder))
     trainer = Trainer(
         build(spec, len(training.class_names)),
@@ -133,7 +133,7 @@ def resume(
         training,
         validation,
         recipe=Recipe(**facts["recipe"]),
-        config=replace(config, device=device),
+        config=replace(config, device=processes.device),
         folder=Path(folder),
         processes=processes,
         listener=listener,

@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch")
 from edgeyolo.training.loss import DetectionLoss, LossConfig  # noqa: E402
 from edgeyolo.training.strategy import COARSE_TO_FINE, SIMPLE  # noqa: E402
 
+torch.set_num_threads(1)  # small tensors; and two threads on a busy core wait for each other
+
 ANCHORS = (
     ((12, 16), (19, 36), (40, 28)),
     ((36, 75), (76, 55), (72, 146)),

@@ -194,6 +194,7 @@ def test_learns_and_validates(data: Dataset, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "results.png")) is not None
 
 
+@pytest.mark.slow
 def test_the_loss_falls(data: Dataset, tmp_path: Path) -> None:
     still = replace(RECIPE, mosaic=0, scale=0, translate=0, fliplr=0, hsv_s=0, hsv_v=0, lr0=0.005)
     options = {"optimizer": "adamw", "batch_size": 10, "save_minutes": 10}
