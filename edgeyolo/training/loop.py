@@ -22,6 +22,7 @@ from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.models.network import Network
+from edgeyolo.pipeline import Pipeline
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, make_loader
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.history import write_csv
@@ -185,14 +186,7 @@ class Trainer:
         """AP and AP50 of the average, for every process."""
         result: tuple[dict[str, float], list[float]] | None = None
         if self.processes.leads and self.validation is not None:
-            pipeline = make_pipeline(
-                self.step.ema.network,
-                self.class_names,
-                self.config.image_size,
-                self.config.device,
-                self.config.precision,
-            )
-            judged = validate(pipeline, self.validation, rect=self.config.rect)
+            judged = validate(self.pipeline(), self.validation, rect=self.config.rect)
             numbers = {name: judged.metrics[name] or 0.0 for name in ("AP", "AP50")}
             result = numbers, [item.ap or 0.0 for item in judged.per_class]
         shared = self.processes.share(result)
@@ -215,6 +209,11 @@ class Trainer:
         self.processes.settle_gradients(self.step.network.parameters())
         if self.processes.leads:
             save_state(self.folder / STATE, self.step.parts, self.position, self.facts())
+
+    def pipeline(self) -> Pipeline:
+        """The averaged network as it stands, ready to detect."""
+        size, device, precision = self.config.image_size, self.config.device, self.config.precision
+        return make_pipeline(self.step.ema.network, self.class_names, size, device, precision)
 
     def facts(self) -> dict[str, Any]:
         """What run this is, as JSON."""

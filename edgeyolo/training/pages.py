@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.datasets import Dataset
-from edgeyolo.drawing import class_color
-from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.drawing import class_color, draw_detections
+from edgeyolo.errors import ImageError, RuntimeMissingError
 from edgeyolo.files import atomic_file
+from edgeyolo.images import read_image
+from edgeyolo.pipeline import Pipeline
+from edgeyolo.preprocess import letterbox
 from edgeyolo.training.batches import Batch
 from edgeyolo.training.listener import Listener
 from edgeyolo.training.state import Position
@@ -23,16 +26,36 @@ _LONG_SIDE = 1920
 
 def draw_batch(path: Path, batch: Batch, class_names: Sequence[str], *, limit: int = 16) -> None:
     """The first pictures of a batch with their boxes, side by side, as an image file."""
-    count = min(len(batch.images), limit)
-    columns = math.ceil(math.sqrt(count))
-    height, width = batch.images.shape[2:]
-    sheet = np.full((math.ceil(count / columns) * height, columns * width, 3), 255, np.uint8)
-    targets = batch.targets.numpy()
-    for number in range(count):
+    targets, pictures = batch.targets.numpy(), []
+    for number in range(min(len(batch.images), limit)):
         image = np.ascontiguousarray(batch.images[number].numpy()[::-1].transpose(1, 2, 0))
         for _, label, x, y, w, h in targets[targets[:, 0] == number]:
             corners = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
             _draw_box(image, corners, class_names[int(label)], class_color(int(label)))
+        pictures.append(image)
+    _write_sheet(path, pictures)
+
+
+def draw_found(path: Path, pipeline: Pipeline, dataset: Dataset, *, limit: int = 16) -> None:
+    """What a network finds in the first pictures of a data set, letterboxed side by side, as an image file."""
+    pictures = []
+    for sample in dataset.images[:limit]:
+        try:
+            image = read_image(sample.path)
+        except ImageError:  # the validation before has named it
+            continue
+        drawn = draw_detections(image, pipeline([image])[0])
+        pictures.append(letterbox(drawn, pipeline.input.size)[0])
+    if pictures:
+        _write_sheet(path, pictures)
+
+
+def _write_sheet(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    """Pictures of one size side by side."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    height, width = pictures[0].shape[:2]
+    sheet = np.full((math.ceil(len(pictures) / columns) * height, columns * width, 3), 255, np.uint8)
+    for number, image in enumerate(pictures):
         row, column = divmod(number, columns)
         sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
     scale = min(_LONG_SIDE / max(sheet.shape[:2]), 1.0)

@@ -10,15 +10,17 @@ from typing import Any
 import torch
 
 from edgeyolo.datasets import Dataset, describe_problems
-from edgeyolo.errors import UsageError
+from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.topology import ModelSpec
 from edgeyolo.training.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
 from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.history import draw_history
 from edgeyolo.training.listener import Listener
 from edgeyolo.training.loop import STATE, Trainer
+from edgeyolo.training.pages import draw_found, draw_labels
 from edgeyolo.training.processes import join_processes
 from edgeyolo.training.recipe import Recipe, recipe_for
 from edgeyolo.training.state import read_facts
@@ -75,7 +77,8 @@ def train(
     listener: Listener | None = None,
     autoanchor: bool = True,
 ) -> list[dict[str, Any]]:
-    """Train a network and return the table of epochs; `folder` gets weights, state and table (see Trainer).
+    """Train a network and return the table of epochs; `folder` gets weights, state, table (see Trainer) and
+    pictures.
 
     model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
     recipe: by default the network's own, or "custom" for a weights file. A folder that holds a run already
@@ -111,7 +114,7 @@ def train(
         processes=processes,
         listener=listener,
     )
-    return trainer.run()
+    return _finish(trainer)
 
 
 def resume(
@@ -139,7 +142,21 @@ def resume(
         listener=listener,
     )
     trainer.resume()
-    return trainer.run()
+    return _finish(trainer)
+
+
+def _finish(trainer: Trainer) -> list[dict[str, Any]]:
+    """Run to the end, then draw results.png, labels.png and, of the validation, val_batch.jpg."""
+    history = trainer.run()
+    if trainer.processes.leads:
+        try:
+            draw_history(trainer.folder / "results.png", history)
+            draw_labels(trainer.folder / "labels.png", trainer.training)
+        except RuntimeMissingError as error:
+            trainer.listener.note(f"no plots: {error.message}")
+        if trainer.validation is not None:
+            draw_found(trainer.folder / "val_batch.jpg", trainer.pipeline(), trainer.validation)
+    return history
 
 
 def _suit_anchors(

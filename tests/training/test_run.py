@@ -45,14 +45,15 @@ def test_from_a_name_then_from_its_weights(data: Dataset, tmp_path: Path) -> Non
     shown = io.StringIO()
     progress = ProgressListener(Console(file=shown, width=120))
     listeners = Listeners([progress, PageListener(tmp_path / "run", data.class_names)])
-    history = train("yolov7-tiny", data, None, tmp_path / "run", config=CONFIG, listener=listeners)
+    history = train("yolov7-tiny", data, data, tmp_path / "run", config=CONFIG, listener=listeners)
     assert len(history) == 1
     assert "the anchors suit 100.0% of the objects" in shown.getvalue()
     assert "epoch 1/1  box" in shown.getvalue()
-    assert cv2.imread(str(tmp_path / "run" / "train_batch0.jpg")) is not None
+    for name in ("train_batch0.jpg", "val_batch.jpg", "results.png", "labels.png"):
+        assert cv2.imread(str(tmp_path / "run" / name)) is not None, name
     with pytest.raises(UsageError, match="holds a run already"):
         train("yolov7-tiny", data, None, tmp_path / "run", config=CONFIG)
-    assert len(resume(tmp_path / "run", data, None)) == 1  # finished: nothing is left to do
+    assert len(resume(tmp_path / "run", data, data)) == 1  # finished: nothing is left to do
     renamed = replace(data, class_names=("dog", "bird"))
     start = prepare_network(tmp_path / "run" / "last.safetensors", renamed.class_names, renamed, 32)
     assert start.notes[1] == "output channels of 1 classes taken by name"
