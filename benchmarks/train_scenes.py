@@ -1,6 +1,7 @@
 """Train the demo's network on generated scenes: yolov7-tiny-silu at half width, 7 classes, 320 pixels.
 
-python benchmarks/train_scenes.py --steps 2500 --seed 0 -o benchmarks/weights/scenes.safetensors
+python benchmarks/train_scenes.py --steps 1500 --seed 0
+python benchmarks/train_scenes.py --steps 2500 --seed 1 --weights benchmarks/weights/scenes.safetensors
 
 Every step sees pictures that were never seen before (`edgeyolo.scenes`, seeds from TRAIN_SEEDS up), so there is no
 augmentation and no epoch. Evaluation takes seeds below TRAIN_SEEDS. bf16 autocast, SGD as in the paper's recipe.
@@ -24,11 +25,18 @@ from torch.utils.data import DataLoader, Dataset
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.scaling import scale_width
 from edgeyolo.models.specs import get
-from edgeyolo.models.weights import save
+from edgeyolo.models.weights import load, save
+from edgeyolo.preprocess import letterbox
 from edgeyolo.scenes import CLASS_NAMES, make_scene
 from edgeyolo.training.loss import DetectionLoss
 
 SIDE = 320
+SHAPES = (
+    (320, 320),
+    (240, 320),
+    (320, 220),
+    (180, 320),
+)  # height, width: bars above, below and beside occur too
 TRAIN_SEEDS = 1_000_000
 MOMENTUM, DECAY, NOMINAL_BATCH = 0.937, 5e-4, 64
 
@@ -43,12 +51,13 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
         return self._count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        scene = make_scene(self._first + index, (SIDE, SIDE))
-        low, high = scene.boxes[:, :2], scene.boxes[:, 2:]
-        labels = np.concatenate(
-            [scene.class_id[:, None], (low + high) / 2 / SIDE, (high - low) / SIDE], axis=1
-        )
-        pixels = np.ascontiguousarray(scene.image[..., ::-1].transpose(2, 0, 1))
+        seed = self._first + index
+        scene = make_scene(seed, SHAPES[seed % len(SHAPES)])
+        image, box = letterbox(scene.image, (SIDE, SIDE))
+        boxes = box.to_input(scene.boxes) / SIDE
+        low, high = boxes[:, :2], boxes[:, 2:]
+        labels = np.concatenate([scene.class_id[:, None], (low + high) / 2, high - low], axis=1)
+        pixels = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
         return torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.float32))
 
 
@@ -114,10 +123,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--weights", type=Path, help="go on from these")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/weights/scenes.safetensors"))
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    network = build(scale_width(get("yolov7-tiny-silu"), 0.5, name="scenes"), len(CLASS_NAMES), "training")
+    spec = scale_width(get("yolov7-tiny-silu"), 0.5, name="scenes")
+    network = load(options.weights).network if options.weights else build(spec, len(CLASS_NAMES), "training")
     network = network.to(memory_format=torch.channels_last).train()
     first = TRAIN_SEEDS * (options.seed + 1)
     loader = DataLoader(
@@ -127,12 +138,14 @@ def main() -> None:
         collate_fn=collate,
     )
     average = train(network, iter(loader), options.steps)
-    facts = {
+    facts: dict[str, object] = {
         "trained_on": "generated scenes",
         "steps": options.steps,
         "batch": options.batch,
         "seed": options.seed,
     }
+    if options.weights:
+        facts["weights_before"] = load(options.weights).provenance
     save(options.output, average, CLASS_NAMES, facts, half=True)
 
 

@@ -87,7 +87,10 @@ def save(
         "sha256": _content_hash(tensors),
     }
     with atomic_file(path) as draft:
+        draft.touch()
+        readable = draft.stat().st_mode
         save_file(tensors, draft, metadata)
+        draft.chmod(readable)  # safetensors makes files that only their owner can read
 
 
 def load(path: str | Path) -> Weights:

@@ -225,3 +225,9 @@ def test_no_file_and_a_directory(tmp_path: Path) -> None:
         read_info(tmp_path / "nothing.safetensors")
     with pytest.raises(EdgeYoloError, match="cannot be read"):
         read_info(tmp_path)
+
+
+def test_others_may_read_what_they_may_read_elsewhere(small_weights: Path) -> None:
+    beside = small_weights.with_name("plain.txt")
+    beside.write_text("")
+    assert small_weights.stat().st_mode == beside.stat().st_mode
