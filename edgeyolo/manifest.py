@@ -19,17 +19,28 @@ class Parity:
     """How far the artifact is from torch, as measured when it was made.
 
     `deviation` is, by raw map, the largest absolute difference over all images divided by the largest absolute value
-    of torch's map; `tolerance` is what the target allows. `images` says what was compared on.
+    of torch's map; `tolerance` is what the target allows. `images` says what was compared on. `agreement` is the
+    share of confident detections that have a counterpart on the other side (same class, IoU 0.5), None where there
+    were no `detections`; `least_agreement` is what the target demands.
     """
 
     tolerance: float
     deviation: Mapping[str, float]
     images: str
+    agreement: float | None = None
+    least_agreement: float = 0.0
+    detections: int = 0
 
     @property
     def worst(self) -> float:
         """The largest deviation of any map."""
         return max(self.deviation.values())
+
+    @property
+    def holds(self) -> bool:
+        """Whether both the deviation and the agreement are within the target's budget."""
+        agrees = self.agreement is None or self.agreement >= self.least_agreement
+        return self.worst <= self.tolerance and agrees
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ and creating it imports no runtime. `tests/backends/example_backend.py` is a wor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -44,12 +44,28 @@ class Compiled:
     tools: Mapping[str, str] = field(default_factory=dict)  # package -> version
 
 
+class CalibrationSource(Protocol):
+    """Images that INT8 ranges are taken from, prepared exactly as at run time.
+
+    `sha256` identifies the images and their order, `count` is their number, `described` says in words what they are.
+    """
+
+    sha256: str
+    count: int
+    described: str
+
+    def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
+        """The images as input arrays of the contract, `contract.batch` at a time; every call starts again."""
+        ...
+
+
 class ExportSource(Protocol):
     """A re-parameterized network on its way to a backend."""
 
     network: Any  # a torch.nn.Module of plain convolutions: images -> tuple of raw maps
     input: InputContract
     output: OutputContract
+    calibration: CalibrationSource | None  # given to targets whose profile says `calibrated`
 
     def onnx(self, *, opset: int) -> Path:
         """The network as a simplified ONNX file (made once per opset); the file must not be changed."""

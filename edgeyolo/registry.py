@@ -12,13 +12,14 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.protocols import Availability, Backend, ParityBackend, Session
+from edgeyolo.protocols import Availability, Backend, CalibrationSource, ParityBackend, Session
 from edgeyolo.targets import Target, TargetProfile
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
 
 GROUP = "edgeyolo.backends"
+CALIBRATION = "edgeyolo.calibration"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,16 @@ def open_for_parity(artifact: Artifact) -> tuple[Session, str]:
     if isinstance(backend, ParityBackend) and not backend.can_run().ok:
         return backend.open_for_parity(artifact), backend.parity_runtime
     return open_session(artifact), artifact.manifest.backend
+
+
+def open_calibration(data: str, *, images: int) -> CalibrationSource:
+    """Calibration images from a folder or data set, by the package registered as `images` in CALIBRATION."""
+    for entry in entry_points(group=CALIBRATION, name="images"):
+        source: CalibrationSource = entry.load()(data, images=images)
+        return source
+    raise RuntimeMissingError(
+        "no calibration package is installed", hint="Install edgeyolo with its calibration."
+    )
 
 
 def require(availability: Availability, what: str) -> None:

@@ -35,12 +35,16 @@ class TargetProfile:
     """What a target takes and promises.
 
     `parity` is the largest deviation of a raw head map from torch that an export may show, relative to the largest
-    absolute value of that map. `note` is one line for the table of targets.
+    absolute value of that map; `agreement` the least share of confident detections that must have a counterpart
+    (same class, IoU 0.5) on the other side. `calibrated` targets are quantized from calibration images. `note` is
+    one line for the table of targets.
     """
 
     target: Target
     note: str
     parity: float
+    agreement: float = 0.99
+    calibrated: bool = False
     dynamic_batch: bool = False
     dynamic_size: bool = False
     files: tuple[str, ...] = ()

@@ -21,11 +21,13 @@ from edgeyolo.cli.options import Batch, imgsz_option, locate_weights
 @click.option(
     "--images", type=click.Path(exists=True), help="Photographs for the parity check (default: generated)."
 )
+@click.option("--calib", help="Images for INT8 targets: a folder or a labelled data set.")
+@click.option("--calib-images", default=300, show_default=True, help="How many of them.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
     weights: str, target: str, output: Path | None, size: tuple[int, int] | None, batch: int | None,
-    images: str | None, overwrite: bool, as_json: bool,
+    images: str | None, calib: str | None, calib_images: int, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make an artifact for a target and check it against torch.
 
@@ -37,10 +39,18 @@ def command(
     """
     from edgeyolo.export import ExportOptions, export
     from edgeyolo.images import list_images
+    from edgeyolo.registry import open_calibration
 
     path = locate_weights(weights)
     photographs = tuple(list_images(images))[:32] if images else ()
-    options = ExportOptions(size, batch or 1, batch is None, photographs, overwrite)
+    options = ExportOptions(
+        size=size,
+        batch=batch or 1,
+        dynamic_batch=batch is None,
+        images=photographs,
+        calibration=open_calibration(calib, images=calib_images) if calib else None,
+        overwrite=overwrite,
+    )
     with steps() as step:
         artifact = export(path, target, output or Path(f"{path.stem}-{target}"), options, step=step)
     manifest, parity = artifact.manifest, artifact.manifest.parity

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import onnx
 
+    from edgeyolo.protocols import CalibrationSource
+
 MAX_BATCH = 32
 
 
@@ -34,6 +36,7 @@ class NetworkSource:
     output: OutputContract
     class_names: tuple[str, ...]
     workspace: Path
+    calibration: CalibrationSource | None = None
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:

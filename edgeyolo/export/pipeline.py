@@ -19,7 +19,7 @@ from edgeyolo.export.golden import write_golden
 from edgeyolo.export.verify import measure_parity, require_parity
 from edgeyolo.files import atomic_directory
 from edgeyolo.manifest import Manifest, Parity
-from edgeyolo.protocols import Backend, Compiled
+from edgeyolo.protocols import Backend, CalibrationSource, Compiled
 from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
 
@@ -35,13 +35,15 @@ class ExportOptions:
     """What a user may choose.
 
     `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
-    check, by default three generated pictures; `overwrite` replaces an artifact that is already there.
+    check, by default three generated pictures; `calibration` is what INT8 targets need; `overwrite` replaces an
+    artifact that is already there.
     """
 
     size: tuple[int, int] | None = None
     batch: int = 1
     dynamic_batch: bool = False
     images: tuple[Path, ...] = ()
+    calibration: CalibrationSource | None = None
     overwrite: bool = False
 
 
@@ -57,6 +59,8 @@ def export(
         GateError: re-parameterization or the artifact deviates from the trained network; nothing is written.
     """
     profile, backend = _toolchain(target)
+    if profile.calibrated and options.calibration is None:
+        raise UsageError(f"{target} is quantized from images, and none were given", hint="Add --calib DATA.")
     step("reading the weights")
     loaded = _load(weights)
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
@@ -116,7 +120,8 @@ def _prepare(
         anchors=spec.anchors,
         classes=len(loaded.class_names),
     )
-    return NetworkSource(deploy.network, given, output, loaded.class_names, scratch)
+    calibration = options.calibration if profile.calibrated else None
+    return NetworkSource(deploy.network, given, output, loaded.class_names, scratch, calibration)
 
 
 def _input_contract(spec: Any, profile: TargetProfile, options: ExportOptions) -> InputContract:
@@ -178,7 +183,7 @@ def _verify(
     described = f"{len(images)} {'photographs' if photographs else 'generated pictures'}, run by {runtime}"
     with closing(opened) as session:
         parity = measure_parity(
-            source.network, session, draft.manifest, images, tolerance=profile.parity, described=described
+            source.network, session, draft.manifest, images, profile=profile, described=described
         )
         require_parity(parity, str(profile.target))
         write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, make_scene(0).image)

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import GateError
+from edgeyolo.export.agreement import WEAK, Agreement, agreement
 from edgeyolo.manifest import Manifest, Parity
-from edgeyolo.preprocess import preprocess
+from edgeyolo.postprocess import postprocess
+from edgeyolo.preprocess import Letterbox, preprocess
 from edgeyolo.protocols import Session
+from edgeyolo.targets import TargetProfile
 
 Maps = dict[str, NDArray[np.float32]]
 
@@ -44,13 +47,15 @@ def _as_network_input(batch: NDArray[Any], contract: InputContract) -> NDArray[n
     return values * np.float32(contract.scale) if batch.dtype == np.uint8 else values
 
 
-def batches(images: Iterable[NDArray[np.uint8]], contract: InputContract) -> Iterator[NDArray[Any]]:
+def batches(
+    images: Iterable[NDArray[np.uint8]], contract: InputContract
+) -> Iterator[tuple[NDArray[Any], list[Letterbox]]]:
     """Images (BGR uint8) as input arrays of the contract's own batch size, the last one repeated to fill up."""
     pictures = list(images)
     for start in range(0, len(pictures), contract.batch):
         group = pictures[start : start + contract.batch]
         group += group[-1:] * (contract.batch - len(group))
-        yield preprocess(group, contract)[0]
+        yield preprocess(group, contract)
 
 
 def deviations(expected: Maps, actual: Maps) -> dict[str, float]:
@@ -71,29 +76,37 @@ def measure_parity(
     manifest: Manifest,
     images: Iterable[NDArray[np.uint8]],
     *,
-    tolerance: float,
+    profile: TargetProfile,
     described: str,
 ) -> Parity:
-    """Compare the artifact with torch on every image and keep the worst deviation of each map."""
-    names = manifest.output.names
-    worst = dict.fromkeys(names, 0.0)
-    for batch in batches(images, manifest.input):
-        expected = reference_maps(network, batch, manifest.input, manifest.output)
-        found = deviations(expected, session.run(batch))
-        worst = {name: max(worst[name], found[name]) for name in names}
-    return Parity(tolerance, worst, described)
+    """Compare the artifact with torch on every image: the worst deviation of each map, and the detections."""
+    output = manifest.output
+    worst, agreed = dict.fromkeys(output.names, 0.0), Agreement()
+    for batch, boxes in batches(images, manifest.input):
+        expected = reference_maps(network, batch, manifest.input, output)
+        actual = session.run(batch)
+        found = deviations(expected, actual)
+        worst = {name: max(worst[name], found[name]) for name in output.names}
+        if np.isfinite(max(found.values())):
+            sides = (postprocess(maps, output, boxes, WEAK) for maps in (expected, actual))
+            agreed = sum((agreement(*pair) for pair in zip(*sides, strict=True)), agreed)
+    return Parity(profile.parity, worst, described, agreed.share, profile.agreement, agreed.detections)
 
 
 def require_parity(parity: Parity, target: str) -> None:
-    """Raise GateError with a table of the maps unless every one is within the tolerance."""
-    if parity.worst <= parity.tolerance:
+    """Raise GateError with a table of the maps unless deviation and agreement are within the budget."""
+    if parity.holds:
         return
     rows = [
         f"  {name:<10} {value:.3g}  {'ok' if value <= parity.tolerance else 'outside'}"
         for name, value in sorted(parity.deviation.items(), key=lambda item: -item[1])
     ]
+    share = (
+        "none to compare" if parity.agreement is None else f"{parity.agreement:.1%} of {parity.detections}"
+    )
     raise GateError(
         f"{target} is {parity.worst:.3g} away from torch (relative, on {parity.images}); "
-        f"{parity.tolerance:g} is allowed:\n" + "\n".join(rows),
+        f"{parity.tolerance:g} is allowed:\n" + "\n".join(rows) + f"\ndetections that agree: {share}; "
+        f"{parity.least_agreement:.1%} are demanded",
         hint="Nothing was written. The runtime computes something else; `edgeyolo doctor` shows the versions in use.",
     )
