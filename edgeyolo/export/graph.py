@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edgeyolo.protocols import CalibrationSource
 
 MAX_BATCH = 32
+# Asked for an older opset, torch's exporter converts back, and quietly keeps this one where it cannot.
+OLDEST_DYNAMO_OPSET = 18
 
 
 @dataclass
@@ -57,10 +59,12 @@ def to_onnx(source: NetworkSource, opset: int) -> bytes:
     import onnxsim
 
     with _quiet():
-        model = _trace(source, opset)
+        model = _trace(source, opset) if opset >= OLDEST_DYNAMO_OPSET else _trace_script(source, opset)
         simplified, same = onnxsim.simplify(model)
     if not same:
         raise EdgeYoloError("onnxsim changed what the graph computes; this is a defect, please report it")
+    if (found := simplified.opset_import[0].version) != opset:
+        raise EdgeYoloError(f"the exporter wrote opset {found} where {opset} was asked for")
     _anonymise(simplified)
     onnx.helper.set_model_props(simplified, _metadata(source))
     simplified.producer_name, simplified.producer_version = "edgeyolo", ""
@@ -92,6 +96,26 @@ def _trace(source: NetworkSource, opset: int) -> onnx.ModelProto:
     )
     assert program is not None  # only a traced program to a file returns None
     return program.model_proto
+
+
+def _trace_script(source: NetworkSource, opset: int) -> onnx.ModelProto:
+    """Trace with torch's older exporter, which writes the opsets that runtimes of 2022 read."""
+    import onnx
+    import torch
+
+    contract, file = source.input, source.workspace / f"traced{opset}.onnx"
+    ports = [contract.name, *source.output.names]
+    torch.onnx.export(
+        source.network,
+        (torch.zeros(contract.shape()),),
+        file,
+        dynamo=False,
+        opset_version=opset,
+        input_names=ports[:1],
+        output_names=ports[1:],
+        dynamic_axes={name: {0: "batch"} for name in ports} if contract.dynamic_batch else None,
+    )
+    return onnx.load(file)
 
 
 def _metadata(source: NetworkSource) -> dict[str, str]:
