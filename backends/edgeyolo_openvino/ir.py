@@ -36,7 +36,7 @@ def write_ir(onnx: Path, into: Path, contract: InputContract, *, half: bool) -> 
         ov.save_model(model, str(into / FILES[0]), compress_to_fp16=half)
     except RuntimeError as error:
         raise EdgeYoloError(
-            f"OpenVINO {ov.get_version()} cannot convert the network: {runtime.reason(error)}"
+            f"OpenVINO {runtime.loaded_version(ov)} cannot convert the network: {runtime.reason(error)}"
         ) from error
     return FILES
 

@@ -32,7 +32,7 @@ def installed(oldest: tuple[int, int] = OLDEST_RUN) -> Availability:
     try:
         found = package_version("openvino")
     except PackageNotFoundError:  # archive releases put the module on PYTHONPATH, without metadata
-        found = str(load().get_version()).split("-")[0]
+        found = loaded_version(load())
     numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if numbers < oldest:
         return Availability(False, f"openvino {found} is older than {oldest[0]}.{oldest[1]}", INSTALL, found)
@@ -46,6 +46,11 @@ def load() -> Any:
         return module if hasattr(module, "Core") else importlib.import_module("openvino.runtime")
     except ImportError as error:
         raise RuntimeMissingError(f"the package openvino does not load: {error}", hint=INSTALL) from error
+
+
+def loaded_version(module: Any) -> str:
+    """The version of what `load` gave, such as "2026.4.1", without its build."""
+    return str(module.get_version()).split("-")[0]
 
 
 @lru_cache(maxsize=1)

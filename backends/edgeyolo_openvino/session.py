@@ -37,16 +37,16 @@ class OpenvinoSession:
     ) -> None:
         self._path, self._input, self._output, self.settings = path, input, output, settings
         self._ov = runtime.load()
+        self._core = self._ov.Core()  # kept: a network of OpenVINO 2022 forgets its own properties without it
         self._model: Any = self._compile(made_with)
         # One more than the device works on at a time, so that the next input waits in the device's own queue.
+        # Threads that wait for futures start when there are any.
         count = int(self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
         self._requests = [self._model.create_infer_request() for _ in range(count)]
         self._free = list(self._requests)
         self._changed = Condition()
         self._closed = False
-        self._waiters = ThreadPoolExecutor(
-            count, thread_name_prefix="openvino-wait"
-        )  # threads start when needed
+        self._waiters = ThreadPoolExecutor(count, thread_name_prefix="openvino-wait")
 
     def run(self, batch: NDArray[Any]) -> Maps:
         """Map (n, 3, height, width) float32 to the raw maps by name. Waits for a free request."""
@@ -80,20 +80,19 @@ class OpenvinoSession:
             self._closed = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: len(self._free) == len(self._requests))
-            self._free, self._requests, self._model = [], [], None
+            self._free, self._requests, self._model, self._core = [], [], None, None
         self._waiters.shutdown(wait=False)  # a future's callback may be the one that closes
 
     def _compile(self, made_with: str) -> Any:
-        ov, path, settings = self._ov, self._path, self.settings
-        core = ov.Core()
+        core, path, settings = self._core, self._path, self.settings
+        version = runtime.loaded_version(self._ov)
         try:
             model = core.read_model(str(path))
         except RuntimeError as error:
+            older = f"OpenVINO {made_with} made it; that version or a newer one reads it."
             raise DamagedFileError(
-                f"{path}: OpenVINO {ov.get_version()} cannot read it: {runtime.reason(error)}",
-                hint=f"It was made with OpenVINO {made_with}; an older one may not know every operator."
-                if made_with
-                else "Export the weights again.",
+                f"{path}: OpenVINO {version} cannot read it: {runtime.reason(error)}",
+                hint="Export the weights again." if made_with in ("", version) else older,
             ) from error
         _require_ports(model, path, self._input, self._output)
         try:
@@ -104,8 +103,7 @@ class OpenvinoSession:
             return core.compile_model(model, settings.device, settings.compile_properties())
         except RuntimeError as error:
             raise RuntimeMissingError(
-                f"{path}: OpenVINO {ov.get_version()} cannot load it on {settings.device} "
-                f"with {settings.device_properties(settings.device)}: {runtime.reason(error)}",
+                f"{path}: OpenVINO {version} cannot load it on {settings.device}: {runtime.reason(error)}",
                 hint="EDGEYOLO_OPENVINO_DEVICE=CPU runs it on the CPU; `edgeyolo doctor` shows the devices.",
             ) from error
 
