@@ -304,7 +304,9 @@ def test_the_environment_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch
         environment.create()
     script(tmp_path / "pyenv" / "versions" / "3.9.18" / "bin" / "python", PYTHON39)
     monkeypatch.setenv("PIP", "echo 'no matching distribution' >&2; exit 1")
-    with pytest.raises(RuntimeMissingError, match=r"cannot install OpenVINO 2021\.4: no matching distribution"):
+    with pytest.raises(
+        RuntimeMissingError, match=r"cannot install OpenVINO 2021\.4: no matching distribution"
+    ):
         environment.create()
     assert environment.find({}) is None
     monkeypatch.setenv("PIP", "exit 0")
