@@ -1,0 +1,5 @@
+"""Core ML: .mlpackage files for the Apple Neural Engine, made anywhere and run on Apple's systems."""
+
+from edgeyolo_coreml.backend import CoremlBackend
+
+__all__ = ["CoremlBackend"]

@@ -1,0 +1,108 @@
+"""The Core ML backend: packages are made on Linux and macOS, and run on macOS."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.errors import DamagedFileError
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_coreml.toolkit import INSTALL, macos
+
+PACKAGE = "model.mlpackage"
+FILES = tuple(
+    f"{PACKAGE}/{name}"
+    for name in (
+        "Manifest.json",
+        "Data/com.apple.CoreML/model.mlmodel",
+        "Data/com.apple.CoreML/weights/weight.bin",
+    )
+)
+
+
+def _profile(precision: str, note: str, parity: float) -> TargetProfile:
+    target = Target("ane", "coreml", precision)
+    return TargetProfile(target, note, parity, dynamic_batch=True, files=FILES)
+
+
+class CoremlBackend:
+    """Targets `ane-coreml-*`: images in, raw maps out, float16 on the Apple Neural Engine."""
+
+    name = "coreml"
+    parity_runtime = "the MIL interpreter"
+    profiles = (
+        _profile("fp16", "Apple Neural Engine, float16; iOS 15, macOS 12", parity=5e-3),
+        _profile("int8", "Apple Neural Engine, int8 weights; iOS 16, macOS 13", parity=3e-2),
+        _profile("w6", "Apple Neural Engine, 6-bit palettes; iOS 16, macOS 13", parity=1e-1),
+    )
+
+    def can_compile(self) -> Availability:
+        """Whether coremltools is here with the native part that writes packages; looked up, not imported."""
+        found = _installed()
+        if found.ok and find_spec("torch") is None:
+            return Availability(False, "the package torch is not installed", INSTALL)
+        return found
+
+    def can_run(self) -> Availability:
+        """Whether this is a Mac that knows ML programs, with coremltools to reach them."""
+        if not macos():
+            return Availability(
+                False,
+                f"Core ML is part of Apple's systems; this is {platform.system()}",
+                "Copy the artifact to a Mac, or its .mlpackage into an Xcode project.",
+            )
+        if macos() < 12:
+            return Availability(False, f"ML programs need macOS 12; this is macOS {macos()}", "Update macOS.")
+        return _installed()
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write `model.mlpackage`.
+
+        Raises UnsupportedTargetError where the program holds what the neural engine does not run.
+        """
+        from edgeyolo_coreml.convert import convert
+        from edgeyolo_coreml.neural_engine import require_neural_engine
+        from edgeyolo_coreml.package import read, write
+
+        model = convert(source, target.precision)
+        write(model.get_spec(), Path(model.weights_dir), into / PACKAGE)
+        require_neural_engine(read(into / PACKAGE)[1], str(target))
+        tools = {"coremltools": version("coremltools")}
+        return Compiled(FILES, replace(source.input, layout="NHWC", dtype="uint8"), source.output, tools)
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
+        """Load the package with Core ML, which chooses its threads itself."""
+        from edgeyolo_coreml.session import CoremlSession
+
+        return CoremlSession(_package(artifact), artifact.manifest.input, artifact.manifest.output)
+
+    def open_for_parity(self, artifact: Artifact) -> Session:
+        """Load the package with the MIL interpreter, on any machine that can compile."""
+        from edgeyolo_coreml.interpreter import InterpretedSession
+
+        return InterpretedSession(_package(artifact), artifact.manifest.input, artifact.manifest.output)
+
+
+def _installed() -> Availability:
+    spec = find_spec("coremltools")
+    if spec is None or spec.origin is None:
+        return Availability(False, "the package coremltools is not installed", INSTALL)
+    # Where there is no wheel for this Python or system, pip builds coremltools without what writes packages.
+    if not any(Path(spec.origin).parent.glob("libmodelpackage.*")):
+        return Availability(
+            False,
+            f"coremltools {version('coremltools')} has no native part on this Python ({platform.python_version()})",
+            "Install it on Linux or macOS with a Python that it has wheels for.",
+        )
+    return Availability(True, version=version("coremltools"))
+
+
+def _package(artifact: Artifact) -> Path:
+    if PACKAGE + "/Manifest.json" not in artifact.manifest.files:
+        raise DamagedFileError(f"{artifact.path}: the manifest lists no {PACKAGE}")
+    return artifact.path / PACKAGE
