@@ -1,0 +1,151 @@
+"""The TensorRT backend: packages are made anywhere, engines are built and run where the GPU is."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_tensorrt.facts import GENERATIONS, OPSET, version_text
+from edgeyolo_tensorrt.options import DeviceOptions
+from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_types
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgeyolo_tensorrt.session import TensorrtSession
+
+_LOG = logging.getLogger("edgeyolo_tensorrt")
+
+GRAPH = "model.onnx"
+PARITY = {"fp32": 1e-4, "fp16": 1e-2}
+
+
+def _profile(device: str, precision: str, note: str) -> TargetProfile:
+    return TargetProfile(
+        target=Target(device, "trt", precision),
+        note=note,
+        parity=PARITY[precision],
+        dynamic_batch=True,
+        files=(GRAPH, FILE),
+        opset=OPSET,
+    )
+
+
+class TensorrtBackend:
+    """Targets `jetson-trt-*`, `v100-trt-*`, `gpu-trt-*`.
+
+    An artifact holds an ONNX file whose own types say the precision, and the recipe to build the engine from it:
+    `edgeyolo build DIR` on the device, or the first Detector that opens it.
+    """
+
+    name = "tensorrt"
+    parity_runtime = "ONNX Runtime on the CPU, rounding as the graph's types say"
+    profiles = (
+        _profile("jetson", "fp32", "NVIDIA Jetson, JetPack 5 and newer; the engine is built on the device"),
+        _profile("jetson", "fp16", "NVIDIA Jetson, JetPack 5 and newer; the engine is built on the device"),
+        _profile("v100", "fp16", "NVIDIA V100 with TensorRT below 10.5; the engine is built on the device"),
+        _profile("gpu", "fp16", "other NVIDIA GPUs; the engine is built on the device"),
+    )
+
+    def can_compile(self) -> Availability:
+        """Making a package takes onnx (and torch, as every export does), neither TensorRT nor a GPU."""
+        for package in ("onnx", "torch"):
+            if find_spec(package) is None:
+                hint = "pip install 'edgeyolo[export]'"
+                return Availability(False, f"the package {package} is not installed", hint)
+        return Availability(True, version=version("onnx"))
+
+    def can_run(self) -> Availability:
+        """Whether TensorRT, a package for CUDA memory and a GPU that fits are here."""
+        from edgeyolo_tensorrt.library import load_library, refuse_unsupported_gpu
+
+        if (
+            find_spec("tensorrt") is None
+        ):  # the usual case on a workstation, answered without importing anything
+            from edgeyolo_tensorrt.library import install_hint
+
+            return Availability(False, "the package tensorrt is not installed", install_hint())
+        try:
+            library = load_library()
+            from edgeyolo_tensorrt.cuda import open_cuda
+
+            cuda = open_cuda(DeviceOptions.from_environment().device)
+            try:
+                refuse_unsupported_gpu(library, cuda.gpu.name, cuda.gpu.compute_capability)
+            finally:
+                cuda.close()
+        except EdgeYoloError as error:
+            return Availability(False, error.message, error.hint)
+        return Availability(True, version=library.text)
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`.
+
+        Raises UnsupportedTargetError where the network cannot be typed float16.
+        """
+        import onnx
+
+        from edgeyolo.export.graph import MAX_BATCH
+        from edgeyolo_tensorrt.half import constants_as_weights, to_half
+
+        model = constants_as_weights(onnx.load(source.onnx(opset=OPSET)))
+        if target.precision == "fp16":
+            model = to_half(model)
+        onnx.checker.check_model(model, full_check=True)
+        (into / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
+        recipe = _recipe(source, target, model, MAX_BATCH)
+        (into / FILE).write_text(recipe.to_json(), encoding="utf-8")
+        return Compiled((GRAPH, FILE), source.input, source.output, {"onnx": version("onnx")})
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> TensorrtSession:
+        """Load the engine of this machine, building it first where there is none: minutes, once.
+
+        `threads`: how many TensorRT may use on the CPU. The environment variables of `DeviceOptions` apply.
+        """
+        from edgeyolo_tensorrt.builder import build_engine, find_engine
+        from edgeyolo_tensorrt.running import open_engine
+
+        options = DeviceOptions.from_environment()
+        engine = find_engine(artifact, options)
+        if engine is None:
+            if not options.build:
+                raise RuntimeMissingError(
+                    f"{artifact.path}: no engine is built for this machine, and EDGEYOLO_TENSORRT_BUILD=0 forbids it",
+                    hint=f"edgeyolo build {artifact.path}",
+                )
+            _LOG.warning("%s: building the TensorRT engine for this machine; minutes, once", artifact.path)
+            engine = build_engine(artifact, options)
+        return open_engine(
+            engine.path, artifact.manifest.input, artifact.manifest.output, options, threads=threads
+        )
+
+    def open_for_parity(self, artifact: Artifact) -> Session:
+        """The packaged graph through ONNX Runtime on the CPU, for the export's parity gate; see `stand_in`."""
+        from edgeyolo_tensorrt.stand_in import StandIn
+
+        return StandIn(artifact.file(".onnx"), artifact.manifest.input, artifact.manifest.output)
+
+
+def _recipe(source: ExportSource, target: Target, model: onnx.ModelProto, largest: int) -> Recipe:
+    contract = source.input
+    below, reason = "", ""
+    if target.device == "v100":
+        volta = next(item for item in GENERATIONS if item.covers((7, 0)))
+        below, reason = version_text(volta.removed), volta.source
+    return Recipe(
+        target=str(target),
+        precision=target.precision,
+        types=graph_types(model),
+        input=contract.name,
+        image=(3, contract.height, contract.width),
+        batch=batch_range(contract, largest),
+        tensorrt_below=below,
+        reason=reason,
+    )

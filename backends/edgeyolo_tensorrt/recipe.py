@@ -1,0 +1,131 @@
+"""The build recipe: `build.json`, which tells the device how to make its engine from `model.onnx`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeyolo.errors import DamagedFileError
+from edgeyolo_tensorrt.facts import GENERATIONS, MINIMUM, version_text
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgeyolo.contracts import InputContract
+
+SCHEMA = "edgeyolo-tensorrt-build/1"
+FILE = "build.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build.
+
+    `types` are the element types of the graph's tensors ("float32", "float16", "int8"): TensorRT 10 and 11 read them
+    from the graph itself (strong typing), older versions need a builder flag for each but float32. `batch` is the
+    smallest, the usual and the largest number of images; equal where the graph's batch is fixed. `workspace_mib`
+    limits TensorRT's scratch memory. `tf32` lets float32 convolutions round their inputs to 10 bits of mantissa, which
+    TensorRT does by default and parity does not bear. `tensorrt_below` is "" where no version is too new for the
+    target's GPU, `reason` then says nothing either.
+    """
+
+    target: str
+    precision: str
+    types: tuple[str, ...]
+    input: str
+    image: tuple[int, int, int]  # channels, height, width
+    batch: tuple[int, int, int]  # smallest, usual, largest
+    workspace_mib: int = 2048
+    tf32: bool = False
+    tensorrt_from: str = version_text(MINIMUM)
+    tensorrt_below: str = ""
+    reason: str = ""
+    schema: str = SCHEMA
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the batch varies, so that TensorRT needs an optimization profile."""
+        return self.batch[0] != self.batch[2]
+
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The input's smallest, usual and largest shape."""
+        return tuple((count, *self.image) for count in self.batch)
+
+    def to_json(self) -> str:
+        """The recipe as JSON, with the limits of GPUs and `trtexec` commands for people who build without edgeyolo."""
+        limits = [
+            {
+                "gpus": item.name,
+                "compute_capability": [version_text(item.lowest), version_text(item.highest)],
+                "tensorrt_below": version_text(item.removed),
+                "source": item.source,
+            }
+            for item in GENERATIONS
+        ]
+        data = asdict(self) | {"gpu_limits": limits, "trtexec": self._trtexec()}
+        return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def _trtexec(self) -> dict[str, str]:
+        shapes = ""
+        if self.dynamic:
+            texts = ["x".join(str(side) for side in shape) for shape in self.shapes()]
+            options = zip(("minShapes", "optShapes", "maxShapes"), texts, strict=True)
+            shapes = "".join(f" --{name}={self.input}:{text}" for name, text in options)
+        common = f"--onnx=model.onnx --saveEngine=model.engine --memPoolSize=workspace:{self.workspace_mib}"
+        common += shapes + ("" if self.tf32 else " --noTF32")
+        flags = {"float16": " --fp16", "int8": " --int8"}
+        typed = "".join(flags.get(kind, "") for kind in self.types)
+        return {
+            "8": f"trtexec {common}{typed}",
+            "10": f"trtexec {common} --stronglyTyped",
+            "11": f"trtexec {common}",
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """Read `build.json`; anything missing, unknown or of another schema raises DamagedFileError."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DamagedFileError(f"{path}: not JSON ({error})") from error
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise DamagedFileError(
+                f"{path}: schema {schema!r}, this version of edgeyolo reads {SCHEMA!r}",
+                hint="Export the weights again with this version.",
+            )
+        known = {item.name for item in fields(cls)}
+        given: dict[str, Any] = {
+            key: value for key, value in data.items() if key not in ("gpu_limits", "trtexec")
+        }
+        if set(given) != known:
+            raise DamagedFileError(
+                f"{path}: missing fields {sorted(known - set(given))}, unknown {sorted(set(given) - known)}"
+            )
+        settled: dict[str, Any] = {
+            key: tuple(item) if isinstance(item, list) else item for key, item in given.items()
+        }
+        return cls(**settled)
+
+
+def graph_types(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The element types that the graph computes in; "int8" where it holds QuantizeLinear nodes."""
+    import onnx
+
+    names = {int(onnx.TensorProto.FLOAT): "float32", int(onnx.TensorProto.FLOAT16): "float16"}
+    found = {names[tensor.data_type] for tensor in model.graph.initializer if tensor.data_type in names}
+    found |= {names[kind] for value in model.graph.input if (kind := _kind(value)) in names}
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        found.add("int8")
+    return tuple(sorted(found))
+
+
+def _kind(value: Any) -> int:
+    return int(value.type.tensor_type.elem_type)
+
+
+def batch_range(contract: InputContract, largest: int) -> tuple[int, int, int]:
+    """Smallest, usual and largest batch of an input contract; `largest` is what a dynamic batch may reach."""
+    return (1, contract.batch, largest) if contract.dynamic_batch else (contract.batch,) * 3

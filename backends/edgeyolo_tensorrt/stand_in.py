@@ -1,0 +1,105 @@
+"""A package on a machine without GPU: its graph through ONNX Runtime on the CPU, for the export's parity gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
+
+if TYPE_CHECKING:
+    import onnx
+
+# These move numbers without changing them, so there is nothing to round.
+_MOVES = {
+    "Concat",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+}
+
+
+class StandIn:
+    """Runs raw head maps as a GPU does that accumulates in float32 and stores what the graph's types say.
+
+    ONNX Runtime has hardly a float16 kernel for CPUs. It would compute a float16 graph in float32 from end to end, and
+    neither roundings nor overflows would be seen; so they are put into the graph as operators of their own.
+    """
+
+    def __init__(self, graph: Path, input: InputContract, output: OutputContract) -> None:
+        self._path, self._input, self._output = graph, input, output
+        try:
+            import onnx
+            import onnxruntime as ort
+        except ImportError as error:
+            raise RuntimeMissingError(
+                f"looking into a TensorRT package without a GPU needs the package {error.name}",
+                hint="pip install 'edgeyolo[export]', or do it on the device.",
+            ) from error
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            data = with_roundings(onnx.load(str(graph))).SerializeToString()
+            session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # neither package's errors share a base class
+            raise DamagedFileError(
+                f"{graph}: ONNX Runtime {ort.__version__} cannot load it: {error}"
+            ) from error
+        given = {item.name for item in session.get_outputs()}
+        if given != set(output.names):
+            raise DamagedFileError(
+                f"{graph}: the graph gives {sorted(given)}, the manifest says {output.names}"
+            )
+        self._session: ort.InferenceSession | None = session
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Map an input array to the raw maps by name."""
+        self._input.check(batch)
+        if self._session is None:
+            raise EdgeYoloError(f"{self._path}: the session is closed")
+        maps = self._session.run(list(self._output.names), {self._input.name: batch})
+        return dict(zip(self._output.names, maps, strict=True))
+
+    def close(self) -> None:
+        """Release the graph."""
+        self._session = None
+
+
+def with_roundings(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A float32 graph that computes what `model` does with float16 between its operators; a float32 one unchanged."""
+    import onnx
+
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    typed = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    stored = {value.name for value in typed.graph.value_info if value.type.tensor_type.elem_type == half}
+    explicit = onnx.ModelProto()
+    explicit.CopyFrom(model)
+    for tensor in explicit.graph.initializer:
+        if tensor.data_type == half:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    nodes: list[onnx.NodeProto] = []
+    for node in explicit.graph.node:
+        nodes.append(node)
+        names = [] if node.op_type in _MOVES else [name for name in node.output if name in stored]
+        for name in names:
+            exact, rounded = f"{name}.exact", f"{name}.rounded"
+            node.output[list(node.output).index(name)] = exact
+            if node.op_type == "Cast":
+                node.attribute[0].i = single
+            nodes.append(onnx.helper.make_node("Cast", [exact], [rounded], to=half))
+            nodes.append(onnx.helper.make_node("Cast", [rounded], [name], to=single))
+    del explicit.graph.node[:]
+    explicit.graph.node.extend(nodes)
+    del explicit.graph.value_info[:]
+    return explicit

@@ -1,0 +1,107 @@
+"""A machine with a simulated GPU, and packages to run on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+if "tensorrt_fakes" not in sys.modules:  # the folder `fakes` as a package of an unmistakable name
+    package = ModuleType("tensorrt_fakes")
+    package.__path__ = [str(Path(__file__).parent / "fakes")]
+    sys.modules["tensorrt_fakes"] = package
+
+from tensorrt_fakes.install import install
+from tensorrt_fakes.machine import FakeGpu, Machine
+from tensorrt_fakes.scenario import Install
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.export import ExportOptions, export, graph
+
+TENSORRT, CUDA = "10.3.0", "cuda-python 13.4.4"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The backend in the registry, also where this checkout was installed before it had one."""
+    site = tmp_path_factory.mktemp("site")
+    info = site / "edgeyolo_tensorrt_tests-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edgeyolo-tensorrt-tests\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[edgeyolo.backends]\ntensorrt = edgeyolo_tensorrt:TensorrtBackend\n"
+        "[edgeyolo.commands]\nbuild = edgeyolo_tensorrt.command:build\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        registry._load.cache_clear()
+        yield
+    registry._load.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of the test's own, and no options from outside."""
+    for name in [name for name in os.environ if name.startswith("EDGEYOLO_TENSORRT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """`device(FakeGpu(...), tensorrt=..., cuda=...)` gives a machine; at the end nothing was done wrong on it."""
+    machines = []
+
+    def make(
+        *gpus: FakeGpu, tensorrt: str | None = TENSORRT, cuda: str | None = CUDA, driver: int = 12060
+    ) -> Machine:
+        machine = Machine(*gpus, driver=driver)
+        install(monkeypatch, machine, tensorrt=tensorrt, cuda=cuda)
+        machines.append(machine)
+        return machine
+
+    yield make
+    for machine in machines:
+        assert machine.violations == []
+
+
+@pytest.fixture(scope="session")
+def traced_once() -> Callable[[graph.NetworkSource, int], bytes]:
+    """`to_onnx` that traces a contract once: it takes seconds, and knows nothing of devices."""
+    original, known = graph.to_onnx, {}
+
+    def to_onnx(source: graph.NetworkSource, opset: int) -> bytes:
+        weights = sha256(b"".join(value.numpy().tobytes() for value in source.network.state_dict().values()))
+        key = (source.input, opset, weights.hexdigest())
+        if key not in known:
+            known[key] = original(source, opset)
+        return known[key]
+
+    return to_onnx
+
+
+@pytest.fixture(scope="session")
+def package(
+    small_weights: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    registered: None,
+    traced_once: Callable[[graph.NetworkSource, int], bytes],
+) -> Callable[..., Artifact]:
+    """`package("jetson-trt-fp16", dynamic=True)` exports the small network, once each, on a machine without GPU."""
+
+    @cache
+    def make(target: str = "jetson-trt-fp16", *, dynamic: bool = False) -> Artifact:
+        into = tmp_path_factory.mktemp("packages") / target
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(graph, "to_onnx", traced_once)
+            install(patch, Machine(), tensorrt=None, cuda=None)
+            return export(small_weights, target, into, ExportOptions(dynamic_batch=dynamic))
+
+    return make

@@ -1,0 +1,63 @@
+"""The conformance suite that every backend passes, on simulated devices of three TensorRT generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from tensorrt_fakes.install import install
+from tensorrt_fakes.machine import FakeGpu, Machine
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.export import export, graph
+
+_spec = spec_from_file_location("conformance_suite", Path(__file__).parents[1] / "test_conformance.py")
+assert _spec is not None
+assert _spec.loader is not None
+_suite = module_from_spec(_spec)
+_spec.loader.exec_module(_suite)
+globals().update({name: value for name, value in vars(_suite).items() if name.startswith("test_")})
+
+DEVICES = {
+    "JetPack 5": ("jetson-trt-fp16", "8.5.3.1", "pycuda", FakeGpu("Orin", (8, 7))),
+    "JetPack 6": ("jetson-trt-fp32", "10.3.0", "cuda-python 12.6.0", FakeGpu("Orin", (8, 7))),
+    "V100": ("v100-trt-fp16", "10.4.0", "cuda-python 11.8.7", FakeGpu("Tesla V100-SXM2-16GB", (7, 0), dla_cores=0)),
+    "newest": ("gpu-trt-fp16", "11.4.0.106", "cuda-python 13.4.4", FakeGpu("NVIDIA L4", (8, 9), dla_cores=0)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def machine(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    traced_once: Callable[[graph.NetworkSource, int], bytes],
+) -> Iterator[Machine]:
+    _, version, cuda, gpu = DEVICES[request.param]
+    machine = Machine(gpu)
+    machine.target = DEVICES[request.param][0]  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, machine, tensorrt=version, cuda=cuda)
+        patch.setattr(graph, "to_onnx", traced_once)
+        patch.setenv("EDGEYOLO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield machine
+
+
+@pytest.fixture(autouse=True)
+def clean_environment() -> None:
+    """In place of the one for single tests: the cache of engines lasts for the module."""
+
+
+@pytest.fixture(scope="module")
+def artifact(machine: Machine, small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return export(small_weights, machine.target, tmp_path_factory.mktemp("export") / "artifact")  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def faultless(machine: Machine) -> Iterator[None]:
+    """Whatever the suite did: nothing forbidden, and everything given back."""
+    yield
+    assert machine.violations == []
+    assert machine.left_over() == []
+    assert machine.gpus[0].used == 0
