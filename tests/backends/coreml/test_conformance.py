@@ -1,0 +1,64 @@
+"""The suite that every backend passes, run on the session of a Mac with Apple's half of coremltools replaced."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.export import export
+from edgeyolo_coreml import CoremlBackend
+
+
+def _suite() -> dict[str, Any]:
+    """The tests of the module above this folder, to be collected here with this module's fixtures."""
+    path = Path(__file__).parents[1] / "test_conformance.py"
+    spec = importlib.util.spec_from_file_location("conformance_suite", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: value for name, value in vars(module).items() if name.startswith("test_")}
+
+
+SUITE = _suite()
+globals().update(SUITE)
+
+TARGETS = [
+    "ane-coreml-fp16",
+    pytest.param("ane-coreml-int8", marks=pytest.mark.slow),
+    pytest.param("ane-coreml-w6", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module")
+def mac(fake_framework: ModuleType) -> Iterator[CoremlBackend]:
+    """A machine on which the registry finds the backend, and the backend finds Core ML."""
+    backend = CoremlBackend()
+    with pytest.MonkeyPatch.context() as patch:
+        fake_framework.install(patch)
+        known = {**registry.backends(), "coreml": backend}
+        patch.setattr(registry, "_load", lambda: (known, ()))
+        yield backend
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def artifact(
+    request: pytest.FixtureRequest,
+    mac: CoremlBackend,
+    small_weights: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Artifact:
+    assert mac.can_run().ok
+    return export(small_weights, request.param, tmp_path_factory.mktemp("export") / request.param)
+
+
+def test_the_suite_was_found() -> None:
+    assert len(SUITE) >= 12
+    assert "test_results_outlive_the_next_run" in SUITE
