@@ -12,6 +12,10 @@ from edgeyolo_openvino.session import OpenvinoSession
 
 OPSET = 18
 
+# Rounding the weights of a trained yolov7-tiny to float16 moves its raw maps by up to 6.4e-3 of their largest value,
+# float16 arithmetic by up to 8.5e-3; AP moves by at most 0.0012. The budgets leave a factor of three.
+HALF_WEIGHTS, HALF_ARITHMETIC = 2e-2, 3e-2
+
 
 def _profile(device: str, precision: str, note: str, parity: float) -> TargetProfile:
     return TargetProfile(
@@ -31,7 +35,12 @@ class OpenvinoBackend:
     device = "CPU"
     profiles: tuple[TargetProfile, ...] = (
         _profile("cpu", "fp32", "OpenVINO on any x86 or ARM CPU", parity=1e-4),
-        _profile("cpu", "fp16", "OpenVINO on any CPU, weights stored in float16: half the file", parity=5e-3),
+        _profile(
+            "cpu",
+            "fp16",
+            "OpenVINO on any CPU, weights stored in float16: half the file",
+            parity=HALF_WEIGHTS,
+        ),
     )
 
     def can_compile(self) -> Availability:
@@ -59,7 +68,7 @@ class OpenvinoGpuBackend(OpenvinoBackend):
 
     name = "openvino-gpu"
     device = "GPU"
-    profiles = (_profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=1e-2),)
+    profiles = (_profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=HALF_ARITHMETIC),)
 
     @property
     def parity_runtime(self) -> str:

@@ -32,7 +32,7 @@ class OpenvinoNcsBackend:
         TargetProfile(
             target=Target("ncs", "openvino", "fp16"),
             note="Neural Compute Stick (MYRIAD), float16; runs on hosts with OpenVINO 2022.3 LTS",
-            parity=5e-3,
+            parity=backend.HALF_WEIGHTS,
             files=(ONNX,),
             opset=OPSET,
         ),
