@@ -1,0 +1,151 @@
+"""The TFLite backends: any CPU, and the Coral edge TPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.contracts import InputContract
+from edgeyolo.errors import DamagedFileError, UnsupportedTargetError, UsageError
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_tflite import runtime, toolkit
+
+MODEL, COMPILED = "model.tflite", "model_edgetpu.tflite"
+
+
+def _profile(device: str, precision: str, note: str, parity: float) -> TargetProfile:
+    return TargetProfile(Target(device, "tflite", precision), note, parity, files=(MODEL,))
+
+
+FP32 = _profile("cpu", "fp32", "LiteRT on any CPU, phones and boards included", parity=1e-4)
+INT8 = _profile("cpu", "int8", "LiteRT on any CPU, integers throughout; needs calibration images", parity=0.2)
+EDGE_TPU = _profile("edgetpu", "int8", "Coral edge TPU; compiled where edgetpu_compiler is", parity=0.2)
+
+
+class TfliteBackend:
+    """Targets `cpu-tflite-*`."""
+
+    name = "tflite"
+    profiles: tuple[TargetProfile, ...] = (FP32,)
+
+    def can_compile(self) -> Availability:
+        """Whether litert-torch, and what it needs, is here; looked up without importing it."""
+        return toolkit.installed(toolkit.CONVERTER)
+
+    def can_run(self) -> Availability:
+        """Whether ai-edge-litert, or tflite-runtime, is here; looked up without importing it."""
+        return runtime.installed()
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write `model.tflite`: channels last, raw maps out; for int8, integers from input to outputs."""
+        from edgeyolo_tflite.convert import contracts, to_flatbuffer
+
+        data = to_flatbuffer(source)
+        given, output = contracts(source)
+        tools = {package: version(package) for package in ("litert-torch", "ai-edge-litert")}
+        if target.precision == "int8":
+            data, given = _integers(data, source, given, target), replace(given, dtype="uint8")
+            tools["ai-edge-quantizer"] = version("ai-edge-quantizer")
+        (into / MODEL).write_bytes(data)
+        return Compiled((MODEL,), given, output, tools)
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
+        """Load `model.tflite` on the CPU."""
+        return _open(artifact, MODEL, runtime.load(), threads)
+
+
+class EdgeTpuBackend(TfliteBackend):
+    """Target `edgetpu-tflite-int8`. An artifact that was compiled runs on an edge TPU, others wait for the compiler.
+
+    `edgetpu_compiler` writes `model_edgetpu.tflite` beside `model.tflite`; without it the artifact can be checked,
+    compared with torch on the CPU, and compiled later, on an x86-64 Linux machine that has it.
+    """
+
+    name = "tflite-edgetpu"
+    parity_runtime = "the CPU"
+    profiles = (EDGE_TPU,)
+
+    def can_compile(self) -> Availability:
+        """Whether litert-torch and ai-edge-quantizer are here; the edge TPU's own compiler is not asked for."""
+        return toolkit.installed(toolkit.QUANTIZER)
+
+    def can_run(self) -> Availability:
+        """Whether there is an interpreter, the edge TPU's library and a device."""
+        found = runtime.installed()
+        return runtime.edge_tpu() if found.ok else found
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write `model.tflite` and, where `edgetpu_compiler` is installed, `model_edgetpu.tflite`.
+
+        Raises UnsupportedTargetError, before any conversion where that can be known, if the edge TPU does not take
+        the network whole.
+        """
+        from edgeyolo_tflite.check import require_edge_tpu
+        from edgeyolo_tflite.compiler import compile_for_edge_tpu
+
+        _refuse_early(source, target)
+        compiled = super().compile(source, target, into)
+        require_edge_tpu((into / MODEL).read_bytes(), str(target))
+        tool = compile_for_edge_tpu(into / MODEL)
+        if tool is None:
+            return compiled
+        return replace(compiled, files=(MODEL, COMPILED), tools={**compiled.tools, "edgetpu_compiler": tool})
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
+        """Load `model_edgetpu.tflite` on an edge TPU; RuntimeMissingError where there is none."""
+        if COMPILED not in artifact.manifest.files:
+            raise UsageError(
+                f"{artifact.path}: not compiled for the edge TPU, there is no {COMPILED}",
+                hint=f"Export again where edgetpu_compiler is installed (x86-64 Linux): it makes {COMPILED}.",
+            )
+        loaded = runtime.load()
+        return _open(artifact, COMPILED, loaded, threads, (runtime.edge_tpu_delegate(loaded),))
+
+    def open_for_parity(self, artifact: Artifact) -> Session:
+        """Load `model.tflite` on the CPU: the same integers, by other kernels."""
+        return _open(artifact, MODEL, runtime.load(), None)
+
+
+def _open(
+    artifact: Artifact,
+    name: str,
+    loaded: runtime.Runtime,
+    threads: int | None,
+    delegates: tuple[Any, ...] = (),
+) -> Session:
+    from edgeyolo_tflite.session import TfliteSession
+
+    if name not in artifact.manifest.files:
+        raise DamagedFileError(f"{artifact.path}: the manifest lists no {name}")
+    manifest = artifact.manifest
+    return TfliteSession(
+        artifact.path / name, manifest.input, manifest.output, loaded, threads=threads, delegates=delegates
+    )
+
+
+def _integers(data: bytes, source: ExportSource, given: InputContract, target: Target) -> bytes:
+    if source.calibration is None:
+        raise UsageError(
+            f"{target}: integers need calibration images, and none were given",
+            hint="Some hundred photographs of what the camera will see are usual.",
+        )
+    from edgeyolo_tflite.quantize import quantize
+
+    return quantize(data, source.calibration.batches(given))
+
+
+def _refuse_early(source: ExportSource, target: Target) -> None:
+    """What needs no conversion to be known: the activation and the batch."""
+    from edgeyolo_tflite.check import LEAKY_HINT, REASONS
+
+    if any(type(module).__name__ == "LeakyReLU" for module in source.network.modules()):
+        raise UnsupportedTargetError(f"{target}: LeakyReLU is {REASONS['LEAKY_RELU']}", hint=LEAKY_HINT)
+    if source.input.batch != 1:
+        raise UnsupportedTargetError(
+            f"{target}: the edge TPU takes one image at a time, batch {source.input.batch} was asked for",
+            hint="Leave out --batch.",
+        )

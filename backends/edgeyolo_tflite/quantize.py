@@ -1,0 +1,192 @@
+"""From a float32 TFLite file to one of integers throughout: int8 in, int8 out, no float operator in between.
+
+Weights are symmetric with a scale for each output channel, activations have a scale and a zero point for each tensor
+(Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018),
+biases are int32: the scheme that TFLite's integer kernels and the edge TPU share. Activation ranges come from
+calibration images, the arithmetic from ai-edge-quantizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from edgeyolo.errors import UsageError
+from edgeyolo_tflite import flatbuffer, toolkit
+
+Ranges = Mapping[str, tuple[float, float]]
+"""The smallest and the largest value of each activation tensor, by name."""
+
+# Operators that hand values on: input and output must have one scale, or a requantization stands between them.
+_SAME_SCALE = frozenset({"CONCATENATION", "MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "PAD"})
+
+# The version of an operator on int8 tensors (tensorflow/lite/tools/versioning/op_version.cc). The quantizer keeps
+# those of the float operators; interpreters take them, compilers may not.
+_INT8_VERSIONS = {
+    "ADD": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "LOGISTIC": 2, "MAX_POOL_2D": 2, "MUL": 2,
+    "PAD": 2, "RELU": 2, "RESIZE_NEAREST_NEIGHBOR": 2, "STRIDED_SLICE": 2,
+}  # fmt: skip
+
+
+def quantize(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> bytes:
+    """The integer model of a float32 one.
+
+    Args:
+        model: what `convert.to_flatbuffer` gives.
+        batches: calibration images as the float32 model takes them: (n, height, width, 3), 0..1, n its batch.
+        threads: CPU threads for running the model on them.
+
+    The same model and images give the same bytes, in any order of the images. Pixels are quantized exactly: the input
+    tensor is `pixel - 128`.
+    """
+    return with_ranges(model, calibrate(model, batches, threads=threads))
+
+
+def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> dict[str, Any]:
+    """The range of every activation over all batches. UsageError where there is no batch, or a wrong one."""
+    calibrator = toolkit.load("ai_edge_quantizer.calibrator")
+    mode = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED  # the interpreter notes ranges while it runs
+    signature = flatbuffer.read(model).signatureDefs[0]
+    key, name = flatbuffer.text(signature.signatureKey), flatbuffer.name(signature.inputs[0])
+    with toolkit.quiet():
+        runner = calibrator.Calibrator(model, num_threads=threads, mode=mode, qsv_update_func=_widest)
+        seen = False
+        for batch in batches:
+            _require_pixels(batch)
+            runner.calibrate({key: [{name: np.ascontiguousarray(batch)}]}, None)
+            seen = True
+    if not seen:
+        raise UsageError(
+            "calibration: expected at least one batch of images, came none",
+            hint="Some hundred photographs of what the camera will see are usual.",
+        )
+    return {
+        name: (float(np.min(each["min"])), float(np.max(each["max"])))
+        for name, each in runner.get_model_qsvs().items()
+    }
+
+
+def with_ranges(model: bytes, ranges: Ranges) -> bytes:
+    """The integer model whose activations have these ranges, wherever they come from; every activation needs one."""
+    quantizer, recipe = toolkit.load("ai_edge_quantizer.quantizer"), toolkit.load("ai_edge_quantizer.recipe")
+    tree = flatbuffer.read(model)
+    settled = share_ranges(tree, ranges)
+    _disguise_leaky(tree)
+    statistics = {
+        name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+        for name, (low, high) in settled.items()
+    }
+    with toolkit.quiet():
+        worker = quantizer.Quantizer(flatbuffer.write(tree), recipe.static_wi8_ai8())
+        data = worker.quantize(
+            statistics, enable_progress_bar=False, enable_progress_report=False
+        ).quantized_model
+    result = flatbuffer.read(bytes(data))
+    _uncover_leaky(result)
+    _set_versions(result)
+    return flatbuffer.write(result)
+
+
+def share_ranges(model: Any, ranges: Ranges) -> dict[str, tuple[float, float]]:
+    """One range for all tensors that meet in a concatenation, and for what pooling or enlarging makes of them.
+
+    Every branch then arrives in the scale of the result and no requantization is needed. The input takes 0..1, so
+    that its scale is 1/255 and its zero point -128.
+    """
+    groups = _Groups()
+    for kind, operator in flatbuffer.operators(model):
+        if kind in _SAME_SCALE:
+            ends = [*flatbuffer.tensors(model, operator.inputs), *flatbuffer.tensors(model, operator.outputs)]
+            names = [flatbuffer.name(each) for each in ends if flatbuffer.TYPES[each.type] == "FLOAT32"]
+            for name in names[1:]:
+                groups.join(names[0], name)
+    known = dict(ranges)
+    known[flatbuffer.name(flatbuffer.tensors(model, model.subgraphs[0].inputs)[0])] = (0.0, 1.0)
+    members: dict[str, list[str]] = {}
+    for name in known:
+        members.setdefault(groups.leader(name), []).append(name)
+    for names in members.values():
+        low, high = min(known[name][0] for name in names), max(known[name][1] for name in names)
+        known.update(dict.fromkeys(names, (low, high)))
+    return known
+
+
+class _Groups:
+    """Names joined into groups; each group has a leader."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def leader(self, name: str) -> str:
+        while (parent := self._parent.get(name, name)) != name:
+            name = parent
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        self._parent[self.leader(other)] = self.leader(one)
+
+
+def _widest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {"min": np.minimum(one["min"], other["min"]), "max": np.maximum(one["max"], other["max"])}
+
+
+def _require_pixels(batch: NDArray[Any]) -> None:
+    low, high = float(batch.min()), float(batch.max())
+    if batch.dtype != np.float32 or not 0 <= low <= high <= 1:
+        raise UsageError(
+            f"calibration: expected float32 images in 0..1, came {batch.dtype} in {low:g}..{high:g}",
+            hint="edgeyolo.preprocess.preprocess(images, contract) makes such an array.",
+        )
+
+
+def _disguise_leaky(model: Any) -> None:
+    """Call LEAKY_RELU a RELU while the quantizer looks: it knows the one, and treats it as the other must be treated.
+
+    Both have one input and one output with a scale each. Left alone, LEAKY_RELU would stay in float32 between two
+    conversions, though TFLite has an integer kernel for it.
+    """
+    _rename_codes(model, "LEAKY_RELU", "RELU")
+
+
+def _uncover_leaky(model: Any) -> None:
+    disguised = {
+        operator.opcodeIndex
+        for kind, operator in flatbuffer.operators(model)
+        if kind == "RELU" and isinstance(operator.builtinOptions, schema.LeakyReluOptionsT)
+    }
+    for index in disguised:
+        _set_code(model.operatorCodes[index], "LEAKY_RELU")
+
+
+def _rename_codes(model: Any, old: str, new: str) -> None:
+    for code in model.operatorCodes:
+        if flatbuffer.OPERATORS[code.builtinCode] == old:
+            _set_code(code, new)
+
+
+def _set_code(code: Any, kind: str) -> None:
+    number = getattr(schema.BuiltinOperator, kind)
+    code.builtinCode = number
+    code.deprecatedBuiltinCode = min(number, 127)  # an old field of one byte; 127 points to the new one
+
+
+def _set_versions(model: Any) -> None:
+    for kind, operator in flatbuffer.operators(model):
+        code = model.operatorCodes[operator.opcodeIndex]
+        code.version = max(code.version, _version(model, kind, operator))
+
+
+def _version(model: Any, kind: str, operator: Any) -> int:
+    first, *_ = flatbuffer.tensors(model, operator.inputs)
+    if flatbuffer.TYPES[first.type] != "INT8":
+        return 1
+    if kind == "MUL":
+        one, other = (each.quantization.scale[0] for each in flatbuffer.tensors(model, operator.inputs))
+        (out,) = flatbuffer.tensors(model, operator.outputs)
+        if one * other >= out.quantization.scale[0]:
+            return 3  # the product is scaled up, not down
+    return _INT8_VERSIONS.get(kind, 1)

@@ -1,0 +1,110 @@
+"""A loaded TFLite file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from threading import Lock
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import DamagedFileError, EdgeYoloError
+from edgeyolo_tflite.runtime import Runtime
+
+MAX_THREADS = 4  # the boards this is for have four cores, and more threads than that wait for each other
+
+
+class TfliteSession:
+    """Runs raw head maps in a TFLite interpreter, on the CPU (XNNPACK) or on what `delegates` reach.
+
+    An interpreter holds its tensors and is run by one thread at a time; several threads take turns. `threads` is for
+    the CPU kernels; None takes the cores that the process may use, at most four, because the interpreter's own
+    default is a single one.
+
+    Integer models take uint8 pixels, turned into the input tensor's scale by a table, and give maps in float32.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        input: InputContract,
+        output: OutputContract,
+        runtime: Runtime,
+        *,
+        threads: int | None = None,
+        delegates: tuple[Any, ...] = (),
+    ) -> None:
+        self._path, self._input, self._output, self._runtime = path, input, output, runtime
+        try:
+            interpreter = runtime.interpreter(
+                str(path), threads=threads or usable_cores(), delegates=delegates
+            )
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            self._refuse(f"{runtime.name} cannot load it: {error}", error)
+        given = {item["name"]: item for item in interpreter.get_input_details()}
+        maps = {item["name"]: item for item in interpreter.get_output_details()}
+        self._check(given, {input.name: input.shape()})
+        shapes = output.map_shapes(input.batch, input.size)
+        self._check(maps, dict(zip(output.names, shapes, strict=True)))
+        self._entry = given[input.name]["index"]
+        self._table = self._quantizer(given[input.name])
+        self._maps = {name: maps[name] for name in output.names}
+        self._interpreter: Any = interpreter
+        self._lock = Lock()
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Map (n, height, width, 3) float32 or uint8 to the raw maps by name; the arrays are the caller's."""
+        self._input.check(batch)
+        values = batch if self._table is None else self._table[batch]
+        with self._lock:
+            if self._interpreter is None:
+                raise EdgeYoloError(f"{self._path}: the session is closed")
+            self._interpreter.set_tensor(self._entry, values)
+            self._interpreter.invoke()
+            raw = {name: self._interpreter.get_tensor(item["index"]) for name, item in self._maps.items()}
+        return {name: dequantize(each, self._maps[name]) for name, each in raw.items()}
+
+    def close(self) -> None:
+        """Release the interpreter, and with it its delegates; a run under way is waited for."""
+        with self._lock:
+            self._interpreter = None
+
+    def _check(self, found: dict[str, Any], expected: dict[str, tuple[int, ...]]) -> None:
+        have = {name: tuple(int(side) for side in item["shape"]) for name, item in found.items()}
+        for name, shape in expected.items():
+            if have.get(name) != shape:
+                self._refuse(f"expected a tensor {name!r} of shape {shape}, the model has {have}")
+
+    def _quantizer(self, item: dict[str, Any]) -> NDArray[np.int8] | None:
+        """The int8 value of every pixel value 0..255; None where the tensor takes the batch as it is."""
+        if item["dtype"] == np.dtype(self._input.dtype):
+            return None
+        if item["dtype"] != np.int8 or self._input.dtype != "uint8":
+            self._refuse(f"the model takes {np.dtype(item['dtype'])}, the manifest says {self._input.dtype}")
+        scale, zero = item["quantization"]
+        values = np.rint(np.arange(256) * self._input.scale / scale) + zero
+        table: NDArray[np.int8] = np.clip(values, -128, 127).astype(np.int8)
+        return table
+
+    def _refuse(self, reason: str, error: Exception | None = None) -> NoReturn:
+        raise DamagedFileError(
+            f"{self._path}: {reason}", hint="Copy the whole artifact again, or export the weights again."
+        ) from error
+
+
+def dequantize(values: NDArray[Any], item: dict[str, Any]) -> NDArray[np.float32]:
+    """An output tensor in float32: (value - zero point) * scale for integer ones."""
+    if values.dtype == np.float32:
+        return values
+    scale, zero = item["quantization"]
+    return (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, at most MAX_THREADS."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_THREADS)
