@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all bench-core clean
+.PHONY: setup demo test test-all ncs-check bench-core clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -23,6 +23,11 @@ test: $(READY)
 
 test-all: $(READY)
 	@$(BIN)/python -m pytest -m "slow or not slow"
+
+# The Neural Compute Stick's own toolchain, of 2021, in a Python 3.9 of its own: every layer must be one the stick takes.
+ncs-check: $(READY)
+	@$(BIN)/python -m edgeyolo_openvino.ncs setup
+	@$(BIN)/python -m pytest tests/backends/openvino/test_ncs.py -m "slow or not slow"
 
 # The figures that README quotes: start-up, pre- and post-processing.
 bench-core: $(READY)

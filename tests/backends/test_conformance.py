@@ -1,4 +1,7 @@
-"""The one suite that every backend passes, whoever wrote it: open, run, close, determinism, parity, refusals."""
+"""The one suite that every backend passes, whoever wrote it: open, run, close, determinism, parity, refusals.
+
+A target that cannot run on this machine is run by its stand-in, as the export gate does, where it has one.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,16 @@ import pytest
 
 from edgeyolo import registry
 from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, UsageError
+from edgeyolo.errors import (
+    DamagedFileError,
+    EdgeYoloError,
+    FileRefusedError,
+    UnsupportedTargetError,
+    UsageError,
+)
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Backend, Session
+from edgeyolo.protocols import Backend, ParityBackend, Session
 from edgeyolo.scenes import make_scene
 from edgeyolo.verify import verify
 
@@ -27,10 +36,17 @@ def artifact(
     request: pytest.FixtureRequest, small_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
     _, backend = registry.find_target(request.param)
-    for availability in (backend.can_compile(), backend.can_run()):
+    needed = [backend.can_compile()]
+    if not isinstance(backend, ParityBackend):
+        needed.append(backend.can_run())
+    for availability in needed:
         if not availability.ok:
             pytest.skip(f"{request.param}: {availability.reason}")
     return export(small_weights, request.param, tmp_path_factory.mktemp("export") / request.param)
+
+
+def open_session(artifact: Artifact) -> Session:
+    return registry.open_for_parity(artifact)[0]
 
 
 def batch_for(artifact: Artifact, seed: int = 5, images: int = 1) -> np.ndarray:
@@ -41,19 +57,19 @@ def batch_for(artifact: Artifact, seed: int = 5, images: int = 1) -> np.ndarray:
 def test_backend_keeps_the_protocol(artifact: Artifact) -> None:
     backend = registry.backends()[artifact.manifest.backend]
     assert isinstance(backend, Backend)
-    session = registry.open_session(artifact)
+    session = open_session(artifact)
     assert isinstance(session, Session)
     session.close()
 
 
 def test_artifact_holds_the_files_that_the_profile_promises(artifact: Artifact) -> None:
     profile, _ = registry.find_target(artifact.manifest.target)
-    assert {*profile.files, "golden.npz"} == set(artifact.manifest.files)
+    assert {*profile.files, "golden.npz"} <= set(artifact.manifest.files)
     assert artifact.manifest.class_names == ("cat", "dog", "bird")
 
 
 def test_maps_have_the_shapes_of_the_contract(artifact: Artifact) -> None:
-    session = registry.open_session(artifact)
+    session = open_session(artifact)
     maps = session.run(batch_for(artifact))
     expected = artifact.manifest.output.map_shapes(1, artifact.manifest.input.size)
     assert tuple(maps[name].shape for name in artifact.manifest.output.names) == expected
@@ -62,7 +78,7 @@ def test_maps_have_the_shapes_of_the_contract(artifact: Artifact) -> None:
 
 
 def test_the_same_input_gives_the_same_bits(artifact: Artifact) -> None:
-    session = registry.open_session(artifact, threads=1)
+    session = open_session(artifact)
     batch = batch_for(artifact)
     first = {name: each.copy() for name, each in session.run(batch).items()}
     session.run(batch_for(artifact, seed=9))
@@ -72,7 +88,7 @@ def test_the_same_input_gives_the_same_bits(artifact: Artifact) -> None:
 
 
 def test_results_outlive_the_next_run(artifact: Artifact) -> None:
-    session = registry.open_session(artifact)
+    session = open_session(artifact)
     held = session.run(batch_for(artifact))
     copies = {name: each.copy() for name, each in held.items()}
     session.run(batch_for(artifact, seed=9))
@@ -81,7 +97,7 @@ def test_results_outlive_the_next_run(artifact: Artifact) -> None:
 
 
 def test_threads_do_not_meet(artifact: Artifact) -> None:
-    session = registry.open_session(artifact, threads=1)
+    session = open_session(artifact)
     batches = [batch_for(artifact, seed) for seed in range(8)]
     alone = [session.run(batch) for batch in batches]
     with ThreadPoolExecutor(8) as pool:
@@ -100,7 +116,7 @@ def test_parity_was_measured_and_holds(artifact: Artifact) -> None:
 
 
 def test_closing_twice_is_fine_and_running_afterwards_is_not(artifact: Artifact) -> None:
-    session = registry.open_session(artifact)
+    session = open_session(artifact)
     session.close()
     session.close()
     with pytest.raises(EdgeYoloError, match="closed"):
@@ -108,7 +124,7 @@ def test_closing_twice_is_fine_and_running_afterwards_is_not(artifact: Artifact)
 
 
 def test_a_wrong_batch_is_refused_with_what_was_expected(artifact: Artifact) -> None:
-    session = registry.open_session(artifact)
+    session = open_session(artifact)
     good = batch_for(artifact)
     for bad in (good[0], good.astype(np.float64), good[:, :2]):
         with pytest.raises(UsageError, match="expected"):
@@ -135,7 +151,7 @@ def test_a_foreign_file_under_the_right_name_is_refused(artifact: Artifact, tmp_
     (foreign / MANIFEST).unlink()
     resealed = Artifact.seal(foreign, artifact.manifest)
     with pytest.raises((FileRefusedError, EdgeYoloError)) as caught:
-        registry.open_session(resealed)
+        open_session(resealed)
     assert str(foreign) in str(caught.value)
 
 
@@ -144,12 +160,18 @@ def test_an_unknown_backend_is_named(artifact: Artifact, tmp_path: Path) -> None
     manifest = json.loads((copy / MANIFEST).read_text()) | {"backend": "hailo"}
     (copy / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(EdgeYoloError, match="needs the backend 'hailo'"):
-        registry.open_session(Artifact.open(copy))
+        open_session(Artifact.open(copy))
 
 
 def test_a_batch_of_four(artifact: Artifact, small_weights: Path, tmp_path: Path) -> None:
-    four = export(small_weights, str(artifact.manifest.target), tmp_path / "four", ExportOptions(batch=4))
-    session, single = registry.open_session(four), registry.open_session(artifact)
+    target = str(artifact.manifest.target)
+    try:
+        four = export(small_weights, target, tmp_path / "four", ExportOptions(batch=4))
+    except UnsupportedTargetError as error:  # a device of one image at a time says so, and leaves nothing
+        assert "batch" in str(error)
+        assert not (tmp_path / "four").exists()
+        return
+    session, single = open_session(four), open_session(artifact)
     batch = batch_for(four, images=4)
     maps = session.run(batch)
     for index in range(4):
@@ -169,7 +191,7 @@ def test_dynamic_batch_takes_one_and_five(artifact: Artifact, small_weights: Pat
         assert not (tmp_path / "free").exists()
         return
     free = export(small_weights, str(profile.target), tmp_path / "free", options)
-    session = registry.open_session(free)
+    session = open_session(free)
     for images in (1, 5):
         assert session.run(batch_for(free, images=images))["p3"].shape[0] == images
     session.close()
