@@ -71,6 +71,11 @@ def is_constant(model: Any, tensor: Any) -> bool:
     return data is not None and len(data) > 0
 
 
+def activations(model: Any) -> set[str]:
+    """The names of the tensors that are computed, the input among them."""
+    return {name(each) for each in model.subgraphs[0].tensors if not is_constant(model, each)}
+
+
 def name(entry: Any) -> str:
     """The name of a tensor, or of an entry of the signature."""
     return text(entry.name)

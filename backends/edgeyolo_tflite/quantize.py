@@ -52,13 +52,13 @@ def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: 
     mode = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED  # the interpreter notes ranges while it runs
     signature = flatbuffer.read(model).signatureDefs[0]
     key, name = flatbuffer.text(signature.signatureKey), flatbuffer.name(signature.inputs[0])
-    with toolkit.quiet():
-        runner = calibrator.Calibrator(model, num_threads=threads, mode=mode, qsv_update_func=_widest)
-        seen = False
-        for batch in batches:
-            _require_pixels(batch)
+    runner = calibrator.Calibrator(model, num_threads=threads, mode=mode, qsv_update_func=_widest)
+    seen = False
+    for batch in batches:
+        _require_pixels(batch)
+        with toolkit.quiet():
             runner.calibrate({key: [{name: np.ascontiguousarray(batch)}]}, None)
-            seen = True
+        seen = True
     if not seen:
         raise UsageError(
             "calibration: expected at least one batch of images, came none",
@@ -75,6 +75,8 @@ def with_ranges(model: bytes, ranges: Ranges) -> bytes:
     quantizer, recipe = toolkit.load("ai_edge_quantizer.quantizer"), toolkit.load("ai_edge_quantizer.recipe")
     tree = flatbuffer.read(model)
     settled = share_ranges(tree, ranges)
+    if missing := sorted(flatbuffer.activations(tree) - settled.keys()):
+        raise UsageError(f"ranges: {len(missing)} activations have none, the first is {missing[0]!r}")
     _disguise_leaky(tree)
     statistics = {
         name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
@@ -89,6 +91,15 @@ def with_ranges(model: bytes, ranges: Ranges) -> bytes:
     _uncover_leaky(result)
     _set_versions(result)
     return flatbuffer.write(result)
+
+
+def skeleton(model: bytes) -> bytes:
+    """The integer model without calibration: operators, types and sizes are final, the numbers mean nothing.
+
+    For checks that should fail before images are read.
+    """
+    names = flatbuffer.activations(flatbuffer.read(model))
+    return with_ranges(model, dict.fromkeys(names, (-1.0, 1.0)))
 
 
 def share_ranges(model: Any, ranges: Ranges) -> dict[str, tuple[float, float]]:

@@ -141,6 +141,42 @@ def test_a_batch_is_refused_before_any_work(source: NetworkSource, tmp_path: Pat
         EdgeTpuBackend().compile(four, EDGE_TPU, tmp_path)
 
 
+def test_a_network_that_misfits_is_refused_before_an_image_is_read(
+    convert: ModuleType,
+    leaky_model: bytes,
+    source: NetworkSource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What only the converted graph shows: here, as if the network had hidden its activation."""
+
+    class Unread:
+        sha256, count, described = "0" * 64, 1, "one picture"
+
+        def batches(self, contract: object) -> object:
+            return pytest.fail("images were read")
+
+    monkeypatch.setattr(convert, "to_flatbuffer", lambda source: leaky_model)
+    with pytest.raises(UnsupportedTargetError, match="LEAKY_RELU: no operator of the edge TPU"):
+        EdgeTpuBackend().compile(replace(source, calibration=Unread()), EDGE_TPU, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_check_needs_no_images(
+    ready: object,
+    convert: ModuleType,
+    leaky_model: bytes,
+    source: NetworkSource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = EdgeTpuBackend().check(replace(source, calibration=None))
+    assert (found.share, found.misfits) == (1.0, ())
+    monkeypatch.setattr(convert, "to_flatbuffer", lambda source: leaky_model)
+    found = EdgeTpuBackend().check(replace(source, calibration=None))
+    assert found.cpu["LEAKY_RELU"] > 0
+    assert found.share < 0.1
+
+
 def test_without_the_compiler_the_artifact_waits(artifact: Artifact) -> None:
     assert set(artifact.manifest.files) == {"model.tflite"}
     with pytest.raises(UsageError, match=r"not compiled for the edge TPU, there is no model_edgetpu\.tflite"):

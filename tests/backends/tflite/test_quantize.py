@@ -13,7 +13,7 @@ from edgeyolo.errors import UsageError
 pytest.importorskip("ai_edge_quantizer", reason="needs the tflite extra")
 
 from edgeyolo_tflite import flatbuffer
-from edgeyolo_tflite.quantize import calibrate, quantize, share_ranges, with_ranges
+from edgeyolo_tflite.quantize import calibrate, quantize, share_ranges, skeleton, with_ranges
 
 
 def kinds(data: bytes) -> Counter[str]:
@@ -107,6 +107,21 @@ def test_ranges_may_come_from_anywhere(float_model: bytes, calibration: list[np.
     ranges = calibrate(float_model, calibration)
     data = with_ranges(float_model, ranges | {"p3": (-10.0, 5.3)})
     assert scale_of(flatbuffer.read(data), "p3") == (pytest.approx(15.3 / 255, rel=1e-5), 39)
+
+
+def test_every_activation_needs_a_range(float_model: bytes, calibration: list[np.ndarray]) -> None:
+    ranges = calibrate(float_model, calibration)
+    del ranges["p4"]
+    with pytest.raises(UsageError, match="1 activations have none, the first is 'p4'"):
+        with_ranges(float_model, ranges)
+
+
+def test_the_skeleton_has_the_final_structure(float_model: bytes, integer_model: bytes) -> None:
+    def structure(data: bytes) -> list[tuple[str, list[int], list[int]]]:
+        model = flatbuffer.read(data)
+        return [(kind, list(each.inputs), list(each.outputs)) for kind, each in flatbuffer.operators(model)]
+
+    assert structure(skeleton(float_model)) == structure(integer_model)
 
 
 def test_branches_of_a_concatenation_share_one_scale(
