@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,17 @@ from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.files import atomic_file
 
 COLUMNS = ("epoch", "lr", "box", "obj", "cls", "loss", "AP", "AP50", "seconds")
+
+
+def fitness(row: Mapping[str, Any]) -> float:
+    """What the best epoch has most of: AP, and a little AP50."""
+    return float(0.1 * row["AP50"] + 0.9 * row["AP"])
+
+
+def best_row(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The epoch whose weights are in best.safetensors; None where no epoch was validated: it is the last one."""
+    validated = [row for row in history if row.get("AP") is not None]
+    return max(validated, key=fitness) if validated else None
 
 
 def write_csv(path: Path, history: Sequence[dict[str, Any]]) -> None:

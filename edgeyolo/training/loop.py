@@ -25,7 +25,7 @@ from edgeyolo.models.network import Network
 from edgeyolo.pipeline import Pipeline
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, make_loader
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.history import write_csv
+from edgeyolo.training.history import fitness, write_csv
 from edgeyolo.training.interrupts import Interrupts
 from edgeyolo.training.listener import Listener
 from edgeyolo.training.pictures import PictureStore
@@ -36,13 +36,14 @@ from edgeyolo.training.session import make_pipeline
 from edgeyolo.training.state import Position, restore_state, save_state
 from edgeyolo.training.step import Stepper, explain_memory
 
-STATE, LAST, BEST, TABLE = "state.safetensors", "last.safetensors", "best.safetensors", "results.csv"
+STATE, TABLE = "state.safetensors", "results.csv"
+LAST, BEST = "weights/last.safetensors", "weights/best.safetensors"
 
 _AGREE_EVERY = 20  # iterations
 
 
 class Trainer:
-    """A run that writes into `folder`: state.safetensors, last.safetensors, best.safetensors, results.csv."""
+    """A run that writes into `folder`: weights/best.safetensors and last, state.safetensors, results.csv."""
 
     def __init__(
         self,
@@ -171,10 +172,9 @@ class Trainer:
         better = False
         if self.validation is not None and (last or position.epoch % self.config.validate_every == 0):
             row |= self._validate()
-            fitness = 0.1 * row["AP50"] + 0.9 * row["AP"]
-            better = fitness > position.best
+            better = fitness(row) > position.best
             if better:
-                position.best, position.best_epoch = fitness, position.epoch - 1
+                position.best, position.best_epoch = fitness(row), position.epoch - 1
         position.seconds = before + time.monotonic() - started
         position.history.append({**row, "seconds": round(position.seconds, 3)})
         if self.processes.leads:

@@ -26,6 +26,8 @@ from edgeyolo.training.recipe import Recipe, recipe_for
 from edgeyolo.training.state import read_facts
 from edgeyolo.training.transfer import transfer
 
+_NAMES = f"Names: {', '.join(specs.names())}."
+
 
 @dataclass(frozen=True)
 class Start:
@@ -44,26 +46,29 @@ def prepare_network(
     seed: int = 0,
     anchor_ratio: float = 4.0,
     autoanchor: bool = True,
+    weights: str | Path | None = None,
 ) -> Start:
     """A network in training form for `class_names`: fresh if `model` is a name, else from a weights file.
 
-    Fresh networks whose anchors suit less than 98 % of the objects get new ones.
+    Fresh networks whose anchors suit less than 98 % of the objects get new ones. weights: a file from which a
+    network called by its name takes all that fits, and the anchors.
     """
     torch.manual_seed(seed)
     if str(model) in specs.names():
         spec, notes = specs.get(str(model)), list[str]()
+        if weights is not None:
+            return _from_weights(weights, class_names, spec)
         if autoanchor:
-            spec, notes = _suit_anchors(spec, dataset, image_size, anchor_ratio)
+            spec, notes = suit_anchors(spec, dataset, image_size, anchor_ratio)
         return Start(build(spec, len(class_names)), tuple(notes))
+    if weights is not None:
+        raise UsageError(f"{model} brings weights already, so {weights} cannot be taken too", hint=_NAMES)
     if not Path(model).is_file():
         raise UsageError(
             f"{model}: neither a network's name nor a weights file",
-            hint=f"Names: {', '.join(specs.names())}.",
+            hint=_NAMES,
         )
-    imported = import_checkpoint(model)
-    source, names = imported.network, imported.class_names
-    network = build(source.spec, len(class_names))
-    return Start(network, tuple(transfer(network, class_names, source, names).sentences()))
+    return _from_weights(model, class_names)
 
 
 def train(
@@ -76,12 +81,14 @@ def train(
     recipe: Recipe | None = None,
     listener: Listener | None = None,
     autoanchor: bool = True,
+    weights: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network and return the table of epochs; `folder` gets weights, state, table (see Trainer) and
     pictures.
 
     model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
-    recipe: by default the network's own, or "custom" for a weights file. A folder that holds a run already
+    weights: a file from which a network called by its name starts. recipe: by default the network's own, or
+    "custom" where the run starts from weights. A folder that holds a run already
     is refused: `resume` it.
     """
     folder, config = Path(folder), config or TrainConfig()
@@ -90,7 +97,8 @@ def train(
         raise UsageError(
             f"{folder} holds a run already", hint="Resume it, or choose another folder for a new one."
         )
-    recipe = recipe or recipe_for(str(model), fine_tuning=str(model) not in specs.names())
+    fresh = str(model) in specs.names() and weights is None
+    recipe = recipe or recipe_for(str(model), fine_tuning=not fresh)
     start = prepare_network(
         model,
         training.class_names,
@@ -99,6 +107,7 @@ def train(
         seed=config.seed,
         anchor_ratio=recipe.anchor_t,
         autoanchor=autoanchor,
+        weights=weights,
     )
     listener = listener or Listener()
     for sentence in (*describe_problems(training.problems), *start.notes):
@@ -145,6 +154,28 @@ def resume(
     return _finish(trainer)
 
 
+def _from_weights(file: str | Path, class_names: Sequence[str], spec: ModelSpec | None = None) -> Start:
+    """A network of `spec`, or of the file's own, with what fits of the file's weights."""
+    imported = import_checkpoint(file)
+    source, names = imported.network, imported.class_names
+    if source.form == "plain":
+        raise UsageError(
+            f"{file}: its batch norms are folded into plain convolutions, so it cannot be trained on",
+            hint="Start from the weights before re-parameterization.",
+        )
+    spec = spec or source.spec
+    if [len(level) for level in spec.anchors] == [len(level) for level in source.spec.anchors]:
+        spec = replace(spec, anchors=source.spec.anchors)
+    network = build(spec, len(class_names))
+    report = transfer(network, class_names, source, names)
+    if not report.taken:
+        raise UsageError(
+            f"{file} is a {source.spec.name}: nothing of it fits {spec.name}",
+            hint=f"Train {source.spec.name}, or start from weights of {spec.name}.",
+        )
+    return Start(network, tuple(report.sentences()))
+
+
 def _finish(trainer: Trainer) -> list[dict[str, Any]]:
     """Run to the end, then draw results.png, labels.png and, of the validation, val_batch.jpg."""
     history = trainer.run()
@@ -159,9 +190,10 @@ def _finish(trainer: Trainer) -> list[dict[str, Any]]:
     return history
 
 
-def _suit_anchors(
+def suit_anchors(
     spec: ModelSpec, dataset: Dataset, image_size: int, ratio: float
 ) -> tuple[ModelSpec, list[str]]:
+    """The spec with anchors that suit the objects, and sentences on them; unchanged where its own are enough."""
     sides = object_sides(dataset, image_size)
     if not len(sides):
         return spec, []

@@ -1,0 +1,232 @@
+"""`edgeyolo train`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from edgeyolo.cli.console import json_option, note, print_json, print_table
+from edgeyolo.cli.options import locate_weights
+from edgeyolo.cli.train_options import (
+    DATA_OPTIONS,
+    RUN_OPTIONS,
+    data_source,
+    resumable,
+    run_config,
+    run_recipe,
+    with_options,
+)
+
+if TYPE_CHECKING:
+    from edgeyolo.training.listener import Listener
+    from edgeyolo.training.sources import Data, DataSource
+
+History = list[dict[str, Any]]
+
+_WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
+
+
+@click.command("train")
+@click.argument("model", required=False, metavar="MODEL")
+@with_options(*DATA_OPTIONS)
+@click.option("--no-val", is_flag=True, help="Learn without validation.")
+@click.option("--weights", help="Start a MODEL called by its name from this file or published name.")
+@with_options(*RUN_OPTIONS)
+@click.option("--freeze", multiple=True, metavar="PART", help="Keep a part as it is: stem, backbone, spp ...")
+@click.option("--no-autoanchor", is_flag=True, help="Keep anchors that do not suit the objects.")
+@click.option("--tensorboard", is_flag=True, help="Log for `tensorboard --logdir` too.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the run (default: PROJECT/train/exp, exp2 ...).",
+)
+@click.option(
+    "--project", type=click.Path(path_type=Path), default="runs", show_default=True, help="See --output."
+)
+@click.option(
+    "--resume", "resumed", type=click.Path(path_type=Path), help="Go on with the run in this folder."
+)
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    model: str | None,
+    resumed: Path | None,
+    tensorboard: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a network.
+
+    MODEL is a network's name (`edgeyolo models`), to train it from scratch, or a weights file, to go on from it on
+    other data: all that fits is taken, and what does not is named. The folder of the run gets
+    weights/best.safetensors and weights/last.safetensors, which every other command takes, results.csv and pictures.
+    A run that was stopped goes on with --resume; on a CPU it ends with the same bits as one that was not.
+
+    \b
+    edgeyolo train yolov7-tiny --data data.yaml --imgsz 320 --epochs 100
+    edgeyolo train yolov7 --data train.json --val-data val.json --batch 32 --amp bf16
+    edgeyolo train best.safetensors --data voc --freeze backbone --set lr0=0.001 --set mosaic=0
+    edgeyolo train --resume runs/train/exp
+    torchrun --no-python --nproc-per-node 4 edgeyolo train yolov7 --data data.yaml --batch 64
+    """
+    if resumed is None:
+        folder, history = _start(model, options, tensorboard)
+    else:
+        _refuse_changes(context)
+        folder, history = resumed, _resume(resumed, options, tensorboard)
+    if _leads():
+        _report(folder, history, as_json)
+
+
+def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tuple[Path, History]:
+    """Check all options, then make the folder and train."""
+    from edgeyolo.errors import UsageError
+    from edgeyolo.models import specs
+    from edgeyolo.training.recipe import recipe_for
+    from edgeyolo.training.run import train
+
+    if not model:
+        raise UsageError(
+            "train needs a MODEL: a network's name or a weights file; or --resume with the folder of a run",
+            hint=f"Names: {', '.join(specs.names())}.",
+        )
+    weights = locate_weights(options["weights"]) if options["weights"] else None
+    fresh = model in specs.names() and weights is None
+    recipe = run_recipe(options, recipe_for(model, fine_tuning=not fresh))
+    config = run_config(options)
+    source = data_source(options, validate=not options["no_val"])
+    data = source.load()
+    if config.patience and data.validation is None:
+        raise UsageError("--patience needs validation data", hint="Name it with --val-data.")
+    autoanchor = not options["no_autoanchor"]
+    run: dict[str, Any] = {"config": config, "recipe": recipe, "autoanchor": autoanchor, "weights": weights}
+    with _folder(options, config.device, config.batch_size) as folder:
+        with _listener(folder, source, data, tensorboard) as listener:
+            history = train(model, data.training, data.validation, folder, listener=listener, **run)
+        return folder, history
+
+
+def _resume(folder: Path, options: dict[str, Any], tensorboard: bool) -> History:
+    from edgeyolo.errors import UsageError
+    from edgeyolo.training.loop import STATE
+    from edgeyolo.training.run import resume
+    from edgeyolo.training.sources import DataSource
+
+    if not (folder / STATE).is_file():
+        raise UsageError(
+            f"{folder}: there is no run to go on with, {STATE} is missing",
+            hint="--resume takes the folder of a run, such as runs/train/exp.",
+        )
+    if options["threads"]:
+        import torch
+
+        torch.set_num_threads(options["threads"])
+    source = DataSource.read(folder)
+    data = source.load()
+    with _listener(folder, source, data, tensorboard) as listener:
+        return resume(folder, data.training, data.validation, listener=listener)
+
+
+def _refuse_changes(context: click.Context) -> None:
+    """A resumed run goes on as it was begun, or it would not be the same run."""
+    from edgeyolo.errors import UsageError
+
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _WITH_RESUME
+        and context.get_parameter_source(str(parameter.name)) == ParameterSource.COMMANDLINE
+        and context.params[str(parameter.name)] is not None
+    ]
+    if given:
+        raise UsageError(
+            f"--resume goes on with a run as it was begun; it does not take {', '.join(given)}",
+            hint="Leave them out. To train on with other settings, start a new run from weights/last.safetensors.",
+        )
+
+
+@contextmanager
+def _folder(options: dict[str, Any], device: str, batch: int) -> Iterator[Path]:
+    """The folder of a new run, the same for all processes; not left behind empty."""
+    from edgeyolo.results import next_run
+    from edgeyolo.training.processes import join_processes
+
+    processes = join_processes(device, batch)
+    made = (options["output"] or next_run("train", options["project"])) if processes.leads else None
+    folder: Path = processes.share(made)
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds a run, or is gone
+            folder.rmdir()
+
+
+@contextmanager
+def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -> Iterator[Listener]:
+    """What shows and keeps account of a run, in the leading process; says how to go on if it is interrupted."""
+    from edgeyolo.training.listener import Listener, Listeners, TensorBoardListener
+    from edgeyolo.training.loop import STATE
+    from edgeyolo.training.pages import PageListener
+    from edgeyolo.training.progress import ProgressListener
+    from edgeyolo.training.sources import SourceListener
+
+    if not _leads():
+        yield Listener()
+        return
+    for line in data.notes:
+        note(line)
+    shown = ProgressListener()
+    listeners = [shown, SourceListener(folder, source), PageListener(folder, data.training.class_names)]
+    if tensorboard:
+        listeners.append(TensorBoardListener(folder))
+    with resumable(f"edgeyolo train --resume {shlex.quote(str(folder))}", folder / STATE):
+        try:
+            yield Listeners(listeners)
+        finally:
+            shown.close()
+
+
+def _leads() -> bool:
+    """Whether this is the process, of those that torchrun started, that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _report(folder: Path, history: History, as_json: bool) -> None:
+    from edgeyolo.training.history import best_row
+    from edgeyolo.training.loop import BEST, LAST
+
+    last, best = history[-1], best_row(history)
+    rows = [("best", best or last, folder / BEST), ("last", last, folder / LAST)]
+    if as_json:
+        files = {name: str(path) for name, _, path in rows}
+        scores = {name: (best or last).get(name) for name in ("AP", "AP50")}
+        print_json(
+            {
+                "folder": str(folder),
+                **files,
+                "best_epoch": (best or last)["epoch"],
+                **scores,
+                "epochs": history,
+            }
+        )
+        return
+    columns = ("weights", "epoch", "box", "obj", "cls", "AP", "AP50", "file")
+    print_table(columns, [
+        (name, row["epoch"] + 1, *(_number(row.get(key)) for key in columns[2:-1]), str(path))
+        for name, row, path in rows
+    ])  # fmt: skip
+    note(f"Next: edgeyolo export {shlex.quote(str(folder / BEST))} --target cpu-onnx-fp32")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

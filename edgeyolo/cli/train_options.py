@@ -1,0 +1,138 @@
+"""Options that `train` and `ablate` share, and the values of the training package that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgeyolo.training.config import TrainConfig
+    from edgeyolo.training.recipe import Recipe
+    from edgeyolo.training.sources import DataSource
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_COUNT = click.IntRange(min=1)
+
+DATA_OPTIONS = (
+    click.option("--data", help="COCO json, YOLO data.yaml or a Pascal VOC folder."),
+    click.option("--split", default="train", show_default=True, help="Which part of it to learn from."),
+    click.option("--val-data", help="Data to validate on (default: --data)."),
+    click.option("--val-split", help="Which part of that (default: val, else test)."),
+    click.option("--image-folder", help="Where a COCO json's images are, if not beside it."),
+    click.option("--val-image-folder", help="The same for the json of --val-data."),
+)
+RUN_OPTIONS = (
+    click.option(
+        "--imgsz", "--img-size", "image_size", type=_COUNT, default=640, show_default=True,
+        help="Side of the square pictures in pixels.",
+    ),
+    click.option("--epochs", type=_COUNT, default=300, show_default=True),
+    click.option(
+        "--batch", "--batch-size", "batch_size", type=_COUNT, default=16, show_default=True,
+        help="Images an iteration, all processes together; gradients add up to the nominal batch, 64.",
+    ),
+    click.option("--recipe", metavar="NAME|YAML", help="p5, p6, tiny, custom or a file (default: the network's)."),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: box=0.05."),
+    click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
+    click.option("--device", help="cpu, mps or the number of a GPU (default: the first GPU, else cpu)."),
+    click.option(
+        "--amp", "precision", type=click.Choice(["bf16", "fp16", "none"]),
+        help="Precision of the forward pass (default: bf16 or fp16 on a GPU, none elsewhere).",
+    ),
+    click.option("--workers", type=click.IntRange(min=0), help="Processes that load data (default: 0 on a CPU)."),
+    click.option(
+        "--cache", type=click.Choice(["none", "encoded", "pixels"]), default="none", show_default=True,
+        help="Keep files' bytes, or decoded pictures, in memory.",
+    ),
+    click.option("--patience", type=click.IntRange(min=0), default=0, help="Stop after so many epochs without a gain."),
+    click.option("--val-every", "validate_every", type=_COUNT, default=1, show_default=True, help="Epochs."),
+    click.option("--rect", is_flag=True, help="Validate in rectangular batches."),
+    click.option("--multi-scale", is_flag=True, help="Image sizes from 0.5 to 1.5 of --imgsz."),
+    click.option("--image-weights", is_flag=True, help="Draw pictures of weak classes more often."),
+    click.option("--clip", type=click.FloatRange(min=0), default=0.0, help="Largest norm of the gradient."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option("--threads", type=_COUNT, help="Threads of the computation on a CPU."),
+)  # fmt: skip
+
+
+def with_options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """A decorator that applies several, in the order in which the help should list them."""
+
+    def decorate(function: _Command) -> _Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource:
+    """What DATA_OPTIONS say; `--split all` is every image of a VOC folder that has no lists."""
+    from edgeyolo.errors import UsageError
+    from edgeyolo.training.sources import DataSource
+
+    if not options["data"]:
+        raise UsageError(
+            "--data is missing: a COCO json, a YOLO data.yaml or a Pascal VOC folder",
+            hint="For example --data coco.yaml, or --data train.json --val-data val.json",
+        )
+    return DataSource(
+        options["data"],
+        None if options["split"] == "all" else options["split"],
+        options["val_data"],
+        options["val_split"],
+        options["image_folder"],
+        options["val_image_folder"],
+        validate,
+    )
+
+
+def run_config(options: dict[str, Any]) -> TrainConfig:
+    """What RUN_OPTIONS say of a run, its device found and its precision chosen."""
+    import os
+
+    import torch
+
+    from edgeyolo.training.config import TrainConfig
+    from edgeyolo.training.devices import default_precision, find_device
+
+    known = {field.name for field in fields(TrainConfig)}
+    values = {name: value for name, value in options.items() if name in known and value is not None}
+    device = find_device(options["device"])
+    values["device"] = device
+    values["precision"] = values.get("precision", default_precision(device)).replace("none", "fp32")
+    if device != "cpu":
+        values.setdefault("workers", min(os.cpu_count() or 1, 8))
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    return TrainConfig(**values)
+
+
+def run_recipe(options: dict[str, Any], default: Recipe) -> Recipe:
+    """The recipe of --recipe, else `default`, changed by every --set."""
+    from edgeyolo.training.recipe import change_by_text, find_recipe, read_recipe
+
+    name, recipe = options["recipe"], default
+    if name and Path(name).suffix.lower() in (".yaml", ".yml"):
+        recipe = read_recipe(name, default)
+    elif name:
+        recipe = find_recipe(name)
+    return change_by_text(recipe, options["settings"])
+
+
+@contextmanager
+def resumable(command: str, state: Path) -> Iterator[None]:
+    """Where a run is interrupted, say how to go on with it: by `command`, if its `state` was saved."""
+    from edgeyolo.cli.console import note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if state.is_file():
+            note(f"stopped; the state is saved. Go on with: {command}")
+        raise

@@ -1,0 +1,42 @@
+"""Which device a run computes on, and in which precision by default."""
+
+from __future__ import annotations
+
+import torch
+
+from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.training.config import Precision
+
+
+def find_device(name: str | None = None) -> str:
+    """torch's name of a device that is there: "cpu", "cuda:0" (also as "0"), "mps"; by default the first GPU,
+    else the CPU.
+    """
+    if name is None:
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(f"cuda:{name}" if name.isdigit() else name)
+    except RuntimeError as error:
+        raise UsageError(
+            f"device {name!r} is not known", hint="Use cpu, mps, or the number of a GPU, such as 0."
+        ) from error
+    if device.type == "cpu":
+        return "cpu"
+    if device.type == "mps" and torch.backends.mps.is_available():
+        return "mps"
+    if device.type == "cuda" and torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UsageError(f"device {name!r}: this machine has {count} GPUs, numbered from 0")
+        return f"cuda:{device.index or 0}"
+    raise RuntimeMissingError(
+        f"device {name!r}: torch {torch.__version__} finds none here",
+        hint="Use --device cpu, or install torch for this device.",
+    )
+
+
+def default_precision(device: str) -> Precision:
+    """fp32 on a CPU; bf16 on a GPU that has it, else fp16."""
+    if not device.startswith("cuda"):
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
