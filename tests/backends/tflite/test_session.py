@@ -85,6 +85,14 @@ def test_an_integer_model_of_another_scale(open_file: OpenFile, integer_model: b
     assert np.array_equal(opened._table, np.clip(np.rint(np.arange(256) / 3) + 100, -128, 127))
 
 
+def test_both_ways_to_int8_are_the_same() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 4, 8, 8)
+    usual = (np.arange(256) - 128).astype(np.int8)
+    assert np.array_equal(session.to_int8(pixels, usual), usual[pixels])
+    other = np.clip(np.arange(256) * 2 - 128, -128, 127).astype(np.int8)  # the same ends
+    assert np.array_equal(session.to_int8(pixels, other), other[pixels])
+
+
 def test_eight_threads_get_what_one_gets(
     open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, OutputContract]
 ) -> None:
