@@ -55,15 +55,16 @@ class CoremlSession:
         if self._model is None:
             raise EdgeYoloError(f"{self._package}: the session is closed")
         self._input.check(batch)
-        images = [{self._input.name: Image.fromarray(np.ascontiguousarray(each), "RGB")} for each in batch]
+        images = [{self._input.name: Image.fromarray(np.ascontiguousarray(each))} for each in batch]
         with self._lock:
             if self._model is None:
                 raise EdgeYoloError(f"{self._package}: the session is closed")
             maps = self._model.predict(images) if len(images) > 1 else [self._model.predict(images[0])]
-        return {
-            name: np.concatenate([np.asarray(each[name], np.float32) for each in maps])
-            for name in self._output.names
-        }
+            # Copied while no other prediction can write to the same memory.
+            return {
+                name: np.concatenate([np.asarray(each[name], np.float32) for each in maps])
+                for name in self._output.names
+            }
 
     def close(self) -> None:
         """Release the model; a prediction under way is waited for."""

@@ -26,6 +26,7 @@ def test_asking_imports_neither_torch_nor_coremltools() -> None:
         backend = CoremlBackend()
         assert backend.can_compile().ok, backend.can_compile()
         backend.can_run()
+        import edgeyolo_coreml.session  # what a Mac needs to run, too
         print(*(name for name in ("torch", "coremltools", "onnx") if name in sys.modules))
     """
     done = subprocess.run(
