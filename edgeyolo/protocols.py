@@ -65,6 +65,7 @@ class ExportSource(Protocol):
     network: Any  # a torch.nn.Module of plain convolutions: images -> tuple of raw maps
     input: InputContract
     output: OutputContract
+    class_names: tuple[str, ...]
     calibration: CalibrationSource | None  # given to targets whose profile says `calibrated`
 
     def onnx(self, *, opset: int) -> Path:

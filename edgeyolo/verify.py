@@ -48,10 +48,10 @@ def verify(path: str | Path) -> Verified:
     opened, runtime = registry.open_for_parity(artifact)
     with np.load(artifact.file("golden.npz")) as golden, closing(opened) as session:
         batch, _ = preprocess([golden["image"]] * manifest.input.batch, manifest.input)
-        expected = golden["input"].astype(batch.dtype)
+        expected = golden["input"].astype(np.float32)
         pixels = batch[0].transpose(1, 2, 0) if manifest.input.layout == "NCHW" else batch[0]
         scale = manifest.input.scale if batch.dtype.kind == "f" else 1
-        if np.abs(pixels - expected * scale).max() > 1.5 * scale:
+        if np.abs(pixels.astype(np.float32) - expected * scale).max() > 1.5 * scale:
             raise DamagedFileError(
                 f"{artifact.path}: preprocessing gives another input tensor than the golden one"
             )
