@@ -31,14 +31,15 @@ def closure(name, seen):
             closure(re.match(r"[A-Za-z0-9._-]+", line)[0].lower(), seen)
     return seen
 
-allowed = set(sys.stdlib_module_names) | {"edgeyolo", "edgeyolo_onnxruntime", "edgeyolo_torch"}
+allowed = set(sys.stdlib_module_names)
 for name in closure("edgeyolo", set()):
     for file in distribution(name).files or []:
         allowed.add(file.parts[0].split(".")[0])
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] not in allowed:
+        root = name.split(".")[0]
+        if root not in allowed and not root.startswith("edgeyolo"):
             raise ModuleNotFoundError(f"No module named {name!r} (not in the base install)", name=name)
         return None
 
