@@ -13,7 +13,7 @@ from edgeyolo import __version__
 from edgeyolo.cli import interrupt
 from edgeyolo.errors import INTERRUPTED, EdgeYoloError
 
-COMMANDS = ("models", "train", "import", "export", "detect", "val", "verify", "targets", "doctor")
+COMMANDS = ("models", "train", "import", "export", "detect", "val", "verify", "ablate", "targets", "doctor")
 GROUP = "edgeyolo.commands"
 
 

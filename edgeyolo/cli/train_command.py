@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,10 @@ from edgeyolo.cli.train_options import (
     DATA_OPTIONS,
     RUN_OPTIONS,
     data_source,
+    leads,
     resumable,
     run_config,
+    run_folder,
     run_recipe,
     with_options,
 )
@@ -84,7 +85,7 @@ def command(
     else:
         _refuse_changes(context)
         folder, history = resumed, _resume(resumed, options, tensorboard)
-    if _leads():
+    if leads():
         _report(folder, history, as_json)
 
 
@@ -110,7 +111,7 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
         raise UsageError("--patience needs validation data", hint="Name it with --val-data.")
     autoanchor = not options["no_autoanchor"]
     run: dict[str, Any] = {"config": config, "recipe": recipe, "autoanchor": autoanchor, "weights": weights}
-    with _folder(options, config.device, config.batch_size) as folder:
+    with run_folder(options["output"], "train", config, options["project"]) as folder:
         with _listener(folder, source, data, tensorboard) as listener:
             history = train(model, data.training, data.validation, folder, listener=listener, **run)
         return folder, history
@@ -156,22 +157,6 @@ def _refuse_changes(context: click.Context) -> None:
 
 
 @contextmanager
-def _folder(options: dict[str, Any], device: str, batch: int) -> Iterator[Path]:
-    """The folder of a new run, the same for all processes; not left behind empty."""
-    from edgeyolo.results import next_run
-    from edgeyolo.training.processes import join_processes
-
-    processes = join_processes(device, batch)
-    made = (options["output"] or next_run("train", options["project"])) if processes.leads else None
-    folder: Path = processes.share(made)
-    try:
-        yield folder
-    finally:
-        with suppress(OSError):  # it holds a run, or is gone
-            folder.rmdir()
-
-
-@contextmanager
 def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -> Iterator[Listener]:
     """What shows and keeps account of a run, in the leading process; says how to go on if it is interrupted."""
     from edgeyolo.training.listener import Listener, Listeners, TensorBoardListener
@@ -180,7 +165,7 @@ def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -
     from edgeyolo.training.progress import ProgressListener
     from edgeyolo.training.sources import SourceListener
 
-    if not _leads():
+    if not leads():
         yield Listener()
         return
     for line in data.notes:
@@ -192,13 +177,9 @@ def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -
     with resumable(f"edgeyolo train --resume {shlex.quote(str(folder))}", folder / STATE):
         try:
             yield Listeners(listeners)
-        finally:
+        except BaseException:  # a run that ends well gives the terminal back by itself
             shown.close()
-
-
-def _leads() -> bool:
-    """Whether this is the process, of those that torchrun started, that speaks."""
-    return os.environ.get("RANK", "0") == "0"
+            raise
 
 
 def _report(folder: Path, history: History, as_json: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,6 +72,11 @@ def with_options(*options: Callable[[_Command], _Command]) -> Callable[[_Command
     return decorate
 
 
+def leads() -> bool:
+    """Whether this is the process, of those that torchrun started, that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource:
     """What DATA_OPTIONS say; `--split all` is every image of a VOC folder that has no lists."""
     from edgeyolo.errors import UsageError
@@ -94,8 +100,6 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
 
 def run_config(options: dict[str, Any]) -> TrainConfig:
     """What RUN_OPTIONS say of a run, its device found and its precision chosen."""
-    import os
-
     import torch
 
     from edgeyolo.training.config import TrainConfig
@@ -126,6 +130,23 @@ def run_recipe(options: dict[str, Any], default: Recipe) -> Recipe:
 
 
 @contextmanager
+def run_folder(
+    output: Path | None, mode: str, config: TrainConfig, project: Path = Path("runs")
+) -> Iterator[Path]:
+    """The folder of a run, the same for all processes: `output`, else a new one. It is not left behind empty."""
+    from edgeyolo.results import next_run
+    from edgeyolo.training.processes import join_processes
+
+    processes = join_processes(config.device, config.batch_size)
+    folder: Path = processes.share((output or next_run(mode, project)) if processes.leads else None)
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds a run, or was never made
+            folder.rmdir()
+
+
+@contextmanager
 def resumable(command: str, state: Path) -> Iterator[None]:
     """Where a run is interrupted, say how to go on with it: by `command`, if its `state` was saved."""
     from edgeyolo.cli.console import note
@@ -133,6 +154,6 @@ def resumable(command: str, state: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if state.is_file():
+        if state.exists():
             note(f"stopped; the state is saved. Go on with: {command}")
         raise

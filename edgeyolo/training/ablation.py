@@ -1,0 +1,206 @@
+"""`ablate`: train every row of a table, from scratch and alike, and lay the results beside the paper's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from edgeyolo.datasets import Dataset
+from edgeyolo.errors import UsageError
+from edgeyolo.files import atomic_file
+from edgeyolo.models.complexity import fused_parameters, gflops
+from edgeyolo.training.ablation_tables import Table, Variant
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.history import best_row
+from edgeyolo.training.listener import Listener
+from edgeyolo.training.loop import STATE, Trainer
+from edgeyolo.training.processes import join_processes
+from edgeyolo.training.recipe import Recipe
+from edgeyolo.training.run import suit_anchors
+from edgeyolo.training.state import read_facts
+
+RESULT = "ablation.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant's results, one for each seed.
+
+    params: as deployed. gflops: for one image of the run's size. ap, ap50: of the epoch with the best fitness.
+    seconds: training and validation. paper: AP in the paper.
+    """
+
+    name: str
+    params: int
+    gflops: float
+    ap: tuple[float, ...]
+    ap50: tuple[float, ...]
+    seconds: tuple[float, ...]
+    paper: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """AP over the seeds."""
+        return mean(self.ap)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of AP over the seeds; None where there is one."""
+        return stdev(self.ap) if len(self.ap) > 1 else None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A table with results. Differences are to the first row."""
+
+    number: int
+    title: str
+    note: str
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return {
+            **asdict(self),
+            "rows": [{**asdict(row), "mean": row.mean, "spread": row.spread} for row in self.rows],
+        }
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table as text: variant, parameters, GFLOPs, AP, AP50, difference, the paper's AP and difference."""
+        base = self.rows[0]
+        return [
+            (
+                row.name,
+                f"{row.params / 1e6:.2f}",
+                f"{row.gflops:.3g}",
+                f"{100 * row.mean:.2f}" + (f" ± {100 * row.spread:.2f}" if row.spread is not None else ""),
+                f"{100 * mean(row.ap50):.2f}",
+                "" if row is base else f"{100 * (row.mean - base.mean):+.2f}",
+                f"{100 * row.paper:.2f}" if row.paper else "",
+                f"{100 * (row.paper - base.paper):+.2f}"
+                if row is not base and row.paper and base.paper
+                else "",
+            )
+            for row in self.rows
+        ]
+
+
+COLUMNS = (
+    "variant",
+    "M params",
+    "GFLOPs",
+    "AP %",
+    "AP50 %",
+    "to the first",
+    "paper AP %",
+    "paper's difference",
+)
+
+
+def ablate(
+    table: Table,
+    training: Dataset,
+    validation: Dataset,
+    folder: str | Path,
+    *,
+    config: TrainConfig,
+    recipe: Recipe,
+    seeds: int = 1,
+    listener: Callable[[], Listener] = Listener,
+) -> Ablation:
+    """Train every variant of a table with the seeds config.seed, config.seed + 1 ...
+
+    folder: gets a run for each variant and seed, and ablation.json. Runs that are there already are gone on with,
+    finished ones are read; UsageError where they were made with other settings. recipe: its strategy is replaced
+    by the variant's. listener: makes one for every run.
+    """
+    if seeds < 1:
+        raise UsageError(f"seeds={seeds}: expected at least 1")
+    folder, chosen = Path(folder), tuple(range(config.seed, config.seed + seeds))
+    results: dict[str, list[dict[str, Any]]] = {row.name: [] for row in table.variants}
+    fitted = [_fitted(variant, training, config, recipe) for variant in table.variants]
+    for variant in fitted:  # a row that cannot be built is better known before the first is trained
+        variant.build(len(training.class_names), device="meta")
+    for seed in chosen:
+        for variant in fitted:
+            run = _Run(
+                variant, folder / _file_name(variant.name) / f"seed{seed}", replace(config, seed=seed), recipe
+            )
+            results[variant.name].append(run.train(training, validation, listener()))
+    rows = tuple(_row(variant, training, config, results[variant.name]) for variant in fitted)
+    ablation = Ablation(table.number, table.title, table.note, chosen, rows)
+    with atomic_file(folder / RESULT) as draft:
+        draft.write_text(
+            json.dumps({**ablation.to_json(), "config": config.to_dict(), "recipe": recipe.to_dict()})
+        )
+    return ablation
+
+
+@dataclass(frozen=True)
+class _Run:
+    variant: Variant
+    folder: Path
+    config: TrainConfig
+    recipe: Recipe
+
+    def train(self, training: Dataset, validation: Dataset, listener: Listener) -> dict[str, Any]:
+        """The best epoch of the run, trained now, gone on with, or found finished."""
+        processes = join_processes(self.config.device, self.config.batch_size)
+        torch.manual_seed(self.config.seed)
+        trainer = Trainer(
+            self.variant.build(len(training.class_names)),
+            training.class_names,
+            training,
+            validation,
+            recipe=replace(self.recipe, strategy=self.variant.strategy.name),
+            config=replace(self.config, device=processes.device),
+            folder=self.folder,
+            processes=processes,
+            listener=listener if processes.leads else Listener(),
+        )
+        if (self.folder / STATE).exists():
+            _require_same(self.folder, trainer.facts())
+            trainer.resume()
+        trainer.listener.note(f"{self.variant.name}, seed {self.config.seed}")
+        history = trainer.run()
+        best = best_row(history)
+        assert best is not None  # it is validated at the last epoch at least
+        return {**best, "seconds": history[-1]["seconds"]}
+
+
+def _require_same(folder: Path, facts: dict[str, Any]) -> None:
+    known = read_facts(folder / STATE)
+    for part in ("config", "recipe", "network", "class_names", "data"):
+        if known[part] != json.loads(json.dumps(facts[part])):
+            raise UsageError(
+                f"{folder} holds a run with another {part.replace('_', ' ')}",
+                hint="Repeat the command as it was, or choose another folder for the new settings.",
+            )
+
+
+def _fitted(variant: Variant, dataset: Dataset, config: TrainConfig, recipe: Recipe) -> Variant:
+    """The variant with anchors that suit the objects; the same for all rows of as many levels."""
+    return replace(variant, spec=suit_anchors(variant.spec, dataset, config.image_size, recipe.anchor_t)[0])
+
+
+def _row(variant: Variant, dataset: Dataset, config: TrainConfig, runs: Sequence[dict[str, Any]]) -> Row:
+    deployed = variant.build(len(dataset.class_names), "deploy", device="meta")
+    size = (config.image_size, config.image_size)
+    numbers = {key: tuple(run[name] for run in runs) for key, name in (("ap", "AP"), ("ap50", "AP50"))}
+    seconds = tuple(run["seconds"] for run in runs)
+    return Row(
+        variant.name, fused_parameters(deployed), gflops(deployed, size), **numbers, seconds=seconds,
+        paper=variant.paper,
+    )  # fmt: skip
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
