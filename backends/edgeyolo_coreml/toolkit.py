@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import platform
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager
 from typing import Any
 
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.silence import silence
 
 INSTALL = "pip install 'edgeyolo[coreml]'"
 
@@ -27,20 +24,9 @@ def coremltools() -> Any:
     return package
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep progress bars and advice off the terminal; errors are exceptions and still arrive."""
-    loggers = [logging.getLogger(name) for name in ("coremltools", "torch")]  # it imports what extends torch
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def quiet() -> AbstractContextManager[None]:
+    """Keep progress bars and advice off the terminal; coremltools imports what extends torch."""
+    return silence("coremltools", "torch")
 
 
 def number_names_anew() -> None:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.protocols import Availability
+from edgeyolo.silence import silence
 
 INSTALL = "pip install 'edgeyolo[tflite]'"
 
 # module -> package, in the order in which a missing one is reported
 CONVERTER = {"torch": "torch", "litert_torch": "litert-torch", "ai_edge_litert": "ai-edge-litert"}
 QUANTIZER = {**CONVERTER, "ai_edge_quantizer": "ai-edge-quantizer"}
-
-_LOUD = ("torch", "torchao", "absl", "jax", "root")
 
 
 def installed(packages: dict[str, str]) -> Availability:
@@ -44,20 +39,6 @@ def load(module: str) -> Any:
         ) from error
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep progress lines and advice off the terminal; errors are exceptions and still arrive.
-
-    What the native parts write goes to standard error, past Python, and stays.
-    """
-    loggers = [logging.getLogger(name) for name in _LOUD]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def quiet() -> AbstractContextManager[None]:
+    """Keep progress lines and advice off the terminal."""
+    return silence("torch", "torchao", "absl", "jax", "root")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
-import warnings
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import EdgeYoloError
+from edgeyolo.silence import silence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import onnx
 
     from edgeyolo.protocols import CalibrationSource
@@ -58,7 +53,7 @@ def to_onnx(source: NetworkSource, opset: int) -> bytes:
     import onnx
     import onnxsim
 
-    with _quiet():
+    with silence("torch.onnx", "onnxscript", "onnx_ir"):
         model = _trace(source, opset) if opset >= OLDEST_DYNAMO_OPSET else _trace_script(source, opset)
         simplified, same = onnxsim.simplify(model)
     if not same:
@@ -142,19 +137,3 @@ def _anonymise(model: onnx.ModelProto) -> None:
         holder.doc_string = ""
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress lines off the terminal; its errors are exceptions and still arrive."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
