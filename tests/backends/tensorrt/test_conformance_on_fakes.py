@@ -28,7 +28,10 @@ DEVICES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=DEVICES)
+PARAMS = [pytest.param(name, marks=[pytest.mark.slow] if name == "JetPack 6" else []) for name in DEVICES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def machine(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

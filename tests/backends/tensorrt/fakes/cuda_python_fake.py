@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import IntEnum
 from types import ModuleType
@@ -83,6 +84,7 @@ class Runtime:
         return self._call(self._machine.destroy_stream, int(stream), results=0)
 
     def cudaStreamSynchronize(self, stream: Any) -> Any:
+        time.sleep(self._machine.wait_s)
         return self._call(self._machine.synchronize, int(stream), results=0)
 
     def cudaMalloc(self, size: int) -> Any:

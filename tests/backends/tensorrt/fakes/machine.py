@@ -93,7 +93,9 @@ class Machine:
         self._thread = threading.local()
         self.lock = threading.RLock()
         self.recordable = True  # False: the network holds a layer that cannot be captured
+        self.executable = True  # False: TensorRT refuses to run
         self.step_s = 0.0  # how long a step of a build takes
+        self.wait_s = 0.0  # how long waiting for a stream takes
         self.build_error = ""  # TensorRT's words for a build that fails
         self.logger: object = None  # TensorRT's one logger
 

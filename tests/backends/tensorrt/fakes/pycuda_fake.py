@@ -6,6 +6,7 @@ Names, arguments and behaviour follow src/wrapper/wrap_cudadrv.cpp and src/cpp/c
 from __future__ import annotations
 
 import ctypes
+import time
 from types import ModuleType
 from typing import Any
 
@@ -92,6 +93,7 @@ def make_pycuda(machine: m.Machine) -> dict[str, ModuleType]:
             self.handle = in_context("cuStreamCreate", machine.make_stream)
 
         def synchronize(self) -> Stream:
+            time.sleep(machine.wait_s)
             in_context("cuStreamSynchronize", machine.synchronize, self.handle)
             return self
 

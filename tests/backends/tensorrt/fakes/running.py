@@ -136,6 +136,9 @@ class IExecutionContext(Bound):
             machine.violate("a network put onto no stream, or onto one of another GPU")
             self._world.say("Cuda Runtime (invalid resource handle)")
             return False
+        if not machine.executable:
+            self._world.say("Cuda Runtime (out of memory)")
+            return False
         missing = [name for name in self._engine._names if name not in self._addresses]
         if missing or self._shape is None:
             self._world.say(f"API Usage Error: no address for {missing}, shape {self._shape}")
