@@ -55,7 +55,9 @@ def test_from_a_name_then_from_its_weights(data: Dataset, tmp_path: Path) -> Non
         train("yolov7-tiny", data, None, tmp_path / "run", config=CONFIG)
     assert len(resume(tmp_path / "run", data, data)) == 1  # finished: nothing is left to do
     renamed = replace(data, class_names=("dog", "bird"))
-    start = prepare_network(tmp_path / "run" / "weights" / "last.safetensors", renamed.class_names, renamed, 32)
+    start = prepare_network(
+        tmp_path / "run" / "weights" / "last.safetensors", renamed.class_names, renamed, 32
+    )
     assert start.notes[1] == "output channels of 1 classes taken by name"
     trained = weights.load(tmp_path / "run" / "weights" / "last.safetensors").network
     assert torch.equal(start.network.stem[0].branch.conv.weight, trained.stem[0].branch.conv.weight)

@@ -1,0 +1,61 @@
+"""Which data a run learns from and is judged on, and which device it computes on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UsageError  # noqa: E402
+from edgeyolo.scenes import write_dataset  # noqa: E402
+from edgeyolo.training.devices import default_precision, find_device  # noqa: E402
+from edgeyolo.training.sources import FILE, DataSource  # noqa: E402
+
+
+def test_coco_folder_by_the_names_of_its_files(tmp_path: Path) -> None:
+    """annotations/instances_train.json and instances_val.json, as COCO itself comes."""
+    (tmp_path / "annotations").mkdir()
+    for split, seeds in (("train", range(3)), ("val", range(3, 5))):
+        described = write_dataset(tmp_path / split, seeds, (64, 64))
+        shutil.copytree(described.parent / "images", tmp_path / "images", dirs_exist_ok=True)
+        described.rename(tmp_path / f"annotations/instances_{split}.json")
+    data = DataSource(str(tmp_path)).load()
+    assert data.validation is not None
+    assert (len(data.training), len(data.validation), data.notes) == (3, 2, ())
+    assert DataSource(str(tmp_path), validate=False).load().validation is None
+    same = DataSource(str(tmp_path), val_split="train").load()
+    assert same.notes == ("3 of the 3 validation images are training images: AP is too good there",)
+
+
+def test_read_back_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    DataSource("train.json", val_path="val.json", image_folder="pictures").save(tmp_path / "run")
+    read = DataSource.read(tmp_path / "run")
+    paths = (str(tmp_path / name) for name in ("train.json", "val.json", "pictures"))
+    assert (read.path, read.val_path, read.image_folder) == tuple(paths)
+    assert (read.split, read.val_split, read.validate) == ("train", None, True)
+    with pytest.raises(UsageError, match="does not say what data"):
+        DataSource.read(tmp_path)
+    (tmp_path / "run" / FILE).write_text('{"where": 1}')
+    with pytest.raises(DamagedFileError, match=FILE):
+        DataSource.read(tmp_path / "run")
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (find_device("cpu"), default_precision("cpu")) == ("cpu", "fp32")
+    with pytest.raises(UsageError, match="abacus"):
+        find_device("abacus")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device() == "cpu"
+    with pytest.raises(RuntimeMissingError, match="'0'"):
+        find_device("0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert (find_device(), find_device("1"), find_device("cuda")) == ("cuda:0", "cuda:1", "cuda:0")
+    with pytest.raises(UsageError, match="2 GPUs"):
+        find_device("2")
+    assert default_precision("cuda:1") == "fp16"
