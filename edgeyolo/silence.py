@@ -18,7 +18,7 @@ def silence(*loggers: str) -> Iterator[None]:
     quieted = [logging.getLogger(name) for name in loggers]
     levels = [logger.level for logger in quieted]
     for logger in quieted:
-        logger.setLevel(logging.CRITICAL + 1)
+        logger.setLevel(logging.CRITICAL)  # a named level: JAX takes no other
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
