@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all ncs-check bench-core clean
+.PHONY: setup demo test test-all train-scenes ncs-check bench-core clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -23,6 +23,11 @@ test: $(READY)
 
 test-all: $(READY)
 	@$(BIN)/python -m pytest -m "slow or not slow"
+
+# The demo's weights, again from nothing: an hour or two on two cores.
+train-scenes: $(READY)
+	@$(BIN)/python benchmarks/train_scenes.py --steps 1500 --seed 0
+	@$(BIN)/python benchmarks/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
 
 # The Neural Compute Stick's own toolchain, of 2021, in a Python 3.9 of its own: every layer must be one the stick takes.
 ncs-check: $(READY)

@@ -1,7 +1,7 @@
 """Train the demo's network on generated scenes: yolov7-tiny-silu at half width, 7 classes, 320 pixels.
 
 python benchmarks/train_scenes.py --steps 1500 --seed 0
-python benchmarks/train_scenes.py --steps 2500 --seed 1 --weights benchmarks/weights/scenes.safetensors
+python benchmarks/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
 
 Every step sees pictures that were never seen before (`edgeyolo.scenes`, seeds from TRAIN_SEEDS up), so there is no
 augmentation and no epoch. Evaluation takes seeds below TRAIN_SEEDS. bf16 autocast, SGD as in the paper's recipe.

@@ -77,12 +77,13 @@ def progress(description: str, unit: str = "") -> Iterator[Callable[[int, int | 
     from rich import progress as bars
     from rich.console import Console
 
+    console = Console(stderr=True)
     count: bars.ProgressColumn = bars.DownloadColumn() if unit == "B" else bars.MofNCompleteColumn()
     columns = (
         bars.TextColumn("{task.description}"), bars.BarColumn(), count,
         bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
     )  # fmt: skip
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=None)
 
         def advance(done: int, total: int | None) -> None:
