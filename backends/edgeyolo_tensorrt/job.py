@@ -10,7 +10,7 @@ from typing import Any
 from edgeyolo.errors import EdgeYoloError, UnsupportedTargetError
 from edgeyolo.files import atomic_file
 from edgeyolo_tensorrt.cuda import Gpu
-from edgeyolo_tensorrt.library import Library, complaint, listening, logger_for, make
+from edgeyolo_tensorrt.library import Library, listening, logger_for, make
 from edgeyolo_tensorrt.options import DeviceOptions
 from edgeyolo_tensorrt.parsing import parse_graph
 from edgeyolo_tensorrt.progress import Progress, attach_monitor
@@ -56,8 +56,8 @@ class Job:
     def write_engine(self, into: Path, timing: Path) -> None:
         """Parse, configure, build, and write TensorRT's bytes to `into`; `timing` is the timing cache's file."""
         logger = logger_for(self.trt)
-        with listening(self.trt) as errors:
-            builder = make(self.library, self.trt.Builder, errors)
+        with listening(self.trt) as heard:
+            builder = make(self.library, self.trt.Builder, heard)
             network = builder.create_network(self._network_flags())
             parse_graph(self.library, network, logger, self.graph)
             config = builder.create_builder_config()
@@ -72,7 +72,7 @@ class Job:
             if plan is None:
                 raise EdgeYoloError(
                     f"TensorRT {self.library.text} could not build {self.graph} for {self.gpu.name}:\n"
-                    + complaint(errors),
+                    + heard.complaint(),
                     hint="Out of memory? Try a smaller --workspace, batch or image size. Nothing was written.",
                 )
             with into.open("wb") as file:

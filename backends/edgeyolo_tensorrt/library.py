@@ -7,7 +7,7 @@ import platform
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -101,40 +101,50 @@ def logger_for(module: Any) -> Any:
     class Logger(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             module.ILogger.__init__(self)
-            self.listeners: list[deque[str]] = []
+            self.listeners: list[Heard] = []
 
         def log(self, severity: Any, msg: str) -> None:
             _LOG.debug("TensorRT: %s", msg)
-            if severity in (module.ILogger.Severity.ERROR, module.ILogger.Severity.INTERNAL_ERROR):
-                for errors in tuple(self.listeners):  # TensorRT writes from threads of its own
-                    errors.append(msg.strip())
+            levels = module.ILogger.Severity
+            for heard in tuple(self.listeners):  # TensorRT writes from threads of its own
+                if severity in (levels.ERROR, levels.INTERNAL_ERROR):
+                    heard.errors.append(msg.strip())
+                elif severity == levels.WARNING:
+                    heard.warnings.append(msg.strip())
 
     return Logger()
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """The last messages of a stretch of time."""
+
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=50))
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=50))
+
+    def complaint(self) -> str:
+        """TensorRT's errors, one a line; its warnings where it calls nothing an error, as it does without a driver."""
+        unique = list(dict.fromkeys(self.errors or self.warnings))
+        return "\n".join(f"  {text}" for text in unique[-10:]) or "  (it gave no reason)"
+
+
 @contextmanager
-def listening(module: Any) -> Iterator[deque[str]]:
-    """Collect the error messages that TensorRT writes during the block, the last fifty."""
-    logger, errors = logger_for(module), deque[str](maxlen=50)
-    logger.listeners.append(errors)
+def listening(module: Any) -> Iterator[Heard]:
+    """Collect what TensorRT says during the block."""
+    logger, heard = logger_for(module), Heard()
+    logger.listeners.append(heard)
     try:
-        yield errors
+        yield heard
     finally:
-        logger.listeners[:] = [each for each in logger.listeners if each is not errors]
+        logger.listeners.remove(heard)
 
 
-def complaint(errors: deque[str]) -> str:
-    """What TensorRT said, one message a line; or that it said nothing."""
-    unique = list(dict.fromkeys(errors))
-    return "\n".join(f"  {text}" for text in unique[-10:]) or "  (it gave no reason)"
-
-
-def make(library: Library, kind: Any, errors: deque[str]) -> Any:
+def make(library: Library, kind: Any, heard: Heard) -> Any:
     """A Builder or Runtime. Where CUDA does not start, TensorRT gives no object, which Python sees as a TypeError."""
     try:
         return kind(logger_for(library.module))
     except TypeError as error:
         raise RuntimeMissingError(
-            f"TensorRT {library.text} does not start:\n{complaint(errors)}",
+            f"TensorRT {library.text} does not start:\n{heard.complaint()}",
             hint="`nvidia-smi` (on a Jetson `tegrastats`) shows GPU and driver; TensorRT needs one that fits its CUDA.",
         ) from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
 from edgeyolo_tensorrt.cuda import Cuda, Graph, Pair
-from edgeyolo_tensorrt.library import Library, complaint, listening, make
+from edgeyolo_tensorrt.library import Heard, Library, listening, make
 
 _LOG = logging.getLogger("edgeyolo_tensorrt")
 
@@ -51,14 +51,14 @@ class TensorrtSession:
         self._graph: Graph | None = None
         self._warm = False  # the first run of a shape prepares things, which cannot be recorded
         try:
-            with cuda.current(), listening(library.module) as errors:
-                self._load(engine, threads, errors)
+            with cuda.current(), listening(library.module) as heard:
+                self._load(engine, threads, heard)
         except BaseException:
             self.close()
             raise
 
-    def _load(self, path: Path, threads: int | None, errors: Any) -> None:
-        self._runtime = make(self._library, self._library.module.Runtime, errors)
+    def _load(self, path: Path, threads: int | None, heard: Heard) -> None:
+        self._runtime = make(self._library, self._library.module.Runtime, heard)
         if threads is not None:
             self._runtime.max_threads = threads
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -66,7 +66,7 @@ class TensorrtSession:
             gpu = self._cuda.gpu
             raise RuntimeMissingError(
                 f"{path}: TensorRT {self._library.text} on {gpu.name} ({gpu.architecture}) cannot load this engine:\n"
-                f"{complaint(errors)}",
+                f"{heard.complaint()}",
                 hint="An engine runs only on the GPU and with the TensorRT version that built it: "
                 "`edgeyolo build DIR --force` on this machine.",
             )
@@ -74,7 +74,7 @@ class TensorrtSession:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EdgeYoloError(
-                f"{path}: TensorRT cannot prepare the engine to run on {self._cuda.gpu.name}:\n{complaint(errors)}",
+                f"{path}: TensorRT cannot prepare the engine to run on {self._cuda.gpu.name}:\n{heard.complaint()}",
                 hint="Free GPU memory, or use a smaller batch or image size.",
             )
 
@@ -113,15 +113,15 @@ class TensorrtSession:
         with self._lock:
             if self._closed:
                 raise EdgeYoloError(f"{self._path}: the session is closed")
-            with self._cuda.current(), listening(self._library.module) as errors:
-                self._prepare(batch.shape, errors)
+            with self._cuda.current(), listening(self._library.module) as heard:
+                self._prepare(batch.shape, heard)
                 pair = self._pairs[self._input.name]
                 np.copyto(self._view(pair, batch.dtype, batch.shape), batch)
-                self._execute(errors)
+                self._execute(heard)
                 self._cuda.synchronize()
                 return {name: self._result(name) for name in self._output.names}
 
-    def _prepare(self, shape: tuple[int, ...], errors: Any) -> None:
+    def _prepare(self, shape: tuple[int, ...], heard: Heard) -> None:
         """Settle shapes, memory and addresses for a batch size; nothing to do where it is the last one's."""
         if shape[0] == self._batch:
             return
@@ -131,7 +131,7 @@ class TensorrtSession:
         if not self._context.set_input_shape(name, shape):
             limits = [tuple(limit) for limit in self._engine.get_tensor_profile_shape(name, 0)]
             raise UsageError(
-                f"{self._path}: the engine takes {limits[0]} to {limits[-1]}, came {shape}\n{complaint(errors)}",
+                f"{self._path}: the engine takes {limits[0]} to {limits[-1]}, came {shape}\n{heard.complaint()}",
                 hint="Use smaller batches, or export with --batch dynamic and build again.",
             )
         self._shapes = {item: tuple(self._context.get_tensor_shape(item)) for item in self._dtypes}
@@ -156,31 +156,31 @@ class TensorrtSession:
         if not self._context.set_tensor_address(name, pair.address):
             raise EdgeYoloError(f"{self._path}: TensorRT refuses the memory for {name}")
 
-    def _execute(self, errors: Any) -> None:
+    def _execute(self, heard: Heard) -> None:
         """Put copies and network onto the stream, by the recorded graph where there is one."""
         if self._cuda_graph and self._warm and self._graph is None:
-            self._record(errors)
+            self._record(heard)
         if self._graph is None:
-            self._enqueue(errors)
+            self._enqueue(heard)
             self._warm = True
         else:
             self._graph.launch()
 
-    def _record(self, errors: Any) -> None:
+    def _record(self, heard: Heard) -> None:
         reason = f"{self._cuda.library} knows none"
         try:
-            self._graph = self._cuda.record(lambda: self._enqueue(errors))
+            self._graph = self._cuda.record(lambda: self._enqueue(heard))
         except EdgeYoloError as error:  # a layer that cannot be recorded; running it needs no graph
             reason = str(error)
         if self._graph is None:
             _LOG.warning("%s: running without CUDA graph: %s", self._path, reason)
             self._cuda_graph = False
 
-    def _enqueue(self, errors: Any) -> None:
+    def _enqueue(self, heard: Heard) -> None:
         name = self._input.name
         self._cuda.upload(self._pairs[name], self._nbytes(name))
         if not self._context.execute_async_v3(self._cuda.stream):
-            raise EdgeYoloError(f"{self._path}: TensorRT could not run the engine:\n{complaint(errors)}")
+            raise EdgeYoloError(f"{self._path}: TensorRT could not run the engine:\n{heard.complaint()}")
         for item in self._output.names:
             self._cuda.download(self._pairs[item], self._nbytes(item))
 

@@ -7,8 +7,10 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
@@ -29,6 +31,7 @@ from edgeyolo_tensorrt import progress as progress_module
 from edgeyolo_tensorrt.builder import build_engine, find_engine
 from edgeyolo_tensorrt.job import Job
 from edgeyolo_tensorrt.options import DeviceOptions
+from edgeyolo_tensorrt.recipe import Recipe, graph_types
 
 CACHE = "cache/tensorrt/engines"
 
@@ -64,6 +67,41 @@ def test_every_version_builds_what_the_package_says(device: Install, package: Pa
         assert "TF32" not in build_flags(machine)
         machine.events.clear()
     assert machine.left_over() == []
+
+
+@pytest.mark.parametrize("version", ["8.5.3.1", "10.3.0", "11.4.0.106"])
+def test_a_graph_with_quantizers_is_just_another_graph(
+    device: Install, package: Package, tmp_path: Path, version: str
+) -> None:
+    exact = package("jetson-trt-fp32")
+    model = onnx.load(exact.file(".onnx"))
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    first.input[0] = "images_dequantized"
+    model.graph.initializer.extend(
+        [
+            helper.make_tensor("scale", onnx.TensorProto.FLOAT, [], [1 / 127]),
+            helper.make_tensor("zero", onnx.TensorProto.INT8, [], [0]),
+        ]
+    )
+    quantize = helper.make_node(
+        "QuantizeLinear", ["images", "scale", "zero"], ["images_quantized"], "quantize"
+    )
+    restore = helper.make_node(
+        "DequantizeLinear", ["images_quantized", "scale", "zero"], ["images_dequantized"], "dequantize"
+    )
+    model.graph.node.insert(0, restore)
+    model.graph.node.insert(0, quantize)
+    recipe = replace(Recipe.read(exact.file("build.json")), types=graph_types(model))
+    artifact = changed(exact, tmp_path / "a", "model.onnx", model.SerializeToString())
+    artifact = changed(artifact, tmp_path / "b", "build.json", recipe.to_json().encode())
+    machine = device(tensorrt=version)
+    session = opened(artifact)
+    batch = batch_for(artifact)
+    maps = session.run(batch)
+    session.close()
+    assert_same(maps, expected(artifact, batch))
+    assert not np.array_equal(maps["p3"], expected(exact, batch)["p3"])
+    assert ("'INT8'" in build_flags(machine)) == version.startswith("8.")
 
 
 @pytest.mark.parametrize("version", ["8.5.3.1", "10.3.0", "11.4.0.106"])
@@ -117,8 +155,6 @@ def test_an_engine_is_built_once_for_each_network_gpu_and_version(
 
 
 def test_notes_in_the_manifest_do_not_cost_a_build(device: Install, package: Package, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     device()
     artifact = package()
     build_engine(artifact)

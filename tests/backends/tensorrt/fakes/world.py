@@ -37,7 +37,10 @@ class World:
             raise TypeError("ILogger.__init__() must be called when overriding __init__")
         self.machine.logger = self.machine.logger or logger
         if not self.machine.driver:
-            self.say("CUDA initialization failure with error: 35. Please check your CUDA installation")
+            # A warning, says TensorRT 8.5.3.
+            self.say(
+                "CUDA initialization failure with error: 35. Please check your CUDA installation", "WARNING"
+            )
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def say(self, text: str, severity: str = "ERROR") -> None:
