@@ -7,11 +7,12 @@ preprocessing cannot differ between two places.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from edgeyolo.errors import DamagedFileError, UsageError
+
+if TYPE_CHECKING:  # `edgeyolo --help` comes by here and does without numpy
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,17 @@ def test_import_is_light(module: str) -> None:
     assert not loaded & {"torch", "onnx", "onnxruntime", "cv2", "numpy", "PIL", "matplotlib", "rich", "yaml"}
 
 
+def test_help_loads_no_more_than_it_prints() -> None:
+    code = (
+        "import atexit, json, sys\n"
+        "heavy = ('numpy', 'cv2', 'torch', 'onnxruntime', 'matplotlib', 'rich')\n"
+        "atexit.register(lambda: print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr))\n"
+        "sys.argv = ['edgeyolo', '--help']\nfrom edgeyolo.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr) == []
+
+
 def test_help_needs_only_the_base_install() -> None:
     done = in_base_install(
         "import sys\nsys.argv = ['edgeyolo', '--help']\nfrom edgeyolo.cli import main\nmain()"
