@@ -11,7 +11,7 @@ from dataclasses import dataclass
 Version = tuple[int, ...]
 
 # The first version with execute_async_v3, set_tensor_address and num_io_tensors, on which everything here stands.
-# Source: the Python bindings of 8.4.1 (without) and 8.5.3 (with); Developer Guide 8.5, "Performing Inference".
+# Source: TensorRT 8.5.1 release notes (enqueueV3 and I/O tensors by name); the bindings of 8.5.3 have them.
 MINIMUM: Version = (8, 5)
 
 # The ONNX parsers of 8.5 and 8.6 read operators up to opset 17, 10.15 up to 24, 11.x up to 25.

@@ -33,13 +33,8 @@ class TensorrtSession:
         *, cuda_graph: bool = False, threads: int | None = None,
     ) -> None:  # fmt: skip
         """Take over `cuda`, which is closed with the session, and also where loading fails."""
-        self._path, self._input, self._output, self._library, self._cuda = (
-            engine,
-            input,
-            output,
-            library,
-            cuda,
-        )
+        self._path, self._input, self._output = engine, input, output
+        self._library, self._cuda = library, cuda
         self._lock = Lock()
         self._closed = False
         self._runtime: Any = None
