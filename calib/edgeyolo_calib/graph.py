@@ -1,0 +1,149 @@
+"""Reading an ONNX graph: who makes a tensor, who takes it, how large it is, and parts that run one after another."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.errors import UnsupportedTargetError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX model with its tensors' makers and takers. `batch` stands for dimensions that are open."""
+
+    model: onnx.ModelProto
+    batch: int = 1
+
+    @cached_property
+    def nodes(self) -> tuple[onnx.NodeProto, ...]:
+        """Every node, makers before takers."""
+        return tuple(self.model.graph.node)
+
+    @cached_property
+    def constants(self) -> dict[str, onnx.TensorProto]:
+        """The initializers by name."""
+        return {each.name: each for each in self.model.graph.initializer}
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the graph's inputs."""
+        return tuple(each.name for each in self.model.graph.input if each.name not in self.constants)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the graph's outputs."""
+        return tuple(each.name for each in self.model.graph.output)
+
+    @cached_property
+    def maker(self) -> dict[str, onnx.NodeProto]:
+        """The node that gives each tensor."""
+        return {name: node for node in self.nodes for name in node.output}
+
+    @cached_property
+    def takers(self) -> dict[str, list[onnx.NodeProto]]:
+        """The nodes that take each tensor."""
+        found: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in self.nodes:
+            for name in dict.fromkeys(node.input):
+                found[name].append(node)
+        return found
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every float tensor that is no constant."""
+        import onnx
+
+        inferred = onnx.shape_inference.infer_shapes(self.model, strict_mode=True, data_prop=True).graph
+        known = {}
+        for each in [*inferred.input, *inferred.value_info, *inferred.output]:
+            kind = each.type.tensor_type
+            if kind.elem_type == onnx.TensorProto.FLOAT and each.name not in self.constants:
+                known[each.name] = tuple(side.dim_value or self.batch for side in kind.shape.dim)
+        missing = [name for node in self.nodes for name in node.output if name and name not in known]
+        if missing:
+            raise UnsupportedTargetError(
+                f"the shapes of {', '.join(missing[:3])} cannot be inferred, so the graph cannot be calibrated",
+                hint="Export it with a fixed size.",
+            )
+        return known
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """A constant's values."""
+        import onnx
+
+        return np.asarray(onnx.numpy_helper.to_array(self.constants[name]))
+
+    def bytes_of(self, names: Iterable[str]) -> int:
+        """What tensors take in memory."""
+        return sum(4 * math.prod(self.shapes[name]) for name in names)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of nodes as a model of its own: `takes` what earlier parts give, and `gives`."""
+
+    model: onnx.ModelProto
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+
+
+def split(graph: Graph, observed: Iterable[str], limit: int) -> list[Part]:
+    """Cut the graph into parts whose observed tensors take at most about `limit` bytes each.
+
+    Run one after another, each tensor is computed once; every observed one is given by some part.
+    """
+    wanted = frozenset(observed)
+    runs: list[list[onnx.NodeProto]] = [[]]
+    used = 0
+    for node in graph.nodes:
+        size = graph.bytes_of(name for name in node.output if name in wanted)
+        if runs[-1] and used + size > limit:
+            runs.append([])
+            used = 0
+        runs[-1].append(node)
+        used += size
+    return [_part(graph, run, wanted) for run in runs]
+
+
+def _part(graph: Graph, run: list[onnx.NodeProto], wanted: frozenset[str]) -> Part:
+    import onnx
+
+    made = {name for node in run for name in node.output}
+    taken = list(dict.fromkeys(name for node in run for name in node.input if name))
+    members = {node.name for node in run}
+    takes = [name for name in taken if name not in made and name not in graph.constants]
+    gives = [
+        name
+        for node in run
+        for name in node.output
+        if name in wanted
+        or name in graph.outputs
+        or any(taker.name not in members for taker in graph.takers.get(name, ()))
+    ]
+    part = onnx.helper.make_graph(
+        run,
+        "part",
+        [_value(graph, name) for name in takes],
+        [_value(graph, name) for name in gives],
+        [graph.constants[name] for name in taken if name in graph.constants],
+    )
+    opsets = list(graph.model.opset_import)
+    model = onnx.helper.make_model(part, opset_imports=opsets, ir_version=graph.model.ir_version)
+    return Part(model, tuple(takes), tuple(gives))
+
+
+def _value(graph: Graph, name: str) -> onnx.ValueInfoProto:
+    import onnx
+
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, graph.shapes[name])

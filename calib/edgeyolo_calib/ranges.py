@@ -1,0 +1,176 @@
+"""From a histogram to a range: min-max, percentile, entropy, mean squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.errors import UsageError
+from edgeyolo_calib.histogram import Histogram
+
+Method = Literal["minmax", "percentile", "entropy", "mse"]
+METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")
+Values = NDArray[np.float64]
+Through = Callable[[Values], Values]
+
+PERCENTILE = 99.99
+_STEPS = 0.98 ** np.arange(160)  # shares of the full range that are tried, down to 4 %
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The integers that a tensor's values are put on: `low` to `high`; `symmetric` ones have their zero at 0."""
+
+    low: int
+    high: int
+    symmetric: bool
+
+    def place(self, low: float, high: float) -> tuple[np.float32, int]:
+        """(scale, zero point) for values from `low` to `high`: value = (integer - zero point) * scale.
+
+        Zero itself is always on the grid (padding is exact), as in ONNX Runtime's quantizer.
+        """
+        low, high = min(low, 0.0), max(high, 0.0)
+        if self.symmetric:
+            low, high = -max(-low, high), max(-low, high)
+        scale = (high - low) / (self.high - self.low)
+        if scale < np.finfo(np.float32).tiny:
+            return np.float32(1.0), 0
+        zero = 0 if self.symmetric else round(self.low - low / scale)
+        return np.float32(scale), int(np.clip(zero, self.low, self.high))
+
+    def round(self, values: Values, scale: float, zero: int) -> Values:
+        """What becomes of values that are quantized and dequantized."""
+        levels = np.clip(np.rint(values / scale) + zero, self.low, self.high)
+        return np.asarray((levels - zero) * scale)
+
+
+INT8 = Grid(-127, 127, symmetric=True)
+UINT8 = Grid(0, 255, symmetric=False)
+
+
+def choose(
+    histogram: Histogram,
+    grid: Grid,
+    method: Method,
+    *,
+    percentile: float = PERCENTILE,
+    through: Through | None = None,
+) -> tuple[float, float]:
+    """The range (low, high) that a tensor's quantizer should cover.
+
+    Args:
+        histogram: of the tensor's values; merged, where several tensors share a quantizer.
+        grid: what the values will be put on.
+        method: "minmax": all values. "percentile": without the outermost, half of them on each side where the grid
+            is not symmetric. "entropy": least Kullback-Leibler divergence between the values before and after.
+            "mse": least mean squared error.
+        percentile: the share of values kept, in percent.
+        through: the activation function that follows the quantizer; "mse" then measures the error behind it.
+    """
+    if method not in METHODS:
+        raise UsageError(f"range method {method!r}: expected one of {', '.join(METHODS)}")
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    if low > high or low == high or method == "minmax":
+        return (low, high) if low <= high else (0.0, 0.0)
+    centres, counts = histogram.centres()
+    if method == "percentile":
+        return _percentile(centres, counts, grid, percentile)
+    if method == "entropy":
+        return _entropy(centres, counts, grid, (low, high))
+    return _mse(centres, counts, grid, (low, high), through)
+
+
+def _percentile(centres: Values, counts: Values, grid: Grid, percentile: float) -> tuple[float, float]:
+    outside = 1.0 - percentile / 100.0
+    if grid.symmetric:
+        bound = _quantile(np.abs(centres), counts, 1.0 - outside)
+        return -bound, bound
+    low, high = (_quantile(centres, counts, share) for share in (outside / 2, 1.0 - outside / 2))
+    return min(low, 0.0), max(high, 0.0)
+
+
+def _quantile(centres: Values, counts: Values, share: float) -> float:
+    order = np.argsort(centres, kind="stable")
+    sums = np.cumsum(counts[order])
+    index = int(np.searchsorted(sums, share * sums[-1]))
+    return float(centres[order][min(index, len(order) - 1)])
+
+
+def _entropy(centres: Values, counts: Values, grid: Grid, full: tuple[float, float]) -> tuple[float, float]:
+    """The share of the full range with the least divergence; TensorRT's criterion, on any grid."""
+    bounds = [(full[0] * share, full[1] * share) for share in _STEPS]
+    costs = [_divergence(centres, counts, grid, each) for each in bounds]
+    return bounds[int(np.argmin(costs))]
+
+
+def _divergence(centres: Values, counts: Values, grid: Grid, bounds: tuple[float, float]) -> float:
+    """KL(P || Q): P are the values cut at the bounds, Q the same spread evenly within each integer's bin.
+
+    Q does not hold what was cut off; that is what cutting costs.
+    """
+    scale, zero = grid.place(*bounds)
+    raw = np.rint(centres / float(scale)).astype(np.int64) + zero
+    inside = (raw >= grid.low) & (raw <= grid.high)
+    if not inside.any():
+        return float("inf")
+    level = np.clip(raw, grid.low, grid.high) - grid.low
+    filled = np.flatnonzero(inside)
+    cut = counts[filled].copy()
+    cut[0] += counts[raw < grid.low].sum()
+    cut[-1] += counts[raw > grid.high].sum()
+    mass = np.bincount(level[filled], weights=counts[filled])
+    spread = np.bincount(level[filled])
+    even = mass[level[filled]] / spread[level[filled]]
+    p, q = cut / cut.sum(), even / even.sum()
+    return float((p * np.log(p / q)).sum())
+
+
+def _mse(
+    centres: Values, counts: Values, grid: Grid, full: tuple[float, float], through: Through | None
+) -> tuple[float, float]:
+    """Search both ends in turn (together, where the grid ties them)."""
+
+    def error(low: float, high: float) -> float:
+        scale, zero = grid.place(low, high)
+        rounded = grid.round(centres, float(scale), zero)
+        difference = through(rounded) - wanted if through else rounded - wanted
+        return float((counts * difference * difference).sum())
+
+    wanted = through(centres) if through else centres
+    low, high = full
+    if grid.symmetric:
+        bound = max(-low, high)
+        bound *= float(_STEPS[np.argmin([error(-bound * share, bound * share) for share in _STEPS])])
+        return -bound, bound
+    for _ in range(2):
+        high = full[1] * float(_STEPS[np.argmin([error(low, full[1] * share) for share in _STEPS])])
+        low = full[0] * float(_STEPS[np.argmin([error(full[0] * share, high) for share in _STEPS])])
+    return low, high
+
+
+def weight_scales(
+    weight: NDArray[np.float32], method: Literal["minmax", "mse"] = "minmax", *, per_channel: bool = True
+) -> NDArray[np.float32]:
+    """Scales of a symmetric int8 weight (out channels, in channels, kh, kw): (out channels,), or () for one scale.
+
+    "minmax" covers the largest value; "mse" searches the range with the least squared error in each channel.
+    """
+    rows = weight.reshape(weight.shape[0], -1) if per_channel else weight.reshape(1, -1)
+    largest = np.abs(rows).max(axis=1).astype(np.float64)
+    largest[largest == 0] = INT8.high  # any scale does for a channel of zeros
+    best = largest / INT8.high
+    if method == "mse":
+        least = np.full(len(rows), np.inf)
+        for share in np.linspace(1.0, 0.5, 51):
+            scale = (largest * share / INT8.high)[:, None]
+            rounded = np.clip(np.rint(rows / scale), INT8.low, INT8.high) * scale
+            error = ((rounded - rows) ** 2).sum(axis=1)
+            best = np.where(error < least, scale[:, 0], best)
+            least = np.minimum(error, least)
+    scales = np.asarray(best, np.float32)
+    return scales if per_channel else scales.reshape(())

@@ -1,0 +1,202 @@
+"""Where quantizers belong, runtime by runtime.
+
+Which tensors become integers, which of them share a scale, and which stay in float decides how much AP an INT8 network
+loses, and whether the runtime can run it in integers at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeyolo.errors import UnsupportedTargetError
+from edgeyolo_calib.graph import Graph
+from edgeyolo_calib.ranges import INT8, UINT8, Grid, Through, Values
+
+if TYPE_CHECKING:
+    import onnx
+
+_MOVING = frozenset({"Concat", "MaxPool", "Resize", "Slice"})  # hand values on, or pick the largest
+_ACTIVATIONS = frozenset({"LeakyRelu", "Relu", "Sigmoid", "Mul"})
+_KNOWN = frozenset({"Conv", "Add", *_MOVING, *_ACTIVATIONS})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a runtime wants its quantizers.
+
+    `grid` is what activations are put on. `fused`: a convolution and its activation function run as one kernel, so no
+    quantizer stands between or inside them, and none behind a convolution that ends the network. `sharing` are the
+    operators whose inputs and output have one scale. `heads`: whether the last convolutions are quantized. `stem`: how
+    many convolutions, from the input on, stay in float. `bias`: whether biases are int32. `pairs`: weights stay float
+    with Q and DQ behind them, and every taker of a tensor has Q and DQ of its own. `per_channel`: one scale for each
+    output channel of a weight.
+    """
+
+    name: str
+    grid: Grid
+    fused: bool
+    sharing: frozenset[str]
+    bias: bool
+    pairs: bool
+    heads: bool = False
+    stem: int = 2
+    per_channel: bool = True
+
+
+ONNXRUNTIME = Rules("onnxruntime", UINT8, fused=False, sharing=_MOVING, bias=True, pairs=False)
+"""x86: unsigned activations have the fast kernels; an operator runs in integers where Q stands behind it. Concat could
+take branches of different scales, but copies those of one scale faster and loses nothing by it. The first convolutions
+have few channels and gain no time from integers, while errors made there spread over flat parts of the picture."""
+
+TENSORRT = Rules("tensorrt", INT8, fused=True, sharing=_MOVING, bias=False, pairs=True)
+"""Symmetric int8 without zero points; activation functions fuse into their convolution; branches of Concat, MaxPool
+and Resize share one scale, so that no requantization stands between them."""
+
+NAIVE_ONNXRUNTIME = Rules(
+    "naive onnxruntime", UINT8, fused=False, sharing=_MOVING - {"Concat"}, bias=True, pairs=False,
+    heads=True, stem=0, per_channel=False,
+)  # fmt: skip
+"""A quantizer behind every operator: what the rules are measured against."""
+
+NAIVE_TENSORRT = Rules(
+    "naive tensorrt", INT8, fused=False, sharing=frozenset(), bias=False, pairs=True,
+    heads=True, stem=0, per_channel=False,
+)  # fmt: skip
+"""The same in symmetric int8, each quantizer with its own scale."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A convolution and the nodes of its activation function. `ends` the network where its output is the graph's."""
+
+    conv: onnx.NodeProto
+    activation: tuple[onnx.NodeProto, ...]
+    ends: bool
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of all its nodes."""
+        return tuple(node.name for node in (self.conv, *self.activation))
+
+    @property
+    def output(self) -> str:
+        """The tensor behind the activation function."""
+        return str((self.activation or (self.conv,))[-1].output[0])
+
+    def function(self) -> Through | None:
+        """The activation function in numpy, None where there is none."""
+        kinds = [node.op_type for node in self.activation]
+        if kinds == ["Sigmoid", "Mul"]:
+            return _silu
+        if not kinds:
+            return None
+        slope = 0.0
+        if kinds == ["LeakyRelu"]:
+            slope = next((item.f for item in self.activation[0].attribute if item.name == "alpha"), 0.01)
+        return lambda values: np.where(values < 0, values * slope, values)
+
+
+def units(graph: Graph) -> list[Unit]:
+    """Every convolution with its activation function, in the graph's order."""
+    return [_unit(graph, node) for node in graph.nodes if node.op_type == "Conv"]
+
+
+def _unit(graph: Graph, conv: onnx.NodeProto) -> Unit:
+    output = conv.output[0]
+    takers = graph.takers[output]
+    kinds = sorted(node.op_type for node in takers)
+    if kinds in (["LeakyRelu"], ["Relu"]):
+        return Unit(conv, (takers[0],), False)
+    if kinds == ["Mul", "Sigmoid"]:
+        sigmoid, mul = sorted(takers, key=lambda node: node.op_type, reverse=True)
+        if set(mul.input) == {output, sigmoid.output[0]} and graph.takers[sigmoid.output[0]] == [mul]:
+            return Unit(conv, (sigmoid, mul), False)
+    return Unit(conv, (), output in graph.outputs)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is quantized: `nodes` by name, `tensors` (name -> the group it shares a scale with), and, for tensors that
+    an activation function follows, that function."""
+
+    nodes: tuple[str, ...]
+    tensors: dict[str, str]
+    through: dict[str, Through]
+
+
+def place(graph: Graph, rules: Rules, floats: Collection[str] = ()) -> Placement:
+    """Apply a runtime's rules to a network. `floats` are the outputs' names of units that stay in float.
+
+    Raises UnsupportedTargetError where the graph holds operators that there are no rules for.
+    """
+    strangers = sorted({node.op_type for node in graph.nodes} - _KNOWN)
+    if strangers:
+        raise UnsupportedTargetError(
+            f"there are no INT8 rules for {', '.join(strangers)}: raw heads of plain convolutions are expected"
+        )
+    found = units(graph)
+    kept = _kept(graph, found, rules, floats)
+    nodes = _fused(graph, kept) if rules.fused else [node for node in graph.nodes if node.name not in kept]
+    tensors = [name for node in nodes for name in node.input if name in graph.shapes]
+    if not rules.fused:
+        tensors += [name for node in nodes for name in node.output]
+    ordered = [name for name in graph.shapes if name in set(tensors)]
+    through = {
+        unit.conv.output[0]: function
+        for unit in found
+        if unit.conv.output[0] in set(tensors) and (function := unit.function())
+    }
+    return Placement(tuple(node.name for node in nodes), _groups(nodes, rules, ordered), through)
+
+
+def _kept(graph: Graph, found: list[Unit], rules: Rules, floats: Collection[str]) -> set[str]:
+    """The names of nodes that stay in float."""
+    kept = {
+        name
+        for number, unit in enumerate(found)
+        if unit.output in floats or number < rules.stem or (unit.ends and not rules.heads)
+        for name in unit.nodes
+    }
+    for node in reversed(graph.nodes):  # what only float nodes take needs no integers either
+        takers = [taker for name in node.output for taker in graph.takers[name]]
+        if node.op_type != "Conv" and takers and all(taker.name in kept for taker in takers):
+            kept.add(node.name)
+    return kept
+
+
+def _fused(graph: Graph, kept: set[str]) -> list[onnx.NodeProto]:
+    """Convolutions, and whatever hands values on to one of them."""
+    chosen: set[str] = set()
+    for node in reversed(graph.nodes):
+        feeds = any(taker.name in chosen for name in node.output for taker in graph.takers[name])
+        if node.name not in kept and (node.op_type == "Conv" or (feeds and node.op_type not in _ACTIVATIONS)):
+            chosen.add(node.name)
+    return [node for node in graph.nodes if node.name in chosen]
+
+
+def _groups(nodes: list[onnx.NodeProto], rules: Rules, tensors: list[str]) -> dict[str, str]:
+    """Each tensor's group, named by its first member."""
+    leader = {name: name for name in tensors}
+
+    def lead(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    rank = {name: i for i, name in enumerate(tensors)}
+    for node in nodes:
+        if node.op_type in rules.sharing:
+            meeting = sorted(
+                {lead(name) for name in (*node.input, *node.output) if name in leader}, key=rank.__getitem__
+            )
+            for name in meeting[1:]:
+                leader[name] = meeting[0]
+    return {name: lead(name) for name in tensors}
+
+
+def _silu(values: Values) -> Values:
+    return np.asarray(values / (1.0 + np.exp(-np.clip(values, -80.0, 80.0))))

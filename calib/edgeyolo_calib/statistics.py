@@ -1,0 +1,76 @@
+"""What calibration learned of every tensor, as one JSON file: the ranges that INT8 exports are made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.files import atomic_file
+from edgeyolo_calib.histogram import Histogram
+
+SCHEMA = "edgeyolo-ranges/1"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where statistics come from: the ONNX graph's SHA-256, the images' (with their number and description), and the
+    input's (height, width)."""
+
+    graph: str
+    images: str
+    count: int
+    described: str
+    size: tuple[int, int]
+
+    def same(self, other: Origin) -> bool:
+        """Whether both come from the same graph, images and size."""
+        return (self.graph, self.images, self.size) == (other.graph, other.images, other.size)
+
+
+@dataclass
+class Statistics:
+    """A histogram for each tensor, after `done` batches of `batches` were seen (equal when complete)."""
+
+    origin: Origin
+    tensors: dict[str, Histogram] = field(default_factory=dict)
+    done: int = 0
+    complete: bool = False
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, or leave what was there."""
+        data = {
+            "schema": SCHEMA,
+            "origin": vars(self.origin) | {"size": list(self.origin.size)},
+            "done": self.done,
+            "complete": self.complete,
+            "tensors": {name: each.to_json() for name, each in sorted(self.tensors.items())},
+        }
+        with atomic_file(path) as draft:
+            draft.write_text(json.dumps(data, sort_keys=True, separators=(",", ":")) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Statistics:
+        """Read the file; anything that is not one raises DamagedFileError."""
+        try:
+            data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"{path}: there is no such ranges file") from error
+        except (ValueError, OSError) as error:
+            raise DamagedFileError(f"{path}: not JSON ({error})") from error
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise DamagedFileError(
+                f"{path}: schema {schema!r}, this version of edgeyolo reads {SCHEMA!r}",
+                hint="Calibrate again with this version.",
+            )
+        try:
+            origin = Origin(**data["origin"] | {"size": tuple(data["origin"]["size"])})
+            tensors = {
+                name: Histogram.from_json(each, f"{path}: {name}") for name, each in data["tensors"].items()
+            }
+            return cls(origin, tensors, int(data["done"]), bool(data["complete"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFileError(f"{path}: {type(error).__name__}: {error}") from error
