@@ -31,7 +31,7 @@ from edgeyolo.training.listener import Listener
 from edgeyolo.training.pictures import PictureStore
 from edgeyolo.training.processes import Processes
 from edgeyolo.training.recipe import Recipe
-from edgeyolo.training.schedule import Schedule
+from edgeyolo.training.schedule import Schedule, makes_a_step
 from edgeyolo.training.session import make_pipeline
 from edgeyolo.training.state import Position, restore_state, save_state
 from edgeyolo.training.step import Stepper, explain_memory
@@ -40,6 +40,7 @@ STATE, TABLE = "state.safetensors", "results.csv"
 LAST, BEST = "weights/last.safetensors", "weights/best.safetensors"
 
 _AGREE_EVERY = 20  # iterations
+_DIVERGED = "Lower lr0 (--set lr0=...), or train in fp32 or bf16. The last state is kept."
 
 
 class Trainer:
@@ -102,6 +103,8 @@ class Trainer:
             workers=self.config.workers,
             pin=self.config.device.startswith("cuda"),
         )
+        if not makes_a_step(self.schedule):
+            self.listener.note("the run is too short for one optimiser step: nothing will be learned")
         with Interrupts() as interrupts:
             self.listener.start(self.config, self.schedule, self.position)
             while self.position.epoch < self.config.epochs and not self._out_of_patience():
@@ -159,7 +162,7 @@ class Trainer:
         if not math.isfinite(self.position.sums[-1]):
             raise EdgeYoloError(
                 f"the loss became {self.position.sums[-1]} before iteration {self.position.iteration}",
-                hint="Lower lr0 (--set lr0=...), or train in fp32 or bf16. The last state is kept.",
+                hint=_DIVERGED,
             )
 
     def _finish_epoch(self, started: float, before: float) -> None:
@@ -184,6 +187,10 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         """AP and AP50 of the average, for every process."""
+        if not all(bool(value.isfinite().all()) for value in self.step.ema.network.state_dict().values()):
+            raise EdgeYoloError(
+                f"the weights are no longer finite after {self.position.iteration} iterations", hint=_DIVERGED
+            )
         result: tuple[dict[str, float], list[float]] | None = None
         if self.processes.leads and self.validation is not None:
             judged = validate(self.pipeline(), self.validation, rect=self.config.rect)

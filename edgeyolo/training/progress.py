@@ -35,14 +35,14 @@ class ProgressListener(Listener):
         self._task = self._progress.add_task("", total=None, facts="")
 
     def note(self, sentence: str) -> None:
-        self.console.print(escape(sentence))
+        self._say(escape(sentence))
 
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         self._epochs, self._batches = config.epochs, schedule.batches
         self._iterations = config.epochs * schedule.batches
         self._first, self._before = position.iteration, position.seconds
         if position.iteration:
-            self.console.print(f"going on at epoch {position.epoch}, iteration {position.iteration}")
+            self._say(f"going on at epoch {position.epoch}, iteration {position.iteration}")
         self._progress.start()
 
     def iteration(self, position: Position, items: list[float]) -> None:
@@ -58,12 +58,10 @@ class ProgressListener(Listener):
         losses = "  ".join(f"{name} {row[name]:.4f}" for name in ("box", "obj", "cls"))
         found = f"  AP {row['AP']:.4f}  AP50 {row['AP50']:.4f}" if "AP" in row else ""
         best = "  best" if "AP" in row and position.best_epoch == row["epoch"] else ""
-        self.console.print(
-            f"epoch {row['epoch'] + 1}/{self._epochs}  {losses}{found}{best}  {self._left(position)}"
-        )
+        self._say(f"epoch {row['epoch'] + 1}/{self._epochs}  {losses}{found}{best}  {self._left(position)}")
 
     def problem(self, problem: Problem) -> None:
-        self.console.print(f"skipped: {escape(str(problem))}")
+        self._say(f"skipped: {escape(str(problem))}")
 
     def end(self, position: Position) -> None:
         self.close()
@@ -71,6 +69,10 @@ class ProgressListener(Listener):
     def close(self) -> None:
         """Give the terminal back; also where a run ends with an error."""
         self._progress.stop()
+
+    def _say(self, line: str) -> None:
+        """One line stays one line where standard error is a file."""
+        self.console.print(line, soft_wrap=True)
 
     def _left(self, position: Position) -> str:
         done = position.iteration - self._first

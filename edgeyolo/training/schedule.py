@@ -62,3 +62,15 @@ class Schedule:
             momentum=recipe.warmup_momentum + (recipe.momentum - recipe.warmup_momentum) * share,
             accumulate=max(round(1 + (self.recipe.nominal_batch / self.batch_size - 1) * share), 1),
         )
+
+
+def makes_a_step(schedule: Schedule) -> bool:
+    """Whether a run gets as far as one optimiser step that changes anything."""
+    last = 0
+    for iteration in range(schedule.epochs * schedule.batches):
+        rates = schedule.at(iteration)
+        if iteration + 1 - last >= rates.accumulate:
+            if rates.lr > 0:  # the warm-up starts from 0
+                return True
+            last = iteration + 1
+    return False

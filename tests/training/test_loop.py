@@ -272,6 +272,31 @@ def test_a_loss_that_is_no_number_ends_the_run(data: Dataset, tmp_path: Path) ->
     assert not (tmp_path / STATE).exists()
 
 
+def test_weights_that_are_no_numbers_are_named_before_validation(data: Dataset, tmp_path: Path) -> None:
+    run = trainer(tmp_path, data)
+    run.validation = data
+    with torch.no_grad():
+        run.step.ema.network.outputs[0].conv.bias.fill_(float("inf"))
+    with pytest.raises(EdgeYoloError, match="no longer finite") as told:
+        run.run()
+    assert "lr0" in told.value.hint
+
+
+def test_a_run_too_short_for_one_step_says_so(data: Dataset, tmp_path: Path) -> None:
+    class Notes(Listener):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def note(self, sentence: str) -> None:
+            self.notes.append(sentence)
+
+    short, long = Notes(), Notes()
+    trainer(tmp_path / "a", data, listener=short, recipe=replace(RECIPE, nominal_batch=640)).run()
+    trainer(tmp_path / "b", data, listener=long).run()
+    assert "nothing will be learned" in " ".join(short.notes)
+    assert not long.notes
+
+
 def test_out_of_memory_says_what_to_try(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
