@@ -6,8 +6,12 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from edgeyolo.protocols import CalibrationSource
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -86,6 +90,20 @@ def small_artifact(small_weights: Path, tmp_path_factory: pytest.TempPathFactory
     from edgeyolo.export import export
 
     return export(small_weights, "cpu-onnx-fp32", tmp_path_factory.mktemp("artifact") / "small-onnx").path
+
+
+@pytest.fixture(scope="session")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSource:
+    """Eight generated scenes, for the targets that are quantized from images."""
+    import cv2
+
+    from edgeyolo.registry import open_calibration
+    from edgeyolo.scenes import make_scene
+
+    folder = tmp_path_factory.mktemp("calibration")
+    for seed in range(100, 108):
+        cv2.imwrite(str(folder / f"{seed}.png"), make_scene(seed).image)
+    return open_calibration(str(folder), images=8)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo_calib.graph import Graph
 from edgeyolo_calib.histogram import Histogram
-from edgeyolo_calib.ranges import PERCENTILE, Method, choose, weight_scales
+from edgeyolo_calib.ranges import Scheme, choose, weight_scales
 from edgeyolo_calib.rules import Placement, Rules, place
 from edgeyolo_calib.statistics import Statistics
 
@@ -28,28 +28,20 @@ METADATA = "calibration"
 
 
 @dataclass(frozen=True)
-class Scheme:
-    """How ranges are chosen: for activations, with the percentile where that is the method, and for weights."""
-
-    method: Method = "mse"
-    weights: Literal["minmax", "mse"] = "mse"
-    percentile: float = PERCENTILE
-
-
-@dataclass(frozen=True)
 class Quantized:
-    """The network with quantizers, and each activation tensor's (low, high) that they cover."""
+    """The network with quantizers, each activation tensor's (low, high) that they cover, and how it was done."""
 
     model: onnx.ModelProto
     ranges: Mapping[str, tuple[float, float]]
     placement: Placement
+    scheme: Scheme
 
 
 def quantize(
     model: onnx.ModelProto,
     statistics: Statistics,
     rules: Rules,
-    scheme: Scheme = Scheme(),
+    scheme: Scheme | None = None,
     *,
     pixels: float = 1.0,
     floats: Collection[str] = (),
@@ -60,7 +52,7 @@ def quantize(
         model: raw heads of plain convolutions, in float32, opset 13 or newer.
         statistics: of all its tensors, from `observe`.
         rules: of the runtime that will run it.
-        scheme: how ranges are chosen.
+        scheme: how ranges are chosen, by default as the rules say.
         pixels: the input's largest value; its smallest is 0.
         floats: names of tensors; the convolution (with its activation function) that ends there stays in float.
 
@@ -68,7 +60,7 @@ def quantize(
         UsageError: the statistics lack a tensor.
         UnsupportedTargetError: there are no rules for the graph.
     """
-    graph = Graph(model)
+    graph, scheme = Graph(model), scheme or rules.scheme
     placement = place(graph, rules, floats)
     ranges = settle(placement, statistics, rules, scheme, dict.fromkeys(graph.inputs, (0.0, pixels)))
     overrides: dict[str, list[dict[str, Any]]] = {
@@ -78,7 +70,7 @@ def quantize(
     overrides |= _weight_overrides(graph, placement, rules, scheme)
     written = _write(graph, placement, rules, overrides)
     _label(written, statistics, rules, scheme)
-    return Quantized(written, ranges, placement)
+    return Quantized(written, ranges, placement, scheme)
 
 
 def settle(

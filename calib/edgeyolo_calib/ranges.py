@@ -13,11 +13,12 @@ from edgeyolo.errors import UsageError
 from edgeyolo_calib.histogram import Histogram
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
+WeightMethod = Literal["minmax", "mse"]
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")
 Values = NDArray[np.float64]
 Through = Callable[[Values], Values]
 
-PERCENTILE = 99.99
+PERCENTILE = 99.999
 _STEPS = 0.98 ** np.arange(160)  # shares of the full range that are tried, down to 4 %
 
 
@@ -47,6 +48,15 @@ class Grid:
         """What becomes of values that are quantized and dequantized."""
         levels = np.clip(np.rint(values / scale) + zero, self.low, self.high)
         return np.asarray((levels - zero) * scale)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How ranges are chosen: for activations, with the percentile where that is the method, and for weights."""
+
+    method: Method = "mse"
+    weights: WeightMethod = "mse"
+    percentile: float = PERCENTILE
 
 
 INT8 = Grid(-127, 127, symmetric=True)
@@ -154,7 +164,7 @@ def _mse(
 
 
 def weight_scales(
-    weight: NDArray[np.float32], method: Literal["minmax", "mse"] = "minmax", *, per_channel: bool = True
+    weight: NDArray[np.float32], method: WeightMethod = "minmax", *, per_channel: bool = True
 ) -> NDArray[np.float32]:
     """Scales of a symmetric int8 weight (out channels, in channels, kh, kw): (out channels,), or () for one scale.
 

@@ -7,14 +7,14 @@ loses, and whether the runtime can run it in integers at all.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeyolo.errors import UnsupportedTargetError
 from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.ranges import INT8, UINT8, Grid, Through, Values
+from edgeyolo_calib.ranges import INT8, UINT8, Grid, Scheme, Through, Values
 
 if TYPE_CHECKING:
     import onnx
@@ -33,7 +33,7 @@ class Rules:
     operators whose inputs and output have one scale. `heads`: whether the last convolutions are quantized. `stem`: how
     many convolutions, from the input on, stay in float. `bias`: whether biases are int32. `pairs`: weights stay float
     with Q and DQ behind them, and every taker of a tensor has Q and DQ of its own. `per_channel`: one scale for each
-    output channel of a weight.
+    output channel of a weight. `scheme`: how ranges are chosen where nothing else is asked for.
     """
 
     name: str
@@ -42,15 +42,19 @@ class Rules:
     sharing: frozenset[str]
     bias: bool
     pairs: bool
+    scheme: Scheme = field(default_factory=Scheme)
     heads: bool = False
     stem: int = 2
     per_channel: bool = True
 
 
-ONNXRUNTIME = Rules("onnxruntime", UINT8, fused=False, sharing=_MOVING, bias=True, pairs=False)
+ONNXRUNTIME = Rules(
+    "onnxruntime", UINT8, fused=False, sharing=_MOVING, bias=True, pairs=False, scheme=Scheme("percentile")
+)
 """x86: unsigned activations have the fast kernels; an operator runs in integers where Q stands behind it. Concat could
 take branches of different scales, but copies those of one scale faster and loses nothing by it. The first convolutions
-have few channels and gain no time from integers, while errors made there spread over flat parts of the picture."""
+have few channels and gain no time from integers, while errors made there spread over flat parts of the picture. All
+256 levels are used, so that wide ranges cost little, and cutting outliers costs more."""
 
 TENSORRT = Rules("tensorrt", INT8, fused=True, sharing=_MOVING, bias=False, pairs=True)
 """Symmetric int8 without zero points; activation functions fuse into their convolution; branches of Concat, MaxPool
@@ -58,13 +62,13 @@ and Resize share one scale, so that no requantization stands between them."""
 
 NAIVE_ONNXRUNTIME = Rules(
     "naive onnxruntime", UINT8, fused=False, sharing=_MOVING - {"Concat"}, bias=True, pairs=False,
-    heads=True, stem=0, per_channel=False,
+    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False,
 )  # fmt: skip
 """A quantizer behind every operator: what the rules are measured against."""
 
 NAIVE_TENSORRT = Rules(
     "naive tensorrt", INT8, fused=False, sharing=frozenset(), bias=False, pairs=True,
-    heads=True, stem=0, per_channel=False,
+    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False,
 )  # fmt: skip
 """The same in symmetric int8, each quantizer with its own scale."""
 
@@ -121,11 +125,12 @@ def _unit(graph: Graph, conv: onnx.NodeProto) -> Unit:
 @dataclass(frozen=True)
 class Placement:
     """What is quantized: `nodes` by name, `tensors` (name -> the group it shares a scale with), and, for tensors that
-    an activation function follows, that function."""
+    an activation function follows, that function. `floats` are the outputs of convolutions that stay in float."""
 
     nodes: tuple[str, ...]
     tensors: dict[str, str]
     through: dict[str, Through]
+    floats: tuple[str, ...]
 
 
 def place(graph: Graph, rules: Rules, floats: Collection[str] = ()) -> Placement:
@@ -150,7 +155,9 @@ def place(graph: Graph, rules: Rules, floats: Collection[str] = ()) -> Placement
         for unit in found
         if unit.conv.output[0] in set(tensors) and (function := unit.function())
     }
-    return Placement(tuple(node.name for node in nodes), _groups(nodes, rules, ordered), through)
+    names = tuple(node.name for node in nodes)
+    left = tuple(unit.output for unit in found if unit.conv.name not in names)
+    return Placement(names, _groups(nodes, rules, ordered), through, left)
 
 
 def _kept(graph: Graph, found: list[Unit], rules: Rules, floats: Collection[str]) -> set[str]:

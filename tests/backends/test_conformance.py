@@ -24,7 +24,7 @@ from edgeyolo.errors import (
 )
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Backend, ParityBackend, Session
+from edgeyolo.protocols import Backend, CalibrationSource, ParityBackend, Session
 from edgeyolo.scenes import make_scene
 from edgeyolo.verify import verify
 
@@ -33,7 +33,10 @@ TARGETS = [str(profile.target) for profile, _ in registry.profiles()]
 
 @pytest.fixture(scope="module", params=TARGETS)
 def artifact(
-    request: pytest.FixtureRequest, small_weights: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    small_weights: Path,
+    calibration: CalibrationSource,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Artifact:
     _, backend = registry.find_target(request.param)
     needed = [backend.can_compile()]
@@ -42,7 +45,8 @@ def artifact(
     for availability in needed:
         if not availability.ok:
             pytest.skip(f"{request.param}: {availability.reason}")
-    return export(small_weights, request.param, tmp_path_factory.mktemp("export") / request.param)
+    place = tmp_path_factory.mktemp("export") / request.param
+    return export(small_weights, request.param, place, ExportOptions(calibration=calibration))
 
 
 def open_session(artifact: Artifact) -> Session:
@@ -163,10 +167,14 @@ def test_an_unknown_backend_is_named(artifact: Artifact, tmp_path: Path) -> None
         open_session(Artifact.open(copy))
 
 
-def test_a_batch_of_four(artifact: Artifact, small_weights: Path, tmp_path: Path) -> None:
+def test_a_batch_of_four(
+    artifact: Artifact, small_weights: Path, calibration: CalibrationSource, tmp_path: Path
+) -> None:
     target = str(artifact.manifest.target)
     try:
-        four = export(small_weights, target, tmp_path / "four", ExportOptions(batch=4))
+        four = export(
+            small_weights, target, tmp_path / "four", ExportOptions(batch=4, calibration=calibration)
+        )
     except UnsupportedTargetError as error:  # a device of one image at a time says so, and leaves nothing
         assert "batch" in str(error)
         assert not (tmp_path / "four").exists()
@@ -182,9 +190,11 @@ def test_a_batch_of_four(artifact: Artifact, small_weights: Path, tmp_path: Path
     single.close()
 
 
-def test_dynamic_batch_takes_one_and_five(artifact: Artifact, small_weights: Path, tmp_path: Path) -> None:
+def test_dynamic_batch_takes_one_and_five(
+    artifact: Artifact, small_weights: Path, calibration: CalibrationSource, tmp_path: Path
+) -> None:
     profile, _ = registry.find_target(artifact.manifest.target)
-    options = ExportOptions(dynamic_batch=True)
+    options = ExportOptions(dynamic_batch=True, calibration=calibration)
     if not profile.dynamic_batch:
         with pytest.raises(UsageError, match="fixed batch"):
             export(small_weights, str(profile.target), tmp_path / "free", options)
@@ -195,3 +205,13 @@ def test_dynamic_batch_takes_one_and_five(artifact: Artifact, small_weights: Pat
     for images in (1, 5):
         assert session.run(batch_for(free, images=images))["p3"].shape[0] == images
     session.close()
+
+
+def test_a_quantized_target_needs_images(artifact: Artifact, small_weights: Path, tmp_path: Path) -> None:
+    profile, _ = registry.find_target(artifact.manifest.target)
+    if not profile.calibrated:
+        assert artifact.manifest.parity is not None
+        return
+    with pytest.raises(UsageError, match="quantized from images"):
+        export(small_weights, str(profile.target), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
