@@ -68,14 +68,17 @@ class OnnxruntimeBackend:
         if target.precision == "fp32":
             shutil.copyfile(model, into / "model.onnx")
             return Compiled(("model.onnx",), source.input, source.output, tools)
-        from edgeyolo_onnxruntime.int8 import write_int8
+        from edgeyolo_calib.rules import ONNXRUNTIME
+        from edgeyolo_calib.write import RECORD, quantize_file
 
         if source.calibration is None:
             raise UsageError(
                 f"{target}: integers need calibration images, and none were given", hint="Add --calib DATA."
             )
-        files = write_int8(model, source.input, source.calibration, into)
-        return Compiled(files, source.input, source.output, tools | {"onnx": version("onnx")})
+        made = quantize_file(model, source.input, source.calibration, ONNXRUNTIME, into)
+        (into / "model.onnx").write_bytes(made.model.SerializeToString(deterministic=True))
+        tools["onnx"] = version("onnx")
+        return Compiled(("model.onnx", RECORD), source.input, source.output, tools)
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> OnnxruntimeSession:
         """Load `model.onnx` on the CPU."""

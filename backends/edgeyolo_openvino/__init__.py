@@ -7,7 +7,7 @@ Environment:
     EDGEYOLO_NCS_PYTHON          a Python 3.9 with OpenVINO 2021.4 for the Neural Compute Stick, `none` to do without
 """
 
-from edgeyolo_openvino.backend import OpenvinoBackend, OpenvinoGpuBackend
+from edgeyolo_openvino.backend import OpenvinoBackend, OpenvinoGpuBackend, OpenvinoNpuBackend
 from edgeyolo_openvino.ncs.backend import OpenvinoNcsBackend
 
-__all__ = ["OpenvinoBackend", "OpenvinoGpuBackend", "OpenvinoNcsBackend"]
+__all__ = ["OpenvinoBackend", "OpenvinoGpuBackend", "OpenvinoNcsBackend", "OpenvinoNpuBackend"]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from edgeyolo.artifact import Artifact
+from edgeyolo.errors import UsageError
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_openvino import ir, runtime, settings
@@ -15,10 +19,12 @@ OPSET = 18
 # Rounding the weights of a trained yolov7-tiny to float16 moves its raw maps by up to 6.4e-3 of their largest value,
 # float16 arithmetic by up to 8.5e-3; AP moves by at most 0.0012. The budgets leave a factor of three.
 HALF_WEIGHTS, HALF_ARITHMETIC = 2e-2, 3e-2
+# Integers: see INT8_PARITY of edgeyolo_onnxruntime; a mistake in a scale or an order of channels gives above 1.
+INTEGERS = 0.5
 
 
 def _profile(device: str, precision: str, note: str, parity: float) -> TargetProfile:
-    return TargetProfile(
+    profile = TargetProfile(
         target=Target(device, "openvino", precision),
         note=note,
         parity=parity,
@@ -26,6 +32,7 @@ def _profile(device: str, precision: str, note: str, parity: float) -> TargetPro
         files=ir.FILES,
         opset=OPSET,
     )
+    return replace(profile, calibrated=True, agreement=0.85) if precision == "int8" else profile
 
 
 class OpenvinoBackend:
@@ -41,6 +48,12 @@ class OpenvinoBackend:
             "OpenVINO on any CPU, weights stored in float16: half the file",
             parity=HALF_WEIGHTS,
         ),
+        _profile(
+            "cpu",
+            "int8",
+            "OpenVINO in integers by NNCF, fastest on CPUs with VNNI; needs calibration images",
+            parity=INTEGERS,
+        ),
     )
 
     def can_compile(self) -> Availability:
@@ -52,10 +65,25 @@ class OpenvinoBackend:
         return runtime.reachable(settings.chosen_device(self.device))
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.xml` and `model.bin`."""
-        half = target.precision == "fp16"
-        files = ir.write_ir(source.onnx(opset=OPSET), into, source.input, half=half)
-        return Compiled(files, source.input, source.output, {"openvino": runtime.installed().version})
+        """Write `model.xml` and `model.bin`; for INT8, with NNCF's quantizers."""
+        tools = {"openvino": runtime.installed().version}
+        onnx = source.onnx(opset=OPSET)
+        if target.precision != "int8":
+            files = ir.write_ir(onnx, into, source.input, half=target.precision == "fp16")
+            return Compiled(files, source.input, source.output, tools)
+        from edgeyolo_openvino.quantize import quantize
+
+        calibration = source.calibration
+        if calibration is None:
+            raise UsageError(
+                f"{target}: integers need calibration images, and none were given", hint="Add --calib DATA."
+            )
+
+        def change(model: Any) -> Any:
+            return quantize(model, source.input, calibration)
+
+        files = ir.write_ir(onnx, into, source.input, half=False, change=change)
+        return Compiled(files, source.input, source.output, tools | {"nncf": version("nncf")})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> OpenvinoSession:
         """Load `model.xml` on the device."""
@@ -68,7 +96,9 @@ class OpenvinoGpuBackend(OpenvinoBackend):
 
     name = "openvino-gpu"
     device = "GPU"
-    profiles = (_profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=HALF_ARITHMETIC),)
+    profiles: tuple[TargetProfile, ...] = (
+        _profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=HALF_ARITHMETIC),
+    )
 
     @property
     def parity_runtime(self) -> str:
@@ -84,6 +114,20 @@ class OpenvinoGpuBackend(OpenvinoBackend):
     def _stand_in_precision() -> str:
         core = runtime.load().Core()
         return "f16" if "FP16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+class OpenvinoNpuBackend(OpenvinoGpuBackend):
+    """Targets `npu-openvino-*`: the neural processor of Intel Core Ultra. It takes one fixed batch, in integers with
+    float16 between them.
+    """
+
+    name = "openvino-npu"
+    device = "NPU"
+    profiles = (
+        _profile(
+            "npu", "int8", "OpenVINO on the NPU of Intel Core Ultra, in integers by NNCF", parity=INTEGERS
+        ),
+    )
 
 
 def open_file(artifact: Artifact, path: Path, wanted: settings.Settings) -> OpenvinoSession:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,18 @@ MAX_BATCH = 32  # InputContract: a dynamic batch is 1 to 32
 FILES = ("model.xml", "model.bin")
 
 
-def write_ir(onnx: Path, into: Path, contract: InputContract, *, half: bool) -> tuple[str, ...]:
+def write_ir(
+    onnx: Path,
+    into: Path,
+    contract: InputContract,
+    *,
+    half: bool,
+    change: Callable[[Any], Any] = lambda model: model,
+) -> tuple[str, ...]:
     """Write `model.xml` and `model.bin` to `into`; equal ONNX files give equal bytes.
 
-    With `half` the weights are stored in float16, and the input and output stay float32.
+    With `half` the weights are stored in float16, and the input and output stay float32. `change` gets the model
+    (`ov.Model`) before it is written, and returns what is written.
     """
     ov = runtime.load()
     core = ov.Core()
@@ -33,6 +42,7 @@ def write_ir(onnx: Path, into: Path, contract: InputContract, *, half: bool) -> 
         _fold_constants(model)
         _lower_interpolate(model)
         _name_by_place(model)
+        model = change(model)
         ov.save_model(model, str(into / FILES[0]), compress_to_fp16=half)
     except RuntimeError as error:
         raise EdgeYoloError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgeyolo.artifact import Artifact
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
 from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_tensorrt.calibration_cache import CACHE
 from edgeyolo_tensorrt.facts import GENERATIONS, OPSET, version_text
 from edgeyolo_tensorrt.options import DeviceOptions
 from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_types
@@ -24,17 +26,24 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("edgeyolo_tensorrt")
 
 GRAPH = "model.onnx"
-PARITY = {"fp32": 1e-4, "fp16": 1e-2}
+# Integers: see INT8_PARITY of edgeyolo_onnxruntime; a mistake in a scale or an order of channels gives above 1.
+PARITY = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.5}
+INT8_AGREEMENT = 0.85
 
 
 def _profile(device: str, precision: str, note: str) -> TargetProfile:
-    return TargetProfile(
+    profile = TargetProfile(
         target=Target(device, "trt", precision),
         note=note,
         parity=PARITY[precision],
         dynamic_batch=True,
         files=(GRAPH, FILE),
         opset=OPSET,
+    )
+    if precision != "int8":
+        return profile
+    return replace(
+        profile, calibrated=True, agreement=INT8_AGREEMENT, files=(GRAPH, FILE, "calibration.json", CACHE)
     )
 
 
@@ -50,8 +59,13 @@ class TensorrtBackend:
     profiles = (
         _profile("jetson", "fp32", "NVIDIA Jetson, JetPack 5 and newer; the engine is built on the device"),
         _profile("jetson", "fp16", "NVIDIA Jetson, JetPack 5 and newer; the engine is built on the device"),
+        _profile(
+            "jetson", "int8", "NVIDIA Jetson in integers, Q/DQ placed for TensorRT; needs calibration images"
+        ),
         _profile("v100", "fp16", "NVIDIA V100 with TensorRT below 10.5; the engine is built on the device"),
+        _profile("v100", "int8", "NVIDIA V100 in integers (DP4A, no tensor cores); needs calibration images"),
         _profile("gpu", "fp16", "other NVIDIA GPUs; the engine is built on the device"),
+        _profile("gpu", "int8", "other NVIDIA GPUs in integers, Turing and newer; needs calibration images"),
     )
 
     def can_compile(self) -> Availability:
@@ -86,7 +100,8 @@ class TensorrtBackend:
         return Availability(True, version=library.text)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`.
+        """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`; for int8 targets Q/DQ operators in
+        the graph, and their ranges as `calibration.json` and as a calibration cache.
 
         Raises UnsupportedTargetError where the network cannot be typed float16.
         """
@@ -94,15 +109,19 @@ class TensorrtBackend:
 
         from edgeyolo.export.graph import MAX_BATCH
         from edgeyolo_tensorrt.half import constants_as_weights, to_half
+        from edgeyolo_tensorrt.int8 import write_quantized
 
+        profile = next(item for item in self.profiles if item.target == target)
         model = constants_as_weights(onnx.load(source.onnx(opset=OPSET)))
         if target.precision == "fp16":
             model = to_half(model)
+        elif target.precision == "int8":
+            model = constants_as_weights(write_quantized(model, source, target, into))
         onnx.checker.check_model(model, full_check=True)
         (into / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
         recipe = _recipe(source, target, model, MAX_BATCH)
         (into / FILE).write_text(recipe.to_json(), encoding="utf-8")
-        return Compiled((GRAPH, FILE), source.input, source.output, {"onnx": version("onnx")})
+        return Compiled(profile.files, source.input, source.output, {"onnx": version("onnx")})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> TensorrtSession:
         """Load the engine of this machine, building it first where there is none: minutes, once.

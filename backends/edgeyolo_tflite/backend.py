@@ -28,7 +28,7 @@ FP32 = TargetProfile(
 # Budgets of the integer targets: a trained network with ranges from photographs is within 0.2 and 0.98.
 INT8 = TargetProfile(
     Target("cpu", "tflite", "int8"),
-    "LiteRT on any CPU, integers throughout",
+    "LiteRT on any CPU, integers throughout; needs calibration images",
     parity=0.3,
     agreement=0.9,
     calibrated=True,
@@ -45,7 +45,7 @@ class TfliteBackend:
     """Targets `cpu-tflite-*`."""
 
     name = "tflite"
-    profiles: tuple[TargetProfile, ...] = (FP32,)
+    profiles: tuple[TargetProfile, ...] = (FP32, INT8)
 
     def can_compile(self) -> Availability:
         """Whether litert-torch, and what it needs, is here; looked up without importing it."""

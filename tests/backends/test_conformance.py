@@ -171,6 +171,7 @@ def test_a_batch_of_four(
     artifact: Artifact, small_weights: Path, calibration: CalibrationSource, tmp_path: Path
 ) -> None:
     target = str(artifact.manifest.target)
+    profile, _ = registry.find_target(target)
     try:
         four = export(
             small_weights, target, tmp_path / "four", ExportOptions(batch=4, calibration=calibration)
@@ -185,7 +186,9 @@ def test_a_batch_of_four(
     for index in range(4):
         alone = single.run(batch[index : index + 1])
         for name, each in alone.items():
-            np.testing.assert_allclose(maps[name][index], each[0], atol=1e-3)
+            # Another batch may take other kernels, whose last bit can flip an integer and all that follows.
+            apart = 0.02 * float(np.abs(each).max()) if profile.calibrated else 1e-3
+            np.testing.assert_allclose(maps[name][index], each[0], rtol=1e-7, atol=apart)
     session.close()
     single.close()
 
