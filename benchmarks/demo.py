@@ -24,18 +24,21 @@ from edgeyolo.scenes import make_scene, write_dataset
 WEIGHTS = Path(__file__).parent / "weights" / "scenes.safetensors"
 SIDE = 320
 PICTURE_SEED = 2006
+CALIBRATION_SEEDS = range(5000, 5100)  # seen by no training and no evaluation
 REFERENCE = "cpu-torch-fp32"
 
 
 def export_all(folder: Path) -> list[Artifact]:
     """One artifact for each target that this machine can make and run; says why not for the others."""
+    write_dataset(folder / "calibration", CALIBRATION_SEEDS, (SIDE, SIDE))
+    calibration = registry.open_calibration(str(folder / "calibration"), images=len(CALIBRATION_SEEDS))
     made = []
     for profile, backend in registry.profiles():
         reasons = [each.reason for each in (backend.can_compile(), backend.can_run()) if not each.ok]
         if reasons:
             note(f"{profile.target}: left out, {reasons[0]}")
             continue
-        options = ExportOptions(size=(SIDE, SIDE), overwrite=True)
+        options = ExportOptions(size=(SIDE, SIDE), overwrite=True, calibration=calibration)
         with steps() as step:
             step(f"exporting {profile.target}")
             made.append(export(WEIGHTS, str(profile.target), folder / str(profile.target), options))

@@ -42,29 +42,35 @@ def command(
     """Measure AP on a labelled data set: the twelve COCO numbers, AP by class, and where the time went.
 
     MODEL is an artifact directory, weights or a published name. Weights are exported first, to cpu-onnx-fp32 or, with
-    --rect, to cpu-torch-fp32.
+    --rect, to cpu-torch-fp32. Where an artifact's device is absent, the stand-in that its export was compared by runs
+    it, and a line says so: AP is the device's then, times are not.
 
     \b
     edgeyolo val cells-onnx --data bccd --split test
     edgeyolo val yolov7.safetensors --data coco/instances_val2017.json --rect --json
     """
+    from edgeyolo.artifact import Artifact
     from edgeyolo.datasets import describe_problems, load_dataset
-    from edgeyolo.detector import Detector
+    from edgeyolo.evaluation.opened import open_to_judge
     from edgeyolo.evaluation.validate import validate
 
     dataset = load_dataset(data, split=split, image_folder=image_folder)
-    artifact = artifact_of(model, size=size, target=target or ("cpu-torch-fp32" if rect else None))
-    with Detector(artifact) as detector, progress("evaluating") as advance:
+    place = artifact_of(model, size=size, target=target or ("cpu-torch-fp32" if rect else None))
+    artifact = Artifact.open(place)
+    with open_to_judge(artifact) as (pipeline, stand_in), progress("evaluating") as advance:
+        if stand_in:
+            note(f"run by {stand_in}: AP is that of {artifact.manifest.target}, times are not")
         result = validate(
-            detector, dataset, batch=batch, rect=rect, conf=conf, iou=iou, max_det=max_det, progress=advance
-        )
+            pipeline, dataset, batch=batch, rect=rect, conf=conf, iou=iou, max_det=max_det,
+            artifact=artifact, progress=advance,
+        )  # fmt: skip
     for line in describe_problems(result.problems):
         note(f"left out: {line}")
     if output:
         result.save(output)
         note(f"written to {output}")
     if as_json:
-        print_json(result.to_json())
+        print_json(result.to_json() | {"stand_in": stand_in})
         return
     _print(result)
 

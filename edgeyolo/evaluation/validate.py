@@ -39,6 +39,7 @@ def validate(
     iou: float = EVALUATION.iou,
     max_det: int = EVALUATION.max_det,
     evaluator: Evaluator = "auto",
+    artifact: Artifact | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> ValidationResult:
     """Measure AP: detect at a very low confidence, several classes a box, and compare with the data set's
@@ -54,6 +55,7 @@ def validate(
         rect: rectangular batches, as for the paper's AP. Needs a network that takes any size.
         conf, iou, max_det: of the suppression; the defaults are the paper's.
         evaluator: the library that computes AP.
+        artifact: what a Pipeline runs, for the record; a Detector knows its own.
         progress: called with (images done, images in all) after every batch.
 
     Raises:
@@ -83,7 +85,7 @@ def validate(
         max_det=max_det,
         multi_label=config.multi_label,
         evaluator=ap.evaluator,
-        **_identity(getattr(detector, "artifact", None)),
+        **_identity(artifact or getattr(detector, "artifact", None)),
     )
     speed = {name: stage_time(times) for name, times in run.times.items()}
     return ValidationResult(ap, speed, protocol, judged, predictions, (*dataset.problems, *run.problems))

@@ -1,0 +1,169 @@
+"""Every target of one checkpoint: size, conversion time, latency, deviation and AP.
+
+python benchmarks/targets.py WEIGHTS --data D [--split test] [--imgsz 256] [--calib D] [--targets a,b]
+
+Where a target's device is absent its stand-in gives the AP, and there is no latency. Writes
+benchmarks/results/targets.json and targets.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.cli.console import note, print_table, steps
+from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.errors import GateError, UnsupportedTargetError
+from edgeyolo.evaluation.opened import open_to_judge
+from edgeyolo.evaluation.validate import validate
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.files import atomic_file
+from edgeyolo.protocols import CalibrationSource
+from edgeyolo.scenes import make_scene
+from edgeyolo.targets import TargetProfile
+
+RESULTS = Path(__file__).parent / "results"
+REFERENCE = "cpu-torch-fp32"
+RUNS = 60
+REFUSALS = (GateError, UnsupportedTargetError)  # anything else is a mistake of ours and ends the run
+
+
+def measure(artifact: Artifact, dataset: Dataset, seconds: float) -> dict[str, Any]:
+    """One row of the table."""
+    manifest = artifact.manifest
+    with open_to_judge(artifact) as (pipeline, stand_in):
+        result = validate(pipeline, dataset, artifact=artifact)
+        latency = None
+        if not stand_in:
+            batch, _ = pipeline.preprocess([make_scene(0).image])
+            times = [timed(pipeline.infer, batch) for _ in range(RUNS)][RUNS // 6 :]
+            latency = statistics.median(times)
+    parity = manifest.parity
+    return {
+        "target": str(manifest.target),
+        "artifact": artifact.sha256,
+        "megabytes": artifact.size / 1e6,
+        "export_seconds": seconds,
+        "latency_ms": latency,
+        "run_by": stand_in or manifest.backend,
+        "deviation": parity.worst if parity else None,
+        "AP": result.metrics["AP"],
+        "AP50": result.metrics["AP50"],
+        "tools": dict(manifest.tools),
+    }
+
+
+def timed(call: Any, argument: Any) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter()
+    call(argument)
+    return (time.perf_counter() - start) * 1e3
+
+
+def reason_against(profile: TargetProfile, calibration: CalibrationSource | None) -> str:
+    """Why a target is left out; "" if it is not."""
+    _, backend = registry.find_target(profile.target)
+    available = backend.can_compile()
+    if not available.ok:
+        return available.reason
+    if profile.calibrated and calibration is None:
+        return "no calibration images, see --calib"
+    return ""
+
+
+@contextmanager
+def exported(weights: str, target: str, options: ExportOptions) -> Iterator[tuple[Artifact, float]]:
+    """An artifact in a folder of its own, and the seconds it took."""
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+        start = time.perf_counter()
+        artifact = export(weights, target, Path(folder) / target, options)
+        yield artifact, time.perf_counter() - start
+
+
+def rows_of(options: argparse.Namespace, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """Measure the targets one after another."""
+    side = (options.imgsz, options.imgsz)
+    calibration = registry.open_calibration(options.calib, images=options.images) if options.calib else None
+    known = {str(profile.target): profile for profile, _ in registry.profiles()}
+    wanted = (
+        options.targets.split(",") if options.targets else sorted(known, key=lambda name: name != REFERENCE)
+    )
+    for target in wanted:
+        if reason := reason_against(known[target], calibration):
+            note(f"{target}: left out, {reason}")
+            continue
+        with steps() as step:
+            step(target)
+            try:
+                with exported(options.weights, target, ExportOptions(side, calibration=calibration)) as made:
+                    yield measure(made[0], dataset, made[1])
+            except REFUSALS as error:
+                note(f"{target}: {error.message}")
+                yield {"target": target, "refused": error.message}
+
+
+COLUMNS = ("target", "MB", "export", "latency", "deviation", "AP", "AP lost", "run by")
+
+
+def table(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Texts for the terminal and for Markdown; AP lost is in points, against the first row."""
+    reference = rows[0]["AP"]
+    texts = []
+    for row in rows:
+        if "refused" in row:
+            texts.append((row["target"], *["-"] * 6, "refused: " + row["refused"].split("\n")[0]))
+            continue
+        latency = f"{row['latency_ms']:.1f} ms" if row["latency_ms"] is not None else "-"
+        texts.append(
+            (
+                row["target"], f"{row['megabytes']:.1f}", f"{row['export_seconds']:.0f} s", latency,
+                f"{row['deviation']:.1e}", f"{row['AP']:.4f}", f"{100 * (reference - row['AP']):+.2f}", row["run_by"],
+            )
+        )  # fmt: skip
+    return texts
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--split")
+    parser.add_argument("--imgsz", type=int, default=256)
+    parser.add_argument("--calib")
+    parser.add_argument("--images", type=int, default=300, help="calibration images")
+    parser.add_argument("--targets", help="comma-separated; the first is the reference for AP lost")
+    parser.add_argument("--name", default="targets", help="of the files in benchmarks/results")
+    options = parser.parse_args()
+    dataset = load_dataset(options.data, split=options.split)
+    rows = list(rows_of(options, dataset))
+    texts = table(rows)
+    print_table(COLUMNS, texts)
+    facts = {
+        "weights": Path(options.weights).name, "data": dataset.name, "images": len(dataset), "imgsz": options.imgsz,
+        "calibration_images": options.images if options.calib else 0, "rows": rows,
+    }  # fmt: skip
+    lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *texts)]
+    about = (
+        f"{facts['weights']} at {options.imgsz} pixels, AP on {len(dataset)} images of {dataset.name}; latency is the "
+        "median of one image's inference on two shared cores; AP lost in points against the first row."
+    )
+    RESULTS.mkdir(exist_ok=True)
+    for suffix, text in ((".json", json.dumps(facts, indent=1)), (".md", "\n".join([about, "", *lines]))):
+        with atomic_file(RESULTS / f"{options.name}{suffix}") as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
