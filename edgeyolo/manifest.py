@@ -44,6 +44,29 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """AP of the artifact beside that of the network in torch, on the same labelled images, when it was made.
+
+    `reference` and `measured` are COCO's AP as fractions of 1; `lost` is their difference in points (hundredths), and
+    `interval` holds it with `confidence` (paired bootstrap over images). `allowed` is what was demanded, in points.
+    """
+
+    data: str
+    images: int
+    reference: float
+    measured: float
+    lost: float
+    interval: tuple[float, float]
+    confidence: float
+    allowed: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether no more is lost than allowed."""
+        return self.lost <= self.allowed
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What an artifact is.
 
@@ -59,6 +82,7 @@ class Manifest:
     output: OutputContract
     files: Mapping[str, str]
     parity: Parity | None = None
+    accuracy: Accuracy | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: str = SCHEMA
@@ -90,12 +114,12 @@ class Manifest:
                 hint="Export the weights again with this version, or install the version that wrote the artifact.",
             )
         known = {item.name for item in fields(cls)}
-        required = known - {"parity", "tools", "provenance"}
+        required = known - {"parity", "accuracy", "tools", "provenance"}
         if set(data) - known or required - set(data):
             raise DamagedFileError(
                 f"{where}: missing fields {sorted(required - set(data))}, unknown fields {sorted(set(data) - known)}"
             )
-        parity = data.get("parity")
+        parity, accuracy = data.get("parity"), data.get("accuracy")
         return cls(
             **data
             | {
@@ -104,5 +128,8 @@ class Manifest:
                 "input": contract_from_json(InputContract, data["input"], f"{where}: input"),
                 "output": contract_from_json(OutputContract, data["output"], f"{where}: output"),
                 "parity": contract_from_json(Parity, parity, f"{where}: parity") if parity else None,
+                "accuracy": contract_from_json(Accuracy, accuracy, f"{where}: accuracy")
+                if accuracy
+                else None,
             }
         )

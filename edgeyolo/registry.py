@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.protocols import Availability, Backend, CalibrationSource, ParityBackend, Session
@@ -98,10 +98,13 @@ def open_for_parity(artifact: Artifact) -> tuple[Session, str]:
     return open_session(artifact), artifact.manifest.backend
 
 
-def open_calibration(data: str, *, images: int) -> CalibrationSource:
-    """Calibration images from a folder or data set, by the package registered as `images` in CALIBRATION."""
+def open_calibration(data: str, *, images: int, evaluation: Any = None) -> CalibrationSource:
+    """Calibration images from a folder or data set, by the package registered as `images` in CALIBRATION.
+
+    `evaluation` is the Dataset that AP will be measured on: images that lie in it too are refused.
+    """
     for entry in entry_points(group=CALIBRATION, name="images"):
-        source: CalibrationSource = entry.load()(data, images=images)
+        source: CalibrationSource = entry.load()(data, images=images, evaluation=evaluation)
         return source
     raise RuntimeMissingError(
         "no calibration package is installed", hint="Install edgeyolo with its calibration."

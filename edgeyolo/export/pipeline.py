@@ -6,7 +6,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,14 @@ from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
 from edgeyolo.export.golden import write_golden
 from edgeyolo.export.verify import measure_parity, require_parity
 from edgeyolo.files import atomic_directory
-from edgeyolo.manifest import Manifest, Parity
+from edgeyolo.manifest import Accuracy, Manifest, Parity
+from edgeyolo.pipeline import Pipeline
 from edgeyolo.protocols import Backend, CalibrationSource, Compiled
 from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
 
 if TYPE_CHECKING:
+    from edgeyolo.datasets import Dataset
     from edgeyolo.export.graph import NetworkSource
     from edgeyolo.models.importer import Imported
 
@@ -35,8 +37,8 @@ class ExportOptions:
     """What a user may choose.
 
     `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
-    check, by default three generated pictures; `calibration` is what INT8 targets need; `overwrite` replaces an
-    artifact that is already there.
+    check, by default three generated pictures; `calibration` is what INT8 targets need; `data` is what AP is measured
+    on, of which at most `max_ap_drop` points may be lost; `overwrite` replaces an artifact that is already there.
     """
 
     size: tuple[int, int] | None = None
@@ -44,6 +46,8 @@ class ExportOptions:
     dynamic_batch: bool = False
     images: tuple[Path, ...] = ()
     calibration: CalibrationSource | None = None
+    data: Dataset | None = None
+    max_ap_drop: float = 1.0
     overwrite: bool = False
 
 
@@ -72,8 +76,9 @@ def export(
         draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled))
         step("comparing with torch")
         parity = _verify(draft, source, profile, options.images)
-        Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, parity))
-        step("sealing")
+        step("measuring AP" if options.data else "sealing")
+        accuracy = _judge(draft, source, options)
+        Artifact.seal(folder, replace(draft.manifest, files={}, parity=parity, accuracy=accuracy))
     return Artifact.open(into)
 
 
@@ -153,7 +158,6 @@ def _manifest(
     profile: TargetProfile,
     backend: Backend,
     compiled: Compiled,
-    parity: Parity | None = None,
 ) -> Manifest:
     tools = {"edgeyolo": version("edgeyolo"), "python": platform.python_version(), "torch": version("torch")}
     return Manifest(
@@ -165,10 +169,25 @@ def _manifest(
         input=compiled.input,
         output=compiled.output,
         files={},
-        parity=parity,
         tools=tools | dict(compiled.tools),
         provenance=loaded.provenance,
     )
+
+
+def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Accuracy | None:
+    """The accuracy gate, where there are labelled images to judge by."""
+    if options.data is None:
+        return None
+    from edgeyolo.export.accuracy import TorchSession, measure_accuracy, require_accuracy
+
+    manifest = draft.manifest
+    exact = TorchSession(source.network, manifest.input, manifest.output)
+    reference = Pipeline(exact, manifest.input, manifest.output, manifest.class_names)
+    opened, _ = registry.open_for_parity(draft)
+    with closing(opened) as session:
+        accuracy = measure_accuracy(reference, session, options.data, options.max_ap_drop)
+    require_accuracy(accuracy, str(manifest.target))
+    return accuracy
 
 
 def _verify(

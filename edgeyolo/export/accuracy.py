@@ -1,0 +1,71 @@
+"""The accuracy gate: AP of the artifact beside that of the network it was made from, on the same images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.datasets import Dataset
+from edgeyolo.errors import GateError
+from edgeyolo.evaluation.bootstrap import ap_difference
+from edgeyolo.evaluation.validate import validate
+from edgeyolo.export.verify import reference_maps
+from edgeyolo.manifest import Accuracy
+from edgeyolo.pipeline import Pipeline
+from edgeyolo.protocols import Session
+
+MAX_AP_DROP = 1.0
+"""AP points (hundredths) that an export may lose where nothing else is asked for."""
+
+
+class TorchSession:
+    """The re-parameterized network in torch, fed and read as the artifact is."""
+
+    def __init__(self, network: Any, input: InputContract, output: OutputContract) -> None:
+        self._network, self._input, self._output = network, input, output
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """The input array -> raw maps by name."""
+        return reference_maps(self._network, batch, self._input, self._output)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def measure_accuracy(reference: Pipeline, session: Session, dataset: Dataset, allowed: float) -> Accuracy:
+    """AP of `session` and of `reference` on `dataset`, and how sure their difference is.
+
+    `allowed`: AP points that may be lost. Raises DatasetError where classes do not match or no image can be read.
+    """
+    exact = validate(reference, dataset)
+    made = validate(replace(reference, session=session), dataset)
+    lost = ap_difference(exact.data, exact.predictions, made.predictions)
+    before, after = exact.metrics["AP"] or 0.0, made.metrics["AP"] or 0.0
+    return Accuracy(
+        data=dataset.name,
+        images=len(exact.data.images),
+        reference=before,
+        measured=after,
+        lost=100 * (before - after),
+        interval=(100 * lost.low, 100 * lost.high),
+        confidence=lost.confidence,
+        allowed=allowed,
+    )
+
+
+def require_accuracy(accuracy: Accuracy, target: str) -> None:
+    """Raise GateError where more AP is lost than allowed."""
+    if accuracy.holds:
+        return
+    low, high = accuracy.interval
+    raise GateError(
+        f"{target} loses {accuracy.lost:.2f} AP points on {accuracy.images} images of {accuracy.data} "
+        f"({100 * accuracy.reference:.2f} -> {100 * accuracy.measured:.2f}; {accuracy.confidence:.0%} interval of the "
+        f"loss {low:.2f} to {high:.2f}); {accuracy.allowed:g} are allowed",
+        hint="Nothing was written. Calibrate on more, and more typical, images; allow more with --max-ap-drop; or take "
+        "an fp16 target.",
+    )
