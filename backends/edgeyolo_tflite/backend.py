@@ -25,11 +25,12 @@ FP32 = TargetProfile(
     parity=1e-4,
     files=(MODEL,),
 )
-# Budgets of the integer targets: a trained network with ranges from photographs is within 0.2 and 0.98.
+# Budgets of the integer targets. Raw maps are cut where decoding no longer tells values apart (quantize.REACH), so that
+# the far background of a trained network is 0.6 away; what it detects agrees by 0.98 and more.
 INT8 = TargetProfile(
     Target("cpu", "tflite", "int8"),
     "LiteRT on any CPU, integers throughout; needs calibration images",
-    parity=0.3,
+    parity=0.85,
     agreement=0.9,
     calibrated=True,
     files=(MODEL,),

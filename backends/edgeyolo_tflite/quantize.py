@@ -21,6 +21,9 @@ from edgeyolo_tflite import flatbuffer, toolkit
 Ranges = Mapping[str, tuple[float, float]]
 """The smallest and the largest value of each activation tensor, by name."""
 
+REACH = 6.0
+"""How far from zero raw maps are told apart: sigmoid(6) is 0.9975."""
+
 # Operators that hand values on: input and output must have one scale, or a requantization stands between them.
 _SAME_SCALE = frozenset({"CONCATENATION", "MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "PAD"})
 
@@ -43,7 +46,23 @@ def quantize(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: i
     The same model and images give the same bytes, in any order of the images. Pixels are quantized exactly: the input
     tensor is `pixel - 128`.
     """
-    return with_ranges(model, calibrate(model, batches, threads=threads))
+    ranges = calibrate(model, batches, threads=threads)
+    return with_ranges(model, within_reach(model, ranges))
+
+
+def within_reach(model: bytes, ranges: Ranges) -> dict[str, tuple[float, float]]:
+    """The ranges, with those of the raw maps cut to +-REACH.
+
+    Decoding takes the sigmoid of every raw value, and has hardly anything left to tell apart there, but background
+    reaches to -40: eight bits from end to end would leave too few of them for what is detected (yolov7-tiny-silu on
+    scenes: 3.6 AP points lost, 0.9 with the cut).
+    """
+    tree = flatbuffer.read(model)
+    outputs = {flatbuffer.name(each) for each in flatbuffer.tensors(tree, tree.subgraphs[0].outputs)}
+    return {
+        name: (max(low, -REACH), min(high, REACH)) if name in outputs else (low, high)
+        for name, (low, high) in ranges.items()
+    }
 
 
 def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> dict[str, Any]:

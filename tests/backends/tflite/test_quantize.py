@@ -13,7 +13,15 @@ from edgeyolo.errors import UsageError
 pytest.importorskip("ai_edge_quantizer", reason="needs the tflite extra")
 
 from edgeyolo_tflite import flatbuffer
-from edgeyolo_tflite.quantize import calibrate, quantize, share_ranges, skeleton, with_ranges
+from edgeyolo_tflite.quantize import (
+    REACH,
+    calibrate,
+    quantize,
+    share_ranges,
+    skeleton,
+    with_ranges,
+    within_reach,
+)
 
 
 def kinds(data: bytes) -> Counter[str]:
@@ -107,6 +115,17 @@ def test_ranges_may_come_from_anywhere(float_model: bytes, calibration: list[np.
     ranges = calibrate(float_model, calibration)
     data = with_ranges(float_model, ranges | {"p3": (-10.0, 5.3)})
     assert scale_of(flatbuffer.read(data), "p3") == (pytest.approx(15.3 / 255, rel=1e-5), 39)
+
+
+def test_raw_maps_are_cut_where_a_sigmoid_is_flat_and_nothing_else_is(float_model: bytes) -> None:
+    names = flatbuffer.activations(flatbuffer.read(float_model))
+    cut = within_reach(float_model, dict.fromkeys(names, (-40.0, 3.0)))
+    narrow = within_reach(float_model, dict.fromkeys(names, (-2.0, 3.0)))
+    outputs = {name for name, (low, _) in cut.items() if low != -40.0}
+    assert outputs == {"p3", "p4", "p5"}
+    assert {cut[name] for name in outputs} == {(-REACH, 3.0)}
+    assert set(narrow.values()) == {(-2.0, 3.0)}
+    assert 1 - 1 / (1 + np.exp(-REACH)) < 0.0025
 
 
 def test_every_activation_needs_a_range(float_model: bytes, calibration: list[np.ndarray]) -> None:
