@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,13 +15,25 @@ from edgeyolo.cli.options import Batch, imgsz_option, locate_weights
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
+    from edgeyolo.errors import EdgeYoloError
+    from edgeyolo.export import ExportOptions
+    from edgeyolo.manifest import Manifest
 
 
 @click.command("export")
 @click.argument("weights")
-@click.option("--target", required=True, help="Where it will run; `edgeyolo targets` lists them.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Directory to make (default: WEIGHTS-TARGET)."
+    "--target",
+    "targets",
+    required=True,
+    multiple=True,
+    help="Where it will run (`edgeyolo targets`); several with commas, or given again.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Directory to make (default: WEIGHTS-TARGET); with several targets, the folder for theirs.",
 )
 @imgsz_option
 @click.option("--batch", type=Batch(), default=1, show_default=True, help="Images at a time, or `dynamic`.")
@@ -40,21 +54,23 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
-    weights: str, target: str, output: Path | None, size: tuple[int, int] | None, batch: int | None,
+    weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     images: str | None, calib: str | None, calib_images: int, data: str | None, split: str | None, max_ap_drop: float,
     overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make an artifact for a target and check it against torch.
+    """Make an artifact for a target, or one for each of several, and check it against torch.
 
     Outside its parity budget, or where it loses too much AP on --data, the export fails with exit code 4 and leaves
-    nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's.
+    nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's. Of several
+    targets, one that fails costs the others nothing; the exit code is then the largest of theirs.
 
     \b
     edgeyolo export yolov7-tiny.safetensors --target cpu-onnx-fp32 -o tiny-onnx
     edgeyolo export best.pt --target cpu-onnx-fp32 --imgsz 384x640 --batch dynamic
     edgeyolo export best.pt --target cpu-openvino-int8 --calib data.yaml --data data.yaml --split val
+    edgeyolo export best.pt --target cpu-onnx-fp32,jetson-trt-fp16,ane-coreml-fp16 -o artifacts
     """
-    from edgeyolo.export import ExportOptions, export
+    from edgeyolo.export import ExportOptions
     from edgeyolo.images import list_images
     from edgeyolo.registry import open_calibration
 
@@ -75,35 +91,112 @@ def command(
         max_ap_drop=max_ap_drop,
         overwrite=overwrite,
     )
-    with steps() as step:
-        artifact = export(path, target, output or Path(f"{path.stem}-{target}"), options, step=step)
-    _print(artifact, as_json)
+    names = _split(targets)
+    if len(names) == 1:
+        places = {names[0]: output or Path(f"{path.stem}-{names[0]}")}
+    else:
+        places = {name: output / name if output else Path(f"{path.stem}-{name}") for name in names}
+    made, failed = _export_all(path, places, options)
+    _print(made, failed, as_json)
+    if failed:
+        click.get_current_context().exit(max(error.exit_code for error in failed.values()))
 
 
-def _print(artifact: Artifact, as_json: bool) -> None:
-    """The artifact's row, and what judged it."""
-    manifest = artifact.manifest
-    parity, accuracy, target = manifest.parity, manifest.accuracy, str(manifest.target)
-    assert parity is not None  # a sealed export always carries it
+def _split(targets: tuple[str, ...]) -> list[str]:
+    """Every target once, in order; one that does not exist is an error before any work is done."""
+    from edgeyolo.registry import find_target
+
+    parts = [part.strip() for text in targets for part in text.split(",") if part.strip()]
+    return list(dict.fromkeys(str(find_target(part)[0].target) for part in parts))
+
+
+def _export_all(
+    weights: Path, places: dict[str, Path], options: ExportOptions
+) -> tuple[list[Artifact], dict[str, EdgeYoloError]]:
+    """The artifacts, and by target why there is none; where there is one target only, its error is raised."""
+    from edgeyolo.errors import EdgeYoloError
+    from edgeyolo.export import export
+
+    made: list[Artifact] = []
+    failed: dict[str, EdgeYoloError] = {}
+    for number, (target, place) in enumerate(places.items(), start=1):
+        about = f"{number}/{len(places)} {target}: " if len(places) > 1 else ""
+        with steps() as step:
+            told = partial(_tell, step, about)
+            try:
+                made.append(export(weights, target, place, options, step=told))
+            except EdgeYoloError as error:
+                if len(places) == 1:
+                    raise
+                failed[target] = error
+    return made, failed
+
+
+def _tell(step: Callable[[str], None], about: str, text: str) -> None:
+    step(about + text)
+
+
+def _print(made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool) -> None:
+    """A row for each target, and what judged it."""
     if as_json:
-        facts = {"artifact": str(artifact.path), "sha256": artifact.sha256, "bytes": artifact.size}
-        facts |= {"parity": parity.worst, "tolerance": parity.tolerance, "target": target}
-        agree = {"agreement": parity.agreement, "detections": parity.detections}
-        print_json(facts | agree | {"accuracy": asdict(accuracy) if accuracy else None})
+        errors = [
+            {"target": target, "error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            for target, error in failed.items()
+        ]
+        found = [*map(_facts, made), *errors]
+        print_json(found if len(found) > 1 else found[0])
         return
-    height, width = manifest.input.size
-    rows = [(str(artifact.path), target, f"{height}x{width}", f"{artifact.size / 1e6:.1f} MB",
-             f"{parity.worst:.1e} of {parity.tolerance:g} allowed")]  # fmt: skip
+    rows = [_row(artifact) for artifact in made]
+    rows += [
+        ("-", target, "-", "-", f"failed, exit code {error.exit_code}") for target, error in failed.items()
+    ]
     print_table(("artifact", "target", "input", "size", "deviation from torch"), rows)
+    for artifact in made:
+        if verdict := _verdict(artifact.manifest):
+            note(f"{artifact.manifest.target}: {verdict}" if len(rows) > 1 else verdict)
+    for target, error in failed.items():
+        note(f"{target}: {error}")
+
+
+def _facts(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    parity, accuracy = manifest.parity, manifest.accuracy
+    assert parity is not None  # a sealed export always carries it
+    return {
+        "artifact": str(artifact.path),
+        "sha256": artifact.sha256,
+        "bytes": artifact.size,
+        "parity": parity.worst,
+        "tolerance": parity.tolerance,
+        "target": str(manifest.target),
+        "agreement": parity.agreement,
+        "detections": parity.detections,
+        "accuracy": asdict(accuracy) if accuracy else None,
+    }
+
+
+def _row(artifact: Artifact) -> tuple[str, ...]:
+    manifest, parity = artifact.manifest, artifact.manifest.parity
+    assert parity is not None  # a sealed export always carries it
+    height, width = manifest.input.size
+    deviation = f"{parity.worst:.1e} of {parity.tolerance:g} allowed"
+    size = f"{artifact.size / 1e6:.1f} MB"
+    return str(artifact.path), str(manifest.target), f"{height}x{width}", size, deviation
+
+
+def _verdict(manifest: Manifest) -> str:
+    """What an INT8 export, or one with --data, was judged by; "" for others."""
+    parity, accuracy = manifest.parity, manifest.accuracy
     if accuracy:
         low, high = accuracy.interval
-        note(
+        return (
             f"AP {100 * accuracy.reference:.2f} -> {100 * accuracy.measured:.2f} on {accuracy.images} images of "
             f"{accuracy.data}: {accuracy.lost:.2f} points lost ({accuracy.confidence:.0%}: {low:.2f} to {high:.2f}), "
             f"{accuracy.allowed:g} allowed"
         )
-    elif manifest.target.precision == "int8" and parity.agreement is not None:
-        note(
+    if manifest.target.precision == "int8" and parity and parity.agreement is not None:
+        return (
             f"judged by {parity.agreement:.1%} of {parity.detections} detections that agree with torch's; --data DATA "
             "measures the AP that is lost"
         )
+    return ""
