@@ -48,11 +48,20 @@ class CalibrationSource(Protocol):
     """Images that INT8 ranges are taken from, prepared exactly as at run time.
 
     `sha256` identifies the images and their order, `count` is their number, `described` says in words what they are.
+    `ranges` is a file of what was measured on them before, for quantizers of our own; None has them measured.
     """
 
-    sha256: str
-    count: int
-    described: str
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def described(self) -> str: ...
+
+    @property
+    def ranges(self) -> Path | None: ...
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
         """The images as input arrays of the contract, `contract.batch` at a time; every call starts again."""

@@ -111,6 +111,16 @@ def open_calibration(data: str, *, images: int, evaluation: Any = None) -> Calib
     )
 
 
+def open_ranges(path: str) -> CalibrationSource:
+    """Ranges that `edgeyolo calibrate` measured, in place of images."""
+    for entry in entry_points(group=CALIBRATION, name="ranges"):
+        source: CalibrationSource = entry.load()(path)
+        return source
+    raise RuntimeMissingError(
+        "no calibration package is installed", hint="Install edgeyolo with its calibration."
+    )
+
+
 def require(availability: Availability, what: str) -> None:
     """Raise RuntimeMissingError unless available."""
     if not availability.ok:

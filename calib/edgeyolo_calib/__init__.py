@@ -1,5 +1,4 @@
-"""INT8 calibration: which images, which ranges, where the quantizers stand, and what they cost."""
+"""INT8 calibration: which images, which ranges, where the quantizers stand, and what they cost.
 
-from edgeyolo_calib.source import ImageSource, open_images
-
-__all__ = ["ImageSource", "open_images"]
+Its parts are imported where they are needed: this package is on the way of `edgeyolo --help`.
+"""

@@ -16,7 +16,9 @@ SCHEMA = "edgeyolo-calibration/1"
 
 
 def describe(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str, Any]:
-    """The record as a JSON object. `cut` is the share of a tensor's values that its range does not cover."""
+    """The record as a JSON object. `cut` is the share of a tensor's values that lie outside its range by more than
+    rounding would change them: half a step.
+    """
     origin = statistics.origin
     tensors = {}
     for name, (low, high) in made.ranges.items():
@@ -27,7 +29,7 @@ def describe(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str,
             "scale": float(scale),
             "zero_point": zero,
             "group": made.placement.tensors[name],
-            "cut": cut_share(statistics.tensors[name], low, high),
+            "cut": cut_share(statistics.tensors[name], low - float(scale) / 2, high + float(scale) / 2),
         }
     return {
         "schema": SCHEMA,

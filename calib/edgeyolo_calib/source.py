@@ -38,6 +38,7 @@ class ImageSource:
     sha256: str
     described: str
     progress: Callable[[int, int | None], None] | None = None
+    ranges: Path | None = None
     broken: dict[Path, str] = field(default_factory=dict)
     count: int = field(init=False)
 

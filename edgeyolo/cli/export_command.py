@@ -15,9 +15,11 @@ from edgeyolo.cli.options import Batch, imgsz_option, locate_weights
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
+    from edgeyolo.datasets import Dataset
     from edgeyolo.errors import EdgeYoloError
     from edgeyolo.export import ExportOptions
     from edgeyolo.manifest import Manifest
+    from edgeyolo.protocols import CalibrationSource
 
 
 @click.command("export")
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--calib", help="Images for INT8 targets: a folder or a labelled data set.")
 @click.option("--calib-images", default=300, show_default=True, help="How many of them.")
+@click.option("--ranges", help="What `edgeyolo calibrate` measured (ranges.json), instead of --calib.")
 @click.option("--data", help="Labelled images: AP is measured before and after, and guards the export.")
 @click.option("--split", help="Which part of --data.")
 @click.option(
@@ -55,8 +58,8 @@ if TYPE_CHECKING:
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
-    images: str | None, calib: str | None, calib_images: int, data: str | None, split: str | None, max_ap_drop: float,
-    overwrite: bool, as_json: bool,
+    images: str | None, calib: str | None, calib_images: int, ranges: str | None, data: str | None,
+    split: str | None, max_ap_drop: float, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make an artifact for a target, or one for each of several, and check it against torch.
 
@@ -72,7 +75,6 @@ def command(
     """
     from edgeyolo.export import ExportOptions
     from edgeyolo.images import list_images
-    from edgeyolo.registry import open_calibration
 
     path = locate_weights(weights)
     photographs = tuple(list_images(images))[:32] if images else ()
@@ -86,7 +88,7 @@ def command(
         batch=batch or 1,
         dynamic_batch=batch is None,
         images=photographs,
-        calibration=open_calibration(calib, images=calib_images, evaluation=judged) if calib else None,
+        calibration=_calibration(calib, calib_images, ranges, judged),
         data=judged,
         max_ap_drop=max_ap_drop,
         overwrite=overwrite,
@@ -100,6 +102,21 @@ def command(
     _print(made, failed, as_json)
     if failed:
         click.get_current_context().exit(max(error.exit_code for error in failed.values()))
+
+
+def _calibration(
+    calib: str | None, images: int, ranges: str | None, judged: Dataset | None
+) -> CalibrationSource | None:
+    from edgeyolo.errors import UsageError
+    from edgeyolo.registry import open_calibration, open_ranges
+
+    if calib and ranges:
+        raise UsageError(
+            "--calib and --ranges: one of them is enough", hint="Leave out --ranges to measure again."
+        )
+    if ranges:
+        return open_ranges(ranges)
+    return open_calibration(calib, images=images, evaluation=judged) if calib else None
 
 
 def _split(targets: tuple[str, ...]) -> list[str]:

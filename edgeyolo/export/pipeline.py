@@ -82,6 +82,19 @@ def export(
     return Artifact.open(into)
 
 
+@contextmanager
+def prepared(
+    weights: str | Path, target: str, options: ExportOptions, *, step: Callable[[str], None] = lambda _: None
+) -> Iterator[NetworkSource]:
+    """What a backend would be given for a target, for tools that look at a network before it is compiled."""
+    profile, _ = _toolchain(target)
+    step("reading the weights")
+    loaded = _load(weights)
+    with _workspace() as scratch:
+        step("re-parameterizing")
+        yield _prepare(loaded, profile, options, scratch)
+
+
 def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
     """Find the backend and say what is missing before any work is done."""
     profile, backend = registry.find_target(target)
