@@ -1,0 +1,229 @@
+"""What one measurement found, as frozen values. Times are in milliseconds unless a name says seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgeyolo.errors import UsageError
+
+STAGES = ("decode", "preprocess", "inference", "postprocess", "end-to-end")
+"""Stages of a query in their order; "end-to-end" is from encoded file to detections, timed on its own clock."""
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """The `q` quantile (0.9: p90) of a latency and the order-statistic interval that holds it with at least
+    `confidence`; an end is None where there are too few samples for it (then `reportable` is False)."""
+
+    q: float
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float
+    reportable: bool
+
+    @property
+    def name(self) -> str:
+        """`p90`, `p99.9`."""
+        return f"p{100 * self.q:g}"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images a second, with the block-bootstrap interval that holds it with `confidence`; the ends are None where
+    there are too few blocks."""
+
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """`counts[i]` samples lie in [`edges[i]`, `edges[i + 1]`); edges are spaced geometrically, nothing is cut off."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """The distribution of one stage over the queries of a steady run: milliseconds of a query (all its images).
+
+    `timeline` are the medians of up to 100 consecutive stretches, so that drift can be seen.
+    """
+
+    name: str
+    count: int
+    mean: float
+    minimum: float
+    maximum: float
+    quantiles: tuple[Quantile, ...]
+    histogram: Histogram
+    timeline: tuple[float, ...] = ()
+
+    def quantile(self, q: float) -> Quantile:
+        """The quantile `q`, one of 0.5, 0.9, 0.95, 0.99 and the scenario's own."""
+        for item in self.quantiles:
+            if abs(item.q - q) < 1e-9:
+                return item
+        raise UsageError(
+            f"{self.name}: no quantile {q:g} here", hint=f"Kept: {[i.q for i in self.quantiles]}"
+        )
+
+    @property
+    def median(self) -> float:
+        """p50."""
+        return self.quantile(0.5).value
+
+
+@dataclass(frozen=True)
+class ScenarioFacts:
+    """How was measured. `name` is "single-stream", "multi-stream", "offline" or "paper"; a query holds `query_images`
+    images, run `batch` at a time; `percentile` is the one it reports (None: throughput only); `judged` is the stage
+    that it is taken from. Both `min_duration` (s) and `min_count` (queries) were demanded."""
+
+    name: str
+    query_images: int
+    batch: int
+    percentile: float | None
+    judged: str
+    min_duration: float
+    min_count: int
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """What was measured: `sha256` of the artifact, `size` = (height, width), `bytes` of the runtime's files,
+    `parameters` (values of the re-parameterized network) and `gflops` (for one image of `size`, two per multiply-add)
+    where they are known, `weights` the SHA-256 of the weights it was made from, `tools` package versions it was made
+    with, `random_weights` whether it was made for its speed only."""
+
+    name: str
+    sha256: str
+    model: str
+    target: str
+    backend: str
+    precision: str
+    size: tuple[int, int]
+    batch: int
+    classes: int
+    bytes: int
+    parameters: int | None = None
+    gflops: float | None = None
+    weights: str = ""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    random_weights: bool = False
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The images it ran on: `source` is "generated" or the folder's name, `sha256` identifies content and order,
+    `pixels` are the mean (height, width), `encoding` how they were stored ("jpeg", "png" ...)."""
+
+    source: str
+    count: int
+    sha256: str
+    pixels: tuple[float, float]
+    encoding: str
+
+
+@dataclass(frozen=True)
+class SteadyState:
+    """Whether latency had settled. `discarded` queries before that are in no figure; `drift` is the change of the
+    median from the first to the last third of what was kept, relative; `trend_p` the probability of such a trend in a
+    steady run (Mann-Kendall on block medians)."""
+
+    reached: bool
+    discarded: int
+    drift: float | None = None
+    trend_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What measuring costs: `timer_ms` one reading of the clock, `harness_ms` a query through an empty network and
+    empty stages, `share` of the median query."""
+
+    timer_ms: float
+    harness_ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class AccuracyFacts:
+    """AP of the very artifact that was timed, as fractions of 1, on `images` images of `data`; `metrics` holds COCO's
+    twelve numbers (None: no such object); `stand_in` says what ran it where its device is absent, "" for its own."""
+
+    ap: float | None
+    ap50: float | None
+    data: str
+    images: int
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    stand_in: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One artifact in one scenario on one device (`device` is a name in `Report.devices`).
+
+    `threads` is what was asked for, None for the runtime's own default. `latency` is the scenario's percentile;
+    where `reportable` is False, `reasons` say why, and neither it nor the throughput may be quoted.
+    """
+
+    device: str
+    artifact: ArtifactFacts
+    scenario: ScenarioFacts
+    threads: int | None
+    images: ImageFacts
+    stages: tuple[StageSummary, ...]
+    latency: Quantile | None
+    throughput: Rate
+    reportable: bool
+    reasons: tuple[str, ...]
+    steady: SteadyState
+    overhead: Overhead
+    duration: float
+    load_seconds: float
+    peak_memory: int | None = None
+    detections: float = 0.0
+    accuracy: AccuracyFacts | None = None
+    warnings: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return f"{self.artifact.name} {self.artifact.target}"
+
+    def stage(self, name: str) -> StageSummary | None:
+        """The stage `name` of STAGES, None where the scenario does not run it."""
+        return next((item for item in self.stages if item.name == name), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`second` against `first` (labels), measured in turns on `device`: the ratio of their latencies pair by pair, its
+    median and interval; below 1 the second is faster. `pairs` is how many."""
+
+    device: str
+    first: str
+    second: str
+    stage: str
+    ratio: float
+    low: float | None
+    high: float | None
+    confidence: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that was asked for and could not be measured: a model, a target or a device."""
+
+    what: str
+    message: str
+    hint: str = ""
+    exit_code: int = 1

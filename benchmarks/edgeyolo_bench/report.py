@@ -1,0 +1,119 @@
+"""The Report: what `edgeyolo bench` found, as frozen values with a JSON round trip and a published schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.files import atomic_file
+from edgeyolo_bench.device import DeviceFacts
+from edgeyolo_bench.measurement import Comparison, Failure, Measurement
+from edgeyolo_bench.plain import from_plain, json_schema, to_plain
+
+SCHEMA = "edgeyolo-bench/1"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one call of `edgeyolo bench` found; several devices where a fleet was measured. `created` is UTC,
+    ISO 8601; `interrupted` marks a report of what was completed before Ctrl-C."""
+
+    created: str
+    edgeyolo: str
+    devices: tuple[DeviceFacts, ...]
+    measurements: tuple[Measurement, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    command: str = ""
+    interrupted: bool = False
+    schema: str = SCHEMA
+
+    def device(self, name: str) -> DeviceFacts:
+        """The device of that name."""
+        return next(item for item in self.devices if item.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file, as `report_schema` describes them."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Any, where: str = "report.json") -> Report:
+        """Rebuild a report; another schema, missing or unknown parts raise DamagedFileError."""
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise DamagedFileError(
+                f"{where}: schema {schema!r}, this version of edgeyolo reads {SCHEMA!r}",
+                hint="Measure again with this version, or read it with the one that wrote it.",
+            )
+        report: Report = from_plain(cls, data, where)
+        return report
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON, whole or not at all."""
+        with atomic_file(path) as draft:
+            draft.write_text(
+                json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+
+
+def load_report(path: str | Path) -> Report:
+    """Read a report.json; a folder of `edgeyolo bench -o` will do too.
+
+    Raises:
+        UsageError: there is no report at `path`.
+        DamagedFileError: it is not a report of this schema.
+    """
+    file = Path(path)
+    file = file / "report.json" if file.is_dir() else file
+    if not file.is_file():
+        raise UsageError(
+            f"{file}: there is no such report", hint="edgeyolo bench MODEL -o DIR writes DIR/report.json"
+        )
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFileError(f"{file}: not JSON ({error})") from error
+    return Report.from_json(data, str(file))
+
+
+def merge(reports: tuple[Report, ...]) -> Report:
+    """One report of several, in their order; a device that occurs twice is kept once per report, numbered."""
+    taken: set[str] = set()
+    devices: list[DeviceFacts] = []
+    found: list[Measurement] = []
+    compared: list[Comparison] = []
+    for report in reports:
+        names = {}
+        for device in report.devices:
+            names[device.name] = _free(device.name, taken)
+            devices.append(replace(device, name=names[device.name]))
+        found += [replace(item, device=names[item.device]) for item in report.measurements]
+        compared += [replace(item, device=names[item.device]) for item in report.comparisons]
+    return replace(
+        reports[0],
+        devices=tuple(devices),
+        measurements=tuple(found),
+        comparisons=tuple(compared),
+        failures=tuple(item for report in reports for item in report.failures),
+        warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
+        interrupted=any(report.interrupted for report in reports),
+    )
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    taken.add(free)
+    return free
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON schema of report.json, published as edgeyolo_bench/report.schema.json."""
+    return json_schema(Report, f"Report of edgeyolo bench ({SCHEMA})")
