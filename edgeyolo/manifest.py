@@ -70,7 +70,8 @@ class Accuracy:
 class Manifest:
     """What an artifact is.
 
-    `files` maps each file's name to its SHA-256; `provenance` says where the weights came from.
+    `files` maps each file's name to its SHA-256; `provenance` says where the weights came from. `parameters` and
+    `gflops` (one image of the input size, two operations per multiply-add) are of the re-parameterized network.
     """
 
     target: Target
@@ -85,6 +86,8 @@ class Manifest:
     accuracy: Accuracy | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    parameters: int | None = None
+    gflops: float | None = None
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -114,7 +117,7 @@ class Manifest:
                 hint="Export the weights again with this version, or install the version that wrote the artifact.",
             )
         known = {item.name for item in fields(cls)}
-        required = known - {"parity", "accuracy", "tools", "provenance"}
+        required = known - {"parity", "accuracy", "tools", "provenance", "parameters", "gflops"}
         if set(data) - known or required - set(data):
             raise DamagedFileError(
                 f"{where}: missing fields {sorted(required - set(data))}, unknown fields {sorted(set(data) - known)}"

@@ -14,7 +14,8 @@ STAGES = ("decode", "preprocess", "inference", "postprocess", "end-to-end")
 @dataclass(frozen=True)
 class Quantile:
     """The `q` quantile (0.9: p90) of a latency and the order-statistic interval that holds it with at least
-    `confidence`; an end is None where there are too few samples for it (then `reportable` is False)."""
+    `confidence`; an end is None where there are too few samples for it (then `reportable` is False). `effective` is
+    how many independent samples the interval counts: fewer than were taken where queries depend on each other."""
 
     q: float
     value: float
@@ -22,6 +23,7 @@ class Quantile:
     high: float | None
     confidence: float
     reportable: bool
+    effective: int = 0
 
     @property
     def name(self) -> str:

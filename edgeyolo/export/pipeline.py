@@ -172,7 +172,10 @@ def _manifest(
     backend: Backend,
     compiled: Compiled,
 ) -> Manifest:
+    from edgeyolo.models.complexity import count
+
     tools = {"edgeyolo": version("edgeyolo"), "python": platform.python_version(), "torch": version("torch")}
+    parameters, gflops = count(loaded.network.spec, len(loaded.class_names), compiled.input.size)
     return Manifest(
         target=profile.target,
         backend=backend.name,
@@ -184,6 +187,8 @@ def _manifest(
         files={},
         tools=tools | dict(compiled.tools),
         provenance=loaded.provenance,
+        parameters=parameters,
+        gflops=gflops,
     )
 
 

@@ -52,6 +52,12 @@ def describe(name: str) -> Description:
     )
 
 
+def count(spec: specs.ModelSpec, classes: int, size: tuple[int, int]) -> tuple[int, float]:
+    """Parameters and GFLOPs (one image of `size` = (height, width)) of a re-parameterized network."""
+    plain = build(spec, classes=classes, form="plain", device="meta")
+    return parameters(plain), gflops(plain, size)
+
+
 def parameters(network: nn.Module) -> int:
     """The number of learned values, as the network stands."""
     return sum(parameter.numel() for parameter in network.parameters())
