@@ -12,6 +12,7 @@ from edgeyolo.files import atomic_file
 from edgeyolo_bench.device import DeviceFacts
 from edgeyolo_bench.measurement import Comparison, Failure, Measurement
 from edgeyolo_bench.plain import from_plain, json_schema, to_plain
+from edgeyolo_bench.roofline import Limits
 
 SCHEMA = "edgeyolo-bench/1"
 
@@ -19,13 +20,15 @@ SCHEMA = "edgeyolo-bench/1"
 @dataclass(frozen=True)
 class Report:
     """Everything one call of `edgeyolo bench` found; several devices where a fleet was measured. `created` is UTC,
-    ISO 8601; `interrupted` marks a report of what was completed before Ctrl-C."""
+    ISO 8601; `limits` is the roofline of each device; `interrupted` marks a report of what was completed before
+    Ctrl-C."""
 
     created: str
     edgeyolo: str
     devices: tuple[DeviceFacts, ...]
     measurements: tuple[Measurement, ...]
     comparisons: tuple[Comparison, ...] = ()
+    limits: tuple[Limits, ...] = ()
     failures: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
     command: str = ""
@@ -87,6 +90,7 @@ def merge(reports: tuple[Report, ...]) -> Report:
     devices: list[DeviceFacts] = []
     found: list[Measurement] = []
     compared: list[Comparison] = []
+    limits: list[Limits] = []
     for report in reports:
         names = {}
         for device in report.devices:
@@ -94,15 +98,22 @@ def merge(reports: tuple[Report, ...]) -> Report:
             devices.append(replace(device, name=names[device.name]))
         found += [replace(item, device=names[item.device]) for item in report.measurements]
         compared += [replace(item, device=names[item.device]) for item in report.comparisons]
+        limits += [_renamed(item, names) for item in report.limits]
     return replace(
         reports[0],
         devices=tuple(devices),
         measurements=tuple(found),
         comparisons=tuple(compared),
+        limits=tuple(limits),
         failures=tuple(item for report in reports for item in report.failures),
         warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
         interrupted=any(report.interrupted for report in reports),
     )
+
+
+def _renamed(limits: Limits, names: dict[str, str]) -> Limits:
+    placements = tuple(replace(item, device=names[item.device]) for item in limits.placements)
+    return replace(limits, device=names[limits.device], placements=placements)
 
 
 def _free(name: str, taken: set[str]) -> str:

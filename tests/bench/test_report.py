@@ -118,6 +118,7 @@ def test_merging_keeps_every_device_apart() -> None:
     assert [device.name for device in merged.devices] == ["device", "other", "device (2)", "other (2)"]
     assert [item.device for item in merged.measurements] == ["device"] * 2 + ["device (2)"] * 2
     assert [item.device for item in merged.comparisons] == ["device"] * 2 + ["device (2)"] * 2
+    assert [item.placements[0].device for item in merged.limits] == ["device"] * 2 + ["device (2)"] * 2
     assert Report.from_json(json.loads(json.dumps(merged.to_json()))) == merged
 
 
