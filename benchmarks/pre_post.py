@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.postprocess import DISPLAY, EVALUATION, PostprocessConfig, decode, postprocess
 from edgeyolo.preprocess import Letterbox, Preprocessor
 
 # yolov7's anchors for 640 x 640, in pixels.
-OUTPUT = OutputContract(
+OUTPUT = RawMaps(
     names=("p3", "p4", "p5"),
     strides=(8, 16, 32),
     anchors=(
@@ -53,7 +53,7 @@ def raw_maps(candidates: int, objects: int, seed: int = 0) -> dict[str, NDArray[
     rng = np.random.default_rng(seed)
     maps = {}
     shares = (0.72, 0.22, 0.06)
-    for name, shape, share in zip(OUTPUT.names, OUTPUT.map_shapes(1, (640, 640)), shares, strict=True):
+    for name, shape, share in zip(OUTPUT.names, OUTPUT.shapes(1, (640, 640)), shares, strict=True):
         anchors, height, width = 3, shape[2], shape[3]
         values = rng.normal(0, 1, (anchors, 85, height * width)).astype(np.float32)
         values[:, 4] = rng.normal(-9, 1, (anchors, height * width))
@@ -89,7 +89,7 @@ def measure(call: Callable[[], object], seconds: float = 2.0, least: int = 200) 
 def crowded(seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """Raw maps where every one of the 25,200 cells is above 0.001: the worst case of evaluation."""
     rng = np.random.default_rng(seed)
-    shapes = OUTPUT.map_shapes(1, (640, 640))
+    shapes = OUTPUT.shapes(1, (640, 640))
     return {
         name: rng.normal(-2, 1.5, shape).astype(np.float32)
         for name, shape in zip(OUTPUT.names, shapes, strict=True)

@@ -6,8 +6,8 @@ preprocessing cannot differ between two places.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgeyolo.errors import DamagedFileError, UsageError
 
@@ -48,6 +48,10 @@ class InputContract:
             return n, 3, self.height, self.width
         return n, self.height, self.width, 3
 
+    def of_pixels(self) -> InputContract:
+        """The same images as a camera or OpenCV gives them: uint8 BGR, channels last; the graph does the rest."""
+        return replace(self, layout="NHWC", dtype="uint8", color_order="BGR")
+
     def check(self, batch: NDArray[Any]) -> None:
         """Raise UsageError unless `batch` is an array this contract describes; every session calls it first."""
         expected: list[int | str] = list(self.shape())
@@ -68,7 +72,7 @@ class InputContract:
 
 
 @dataclass(frozen=True)
-class OutputContract:
+class RawMaps:
     """The raw head maps a network gives, one per detection level, finest first.
 
     Map i is `(batch, anchors * (5 + classes), H / stride_i, W / stride_i)` for layout "NCHW", channels last for
@@ -81,18 +85,63 @@ class OutputContract:
     anchors: tuple[tuple[tuple[float, float], ...], ...]
     classes: int
     layout: str = "NCHW"
+    kind: Literal["raw maps"] = "raw maps"
 
     @property
     def channels(self) -> int:
         """Channels of each map."""
         return len(self.anchors[0]) * (5 + self.classes)
 
-    def map_shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
         """The shape of every map for `batch` images of `size` = (height, width)."""
         grids = [(size[0] // stride, size[1] // stride) for stride in self.strides]
         if self.layout == "NCHW":
             return tuple((batch, self.channels, h, w) for h, w in grids)
         return tuple((batch, h, w, self.channels) for h, w in grids)
+
+
+@dataclass(frozen=True)
+class GraphDetections:
+    """Detections, decoded and suppressed inside the file, by thresholds that were settled when it was made.
+
+    Four arrays, of which rows beyond an image's count are 0 and mean nothing:
+        count     (batch, 1) whole numbers, how many detections each image has
+        boxes     (batch, max_det, 4) x1, y1, x2, y2 in pixels of the network's input
+        scores    (batch, max_det) in 0..1, highest first
+        labels    (batch, max_det) whole numbers, class ids
+    A session gives all of them as float32. Each box has one class, its best, and suppresses boxes of that class only.
+    Of the boxes with a confidence above `conf`, the `max_candidates` best ones of an image enter the suppression by
+    `iou`; what they mean is what `edgeyolo.postprocess` does with a PostprocessConfig of these values.
+
+    A Core ML package gives what Apple's own tools expect instead, and the session makes these arrays from it:
+    `confidence` (k, classes), 0 but for a box's class, and `coordinates` (k, 4), centre and size in 0..1.
+    """
+
+    classes: int
+    conf: float = 0.25
+    iou: float = 0.45
+    max_det: int = 300
+    max_candidates: int = 2048
+    names: tuple[str, ...] = ("count", "boxes", "scores", "labels")
+    kind: Literal["detections"] = "detections"
+
+    def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+        """The shape of every array for `batch` images; the size of the images does not matter."""
+        return (batch, 1), (batch, self.max_det, 4), (batch, self.max_det), (batch, self.max_det)
+
+
+OutputContract: TypeAlias = RawMaps | GraphDetections
+"""What a file gives: the head maps as they are, or detections."""
+
+
+def output_from_json(data: Any, where: str) -> OutputContract:
+    """Rebuild an output contract of either kind; one without `kind` is of raw maps."""
+    kinds: dict[str, type[Any]] = {"raw maps": RawMaps, "detections": GraphDetections}
+    kind = data.get("kind", "raw maps") if isinstance(data, dict) else "raw maps"
+    if kind not in kinds:
+        raise DamagedFileError(f"{where}: kind {kind!r}, expected {' or '.join(map(repr, kinds))}")
+    contract: OutputContract = contract_from_json(kinds[kind], data, where)
+    return contract
 
 
 def contract_from_json(kind: type[Any], data: Any, where: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -15,9 +16,9 @@ from edgeyolo.detections import Detections
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.images import ImageSource, read_image
 from edgeyolo.pipeline import Pipeline, StageTimes
-from edgeyolo.postprocess import PostprocessConfig
 from edgeyolo.registry import open_session
 from edgeyolo.targets import Target
+from edgeyolo.thresholds import PostprocessConfig, settle
 
 DEFAULT_TARGET = "cpu-onnx-fp32"
 
@@ -38,10 +39,10 @@ class Detector:
         self,
         model: str | os.PathLike[str],
         *,
-        conf: float = 0.25,
-        iou: float = 0.45,
+        conf: float | None = None,
+        iou: float | None = None,
         classes: Iterable[int | str] | None = None,
-        max_det: int = 300,
+        max_det: int | None = None,
         agnostic: bool = False,
         multi_label: bool = False,
         threads: int | None = None,
@@ -52,10 +53,12 @@ class Detector:
         Args:
             model: the directory of an exported artifact, or a weights file (.safetensors, .pt), which is
                 exported once into a cache; that takes `pip install edgeyolo[export]`.
-            conf: report detections of a confidence above this, 0..1.
-            iou: of two boxes of a class that overlap by more than this, report the better one, 0..1.
+            conf: report detections of a confidence above this, 0..1; by default 0.25.
+            iou: of two boxes of a class that overlap by more than this, report the better one, 0..1; by default 0.45.
             classes: report these classes only, by id or by name.
-            max_det: report at most this many detections per image.
+            max_det: report at most this many detections per image; by default 300. An artifact that suppresses in
+                its graph (export --nms graph) has conf, iou and max_det of its own; conf may be raised and max_det
+                lowered.
             agnostic: let boxes suppress each other across classes.
             multi_label: report every class of a box above `conf`, not its best one only.
             threads: CPU threads of the runtime; None leaves it to the runtime.
@@ -67,14 +70,17 @@ class Detector:
             RuntimeMissingError: the runtime of the artifact, or the export extra, is not installed.
         """
         # Thresholds first: a mistake in them should not cost the loading of a network.
-        config = PostprocessConfig(conf, iou, max_det, multi_label, agnostic)
+        asked = {"conf": conf, "iou": iou, "max_det": max_det}
+        PostprocessConfig(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
         if threads is not None and threads < 1:
             raise UsageError(f"threads={threads!r}: expected a whole number from 1, or None")
         self.artifact = _open_artifact(Path(model), target)
         manifest = self.artifact.manifest
+        config = settle(
+            manifest.output, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label, agnostic=agnostic
+        )
         if classes is not None:
-            ids = resolve_classes(classes, manifest.class_names)
-            config = PostprocessConfig(conf, iou, max_det, multi_label, agnostic, ids)
+            config = replace(config, classes=resolve_classes(classes, manifest.class_names))
         session = open_session(self.artifact, threads=threads)
         self.pipeline = Pipeline(session, manifest.input, manifest.output, manifest.class_names, config)
         self._closed = False

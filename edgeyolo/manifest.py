@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from edgeyolo.contracts import InputContract, OutputContract, contract_from_json
+from edgeyolo.contracts import InputContract, OutputContract, RawMaps, contract_from_json, output_from_json
 from edgeyolo.errors import DamagedFileError
 from edgeyolo.targets import Target
 
@@ -95,7 +95,8 @@ class Manifest:
             raise DamagedFileError(
                 f"manifest: {len(self.class_names)} class names for {self.output.classes} classes"
             )
-        if not len(self.output.names) == len(self.output.strides) == len(self.output.anchors):
+        maps = self.output
+        if isinstance(maps, RawMaps) and not len(maps.names) == len(maps.strides) == len(maps.anchors):
             raise DamagedFileError("manifest: output names, strides and anchors differ in number")
 
     def to_json(self) -> str:
@@ -129,7 +130,7 @@ class Manifest:
                 "target": Target.parse(str(data["target"])),
                 "class_names": tuple(str(name) for name in data["class_names"]),
                 "input": contract_from_json(InputContract, data["input"], f"{where}: input"),
-                "output": contract_from_json(OutputContract, data["output"], f"{where}: output"),
+                "output": output_from_json(data["output"], f"{where}: output"),
                 "parity": contract_from_json(Parity, parity, f"{where}: parity") if parity else None,
                 "accuracy": contract_from_json(Accuracy, accuracy, f"{where}: accuracy")
                 if accuracy

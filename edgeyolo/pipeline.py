@@ -48,9 +48,9 @@ class Pipeline:
     """A session with what comes before and after it. It may be used from several threads at once.
 
     Attributes:
-        session: maps an input array to raw head maps.
+        session: maps an input array to raw head maps, or to detections.
         input: the array it takes.
-        output: what the maps mean.
+        output: what it gives means.
         class_names: one name per class.
         config: which boxes become detections.
     """
@@ -81,14 +81,14 @@ class Pipeline:
         return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge)
 
     def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """The input array -> raw head maps by name."""
+        """The input array -> what the output contract says, by name."""
         return self.session.run(batch)
 
     def postprocess(
-        self, maps: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
+        self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> list[Detections]:
-        """Raw head maps -> one Detections per letterbox, in pixels of the original images."""
-        found = postprocess(maps, self.output, letterboxes, self.config)
+        """What `infer` gave -> one Detections per letterbox, in pixels of the original images."""
+        found = postprocess(outputs, self.output, letterboxes, self.config)
         return [
             Detections(boxes.xyxy, boxes.confidence, boxes.class_id, self.class_names, letterbox.image_size)
             for boxes, letterbox in zip(found, letterboxes, strict=True)

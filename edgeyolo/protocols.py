@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import GraphDetections, InputContract, OutputContract, RawMaps
 from edgeyolo.targets import Target, TargetProfile
 
 if TYPE_CHECKING:
@@ -72,9 +72,11 @@ class ExportSource(Protocol):
     """A re-parameterized network on its way to a backend."""
 
     network: Any  # a torch.nn.Module of plain convolutions: images -> tuple of raw maps
-    input: InputContract
-    output: OutputContract
+    input: InputContract  # of the network itself: float32 RGB in NCHW
+    output: RawMaps  # likewise
     class_names: tuple[str, ...]
+    detections: GraphDetections | None  # what the file shall give in place of maps; None: the maps
+    pixels: bool  # the file shall take `input.of_pixels()`; False leaves it to the backend
     calibration: CalibrationSource | None  # given to targets whose profile says `calibrated`
 
     def onnx(self, *, opset: int) -> Path:
@@ -87,7 +89,7 @@ class Session(Protocol):
     """A loaded artifact. `run` may be called from several threads."""
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map an input array (InputContract's shape and dtype) to the raw maps by name (OutputContract)."""
+        """Map an input array (InputContract's shape and dtype) to the OutputContract's arrays by name."""
         ...
 
     def close(self) -> None:

@@ -11,8 +11,12 @@ import numpy as np
 
 from edgeyolo import registry
 from edgeyolo.artifact import Artifact
+from edgeyolo.contracts import RawMaps
 from edgeyolo.errors import DamagedFileError, GateError
+from edgeyolo.export.agreement import beyond_doubt, differences, matched
+from edgeyolo.postprocess import Boxes, postprocess
 from edgeyolo.preprocess import preprocess
+from edgeyolo.thresholds import settle
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def verify(path: str | Path) -> Verified:
     tolerance = manifest.parity.tolerance if manifest.parity else 1e-4
     opened, runtime = registry.open_for_parity(artifact)
     with np.load(artifact.file("golden.npz")) as golden, closing(opened) as session:
-        batch, _ = preprocess([golden["image"]] * manifest.input.batch, manifest.input)
+        batch, letterboxes = preprocess([golden["image"]] * manifest.input.batch, manifest.input)
         expected = golden["input"].astype(np.float32)
         pixels = batch[0].transpose(1, 2, 0) if manifest.input.layout == "NCHW" else batch[0]
         scale = manifest.input.scale if batch.dtype.kind == "f" else 1
@@ -55,14 +59,27 @@ def verify(path: str | Path) -> Verified:
             raise DamagedFileError(
                 f"{artifact.path}: preprocessing gives another input tensor than the golden one"
             )
-        maps = session.run(batch)
-        deviation = max(_deviation(maps[name][0], golden, name) for name in manifest.output.names)
+        outputs = session.run(batch)
+        if isinstance(manifest.output, RawMaps):
+            deviation = max(_deviation(outputs[name][0], golden, name) for name in manifest.output.names)
+        else:
+            found = postprocess(outputs, manifest.output, letterboxes[:1], settle(manifest.output))[0]
+            deviation = _differing(found, golden, manifest.output.conf)
     if not deviation <= tolerance:
         raise GateError(
             f"{artifact.path}: golden vectors are missed by {deviation:.3g} (relative); {tolerance:g} is allowed",
             hint=f"Made with {dict(manifest.tools)}; `edgeyolo doctor` shows what is installed here.",
         )
     return Verified(str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance, runtime)
+
+
+def _differing(found: Boxes, golden: Any, conf: float) -> float:
+    """The largest difference of scores and corners from the golden detections; infinite where one is missing."""
+    expected = Boxes(golden["xyxy"], golden["confidence"], golden["class_id"])
+    both = matched(beyond_doubt(found, conf), expected) + matched(beyond_doubt(expected, conf), found)
+    if both.matched != both.detections:
+        return float("inf")
+    return max(differences(expected, found, max(golden["image"].shape[:2])).values())
 
 
 def _deviation(raw_map: Any, golden: Any, name: str) -> float:

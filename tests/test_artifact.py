@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.manifest import Manifest, Parity
 from edgeyolo.targets import Target
@@ -23,7 +23,7 @@ MANIFEST_VALUE = Manifest(
     spec={"name": "small"},
     class_names=("cat", "dög"),
     input=InputContract(64, 96),
-    output=OutputContract(("p3", "p4"), (8, 16), ANCHORS, 2),
+    output=RawMaps(("p3", "p4"), (8, 16), ANCHORS, 2),
     files={},
     parity=Parity(1e-4, {"p3": 2e-6, "p4": 1e-6}, "3 generated pictures"),
     tools={"onnx": "1"},

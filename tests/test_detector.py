@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgeyolo import Detections, Detector, detector
 from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.detector import resolve_classes
 from edgeyolo.errors import DamagedFileError, ImageError, RuntimeMissingError, UsageError
 from edgeyolo.images import read_image
@@ -26,7 +26,7 @@ from edgeyolo.manifest import Manifest
 from edgeyolo.targets import Target
 
 NAMES = ("RBC", "WBC", "Platelets")
-OUTPUT = OutputContract(
+OUTPUT = RawMaps(
     names=("p3", "p4", "p5"),
     strides=(8, 16, 32),
     anchors=(
@@ -77,7 +77,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> ReplaySession:
     """Opened in place of the runtime's: two objects, a sure WBC and an unsure RBC elsewhere."""
     maps = {
         name: np.full(shape, -12, np.float32)
-        for name, shape in zip(OUTPUT.names, OUTPUT.map_shapes(1, (256, 256)), strict=True)
+        for name, shape in zip(OUTPUT.names, OUTPUT.shapes(1, (256, 256)), strict=True)
     }
     cells = maps["p5"].reshape(3, 8, 8, 8)
     cells[1, :4, 3, 2] = cells[0, :4, 5, 6] = 0

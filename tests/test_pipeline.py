@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.pipeline import MAX_BATCH, Pipeline, StageTimes
 from edgeyolo.postprocess import PostprocessConfig, postprocess
 from edgeyolo.preprocess import preprocess
 
-OUTPUT = OutputContract(("p3",), (8,), (((16.0, 16.0),),), 2)
+OUTPUT = RawMaps(("p3",), (8,), (((16.0, 16.0),),), 2)
 NAMES = ("dark", "bright")
 
 

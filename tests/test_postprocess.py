@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import OutputContract
+from edgeyolo.contracts import RawMaps
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.postprocess import (
     DISPLAY,
@@ -30,7 +30,7 @@ from edgeyolo.preprocess import Letterbox
 
 Maps = dict[str, NDArray[np.float32]]
 
-TINY = OutputContract(
+TINY = RawMaps(
     names=("p3", "p4", "p5"),
     strides=(8, 16, 32),
     anchors=(
@@ -40,13 +40,13 @@ TINY = OutputContract(
     ),
     classes=3,
 )
-SMALL = OutputContract(("a", "b"), (8, 16), (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0))), 3)
+SMALL = RawMaps(("a", "b"), (8, 16), (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0))), 3)
 SQUARE = Letterbox.fit((32, 48), (32, 48))
 
 
-def random_maps(output: OutputContract, size: tuple[int, int], seed: int = 0, batch: int = 1) -> Maps:
+def random_maps(output: RawMaps, size: tuple[int, int], seed: int = 0, batch: int = 1) -> Maps:
     rng = np.random.default_rng(seed)
-    shapes = output.map_shapes(batch, size)
+    shapes = output.shapes(batch, size)
     return {
         name: rng.normal(0, 3, shape).astype(np.float32)
         for name, shape in zip(output.names, shapes, strict=True)
@@ -57,7 +57,7 @@ def channels_last(maps: Maps) -> Maps:
     return {name: np.ascontiguousarray(each.transpose(0, 2, 3, 1)) for name, each in maps.items()}
 
 
-def by_hand(maps: Maps, output: OutputContract, config: PostprocessConfig) -> list[tuple[float, ...]]:
+def by_hand(maps: Maps, output: RawMaps, config: PostprocessConfig) -> list[tuple[float, ...]]:
     """(x1, y1, x2, y2, confidence, class) of every candidate of image 0: the formulas, one cell at a time."""
 
     def s(x: float) -> float:
@@ -101,7 +101,7 @@ def test_the_golden_boxes_all_of_them_and_no_more(shared: Path, layout: str) -> 
     maps, _ = golden_maps(shared)
     output = TINY
     if layout == "NHWC":
-        maps, output = channels_last(maps), OutputContract(TINY.names, TINY.strides, TINY.anchors, 3, layout)
+        maps, output = channels_last(maps), RawMaps(TINY.names, TINY.strides, TINY.anchors, 3, layout)
     expected = json.loads((shared / "data/checkpoints/yolov7-tiny-bccd-256.expected.json").read_text())
     golden = np.array(expected["detections_conf025_iou045"]["BloodImage_00007"])
     (found,) = postprocess(maps, output, [Letterbox.fit((480, 640), (256, 256))])
@@ -134,14 +134,14 @@ def test_the_golden_decoded_output(shared: Path) -> None:
 )
 def test_equal_to_the_loop(**case: Any) -> None:
     count, seed = case.pop("count"), case.pop("seed")
-    output = OutputContract(SMALL.names, SMALL.strides, SMALL.anchors, count)
+    output = RawMaps(SMALL.names, SMALL.strides, SMALL.anchors, count)
     chosen = case["classes"] if count == 3 or case["classes"] is None else (0,)
     config = PostprocessConfig(conf=case["conf"], multi_label=case["multi_label"], classes=chosen)
     maps = random_maps(output, (32, 48), seed)
     expected = by_hand(maps, output, config)
     if case["layout"] == "NHWC":
         maps = channels_last(maps)
-        output = OutputContract(output.names, output.strides, output.anchors, count, "NHWC")
+        output = RawMaps(output.names, output.strides, output.anchors, count, "NHWC")
     found = decode(maps, output, config)
     assert found.class_id.tolist() == [each[5] for each in expected], "the same, in the same order"
     if expected:
@@ -185,7 +185,7 @@ def test_the_best_candidates_enter_the_suppression() -> None:
 def test_of_equal_candidates_the_first_are_taken() -> None:
     maps = {
         name: np.zeros(shape, np.float32)
-        for name, shape in zip(SMALL.names, SMALL.map_shapes(1, (32, 48)), strict=True)
+        for name, shape in zip(SMALL.names, SMALL.shapes(1, (32, 48)), strict=True)
     }
     whole = decode(maps, SMALL, PostprocessConfig(conf=0.1))
     part = decode(maps, SMALL, PostprocessConfig(conf=0.1, max_candidates=7))
@@ -193,7 +193,7 @@ def test_of_equal_candidates_the_first_are_taken() -> None:
 
 
 def test_one_class_means_the_class_score_is_not_used() -> None:
-    output = OutputContract(SMALL.names, SMALL.strides, SMALL.anchors, 1)
+    output = RawMaps(SMALL.names, SMALL.strides, SMALL.anchors, 1)
     maps = random_maps(output, (32, 48))
     plain = decode(maps, output)
     for name in output.names:
@@ -212,7 +212,7 @@ def test_agnostic_suppression_crosses_classes() -> None:
 
 def test_a_box_in_the_padding_is_no_detection() -> None:
     """Stride 16 on a 64 x 64 input of which the image covers the rows 24 to 40."""
-    output = OutputContract(("a",), (16,), (((8.0, 8.0),),), 2)
+    output = RawMaps(("a",), (16,), (((8.0, 8.0),),), 2)
     values = np.full((1, 7, 4, 4), -20, np.float32)
     values[0, :4] = 0  # centre of the cell, size of the anchor
     values[0, 4:6, 0, 2] = 9  # at (40, 8): in the padding
@@ -224,7 +224,7 @@ def test_a_box_in_the_padding_is_no_detection() -> None:
 def test_extreme_logits_overflow_nothing() -> None:
     maps = {
         name: np.full(shape, 200, np.float32)
-        for name, shape in zip(SMALL.names, SMALL.map_shapes(1, (32, 48)), strict=True)
+        for name, shape in zip(SMALL.names, SMALL.shapes(1, (32, 48)), strict=True)
     }
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         found = decode(maps, SMALL)

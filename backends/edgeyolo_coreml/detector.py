@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.contracts import OutputContract
+from edgeyolo.contracts import RawMaps
 from edgeyolo.errors import UsageError
 from edgeyolo.postprocess import DISPLAY
 from edgeyolo.protocols import ExportSource
@@ -57,7 +57,7 @@ class Decode(nn.Module):
     step: Tensor
     anchor: Tensor
 
-    def __init__(self, output: OutputContract, size: tuple[int, int]) -> None:
+    def __init__(self, output: RawMaps, size: tuple[int, int]) -> None:
         super().__init__()
         self.classes, self.anchors = output.classes, len(output.anchors[0])
         offsets, steps, anchors = [], [], []

@@ -112,7 +112,7 @@ class OpenvinoSession:
         batch = np.require(batch, requirements=["C", "W"])
         layout = 2 if self._input.layout == "NCHW" else 1
         height, width = batch.shape[layout : layout + 2]
-        shapes = self._output.map_shapes(batch.shape[0], (height, width))
+        shapes = self._output.shapes(batch.shape[0], (height, width))
         maps = {
             name: np.empty(shape, np.float32) for name, shape in zip(self._output.names, shapes, strict=True)
         }

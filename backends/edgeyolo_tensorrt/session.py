@@ -130,7 +130,7 @@ class TensorrtSession:
                 hint="Use smaller batches, or export with --batch dynamic and build again.",
             )
         self._shapes = {item: tuple(self._context.get_tensor_shape(item)) for item in self._dtypes}
-        promised = self._output.map_shapes(shape[0], (shape[2], shape[3]))
+        promised = self._output.shapes(shape[0], (shape[2], shape[3]))
         if (given := tuple(self._shapes[item] for item in self._output.names)) != promised:
             raise DamagedFileError(
                 f"{self._path}: the engine gives maps of {given}, the manifest says {promised}"

@@ -11,7 +11,7 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.protocols import ExportSource
 from edgeyolo_tflite import flatbuffer, toolkit
 
@@ -30,7 +30,7 @@ class ChannelsLast(nn.Module):
         return {name: each.permute(0, 2, 3, 1) for name, each in zip(self.names, maps, strict=True)}
 
 
-def contracts(source: ExportSource) -> tuple[InputContract, OutputContract]:
+def contracts(source: ExportSource) -> tuple[InputContract, RawMaps]:
     """What the file takes and gives: the source's contracts, channels last, with a fixed batch."""
     return (
         replace(source.input, layout="NHWC", dynamic_batch=False),
@@ -97,7 +97,7 @@ def describe(model: Any, entry: str, values: Mapping[str, Any]) -> None:
     model.metadata = [*(model.metadata or []), item]
 
 
-def metadata(source: ExportSource, given: InputContract, output: OutputContract) -> dict[str, Any]:
+def metadata(source: ExportSource, given: InputContract, output: RawMaps) -> dict[str, Any]:
     """The contract under the names that the ONNX files carry too."""
     return {
         "class_names": list(getattr(source, "class_names", ())),

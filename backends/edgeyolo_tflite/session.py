@@ -48,7 +48,7 @@ class TfliteSession:
         given = {item["name"]: item for item in interpreter.get_input_details()}
         maps = {item["name"]: item for item in interpreter.get_output_details()}
         self._check(given, {input.name: input.shape()})
-        shapes = output.map_shapes(input.batch, input.size)
+        shapes = output.shapes(input.batch, input.size)
         self._check(maps, dict(zip(output.names, shapes, strict=True)))
         self._entry = given[input.name]["index"]
         self._table = self._quantizer(given[input.name])

@@ -21,12 +21,17 @@ from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
 )
 @imgsz_option
 @target_option
-@click.option("--conf", "--conf-thres", default=0.25, show_default=True, help="Least confidence.")
 @click.option(
-    "--iou", "--iou-thres", default=0.45, show_default=True, help="IoU above which the weaker box goes."
+    "--conf", "--conf-thres", type=float, help="Least confidence (default 0.25, or the artifact's own)."
+)
+@click.option(
+    "--iou",
+    "--iou-thres",
+    type=float,
+    help="IoU above which the weaker box goes (default 0.45, or the artifact's own).",
 )
 @click.option("--classes", help="Only these classes: names or numbers, comma-separated.")
-@click.option("--max-det", default=300, show_default=True, help="Most detections an image.")
+@click.option("--max-det", type=int, help="Most detections an image (default 300, or the artifact's own).")
 @click.option("--agnostic", is_flag=True, help="Let boxes of different classes suppress each other.")
 @click.option("--multi-label", is_flag=True, help="Let one box have several classes.")
 @click.option(
@@ -43,7 +48,7 @@ from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
 @json_option
 def command(
     model_and_sources: tuple[str, ...], model: str | None, size: tuple[int, int] | None, target: str | None,
-    conf: float, iou: float, classes: str | None, max_det: int, agnostic: bool, multi_label: bool,
+    conf: float | None, iou: float | None, classes: str | None, max_det: int | None, agnostic: bool, multi_label: bool,
     output: Path | None, save_txt: bool, save_json: bool, no_save: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Find objects in images and draw them.

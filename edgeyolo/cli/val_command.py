@@ -29,27 +29,29 @@ if TYPE_CHECKING:
 @click.option(
     "--batch", type=click.IntRange(min=1), help="Images at a time (default: the artifact's; 8 where free)."
 )
-@click.option("--conf", "--conf-thres", default=0.001, show_default=True, help="Least confidence.")
-@click.option("--iou", "--iou-thres", default=0.65, show_default=True, help="IoU of non-maximum suppression.")
-@click.option("--max-det", default=300, show_default=True, help="Most detections an image.")
+@click.option("--conf", "--conf-thres", type=float, help="Least confidence (default 0.001).")
+@click.option("--iou", "--iou-thres", type=float, help="IoU of non-maximum suppression (default 0.65).")
+@click.option("--max-det", type=int, help="Most detections an image (default 300).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write plots and results.json here.")
 @json_option
 def command(
     model: str, data: str, split: str | None, image_folder: Path | None, size: tuple[int, int] | None,
-    target: str | None, rect: bool, batch: int | None, conf: float, iou: float, max_det: int,
+    target: str | None, rect: bool, batch: int | None, conf: float | None, iou: float | None, max_det: int | None,
     output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure AP on a labelled data set: the twelve COCO numbers, AP by class, and where the time went.
 
     MODEL is an artifact directory, weights or a published name. Weights are exported first, to cpu-onnx-fp32 or, with
     --rect, to cpu-torch-fp32. Where an artifact's device is absent, the stand-in that its export was compared by runs
-    it, and a line says so: AP is the device's then, times are not.
+    it, and a line says so: AP is the device's then, times are not. An artifact exported with --nms graph is judged by
+    the thresholds in its graph, and a line says so.
 
     \b
     edgeyolo val cells-onnx --data bccd --split test
     edgeyolo val yolov7.safetensors --data coco/instances_val2017.json --rect --json
     """
     from edgeyolo.artifact import Artifact
+    from edgeyolo.contracts import GraphDetections
     from edgeyolo.datasets import describe_problems, load_dataset
     from edgeyolo.evaluation.opened import open_to_judge
     from edgeyolo.evaluation.validate import validate
@@ -60,6 +62,12 @@ def command(
     with open_to_judge(artifact) as (pipeline, stand_in), progress("evaluating") as advance:
         if stand_in:
             note(f"run by {stand_in}: AP is that of {artifact.manifest.target}, times are not")
+        if isinstance(fixed := artifact.manifest.output, GraphDetections):
+            note(
+                f"this artifact suppresses in its graph (confidence {fixed.conf:g}, IoU {fixed.iou:g}, one class a "
+                "box): its AP is lower than by the paper's protocol, and not to be compared with others; export with "
+                "--nms host for that"
+            )
         result = validate(
             pipeline, dataset, batch=batch, rect=rect, conf=conf, iou=iou, max_det=max_det,
             artifact=artifact, progress=advance,

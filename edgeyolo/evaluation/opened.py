@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from edgeyolo import registry
 from edgeyolo.artifact import Artifact
 from edgeyolo.pipeline import Pipeline
+from edgeyolo.thresholds import settle
 
 
 @contextmanager
@@ -20,5 +21,7 @@ def open_to_judge(artifact: Artifact) -> Iterator[tuple[Pipeline, str]]:
     manifest = artifact.manifest
     session, runtime = registry.open_for_parity(artifact)
     with closing(session):
-        pipeline = Pipeline(session, manifest.input, manifest.output, manifest.class_names)
+        pipeline = Pipeline(
+            session, manifest.input, manifest.output, manifest.class_names, settle(manifest.output)
+        )
         yield pipeline, "" if runtime == manifest.backend else runtime

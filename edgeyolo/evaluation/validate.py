@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeyolo.contracts import RawMaps
 from edgeyolo.datasets import Dataset, Problem, align_classes, describe_problems
 from edgeyolo.errors import DatasetError, ImageError, UsageError
 from edgeyolo.evaluation.ap import Evaluator, coco_ap
@@ -20,6 +21,7 @@ from edgeyolo.evaluation.result import EvaluationProtocol, ValidationResult, sta
 from edgeyolo.pipeline import MAX_BATCH, Pipeline
 from edgeyolo.postprocess import EVALUATION, Boxes, postprocess
 from edgeyolo.preprocess import fit_long_side
+from edgeyolo.thresholds import settle
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
@@ -35,9 +37,10 @@ def validate(
     *,
     batch: int | None = None,
     rect: bool = False,
-    conf: float = EVALUATION.conf,
-    iou: float = EVALUATION.iou,
-    max_det: int = EVALUATION.max_det,
+    conf: float | None = None,
+    iou: float | None = None,
+    max_det: int | None = None,
+    multi_label: bool | None = None,
     evaluator: Evaluator = "auto",
     artifact: Artifact | None = None,
     progress: Callable[[int, int | None], None] | None = None,
@@ -53,7 +56,8 @@ def validate(
         dataset: what to judge it on.
         batch: images at a time; by default the artifact's batch, or 8 where it takes any.
         rect: rectangular batches, as for the paper's AP. Needs a network that takes any size.
-        conf, iou, max_det: of the suppression; the defaults are the paper's.
+        conf, iou, max_det, multi_label: of the suppression; the defaults are the paper's. An artifact that suppresses
+            in its graph has its own, by which AP is lower; asking for others is a UsageError.
         evaluator: the library that computes AP.
         artifact: what a Pipeline runs, for the record; a Detector knows its own.
         progress: called with (images done, images in all) after every batch.
@@ -64,7 +68,7 @@ def validate(
         RuntimeMissingError: no library that computes AP is installed.
     """
     pipeline = detector if isinstance(detector, Pipeline) else detector.pipeline
-    config = replace(EVALUATION, conf=conf, iou=iou, max_det=max_det)
+    config = settle(pipeline.output, EVALUATION, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label)
     pipeline = pipeline.with_config(config)
     count = _batch_size(pipeline, batch)
     aligned = align_classes(dataset, pipeline.class_names)
@@ -80,9 +84,9 @@ def validate(
         shape="rectangular" if rect else "square",
         size=pipeline.input.size,
         batch=count,
-        conf=conf,
-        iou=iou,
-        max_det=max_det,
+        conf=config.conf,
+        iou=config.iou,
+        max_det=config.max_det,
         multi_label=config.multi_label,
         evaluator=ap.evaluator,
         **_identity(artifact or getattr(detector, "artifact", None)),
@@ -129,7 +133,8 @@ class _Run:
         contract = self.pipeline.input
         if not self.rect:
             return square_batches(len(self.dataset), count, contract.size)
-        if not contract.dynamic_size:
+        output = self.pipeline.output
+        if not contract.dynamic_size or not isinstance(output, RawMaps):
             height, width = contract.size
             raise UsageError(
                 f"rectangular batches need a network that takes any size; this one takes {width} x {height}",
@@ -137,7 +142,7 @@ class _Run:
             )
         sizes = [(i, self._size(i)) for i in range(len(self.dataset))]
         known = [(i, size) for i, size in sizes if size is not None]
-        stride = max(self.pipeline.output.strides)
+        stride = max(output.strides)
         batches = rectangular_batches([size for _, size in known], count, max(contract.size), stride)
         return [replace(b, images=tuple(known[i][0] for i in b.images)) for b in batches]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import GateError
 from edgeyolo.evaluation.bootstrap import ap_difference
@@ -16,7 +15,6 @@ from edgeyolo.evaluation.validate import validate
 from edgeyolo.export.verify import reference_maps
 from edgeyolo.manifest import Accuracy
 from edgeyolo.pipeline import Pipeline
-from edgeyolo.protocols import Session
 
 MAX_AP_DROP = 1.0
 """AP points (hundredths) that an export may lose where nothing else is asked for."""
@@ -25,7 +23,7 @@ MAX_AP_DROP = 1.0
 class TorchSession:
     """The re-parameterized network in torch, fed and read as the artifact is."""
 
-    def __init__(self, network: Any, input: InputContract, output: OutputContract) -> None:
+    def __init__(self, network: Any, input: InputContract, output: RawMaps) -> None:
         self._network, self._input, self._output = network, input, output
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -36,13 +34,16 @@ class TorchSession:
         """Nothing to release."""
 
 
-def measure_accuracy(reference: Pipeline, session: Session, dataset: Dataset, allowed: float) -> Accuracy:
-    """AP of `session` and of `reference` on `dataset`, and how sure their difference is.
+def measure_accuracy(reference: Pipeline, artifact: Pipeline, dataset: Dataset, allowed: float) -> Accuracy:
+    """AP of `artifact` and of `reference` on `dataset`, by the same thresholds, and how sure their difference is.
 
     `allowed`: AP points that may be lost. Raises DatasetError where classes do not match or no image can be read.
     """
-    exact = validate(reference, dataset)
-    made = validate(replace(reference, session=session), dataset)
+    made = validate(artifact, dataset)
+    by = made.protocol  # a graph that suppresses has thresholds of its own
+    exact = validate(
+        reference, dataset, conf=by.conf, iou=by.iou, max_det=by.max_det, multi_label=by.multi_label
+    )
     lost = ap_difference(exact.data, exact.predictions, made.predictions)
     before, after = exact.metrics["AP"] or 0.0, made.metrics["AP"] or 0.0
     return Accuracy(

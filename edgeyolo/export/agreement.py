@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import GraphDetections, RawMaps
 from edgeyolo.nms import box_iou
-from edgeyolo.postprocess import DISPLAY, Boxes
+from edgeyolo.postprocess import DISPLAY, Boxes, postprocess
+from edgeyolo.preprocess import Letterbox
+from edgeyolo.thresholds import settle
 
 CONFIDENT = DISPLAY.conf
 # Looked for down to this confidence, so that a detection at the threshold's edge is not lost by a rounding.
-WEAK = replace(DISPLAY, conf=0.6 * CONFIDENT)
+MARGIN = 0.6
+WEAK = replace(DISPLAY, conf=MARGIN * CONFIDENT)
 LEAST_IOU = 0.5
 
 
@@ -34,10 +43,65 @@ def agreement(expected: Boxes, actual: Boxes) -> Agreement:
     return _one_way(expected, actual) + _one_way(actual, expected)
 
 
+def compare_detections(
+    maps: Mapping[str, NDArray[Any]],
+    raw: RawMaps,
+    outputs: Mapping[str, NDArray[Any]],
+    output: GraphDetections,
+    letterboxes: Sequence[Letterbox],
+) -> tuple[dict[str, float], Agreement]:
+    """Detections of a graph beside what the host finds in torch's maps by the same thresholds.
+
+    A detection at the threshold's edge may be on either side of it, so each side's are looked for on the other with a
+    margin. The largest differences of those that meet are given as parts of the largest logit, as deviations of maps
+    are: a logit that is off by d moves a score by up to d/2, and a corner by up to about d/2 of the picture's side.
+    """
+    config = settle(output)
+    weak = replace(config, conf=config.conf * MARGIN, max_candidates=output.max_candidates)
+    half = max(float(np.abs(maps[name]).max()) for name in raw.names) / 2
+    worst = {"scores": 0.0, "boxes": 0.0}
+    agreed = Agreement()
+    sides = postprocess(maps, raw, letterboxes, weak), postprocess(outputs, output, letterboxes, config)
+    for expected, actual, box in zip(*sides, letterboxes, strict=True):
+        agreed += matched(actual, expected) + matched(beyond_doubt(expected, config.conf), actual)
+        for name, value in differences(expected, actual, max(box.image_size)).items():
+            worst[name] = max(worst[name], value / half)
+    return worst, agreed
+
+
+def beyond_doubt(boxes: Boxes, conf: float) -> Boxes:
+    """Those that lie so far above the threshold that the other side must have them."""
+    return boxes[boxes.confidence >= min(conf / MARGIN, (1 + conf) / 2)]
+
+
+def differences(expected: Boxes, actual: Boxes, side: float) -> dict[str, float]:
+    """The largest differences of boxes that meet: of scores, and of corners as parts of `side` pixels."""
+    found = {"scores": 0.0, "boxes": 0.0}
+    if not len(expected) or not len(actual):
+        return found
+    overlap = np.where(_same_class(actual, expected), box_iou(actual.xyxy, expected.xyxy), -1)
+    # Of counterparts that overlap alike, the one of the nearest score.
+    near = overlap - np.abs(actual.confidence[:, None] - expected.confidence[None])
+    best = near.argmax(axis=1)
+    rows = np.flatnonzero(overlap[np.arange(len(actual)), best] >= LEAST_IOU)
+    if len(rows):
+        found["scores"] = float(np.abs(actual.confidence[rows] - expected.confidence[best[rows]]).max())
+        found["boxes"] = float(np.abs(actual.xyxy[rows] - expected.xyxy[best[rows]]).max() / side)
+    return found
+
+
 def _one_way(boxes: Boxes, others: Boxes) -> Agreement:
-    confident = boxes[boxes.confidence >= CONFIDENT]
-    if not len(confident) or not len(others):
-        return Agreement(0, len(confident))
-    meets = box_iou(confident.xyxy, others.xyxy) >= LEAST_IOU
-    same = confident.class_id[:, None] == others.class_id[None]
-    return Agreement(int((meets & same).any(axis=1).sum()), len(confident))
+    return matched(boxes[boxes.confidence >= CONFIDENT], others)
+
+
+def matched(boxes: Boxes, others: Boxes) -> Agreement:
+    """Of `boxes`, how many have a counterpart among `others`."""
+    if not len(boxes) or not len(others):
+        return Agreement(0, len(boxes))
+    meets = box_iou(boxes.xyxy, others.xyxy) >= LEAST_IOU
+    return Agreement(int((meets & _same_class(boxes, others)).any(axis=1).sum()), len(boxes))
+
+
+def _same_class(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = boxes.class_id[:, None] == others.class_id[None]
+    return same

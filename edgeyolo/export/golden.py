@@ -2,10 +2,14 @@
 
 `golden.npz` holds, for one generated picture:
     image            (h, w, 3) uint8 BGR, the picture
-    input            (height, width, 3) uint8 RGB, the letterboxed picture; times `scale`, it is the input tensor
+    input            (height, width, 3) uint8, the letterboxed picture in the input contract's colour order; times
+                     `scale` where the contract's type is float, it is the input tensor
     <map>.index      (k,) int64 flat positions in the raw map, in C order
     <map>.value      (k,) float32 values there
     xyxy, confidence, class_id    detections at confidence 0.25 and IoU 0.45 (more than none where there are any)
+
+Of an artifact that suppresses in its graph there are, in place of map values, its outputs for the picture whole, under
+their names (count, boxes, scores, labels); the detections are by its own thresholds.
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, OutputContract, RawMaps
+from edgeyolo.postprocess import postprocess
 from edgeyolo.preprocess import preprocess
 from edgeyolo.protocols import Session
+from edgeyolo.thresholds import settle
 
 SAMPLES = 4096  # values kept of each map: enough to find any mistake of layout, colour or scale
 
@@ -26,12 +32,11 @@ SAMPLES = 4096  # values kept of each map: enough to find any mistake of layout,
 def write_golden(
     path: Path, session: Session, contract: InputContract, output: OutputContract, image: NDArray[np.uint8]
 ) -> None:
-    """Run the artifact on `image` (BGR) and save input, sampled maps and detections."""
-    from edgeyolo.postprocess import postprocess
+    """Run the artifact on `image` (BGR) and save input, sampled outputs and detections."""
 
     batch, boxes = preprocess([image] * contract.batch, contract)
-    maps = {name: each[:1] for name, each in session.run(batch).items()}
-    found = postprocess(maps, output, boxes[:1])[0]
+    outputs = {name: each[:1] for name, each in session.run(batch).items()}
+    found = postprocess(outputs, output, boxes[:1], settle(output))[0]
     arrays: dict[str, NDArray[Any]] = {
         "image": image,
         "input": _pixels(batch[0], contract),
@@ -39,12 +44,21 @@ def write_golden(
         "confidence": found.confidence,
         "class_id": found.class_id,
     }
+    if isinstance(output, RawMaps):
+        arrays |= _samples({name: outputs[name] for name in output.names})
+    else:
+        arrays |= {name: outputs[name][0] for name in output.names}
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def _samples(maps: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
     rng = np.random.default_rng(0)
-    for name in output.names:
-        values = maps[name].ravel()
+    for name, each in maps.items():
+        values = each.ravel()
         index = np.sort(rng.choice(values.size, min(SAMPLES, values.size), replace=False))
         arrays[f"{name}.index"], arrays[f"{name}.value"] = index, values[index].astype(np.float32)
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    return arrays
 
 
 def _pixels(tensor: NDArray[Any], contract: InputContract) -> NDArray[np.uint8]:

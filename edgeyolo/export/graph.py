@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.silence import silence
 
@@ -30,10 +30,12 @@ class NetworkSource:
 
     network: Any
     input: InputContract
-    output: OutputContract
+    output: RawMaps
     class_names: tuple[str, ...]
     workspace: Path
     calibration: CalibrationSource | None = None
+    detections: GraphDetections | None = None
+    pixels: bool = False
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:

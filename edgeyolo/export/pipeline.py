@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from edgeyolo import registry
 from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
 from edgeyolo.export.golden import write_golden
-from edgeyolo.export.verify import measure_parity, require_parity
+from edgeyolo.export.verify import measure_parity, raw_maps, require_parity
 from edgeyolo.files import atomic_directory
 from edgeyolo.manifest import Accuracy, Manifest, Parity
 from edgeyolo.pipeline import Pipeline
 from edgeyolo.protocols import Backend, CalibrationSource, Compiled
 from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
+from edgeyolo.thresholds import settle
 
 if TYPE_CHECKING:
     from edgeyolo.datasets import Dataset
@@ -132,7 +133,7 @@ def _prepare(
         )
     spec = loaded.network.spec
     given = _input_contract(spec, profile, options)
-    output = OutputContract(
+    output = RawMaps(
         names=tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides),
         strides=spec.strides,
         anchors=spec.anchors,
@@ -199,11 +200,15 @@ def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Ac
     from edgeyolo.export.accuracy import TorchSession, measure_accuracy, require_accuracy
 
     manifest = draft.manifest
-    exact = TorchSession(source.network, manifest.input, manifest.output)
-    reference = Pipeline(exact, manifest.input, manifest.output, manifest.class_names)
+    raw = raw_maps(manifest, source.output)
+    exact = TorchSession(source.network, manifest.input, raw)
+    reference = Pipeline(exact, manifest.input, raw, manifest.class_names)
     opened, _ = registry.open_for_parity(draft)
     with closing(opened) as session:
-        accuracy = measure_accuracy(reference, session, options.data, options.max_ap_drop)
+        made = Pipeline(
+            session, manifest.input, manifest.output, manifest.class_names, settle(manifest.output)
+        )
+        accuracy = measure_accuracy(reference, made, options.data, options.max_ap_drop)
     require_accuracy(accuracy, str(manifest.target))
     return accuracy
 
@@ -220,7 +225,13 @@ def _verify(
     described = f"{len(images)} {'photographs' if photographs else 'generated pictures'}, run by {runtime}"
     with closing(opened) as session:
         parity = measure_parity(
-            source.network, session, draft.manifest, images, profile=profile, described=described
+            source.network,
+            raw_maps(manifest, source.output),
+            session,
+            manifest,
+            images,
+            profile=profile,
+            described=described,
         )
         require_parity(parity, str(profile.target))
         write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, make_scene(0).image)

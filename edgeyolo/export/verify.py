@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
 from edgeyolo.errors import GateError
-from edgeyolo.export.agreement import WEAK, Agreement, agreement
+from edgeyolo.export.agreement import WEAK, Agreement, agreement, compare_detections
 from edgeyolo.manifest import Manifest, Parity
 from edgeyolo.postprocess import postprocess
 from edgeyolo.preprocess import Letterbox, preprocess
@@ -20,9 +20,7 @@ from edgeyolo.targets import TargetProfile
 Maps = dict[str, NDArray[np.float32]]
 
 
-def reference_maps(
-    network: Any, batch: NDArray[Any], contract: InputContract, output: OutputContract
-) -> Maps:
+def reference_maps(network: Any, batch: NDArray[Any], contract: InputContract, output: RawMaps) -> Maps:
     """torch's raw maps for an artifact's own input array, in the layout of the artifact's maps.
 
     `network` takes NCHW float32 RGB in 0..1 and gives NCHW maps; the contracts say how the artifact differs.
@@ -72,6 +70,7 @@ def deviations(expected: Maps, actual: Maps) -> dict[str, float]:
 
 def measure_parity(
     network: Any,
+    raw: RawMaps,
     session: Session,
     manifest: Manifest,
     images: Iterable[NDArray[np.uint8]],
@@ -79,18 +78,39 @@ def measure_parity(
     profile: TargetProfile,
     described: str,
 ) -> Parity:
-    """Compare the artifact with torch on every image: the worst deviation of each map, and the detections."""
+    """Compare the artifact with torch on every image: the worst deviation of each output, and the detections.
+
+    `raw` is what torch's maps are (`raw_maps`). Detections of a graph are compared with those that the host finds in
+    torch's maps by the same thresholds.
+    """
     output = manifest.output
-    worst, agreed = dict.fromkeys(output.names, 0.0), Agreement()
+    worst: dict[str, float] = {}
+    agreed = Agreement()
     for batch, boxes in batches(images, manifest.input):
-        expected = reference_maps(network, batch, manifest.input, output)
+        expected = reference_maps(network, batch, manifest.input, raw)
         actual = session.run(batch)
-        found = deviations(expected, actual)
-        worst = {name: max(worst[name], found[name]) for name in output.names}
-        if np.isfinite(max(found.values())):
-            sides = (postprocess(maps, output, boxes, WEAK) for maps in (expected, actual))
-            agreed = sum((agreement(*pair) for pair in zip(*sides, strict=True)), agreed)
+        if isinstance(output, GraphDetections):
+            found, agree = compare_detections(expected, raw, actual, output, boxes)
+        else:
+            found = deviations(expected, actual)
+            agree = _agreement(expected, actual, output, boxes, found)
+        worst = {name: max(worst.get(name, 0.0), value) for name, value in found.items()}
+        agreed += agree
     return Parity(profile.parity, worst, described, agreed.share, profile.agreement, agreed.detections)
+
+
+def raw_maps(manifest: Manifest, network: RawMaps) -> RawMaps:
+    """The maps an artifact is compared by: its own, or the network's where it gives detections."""
+    return manifest.output if isinstance(manifest.output, RawMaps) else network
+
+
+def _agreement(
+    expected: Maps, actual: Maps, output: RawMaps, boxes: list[Letterbox], found: Mapping[str, float]
+) -> Agreement:
+    if not np.isfinite(max(found.values())):
+        return Agreement()
+    sides = (postprocess(maps, output, boxes, WEAK) for maps in (expected, actual))
+    return sum((agreement(*pair) for pair in zip(*sides, strict=True)), Agreement())
 
 
 def require_parity(parity: Parity, target: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.models.network import Network
 from edgeyolo.pipeline import Pipeline
 
@@ -46,7 +46,7 @@ def make_pipeline(
     network: Network, class_names: tuple[str, ...], size: int, device: str, precision: str
 ) -> Pipeline:
     """A network as `evaluation.validate` takes it, for square images of `size` or any other."""
-    output = OutputContract(
+    output = RawMaps(
         tuple(f"p{i}" for i in range(network.levels)), network.strides, network.anchors, network.classes
     )
     contract = InputContract(size, size, dynamic_batch=True, dynamic_size=True)

@@ -75,7 +75,7 @@ def test_artifact_holds_the_files_that_the_profile_promises(artifact: Artifact) 
 def test_maps_have_the_shapes_of_the_contract(artifact: Artifact) -> None:
     session = open_session(artifact)
     maps = session.run(batch_for(artifact))
-    expected = artifact.manifest.output.map_shapes(1, artifact.manifest.input.size)
+    expected = artifact.manifest.output.shapes(1, artifact.manifest.input.size)
     assert tuple(maps[name].shape for name in artifact.manifest.output.names) == expected
     assert all(each.dtype == np.float32 for each in maps.values())
     session.close()

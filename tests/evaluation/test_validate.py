@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.datasets import load_dataset
 from edgeyolo.errors import DatasetError, UsageError
 from edgeyolo.evaluation.validate import STAGES, validate
@@ -54,7 +54,7 @@ class BrightSession:
 
 
 def bright_pipeline(names=("white", "grey"), **contract):
-    output = OutputContract(("p5",), (STRIDE,), (((ANCHOR, ANCHOR),),), 2)
+    output = RawMaps(("p5",), (STRIDE,), (((ANCHOR, ANCHOR),),), 2)
     base = InputContract(128, 128, dynamic_batch=True, dynamic_size=True)
     return Pipeline(BrightSession(), replace(base, **contract), output, tuple(names))
 

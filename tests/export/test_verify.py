@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import GateError
 from edgeyolo.export.verify import deviations, reference_maps, require_parity
 from edgeyolo.manifest import Parity
@@ -17,7 +17,7 @@ from edgeyolo.scenes import make_scene
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
 PLAIN = InputContract(32, 64)
-OUTPUT = OutputContract(("p3", "p4"), (8, 16), (((8.0, 8.0),), ((16.0, 16.0),)), classes=2)
+OUTPUT = RawMaps(("p3", "p4"), (8, 16), (((8.0, 8.0),), ((16.0, 16.0),)), classes=2)
 
 
 class Pooled(torch.nn.Module):
@@ -53,7 +53,7 @@ def test_maps_come_in_the_artifacts_layout() -> None:
     expected = reference_maps(Pooled(), batch, PLAIN, OUTPUT)
     last = replace(OUTPUT, layout="NHWC")
     found = reference_maps(Pooled(), batch, PLAIN, last)
-    assert tuple(each.shape for each in found.values()) == last.map_shapes(2, PLAIN.size)
+    assert tuple(each.shape for each in found.values()) == last.shapes(2, PLAIN.size)
     for name, each in expected.items():
         assert np.array_equal(found[name], each.transpose(0, 2, 3, 1))
         assert found[name].flags.c_contiguous  # golden vectors index it flat

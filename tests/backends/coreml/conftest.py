@@ -15,7 +15,7 @@ pytest.importorskip("coremltools", reason="needs the coreml extra")
 torch = pytest.importorskip("torch", reason="needs the coreml extra")
 
 from edgeyolo.artifact import Artifact  # noqa: E402
-from edgeyolo.contracts import InputContract, OutputContract  # noqa: E402
+from edgeyolo.contracts import InputContract, RawMaps  # noqa: E402
 from edgeyolo.export.graph import NetworkSource  # noqa: E402
 from edgeyolo.manifest import Manifest  # noqa: E402
 from edgeyolo.models.importer import import_checkpoint  # noqa: E402
@@ -40,7 +40,7 @@ def source_of(tmp_path_factory: pytest.TempPathFactory) -> SourceOf:
     def make(network: Network, names: tuple[str, ...], size: tuple[int, int]) -> NetworkSource:
         spec = network.spec
         levels = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
-        output = OutputContract(levels, spec.strides, spec.anchors, len(names))
+        output = RawMaps(levels, spec.strides, spec.anchors, len(names))
         return NetworkSource(network, InputContract(*size), output, names, scratch)
 
     return make

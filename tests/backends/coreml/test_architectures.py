@@ -52,6 +52,6 @@ def test_it_converts_without_auxiliary_maps(
     image = torch.from_numpy(batch.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
     with torch.inference_mode():
         expected = network(image)
-    assert tuple(each.shape for each in maps.values()) == output.map_shapes(1, (128, 128))
+    assert tuple(each.shape for each in maps.values()) == output.shapes(1, (128, 128))
     for given, want in zip(maps.values(), expected, strict=True):
         assert np.abs(given - want.numpy()).max() <= 2e-3 * np.abs(want.numpy()).max()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import OutputContract
+from edgeyolo.contracts import RawMaps
 from edgeyolo.errors import UsageError
 from edgeyolo.export.graph import NetworkSource
 from edgeyolo.nms import nms
@@ -39,9 +39,9 @@ def corners(coordinates: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.concatenate([scaled[:, :2] - scaled[:, 2:] / 2, scaled[:, :2] + scaled[:, 2:] / 2], axis=1)
 
 
-def maps_of(contract: OutputContract, size: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
+def maps_of(contract: RawMaps, size: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    shapes = contract.map_shapes(1, size)
+    shapes = contract.shapes(1, size)
     return {n: rng.normal(size=s).astype(np.float32) for n, s in zip(contract.names, shapes, strict=True)}
 
 

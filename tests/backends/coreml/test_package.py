@@ -71,7 +71,7 @@ def test_another_process_writes_the_same_bytes(
     code = """
         import sys
         from pathlib import Path
-        from edgeyolo.contracts import InputContract, OutputContract
+        from edgeyolo.contracts import InputContract, RawMaps
         from edgeyolo.export.graph import NetworkSource
         from edgeyolo.models.importer import import_checkpoint
         from edgeyolo.models.reparameterize import reparameterize
@@ -80,7 +80,7 @@ def test_another_process_writes_the_same_bytes(
         loaded = import_checkpoint(sys.argv[1])
         network = reparameterize(loaded.network).network
         spec = network.spec
-        output = OutputContract(("p3", "p4", "p5"), spec.strides, spec.anchors, 3)
+        output = RawMaps(("p3", "p4", "p5"), spec.strides, spec.anchors, 3)
         source = NetworkSource(network, InputContract(64, 96), output, loaded.class_names, Path(sys.argv[2]))
         CoremlBackend().compile(source, Target("ane", "coreml", "w6"), Path(sys.argv[2]))
     """

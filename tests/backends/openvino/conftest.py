@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.manifest import Manifest
 from edgeyolo.preprocess import preprocess
 from edgeyolo.protocols import Backend
@@ -37,7 +37,7 @@ def source(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Net
 
     loaded = import_checkpoint(small_weights)
     spec = loaded.network.spec
-    output = OutputContract(("p3", "p4", "p5"), spec.strides, spec.anchors, 3)
+    output = RawMaps(("p3", "p4", "p5"), spec.strides, spec.anchors, 3)
     network = reparameterize(loaded.network).network
     folder = tmp_path_factory.mktemp("source")
     return NetworkSource(network, InputContract(96, 96), output, loaded.class_names, folder)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.export.graph import NetworkSource
 from edgeyolo.manifest import Manifest
 from edgeyolo.preprocess import preprocess
@@ -50,7 +50,7 @@ def source_of(tmp_path_factory: pytest.TempPathFactory) -> SourceOf:
 
     def make(network: Network, size: int, **changes: Any) -> NetworkSource:
         spec = network.spec
-        output = OutputContract(
+        output = RawMaps(
             tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides),
             spec.strides,
             spec.anchors,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.export.graph import NetworkSource
 from edgeyolo.preprocess import preprocess
@@ -28,12 +28,12 @@ OpenFile = Callable[..., TfliteSession]
 
 
 @pytest.fixture
-def contracts(convert: ModuleType, source: NetworkSource) -> tuple[InputContract, OutputContract]:
+def contracts(convert: ModuleType, source: NetworkSource) -> tuple[InputContract, RawMaps]:
     return convert.contracts(source)
 
 
 @pytest.fixture
-def open_file(tmp_path: Path, contracts: tuple[InputContract, OutputContract]) -> OpenFile:
+def open_file(tmp_path: Path, contracts: tuple[InputContract, RawMaps]) -> OpenFile:
     """Write the bytes and open them: (data, contract changes, **session arguments)."""
 
     def opened(data: bytes, loaded: Any = None, name: str = "net.tflite", **arguments: Any) -> TfliteSession:
@@ -55,13 +55,13 @@ def test_float_and_integer_models_give_float_maps(
     open_file: OpenFile,
     float_model: bytes,
     integer_model: bytes,
-    contracts: tuple[InputContract, OutputContract],
+    contracts: tuple[InputContract, RawMaps],
 ) -> None:
     given, output = contracts
     pixels = replace(given, dtype="uint8")
     exact = open_file(float_model).run(pictures(given))
     rough = open_file(integer_model, input={"dtype": "uint8"}).run(pictures(pixels))
-    for name, shape in zip(output.names, output.map_shapes(1, given.size), strict=True):
+    for name, shape in zip(output.names, output.shapes(1, given.size), strict=True):
         assert exact[name].shape == rough[name].shape == shape
         assert exact[name].dtype == rough[name].dtype == np.float32
         assert np.abs(exact[name] - rough[name]).mean() < 0.1 * np.abs(exact[name]).max()
@@ -94,7 +94,7 @@ def test_both_ways_to_int8_are_the_same() -> None:
 
 
 def test_eight_threads_get_what_one_gets(
-    open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, OutputContract]
+    open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, RawMaps]
 ) -> None:
     opened = open_file(float_model, threads=1)
     batches = [pictures(contracts[0], seed) for seed in range(8)]
@@ -106,7 +106,7 @@ def test_eight_threads_get_what_one_gets(
 
 
 def test_results_are_the_callers(
-    open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, OutputContract]
+    open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, RawMaps]
 ) -> None:
     opened = open_file(float_model)
     first = opened.run(pictures(contracts[0]))
@@ -120,9 +120,7 @@ def test_results_are_the_callers(
         assert each.flags.writeable
 
 
-def test_closing(
-    open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, OutputContract]
-) -> None:
+def test_closing(open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, RawMaps]) -> None:
     opened = open_file(float_model)
     opened.close()
     opened.close()
@@ -131,7 +129,7 @@ def test_closing(
 
 
 def test_a_wrong_batch_is_refused_before_the_interpreter_sees_it(
-    open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, OutputContract]
+    open_file: OpenFile, float_model: bytes, contracts: tuple[InputContract, RawMaps]
 ) -> None:
     opened, good = open_file(float_model), pictures(contracts[0])
     for bad in (good[0], good.transpose(0, 3, 1, 2), (good * 255).astype(np.uint8)):
