@@ -46,8 +46,8 @@ class GpuFacts:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Something that runs networks beside CPU and GPU: `kind` is "edge-tpu", "ncs" or "ane"; `where` is the device
-    node, the bus address or the tool that named it."""
+    """Something that runs networks beside CPU and GPU: `kind` is "edge-tpu", "ncs", "npu" or "ane"; `where` is the
+    device node, the bus address or the tool that named it."""
 
     kind: str
     name: str

@@ -171,8 +171,10 @@ class AccuracyFacts:
 class Measurement:
     """One artifact in one scenario on one device (`device` is a name in `Report.devices`).
 
-    `threads` is what was asked for, None for the runtime's own default. `latency` is the scenario's percentile;
-    where `reportable` is False, `reasons` say why, and neither it nor the throughput may be quoted.
+    `threads` is what was asked for, None for the runtime's own default; `cores_used` the processor time spent a
+    second. `load_seconds` is the time from an artifact's files to a session; `detections` are found in a mean image.
+    `latency` is the scenario's percentile; where `reportable` is False, `reasons` say why, and neither it nor the
+    throughput may be quoted.
     """
 
     device: str
@@ -189,6 +191,7 @@ class Measurement:
     overhead: Overhead
     duration: float
     load_seconds: float
+    cores_used: float | None = None
     peak_memory: int | None = None
     detections: float = 0.0
     accuracy: AccuracyFacts | None = None

@@ -1,0 +1,161 @@
+"""Measure artifacts on this machine: load, warm up, take turns, judge AP, report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from edgeyolo import __version__
+from edgeyolo.errors import EdgeYoloError
+from edgeyolo_bench.facts import Machine, Watch
+from edgeyolo_bench.facts.load import Spent, judge
+from edgeyolo_bench.measurement import Failure
+from edgeyolo_bench.report import Report
+from edgeyolo_bench.subject import Job
+from edgeyolo_bench.summary import Run, compare_runs, summarize
+from edgeyolo_bench.worker import Worker
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled images that AP is measured on."""
+
+    data: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told how far a measurement is: `step` of what is being done, `turns` and `images` (done, in all)."""
+
+    step: Callable[[str], None] = lambda _: None
+    turns: Callable[[int, int | None], None] = lambda done, total: None
+    images: Callable[[int, int | None], None] = lambda done, total: None
+
+
+@dataclass
+class _Bench:
+    """One call's workers, what they gave, and what went wrong."""
+
+    workers: dict[str, Worker] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    errors: list[EdgeYoloError] = field(default_factory=list)
+
+    def close(self) -> None:
+        """End every process."""
+        for worker in self.workers.values():
+            worker.close()
+
+    def fail(self, name: str, error: EdgeYoloError) -> None:
+        """Note what went wrong."""
+        self.failures.append(Failure(name, error.message, error.hint, error.exit_code))
+        self.errors.append(error)
+
+    @contextmanager
+    def survives(self, name: str) -> Iterator[None]:
+        """An artifact that fails is noted and left out from here on; the others go on."""
+        try:
+            yield
+        except EdgeYoloError as error:
+            self.fail(name, error)
+            self.workers.pop(name).close()
+            self.runs.pop(name, None)
+
+
+def measure(
+    jobs: Sequence[Job],
+    *,
+    labelled: Labelled | None = None,
+    device: str = "",
+    command: str = "",
+    listener: Listener = Listener(),
+) -> Report:
+    """Measure every job, in turns where there are several, and report.
+
+    An artifact that fails is in the report's `failures`; where all fail, the first error is raised. Ctrl-C ends the
+    measurement with a report of what was completed, marked `interrupted`; before anything was, it is raised.
+    """
+    watch, bench, interrupted = Watch(Machine(), device), _Bench(), False
+    with ExitStack() as stack:
+        stack.callback(bench.close)
+        try:
+            _open(bench, jobs, listener)
+            _take_turns(bench, listener)
+            _judge(bench, labelled, listener)
+        except KeyboardInterrupt:
+            interrupted = True
+            if not any(run.turns for run in bench.runs.values()):
+                raise
+    if bench.errors and not bench.runs:
+        raise bench.errors[0]
+    return _report(bench, watch, command, interrupted=interrupted)
+
+
+def _open(bench: _Bench, jobs: Sequence[Job], listener: Listener) -> None:
+    """Load and warm up each artifact, one after another."""
+    for job in jobs:
+        listener.step(f"loading {job.name}")
+        bench.workers[job.name] = Worker(job)
+        with bench.survives(job.name):
+            opened = bench.workers[job.name].open()
+            listener.step(f"warming up {job.name}")
+            bench.runs[job.name] = Run(job, opened, bench.workers[job.name].warm_up())
+
+
+def _take_turns(bench: _Bench, listener: Listener) -> None:
+    """A B A B ...: each turn ends when its share of the least duration and count is reached."""
+    several = len(bench.runs) > 1
+    turns = min((run.job.scenario.turns for run in bench.runs.values()), default=0)
+    total = turns * len(bench.runs)
+    done = 0
+    listener.turns(done, total)
+    for number in range(1, turns + 1):
+        for name in list(bench.runs):
+            run, share = bench.runs[name], number / turns
+            scenario = run.job.scenario
+            measured = sum(turn.spent.seconds for turn in run.turns)
+            counted = sum(len(turn.samples) for turn in run.turns)
+            with bench.survives(name):
+                turn = bench.workers[name].turn(
+                    max(share * scenario.min_duration - measured, 0.0),
+                    max(math.ceil(share * scenario.min_count) - counted, 1),
+                    refresh=several,
+                )
+                run.turns.append(turn)
+            done += 1
+            listener.turns(done, total)
+
+
+def _judge(bench: _Bench, labelled: Labelled | None, listener: Listener) -> None:
+    """Memory, and AP of the very sessions that were timed; without AP what was timed still stands."""
+    for name, run in bench.runs.items():
+        worker = bench.workers[name]
+        try:
+            run.peak_memory = worker.peak_memory()
+            if labelled is not None:
+                listener.step(f"measuring AP of {name}")
+                run.accuracy = worker.accuracy(labelled.data, labelled.split, listener.images)
+        except EdgeYoloError as error:
+            bench.fail(f"AP of {name}" if labelled else name, error)
+
+
+def _report(bench: _Bench, watch: Watch, command: str, *, interrupted: bool) -> Report:
+    runs = [run for run in bench.runs.values() if run.turns]
+    cores, name = watch.device.cpu.available, watch.device.name
+    spent = sum((run.spent for run in runs), Spent())
+    device = watch.finish(judge(spent, watch.load, cores))
+    return Report(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgeyolo=__version__,
+        devices=(device,),
+        measurements=tuple(summarize(run, name, cores, interrupted=interrupted) for run in runs),
+        comparisons=compare_runs(runs, name) if runs else (),
+        failures=tuple(bench.failures),
+        warnings=(*device.interference.busy, *device.throttling),
+        command=command,
+        interrupted=interrupted,
+    )

@@ -1,0 +1,84 @@
+"""The images that are measured on: a folder's, or generated scenes. Never zeros: an empty picture leaves
+post-processing nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgeyolo.errors import ImageError
+from edgeyolo.images import list_images, read_image
+from edgeyolo.scenes import make_scene
+from edgeyolo_bench.measurement import ImageFacts
+
+SCENE_SIZE = (720, 1280)  # (height, width): a camera's frame
+SCENES = 16
+MOST_IMAGES = 128  # held in memory as files; more would not change a latency
+_JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Encoded images, as a camera or a disk gives them; decoding is one of the stages, reading from disk is not."""
+
+    encoded: tuple[bytes, ...]
+    facts: ImageFacts
+    warnings: tuple[str, ...] = ()
+
+    def query(self, number: int, images: int) -> Sequence[bytes]:
+        """The images of query `number`, counted from 0; the images follow each other in a circle."""
+        count = len(self.encoded)
+        return [self.encoded[(number * images + index) % count] for index in range(images)]
+
+
+def generated(count: int = SCENES, size: tuple[int, int] = SCENE_SIZE) -> Workload:
+    """Scenes of `size` = (height, width) from fixed seeds, as JPEG."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    encoded = tuple(
+        cv2.imencode(".jpg", make_scene(seed, size).image, options)[1].tobytes() for seed in range(count)
+    )
+    pixels = (float(size[0]), float(size[1]))
+    return Workload(encoded, ImageFacts("generated", count, _identify(encoded), pixels, "jpeg"))
+
+
+def from_folder(source: str | Path) -> Workload:
+    """The images of a file, folder or pattern; of very many, 128 spread evenly over them.
+
+    Raises ImageError where there is none, or one cannot be decoded.
+    """
+    paths = list_images(source)
+    chosen = [
+        paths[i] for i in np.linspace(0, len(paths) - 1, min(len(paths), MOST_IMAGES)).round().astype(int)
+    ]
+    encoded = tuple(path.read_bytes() for path in chosen)
+    decoded = [read_image(path) for path in chosen]
+    flat = [path.name for path, image in zip(chosen, decoded, strict=True) if image.min() == image.max()]
+    if len(flat) == len(chosen):
+        raise ImageError(
+            f"{source}: every image is of a single colour; the time after the network would be that of nothing found",
+            hint="Give photographs, or leave out --images: scenes are generated.",
+        )
+    shapes = np.array([image.shape[:2] for image in decoded], dtype=np.float64).mean(axis=0)
+    kinds = sorted({path.suffix.lower().lstrip(".").replace("jpg", "jpeg") for path in chosen})
+    facts = ImageFacts(
+        Path(source).name,
+        len(chosen),
+        _identify(encoded),
+        (float(shapes[0]), float(shapes[1])),
+        "+".join(kinds),
+    )
+    warnings = [f"{len(chosen)} of {len(paths)} images are used"] if len(chosen) < len(paths) else []
+    warnings += [f"{len(flat)} images are of a single colour"] if flat else []
+    return Workload(encoded, facts, tuple(warnings))
+
+
+def _identify(encoded: Sequence[bytes]) -> str:
+    digest = sha256()
+    for data in encoded:
+        digest.update(sha256(data).digest())
+    return digest.hexdigest()
