@@ -68,18 +68,20 @@ class _Bench:
 
 def measure(
     jobs: Sequence[Job],
+    failures: Sequence[Failure] = (),
     *,
     labelled: Labelled | None = None,
     device: str = "",
     command: str = "",
     listener: Listener = Listener(),
 ) -> Report:
-    """Measure every job, in turns where there are several, and report.
+    """Measure every job, in turns where there are several, and report. Jobs have different labels; `failures` are what
+    could not become one.
 
     An artifact that fails is in the report's `failures`; where all fail, the first error is raised. Ctrl-C ends the
     measurement with a report of what was completed, marked `interrupted`; before anything was, it is raised.
     """
-    watch, bench, interrupted = Watch(Machine(), device), _Bench(), False
+    watch, bench, interrupted = Watch(Machine(), device), _Bench(failures=list(failures)), False
     with ExitStack() as stack:
         stack.callback(bench.close)
         try:
@@ -98,12 +100,12 @@ def measure(
 def _open(bench: _Bench, jobs: Sequence[Job], listener: Listener) -> None:
     """Load and warm up each artifact, one after another."""
     for job in jobs:
-        listener.step(f"loading {job.name}")
-        bench.workers[job.name] = Worker(job)
-        with bench.survives(job.name):
-            opened = bench.workers[job.name].open()
-            listener.step(f"warming up {job.name}")
-            bench.runs[job.name] = Run(job, opened, bench.workers[job.name].warm_up())
+        listener.step(f"loading {job.label}")
+        bench.workers[job.label] = Worker(job)
+        with bench.survives(job.label):
+            opened = bench.workers[job.label].open()
+            listener.step(f"warming up {job.label}")
+            bench.runs[job.label] = Run(job, opened, bench.workers[job.label].warm_up())
 
 
 def _take_turns(bench: _Bench, listener: Listener) -> None:

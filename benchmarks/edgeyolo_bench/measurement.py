@@ -232,3 +232,18 @@ class Failure:
     message: str
     hint: str = ""
     exit_code: int = 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure beside that of a baseline report. `ratio` is now / before; `worse` whether it is worse by more than
+    `tolerance` (a share of 1), `certain` whether the two intervals do not overlap."""
+
+    what: str
+    figure: str
+    before: float
+    now: float
+    ratio: float
+    tolerance: float
+    worse: bool
+    certain: bool

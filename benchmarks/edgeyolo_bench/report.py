@@ -10,7 +10,7 @@ from typing import Any
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.files import atomic_file
 from edgeyolo_bench.device import DeviceFacts
-from edgeyolo_bench.measurement import Comparison, Failure, Measurement
+from edgeyolo_bench.measurement import Change, Comparison, Failure, Measurement
 from edgeyolo_bench.plain import from_plain, json_schema, to_plain
 from edgeyolo_bench.roofline import Limits
 
@@ -30,6 +30,7 @@ class Report:
     comparisons: tuple[Comparison, ...] = ()
     limits: tuple[Limits, ...] = ()
     failures: tuple[Failure, ...] = ()
+    changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
     command: str = ""
     interrupted: bool = False

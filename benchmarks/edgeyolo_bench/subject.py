@@ -29,14 +29,20 @@ REFRESH_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Job:
-    """One artifact to measure, and how. `name` is what tables call it."""
+    """One artifact to measure, and how. `name` and `target` together are what tables call it."""
 
     name: str
+    target: str
     artifact: Path
     scenario: Scenario
     workload: Workload
     threads: int | None = None
     random_weights: bool = False
+
+    @property
+    def label(self) -> str:
+        """The job's name and target."""
+        return f"{self.name} {self.target}"
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,8 @@ def compare_runs(runs: Sequence[Run], device: str) -> tuple[Comparison, ...]:
         found.append(
             Comparison(
                 device=device,
-                first=first.job.name,
-                second=second.job.name,
+                first=first.job.label,
+                second=second.job.label,
                 stage=first.job.scenario.judged,
                 ratio=float(np.median(ratios)),
                 low=None if low is None else float(ratios[low - 1]),
@@ -160,8 +160,10 @@ def _reasons(run: Run, latency: Quantile | None, throughput: Rate) -> tuple[str,
             f"{count} queries{worth}, are too few for {latency.name} at {latency.confidence:.0%}, which takes "
             f"{least_count(latency.q, latency.confidence)}"
         )
-    if throughput.low is None:
-        said.append(f"{count} queries are too few for an interval of the rate")
+    if throughput.low is None and (latency is None or scenario.inference_only):
+        said.append(
+            f"{count} queries, depending on each other as they do, are too few for an interval of the rate"
+        )
     return tuple(said)
 
 

@@ -83,7 +83,7 @@ class Worker:
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             self._process.join(_GOODBYE)
             raise EdgeYoloError(
-                f"{self.job.name}: the process that ran it ended ({_words(self._process.exitcode)})",
+                f"{self.job.label}: the process that ran it ended ({_words(self._process.exitcode)})",
                 hint="Killed processes are often short of memory: fewer threads, a smaller batch or size need less.",
             ) from error
 
@@ -112,7 +112,7 @@ def _serve(pipe: Connection, job: Job) -> None:
                 except EdgeYoloError as error:
                     answer = "error", error
                 except Exception as error:  # noqa: BLE001 - runtimes raise anything; the other side reports it
-                    answer = "error", EdgeYoloError(f"{job.name}: {type(error).__name__}: {error}")
+                    answer = "error", EdgeYoloError(f"{job.label}: {type(error).__name__}: {error}")
                 pipe.send(answer)
     finally:
         if subject is not None:

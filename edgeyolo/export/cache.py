@@ -11,6 +11,7 @@ from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.export.pipeline import ExportOptions, export
 from edgeyolo.files import sha256, user_cache
+from edgeyolo.protocols import CalibrationSource
 
 
 def cached_artifact(
@@ -18,12 +19,14 @@ def cached_artifact(
     target: str,
     *,
     size: tuple[int, int] | None = None,
+    batch: int = 1,
+    calibration: CalibrationSource | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """The artifact of a weights file for `target`; made on the first call.
 
-    The place is named by the content of the weights, the target, the size and this version of edgeyolo, so changed
-    weights never meet an old artifact. One that was damaged is made again.
+    The place is named by the content of the weights, the target, the size, the batch, the calibration images and this
+    version of edgeyolo, so changed weights never meet an old artifact. One that was damaged is made again.
     """
     path = Path(weights)
     if not path.is_file():
@@ -31,7 +34,9 @@ def cached_artifact(
             f"{path}: expected an artifact directory or a weights file, but nothing is there",
             hint="`edgeyolo import FILE.pt` makes weights, `edgeyolo export` makes artifacts.",
         )
-    key = new_sha256(f"{sha256(path)} {target} {size} {__version__}".encode()).hexdigest()[:20]
+    images = calibration.sha256 if calibration else ""
+    named = f"{sha256(path)} {target} {size} {batch} {images} {__version__}"
+    key = new_sha256(named.encode()).hexdigest()[:20]
     place = user_cache() / "artifacts" / f"{path.stem}-{target}-{key}"
     if (place / MANIFEST).is_file():
         try:
@@ -39,4 +44,5 @@ def cached_artifact(
         except DamagedFileError:
             step("the cached artifact is damaged; making it again")
     place.parent.mkdir(parents=True, exist_ok=True)
-    return export(path, target, place, ExportOptions(size=size, overwrite=place.exists()), step=step).path
+    options = ExportOptions(size=size, batch=batch, calibration=calibration, overwrite=place.exists())
+    return export(path, target, place, options, step=step).path

@@ -1,0 +1,112 @@
+"""`edgeyolo bench`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeyolo.cli.console import json_option
+from edgeyolo.cli.options import imgsz_option, locate_weights
+
+if TYPE_CHECKING:
+    from edgeyolo.protocols import CalibrationSource
+
+SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
+
+
+@click.command("bench")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--target", "targets", multiple=True, help="Targets to measure weights on; several with commas."
+)
+@click.option(
+    "--scenario", type=click.Choice(SCENARIO_NAMES), default="single-stream", show_default=True,
+    help="One image at a time (p90); 8 images a query (p99); all at once; the paper's: the network alone.",
+)  # fmt: skip
+@imgsz_option
+@click.option("--batch", type=click.IntRange(1, 32), help="Images of a query, for offline and paper.")
+@click.option(
+    "--images", type=click.Path(exists=True), help="Photographs to run on (default: generated scenes)."
+)
+@click.option("--data", help="Labelled images: AP of the very artifacts that are timed.")
+@click.option("--split", help="Which part of --data.")
+@click.option("--calib", help="Images for INT8 targets of weights.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: the runtime's own).")
+@click.option(
+    "--min-duration", type=click.FloatRange(min=0), help="Least seconds of measurement (default: 10)."
+)
+@click.option("--min-count", type=click.IntRange(min=1), help="Least queries (default: 64, 662, 30 or 30).")
+@click.option("--baseline", type=click.Path(exists=True, path_type=Path), help="An earlier report.json.")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), default=0.05, show_default=True,
+    help="How much worse than the baseline is allowed, as a share.",
+)  # fmt: skip
+@click.option("--name", "device", default="", help="What the report calls this device.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder (default: runs/bench/exp, exp2 ...)."
+)
+@json_option
+def bench(  # noqa: PLR0917 - click passes every option by name
+    models: tuple[str, ...], targets: tuple[str, ...], scenario: str, size: tuple[int, int] | None,
+    batch: int | None, images: str | None, data: str | None, split: str | None, calib: str | None,
+    threads: int | None, min_duration: float | None, min_count: int | None, baseline: Path | None, tolerance: float,
+    device: str, output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure artifacts on this machine: latency with confidence intervals, stage by stage, and AP.
+
+    MODEL is an artifact directory, weights or a published name; weights are exported once for each --target. Several
+    are measured in turns, each in a process of its own, and compared pair by pair. Both --min-duration and --min-count
+    must be reached; a figure with too few queries behind it is not reported. Writes report.json; after Ctrl-C that of
+    what was completed. With --json a file is written only where -o is given.
+
+    \b
+    edgeyolo bench tiny-onnx
+    edgeyolo bench yolov7-tiny.safetensors --target cpu-onnx-fp32,cpu-openvino-fp32 --data data.yaml
+    edgeyolo bench tiny-onnx --scenario paper --baseline runs/bench/exp/report.json --tolerance 0.03
+    """
+    from edgeyolo_bench.deliver import deliver
+    from edgeyolo_bench.display import listening
+    from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
+    from edgeyolo_bench.measure import Labelled, measure
+    from edgeyolo_bench.report import load_report
+    from edgeyolo_bench.scenarios import choose
+    from edgeyolo_bench.workload import from_folder, generated
+
+    chosen = choose(scenario, batch=batch, min_duration=min_duration, min_count=min_count)
+    earlier = load_report(baseline) if baseline else None  # a mistake in it should not cost a measurement
+    wanted = Wanted(
+        scenario=chosen,
+        workload=from_folder(images) if images else generated(),
+        targets=split_targets(targets),
+        size=size,
+        batch=batch or 1,
+        threads=threads,
+        calibration=_calibration(calib, data, split),
+    )
+    places = [locate_weights(model) for model in models]
+    labelled = Labelled(data, split) if data else None
+    with listening() as listener:
+        jobs, failures = make_jobs(places, wanted, listener.step)
+        report = measure(
+            jobs, failures, labelled=labelled, device=device, command=spoken(), listener=listener
+        )
+    deliver(report, earlier, tolerance, output, as_json=as_json)
+
+
+def _calibration(calib: str | None, data: str | None, split: str | None) -> CalibrationSource | None:
+    """Calibration images; those that AP is measured on are refused among them."""
+    if calib is None:
+        return None
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo.registry import open_calibration
+
+    return open_calibration(calib, images=300, evaluation=load_dataset(data, split=split) if data else None)
+
+
+def spoken() -> str:
+    """The command line as it was typed, for the record."""
+    return shlex.join(["edgeyolo", *sys.argv[1:]])

@@ -1,0 +1,124 @@
+"""What the user named, as jobs: artifacts as they are, weights exported for each target through the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeyolo import registry
+from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
+from edgeyolo_bench.measurement import Failure
+from edgeyolo_bench.scenarios import Scenario
+from edgeyolo_bench.subject import Job
+from edgeyolo_bench.workload import Workload
+
+if TYPE_CHECKING:
+    from edgeyolo.protocols import CalibrationSource
+
+DEFAULT_TARGET = "cpu-onnx-fp32"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What all jobs of a call share. `runs_here` is False where another device will run them: then only the toolchain
+    must be here."""
+
+    scenario: Scenario
+    workload: Workload
+    targets: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    threads: int | None = None
+    calibration: CalibrationSource | None = None
+    runs_here: bool = True
+
+
+def make_jobs(
+    models: Sequence[Path], wanted: Wanted, step: Callable[[str], None] = lambda _: None
+) -> tuple[list[Job], list[Failure]]:
+    """A job for each artifact and for each pair of weights and target; and what cannot be measured here.
+
+    Where nothing can be measured, the first error is raised.
+    """
+    jobs: list[Job] = []
+    failures: list[Failure] = []
+    errors: list[EdgeYoloError] = []
+    pairs = [(model, target) for model in models for target in _targets_of(model, wanted)]
+    for model, target in pairs:
+        name = f"{model.name if model.is_dir() else model.stem} {target}".strip()
+        try:
+            place = _artifact_of(model, target, wanted, step)
+            jobs.append(_job(model, place, wanted))
+        except EdgeYoloError as error:
+            errors.append(error)
+            failures.append(Failure(name, error.message, error.hint, error.exit_code))
+    if errors and not jobs:
+        raise errors[0]
+    return _distinct(jobs), failures
+
+
+def split_targets(texts: Sequence[str]) -> tuple[str, ...]:
+    """`("a,b", "c")` -> every target once, in order; one that does not exist is an error before any work is done."""
+    parts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    return tuple(dict.fromkeys(str(registry.find_target(part)[0].target) for part in parts))
+
+
+def _targets_of(model: Path, wanted: Wanted) -> tuple[str, ...]:
+    """An artifact knows its own target; weights are measured on each one that was asked for."""
+    if model.name == MANIFEST or model.is_dir():
+        return ("",)
+    return wanted.targets or (DEFAULT_TARGET,)
+
+
+def _artifact_of(model: Path, target: str, wanted: Wanted, step: Callable[[str], None]) -> Path:
+    if not target:
+        return model.parent if model.name == MANIFEST else model
+    _, backend = registry.find_target(target)
+    if wanted.runs_here:  # said before minutes of exporting
+        registry.require(backend.can_run(), f"{target} cannot be measured here")
+    try:
+        from edgeyolo.export.cache import cached_artifact
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"{model} is a weights file; exporting it needs a package that is not installed ({error})",
+            hint="pip install 'edgeyolo[export]', or give the directory of an exported artifact.",
+        ) from error
+    step(f"exporting {model.name} for {target}")
+    return cached_artifact(
+        model, target, size=wanted.size, batch=wanted.batch, calibration=wanted.calibration, step=step
+    )
+
+
+def _job(model: Path, place: Path, wanted: Wanted) -> Job:
+    manifest = Artifact.open(place).manifest
+    target = str(manifest.target)
+    if wanted.size not in (None, manifest.input.size):
+        height, width = manifest.input.size
+        raise UsageError(
+            f"{model}: --imgsz asks for another size than the artifact's, {height}x{width}",
+            hint="Leave out --imgsz, or give bench the weights.",
+        )
+    if wanted.targets and target not in wanted.targets:
+        raise UsageError(
+            f"{model} was exported for {target}, not for {', '.join(wanted.targets)}",
+            hint="Leave out --target, or give bench the weights.",
+        )
+    name = model.parent.name if model.name == MANIFEST else model.name if model.is_dir() else model.stem
+    return Job(name, target, place.resolve(), wanted.scenario, wanted.workload, wanted.threads)
+
+
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs of one name and target get numbers: an artifact may be measured against itself."""
+    taken: set[str] = set()
+    found = []
+    for job in jobs:
+        number, name = 1, job.name
+        while replace(job, name=name).label in taken:
+            number += 1
+            name = f"{job.name} ({number})"
+        found.append(replace(job, name=name))
+        taken.add(found[-1].label)
+    return found
