@@ -12,6 +12,7 @@ import cv2
 
 from edgeyolo.datasets import load_dataset
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, collate
+from edgeyolo.training.phases import Phase
 from edgeyolo.training.pictures import PictureStore
 from edgeyolo.training.recipe import find_recipe
 
@@ -34,7 +35,8 @@ def main() -> None:
             if cache != "none":
                 store.fill()
             filled = time.perf_counter() - start
-            pictures = AugmentedSet(store, find_recipe(options.recipe), size, seed=0)
+            phase = Phase(size, find_recipe(options.recipe))
+            pictures = AugmentedSet(store, lambda _, phase=phase: phase, seed=0)
             batches = EpochBatches(len(store), 16, seed=0)
             done, start = 0, time.perf_counter()
             for places in batches:

@@ -21,6 +21,7 @@ from edgeyolo.scenes import CLASS_NAMES, make_scene
 from edgeyolo.training.augment import Picture
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, collate
 from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.phases import Phase
 from edgeyolo.training.pictures import PictureStore
 from edgeyolo.training.processes import Processes
 from edgeyolo.training.recipe import recipe_for
@@ -67,8 +68,9 @@ def main() -> None:
     stepper = Stepper(
         build(options.network, len(CLASS_NAMES)), recipe, config, Schedule(recipe, 10, 100, 64), Processes()
     )
-    stepper.train_mode()
-    pictures = AugmentedSet(Scenes(options.imgsz), recipe, options.imgsz, seed=0)
+    stepper.train_mode(options.imgsz)
+    phase = Phase(options.imgsz, recipe)
+    pictures = AugmentedSet(Scenes(options.imgsz), lambda _: phase, seed=0)
     batches = EpochBatches(SCENES, min(options.batch, SCENES), seed=0)
     times: dict[str, list[float]] = defaultdict(list)
     for number in range(options.steps + 1):

@@ -77,6 +77,7 @@ def command(
     edgeyolo train yolov7-tiny --data data.yaml --imgsz 320 --epochs 100
     edgeyolo train yolov7 --data train.json --val-data val.json --batch 32 --amp bf16
     edgeyolo train best.safetensors --data voc --freeze backbone --set lr0=0.001 --set mosaic=0
+    edgeyolo train yolov7-tiny-silu --data voc --imgsz 256 --grow-from 128 --set plain_epochs=10
     edgeyolo train --resume runs/train/exp
     torchrun --no-python --nproc-per-node 4 edgeyolo train yolov7 --data data.yaml --batch 64
     """

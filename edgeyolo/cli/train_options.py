@@ -32,6 +32,10 @@ RUN_OPTIONS = (
         "--imgsz", "--img-size", "image_size", type=_COUNT, default=640, show_default=True,
         help="Side of the square pictures in pixels.",
     ),
+    click.option(
+        "--grow-from", "first_size", type=_COUNT, default=None, metavar="PIXELS",
+        help="Let the pictures grow from this side to --imgsz over the run: early epochs cost less.",
+    ),
     click.option("--epochs", type=_COUNT, default=300, show_default=True),
     click.option(
         "--batch", "--batch-size", "batch_size", type=_COUNT, default=16, show_default=True,

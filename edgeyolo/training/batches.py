@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from edgeyolo.datasets import Problem
 from edgeyolo.training.augment import Augmenter, Picture
 from edgeyolo.training.augment.pipeline import Extra
+from edgeyolo.training.phases import Phase
 from edgeyolo.training.pictures import PictureStore
-from edgeyolo.training.recipe import Recipe
 
 
 class Place(NamedTuple):
@@ -61,17 +61,24 @@ class Item:
 
 
 class AugmentedSet(Dataset[Item]):
-    """The augmented pictures of a store, size x size pixels, by Place."""
+    """The augmented pictures of a store by Place, in the size and manner of their epoch's phase."""
 
     def __init__(
-        self, store: PictureStore, recipe: Recipe, size: int, seed: int, *, extra: Extra | None = None
+        self,
+        store: PictureStore,
+        phase_of: Callable[[int], Phase],
+        seed: int,
+        *,
+        extra: Extra | None = None,
     ) -> None:
-        self.store, self.seed = store, seed
-        self.augment = Augmenter(recipe, size, len(store), store.__getitem__, extra)
+        self.store, self.phase_of, self.seed, self.extra = store, phase_of, seed, extra
 
     def __getitem__(self, place: Place) -> Item:
         rng = np.random.default_rng([self.seed, place.epoch, place.position])
-        picture = self.augment(place.picture, rng)
+        phase = self.phase_of(place.epoch)
+        load = self.store.__getitem__
+        augment = Augmenter(phase.recipe, phase.image_size, len(self.store), load, self.extra)
+        picture = augment(place.picture, rng)
         return Item(picture, place.picture, self.store.news())
 
 

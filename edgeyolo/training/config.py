@@ -23,7 +23,8 @@ class TrainConfig:
     gradient, 0 for no limit. freeze: beginnings of module names. multi_scale: image sizes from 0.5 to 1.5
     of image_size. image_weights: draw pictures of weak classes more often. patience: epochs without a
     better fitness until the run ends, 0 for never. rect: validate in rectangular batches. save_minutes: how
-    much a crash may cost; each epoch's end is saved anyway.
+    much a crash may cost; each epoch's end is saved anyway. first_size: pictures grow from this to image_size
+    over the run (see Phases), 0 for one size; validation is at image_size.
     """
 
     epochs: int = 300
@@ -44,6 +45,7 @@ class TrainConfig:
     rect: bool = False
     validate_every: int = 1
     save_minutes: float = 10.0
+    first_size: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "image_size", "validate_every"):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from edgeyolo.datasets import Dataset
-from edgeyolo.errors import EdgeYoloError, UsageError
+from edgeyolo.errors import EdgeYoloError
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.models.network import Network
@@ -28,6 +28,7 @@ from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.history import fitness, write_csv
 from edgeyolo.training.interrupts import Interrupts
 from edgeyolo.training.listener import Listener
+from edgeyolo.training.phases import Phases
 from edgeyolo.training.pictures import PictureStore
 from edgeyolo.training.processes import Processes
 from edgeyolo.training.recipe import Recipe
@@ -59,14 +60,15 @@ class Trainer:
         processes: Processes | None = None,
         listener: Listener | None = None,
     ) -> None:
-        stride = max(network.strides)
-        if config.image_size % stride:
-            nearest = max(round(config.image_size / stride), 1) * stride
-            raise UsageError(
-                f"image_size={config.image_size}: expected a multiple of {stride}", hint=f"Try {nearest}."
-            )
         self.class_names, self.training, self.validation = class_names, training, validation
         self.recipe, self.config, self.folder = recipe, config, folder
+        self.phases = Phases(
+            recipe,
+            config.epochs,
+            config.image_size,
+            config.first_size or config.image_size,
+            max(network.strides),
+        )
         self.processes, self.listener = processes or Processes(), listener or Listener()
         self.batches = EpochBatches(
             len(training),
@@ -96,7 +98,7 @@ class Trainer:
         if self.config.cache != "none":
             store.fill()
             self._report(store.news())
-        pictures = AugmentedSet(store, self.recipe, self.config.image_size, self.config.seed)
+        pictures = AugmentedSet(store, self.phases.at, self.config.seed)
         loader = make_loader(
             pictures,
             self.batches,
@@ -114,7 +116,7 @@ class Trainer:
 
     def _epoch(self, loader: Any, interrupts: Interrupts) -> None:
         position, started, saved = self.position, time.monotonic(), time.monotonic()
-        self.step.train_mode()
+        self.step.train_mode(self.phases.at(position.epoch).image_size)
         self.batches.weights = self._image_weights()
         self.batches.begin(position.epoch, position.batch)
         before = position.seconds

@@ -90,10 +90,15 @@ class DetectionLoss(nn.Module):
         # the loss of one process with all the images, whose means are over all positives.
         self.mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value
         self._middle = list(strides).index(16) if 16 in strides else 0
+        self.suit(image_size)
+
+    def suit(self, image_size: int) -> None:
+        """Scale the gains for pictures of another size from now on."""
+        levels = len(self.strides)
         self.gains = (
             self.config.box * 3 / levels,
             self.config.obj * (image_size / 640) ** 2 * 3 / levels,
-            self.config.cls * classes / 80 * 3 / levels,
+            self.config.cls * self.classes / 80 * 3 / levels,
         )
 
     def forward(self, maps: Sequence[Tensor], targets: Tensor | PaddedTargets) -> LossValue:

@@ -26,7 +26,7 @@ class Recipe:
     Learning rates are SGD's at the nominal batch; `lrf` is the last one as a fraction of `lr0`. Gains:
     `box`, `obj`, `cls` (see DetectionLoss). `hsv_*`, `scale` and `translate` are fractions, `degrees` and
     `shear` degrees, the rest of the augmentation probabilities (`mosaic9`: that a mosaic is of nine images;
-    `paste_in`: that objects are pasted).
+    `paste_in`: that objects are pasted). plain_epochs: the last epochs, without mosaic, mixup and paste-in.
     """
 
     name: str = "p5"
@@ -69,6 +69,7 @@ class Recipe:
     copy_paste: float = _value(0.0, 0, 1)
     paste_in: float = _value(0.15, 0, 1)
     paste_in_objects: int = _value(30)
+    plain_epochs: int = _value(0)
 
     def __post_init__(self) -> None:
         find_strategy(self.strategy)

@@ -48,6 +48,7 @@ class Stepper:
         self, network: Network, recipe: Recipe, config: TrainConfig, schedule: Schedule, processes: Processes
     ) -> None:
         self.config, self.schedule, self.processes = config, schedule, processes
+        self.image_size = config.image_size
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network = network.to(device=config.device, memory_format=layout).requires_grad_(True)  # type: ignore[call-overload]
         freeze(self.network, config.freeze)
@@ -72,8 +73,10 @@ class Stepper:
         """What has a state."""
         return Parts(self.network, self.ema.network, self.optimizer, self.loss, self.scaler)
 
-    def train_mode(self) -> None:
-        """Before an epoch's iterations."""
+    def train_mode(self, image_size: int) -> None:
+        """Before an epoch's iterations, on pictures of `image_size` pixels."""
+        self.image_size = image_size
+        self.loss.suit(image_size)
         self.network.train()
         self.loss.train()
         hold_frozen_norms(self.network)
@@ -113,7 +116,7 @@ class Stepper:
             return moved
         rng = np.random.default_rng([self.config.seed, _MULTI_SCALE, iteration])
         stride = max(self.network.strides)
-        cells = round(self.config.image_size * rng.uniform(0.5, 1.5) / stride)
+        cells = round(self.image_size * rng.uniform(0.5, 1.5) / stride)
         size = max(cells, 1) * stride
         return interpolate(moved, size=(size, size), mode="bilinear", align_corners=False)
 

@@ -16,10 +16,15 @@ from edgeyolo.errors import DatasetError, UsageError  # noqa: E402
 from edgeyolo.scenes import CLASS_NAMES, make_scene  # noqa: E402
 from edgeyolo.training.augment import Picture  # noqa: E402
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, Item, collate, make_loader  # noqa: E402
+from edgeyolo.training.phases import Phase  # noqa: E402
 from edgeyolo.training.pictures import PictureStore  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
 
 COUNT = 7
+
+
+def one_phase(epoch: int) -> Phase:
+    return Phase(64, TINY)
 
 
 def write_scenes(folder: Path) -> Dataset:
@@ -138,7 +143,7 @@ def test_weights_prefer_pictures() -> None:
 def test_workers_make_no_difference(dataset: Dataset) -> None:
     made = []
     for workers in (0, 2):
-        pictures = AugmentedSet(PictureStore(dataset, cache="encoded"), TINY, 64, seed=3)
+        pictures = AugmentedSet(PictureStore(dataset, cache="encoded"), one_phase, seed=3)
         batches = EpochBatches(COUNT, 3, seed=3)
         batches.begin(5, 1)
         made.append(list(make_loader(pictures, batches, workers=workers)))
@@ -150,7 +155,7 @@ def test_workers_make_no_difference(dataset: Dataset) -> None:
 
 def test_problems_travel_with_the_batch(dataset: Dataset) -> None:
     dataset.images[2].path.unlink()
-    pictures = AugmentedSet(PictureStore(dataset), TINY, 64, seed=3)
+    pictures = AugmentedSet(PictureStore(dataset), one_phase, seed=3)
     found = [
         problem
         for batch in make_loader(pictures, EpochBatches(COUNT, 3, seed=3))

@@ -24,6 +24,7 @@ from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.network import build  # noqa: E402
 from edgeyolo.models.topology import Elan, ModelSpec, Stage, TopDown  # noqa: E402
 from edgeyolo.scenes import CLASS_NAMES, make_scene  # noqa: E402
+from edgeyolo.training.batches import Batch  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.history import draw_history  # noqa: E402
 from edgeyolo.training.listener import Listener, Listeners  # noqa: E402
@@ -152,6 +153,30 @@ def test_goes_on_bit_by_bit(iteration: int, whole: Path, data: Dataset, tmp_path
     ours, theirs = ((folder / TABLE).read_text().splitlines() for folder in (tmp_path, whole))
     assert [line.rpartition(",")[0] for line in ours] == [line.rpartition(",")[0] for line in theirs]
     assert len(history) == 3
+
+
+class Sizes(Listener):
+    """Keeps the side of the pictures of every epoch."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+
+    def batch(self, batch: Batch, position: Position) -> None:
+        self.seen[position.epoch] = batch.images.shape[-1]
+
+
+def test_growing_pictures_go_on_bit_by_bit(data: Dataset, tmp_path: Path) -> None:
+    """Stopped in the second of three epochs, of 32, 64 and, without mosaics, 64 pixels."""
+    options = {"first_size": 32, "recipe": replace(RECIPE, plain_epochs=1)}
+    sizes = Sizes()
+    trainer(tmp_path / "whole", data, listener=sizes, **options).run()
+    assert sizes.seen == {0: 32, 1: 64, 2: 64}
+    with pytest.raises(ConnectionAbortedError):
+        trainer(tmp_path / "parts", data, listener=StopAt(5), **options).run()
+    again = trainer(tmp_path / "parts", data, **options)
+    again.resume()
+    again.run()
+    assert_same_weights(tmp_path / "parts" / LAST, tmp_path / "whole" / LAST)
 
 
 @pytest.mark.slow
