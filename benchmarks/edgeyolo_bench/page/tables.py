@@ -1,0 +1,104 @@
+"""Tables that can be sorted: plain HTML, which the script gives its buttons."""
+
+from __future__ import annotations
+
+from html import escape
+
+from edgeyolo_bench.page.roofline_chart import placement_facts
+from edgeyolo_bench.page.svg import tag
+from edgeyolo_bench.report import Report
+from edgeyolo_bench.result_table import DASH, Cell, Table, number
+from edgeyolo_bench.roofline import Limits, Placement
+
+
+def sortable(table: Table, name: str, *, notes: bool = True) -> str:
+    """A table whose columns sort; numbers stand right."""
+    right = [_is_numeric(table, column) for column in range(len(table.columns))]
+    head = "".join(
+        tag("th", escape(title), scope="col", class_="number" if aligned else None)
+        for title, aligned in zip(table.columns, right, strict=True)
+    )
+    body = "".join(
+        tag("tr", "".join(_cell(cell, aligned) for cell, aligned in zip(row, right, strict=True)))
+        for row in table.rows
+    )
+    whole = tag(
+        "table", tag("thead", tag("tr", head)) + tag("tbody", body), class_="sortable", id=f"t-{name}"
+    )
+    said = "".join(tag("li", escape(note)) for note in table.notes) if notes else ""
+    return tag("div", whole, class_="wide", tabindex=0) + (tag("ul", said, class_="notes") if said else "")
+
+
+def _is_numeric(table: Table, column: int) -> bool:
+    cells = [row[column] for row in table.rows]
+    words = any(isinstance(cell.value, str) for cell in cells)
+    return not words and any(cell.value is not None or cell.text == DASH for cell in cells)
+
+
+def _cell(cell: Cell, aligned: bool) -> str:
+    value = None if cell.value is None else f"{cell.value:.10g}" if aligned else str(cell.value)
+    title = cell.note or None
+    return tag("td", escape(cell.text), class_="number" if aligned else None, data_v=value, title=title)
+
+
+def comparison_table(report: Report) -> str:
+    """Artifacts measured in turns: the ratio of their latencies."""
+    if not report.comparisons:
+        return ""
+    rows = []
+    for item in report.comparisons:
+        interval = (
+            f" [{item.low:.3f}, {item.high:.3f}]" if item.low is not None and item.high is not None else ""
+        )
+        ratio = Cell(f"{item.ratio:.3f}{interval}", item.ratio, f"{item.confidence:.0%} interval")
+        words = (item.first, item.second, item.stage)
+        rows.append((*(Cell(word, word.lower()) for word in words), ratio, number(item.pairs, 0)))
+    columns = ("first", "second", "stage", "second / first", "pairs")
+    notes = (
+        "Below 1 the second is faster. Measured one after the other in turns, so that both saw the same machine.",
+    )
+    return sortable(Table(columns, tuple(rows), notes), "comparisons")
+
+
+def change_table(report: Report) -> str:
+    """What changed against a baseline report."""
+    if not report.changes:
+        return ""
+    rows = tuple(
+        (
+            Cell(item.what, item.what.lower()), Cell(item.figure, item.figure), number(item.before, 3),
+            number(item.now, 3), number(item.ratio, 3), number(item.tolerance, 0, "%", 100),
+            Cell("worse" if item.worse else "within", int(item.worse), "" if item.certain else "intervals overlap"),
+        )
+        for item in report.changes
+    )  # fmt: skip
+    columns = ("what", "figure", "before", "now", "ratio", "allowed", "verdict")
+    return sortable(Table(columns, rows), "changes")
+
+
+def placement_table(limits: Limits) -> str:
+    """What the chart shows, as a table."""
+    columns = ("measurement", "in", "op/byte", "Gop/s", "attainable", "limit", "measured", "share", "verdict")
+    rows = tuple(
+        (
+            Cell(_with_batch(item), item.label.lower()), Cell(item.arithmetic, item.arithmetic),
+            number(item.intensity, 1), number(item.reached, 1), number(item.attainable, 1),
+            number(item.limit_ms, 2, " ms"), number(item.latency_ms, 2, " ms"), number(item.share, 0, "%", 100),
+            Cell(item.verdict, item.verdict, placement_facts(item)[-1][1] if item.verdict != "possible" else ""),
+        )
+        for item in limits.placements
+    )  # fmt: skip
+    peaks = limits.peaks
+    measured = [f"{name} {found[0].gops:.0f} Gop/s by {found[0].by}" for name, found in peaks.gemm.items()]
+    measured += [f"{name} {rate:.1f} GB/s" for name, rate in peaks.bandwidth.items()]
+    notes = (
+        f"Measured limits with {peaks.threads} threads: {', '.join(measured)}.",
+        "limit: the sum over layers of what each needs at least; share: how much of the measured time that explains.",
+        "Every layer's weights and maps count as read from and written to memory. Maps that stay in caches let a "
+        "runtime do better, and the share may pass 100%; what passes the arithmetic's peak is flagged.",
+    )
+    return sortable(Table(columns, rows, notes), f"roofline-{limits.device}")
+
+
+def _with_batch(item: Placement) -> str:
+    return item.label if item.batch == 1 else f"{item.label}, batch {item.batch}"
