@@ -14,6 +14,7 @@ from edgeyolo.cli.options import imgsz_option, locate_weights
 
 if TYPE_CHECKING:
     from edgeyolo.protocols import CalibrationSource
+    from edgeyolo_bench.remote.fleet import Member
 
 SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
 
@@ -45,6 +46,20 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
     "--tolerance", type=click.FloatRange(min=0), default=0.05, show_default=True,
     help="How much worse than the baseline is allowed, as a share.",
 )  # fmt: skip
+@click.option("--remote", help="Measure on another device: user@host, or a name of ~/.ssh/config.")
+@click.option("--remote-python", default="python3", show_default=True, help="Its Python that has edgeyolo.")
+@click.option(
+    "--remote-wheel", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Copy this wheel of edgeyolo along and install it there for the time of the measurement.",
+)  # fmt: skip
+@click.option(
+    "--ssh-config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="For ssh -F."
+)
+@click.option(
+    "--fleet",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Devices in a YAML file, one report.",
+)
 @click.option("--name", "device", default="", help="What the report calls this device.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder (default: runs/bench/exp, exp2 ...)."
@@ -54,6 +69,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     models: tuple[str, ...], targets: tuple[str, ...], scenario: str, size: tuple[int, int] | None,
     batch: int | None, images: str | None, data: str | None, split: str | None, calib: str | None,
     threads: int | None, min_duration: float | None, min_count: int | None, baseline: Path | None, tolerance: float,
+    remote: str | None, remote_python: str, remote_wheel: Path | None, ssh_config: Path | None, fleet: Path | None,
     device: str, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure artifacts on this machine: latency with confidence intervals, stage by stage, and AP.
@@ -67,11 +83,16 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     edgeyolo bench tiny-onnx
     edgeyolo bench yolov7-tiny.safetensors --target cpu-onnx-fp32,cpu-openvino-fp32 --data data.yaml
     edgeyolo bench tiny-onnx --scenario paper --baseline runs/bench/exp/report.json --tolerance 0.03
+    edgeyolo bench tiny-onnx --remote pi@raspberrypi.local --remote-python venv/bin/python
+
+    A fleet file lists `devices`, each with a `host` and, where wanted, `name`, `python`, `wheel`, `config`, `threads`
+    and `targets`.
     """
     from edgeyolo_bench.deliver import deliver
     from edgeyolo_bench.display import listening
     from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
     from edgeyolo_bench.measure import Labelled, measure
+    from edgeyolo_bench.remote.elsewhere import measure_elsewhere
     from edgeyolo_bench.report import load_report
     from edgeyolo_bench.scenarios import choose
     from edgeyolo_bench.workload import from_folder, generated
@@ -87,14 +108,35 @@ def bench(  # noqa: PLR0917 - click passes every option by name
         threads=threads,
         calibration=_calibration(calib, data, split),
     )
+    members = _members(remote, remote_python, remote_wheel, ssh_config, fleet, device)
     places = [locate_weights(model) for model in models]
     labelled = Labelled(data, split) if data else None
     with listening() as listener:
-        jobs, failures = make_jobs(places, wanted, listener.step)
-        report = measure(
-            jobs, failures, labelled=labelled, device=device, command=spoken(), listener=listener
-        )
+        if members:
+            report = measure_elsewhere(
+                members, places, wanted, labelled=labelled, command=spoken(), listener=listener
+            )
+        else:
+            jobs, failures = make_jobs(places, wanted, listener.step)
+            report = measure(
+                jobs, failures, labelled=labelled, device=device, command=spoken(), listener=listener
+            )
     deliver(report, earlier, tolerance, output, as_json=as_json)
+
+
+def _members(  # noqa: PLR0917 - as click names them
+    remote: str | None, python: str, wheel: Path | None, config: Path | None, fleet: Path | None, name: str
+) -> tuple[Member, ...]:
+    """The devices to measure on; none is this one."""
+    from edgeyolo.errors import UsageError
+    from edgeyolo_bench.remote.device import Remote
+    from edgeyolo_bench.remote.fleet import Member, read_fleet
+
+    if fleet and remote:
+        raise UsageError("--remote and --fleet: one of them", hint="Add the device to the fleet file.")
+    if fleet:
+        return read_fleet(fleet)
+    return (Member(Remote(remote, name, python, wheel, config)),) if remote else ()
 
 
 def _calibration(calib: str | None, data: str | None, split: str | None) -> CalibrationSource | None:

@@ -36,6 +36,9 @@ class Listener:
     images: Callable[[int, int | None], None] = lambda done, total: None
 
 
+SILENT = Listener()
+
+
 @dataclass
 class _Bench:
     """One call's workers, what they gave, and what went wrong."""
@@ -73,7 +76,7 @@ def measure(
     labelled: Labelled | None = None,
     device: str = "",
     command: str = "",
-    listener: Listener = Listener(),
+    listener: Listener = SILENT,
 ) -> Report:
     """Measure every job, in turns where there are several, and report. Jobs have different labels; `failures` are what
     could not become one.

@@ -1,0 +1,1 @@
+"""Other devices: one over ssh, or a fleet of them."""

@@ -1,0 +1,109 @@
+"""A fleet: several devices named in a YAML file, measured one after another, in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
+from edgeyolo_bench.measurement import Failure
+from edgeyolo_bench.remote.device import Remote
+from edgeyolo_bench.report import Report, merge
+
+EXAMPLE = """devices:
+  - host: pi@raspberrypi.local
+    name: Raspberry Pi 5
+    python: venv/bin/python
+    targets: [cpu-onnx-fp32, cpu-tflite-int8]
+  - host: jetson"""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A device of a fleet, and the targets that weights are measured on there; empty: those of the command line."""
+
+    remote: Remote
+    targets: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.remote.name or self.remote.host
+
+
+def read_fleet(path: Path) -> tuple[Member, ...]:
+    """The devices of a fleet file; `wheel` and `config` are relative to it.
+
+    Raises UsageError for a file that is not one, with the device and the word that is wrong.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise RuntimeMissingError("a fleet file is YAML", hint="pip install pyyaml") from error
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML ({error})", hint=EXAMPLE) from error
+    devices = data.get("devices") if isinstance(data, dict) else None
+    if not isinstance(devices, list) or not devices:
+        raise UsageError(f"{path}: expected a list `devices`", hint=EXAMPLE)
+    members = tuple(
+        _member(item, f"{path}: device {number}", path.parent) for number, item in enumerate(devices, 1)
+    )
+    names = [member.name for member in members]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"{path}: two devices are called {', '.join(doubled)}", hint="Give each a `name`.")
+    return members
+
+
+def _member(data: Any, where: str, folder: Path) -> Member:
+    known = {item.name for item in fields(Remote)} | {"targets"}
+    if not isinstance(data, dict) or not isinstance(data.get("host"), str):
+        raise UsageError(f"{where}: expected at least a `host`, found {data!r}", hint=EXAMPLE)
+    if unknown := set(data) - known:
+        raise UsageError(
+            f"{where}: unknown {', '.join(sorted(map(str, unknown)))}",
+            hint=f"Known: {', '.join(sorted(known))}",
+        )
+    values = dict(data)
+    targets = values.pop("targets", ())
+    targets = [targets] if isinstance(targets, str) else targets
+    threads = values.get("threads")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise UsageError(f"{where}: threads: expected a number from 1, found {threads!r}")
+    for name in ("wheel", "config"):
+        if name in values:
+            values[name] = folder / str(values[name])
+    return Member(Remote(**values), tuple(map(str, targets)))
+
+
+def measure_fleet(members: Sequence[Member], measure: Callable[[Member], Report]) -> Report:
+    """One report of all devices. One that fails is in its `failures` and costs the others nothing; where all fail, the
+    first error is raised. Ctrl-C ends it with what was completed."""
+    reports: list[Report] = []
+    failures: list[Failure] = []
+    errors: list[EdgeYoloError] = []
+    interrupted = False
+    for member in members:
+        try:
+            report = measure(member)
+        except EdgeYoloError as error:
+            errors.append(error)
+            failures.append(Failure(member.name, error.message, error.hint, error.exit_code))
+            continue
+        except KeyboardInterrupt:
+            if not reports:
+                raise
+            interrupted = True
+            break
+        reports.append(report)
+        if report.interrupted:
+            break
+    if not reports:
+        raise errors[0]
+    merged = merge(tuple(reports))
+    return replace(
+        merged, failures=(*merged.failures, *failures), interrupted=merged.interrupted or interrupted
+    )
