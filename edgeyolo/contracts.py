@@ -130,13 +130,35 @@ class GraphDetections:
         return (batch, 1), (batch, self.max_det, 4), (batch, self.max_det), (batch, self.max_det)
 
 
-OutputContract: TypeAlias = RawMaps | GraphDetections
-"""What a file gives: the head maps as they are, or detections."""
+@dataclass(frozen=True)
+class DecodedBoxes:
+    """Boxes decoded inside the file and not suppressed, as the published export writes them with `--grid`.
+
+    One array (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels of the network's input,
+    objectness, then the classes, both after the sigmoid. No export of ours makes it; files of others are adopted.
+    """
+
+    names: tuple[str, ...]
+    boxes: int
+    classes: int
+    kind: Literal["decoded boxes"] = "decoded boxes"
+
+    def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+        """The shape of the array for `batch` images of the size that the file was made for."""
+        return ((batch, self.boxes, 5 + self.classes),)
+
+
+OutputContract: TypeAlias = RawMaps | GraphDetections | DecodedBoxes
+"""What a file gives: the head maps as they are, detections, or boxes that are still to be suppressed."""
 
 
 def output_from_json(data: Any, where: str) -> OutputContract:
-    """Rebuild an output contract of either kind; one without `kind` is of raw maps."""
-    kinds: dict[str, type[Any]] = {"raw maps": RawMaps, "detections": GraphDetections}
+    """Rebuild an output contract of any kind; one without `kind` is of raw maps."""
+    kinds: dict[str, type[Any]] = {
+        "raw maps": RawMaps,
+        "detections": GraphDetections,
+        "decoded boxes": DecodedBoxes,
+    }
     kind = data.get("kind", "raw maps") if isinstance(data, dict) else "raw maps"
     if kind not in kinds:
         raise DamagedFileError(f"{where}: kind {kind!r}, expected {' or '.join(map(repr, kinds))}")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import RawMaps
+from edgeyolo.contracts import DecodedBoxes, RawMaps
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.thresholds import DISPLAY, PostprocessConfig
 
@@ -95,6 +95,26 @@ def decode_levels(levels: Sequence[NDArray[Any]], output: RawMaps, config: Postp
     scaled = 2 * sigmoid(rows[which, :4])
     center = (scaled[:, :2] - np.float32(0.5)) * scale[which, :2] + np.concatenate(offsets)[which]
     half = np.square(scaled[:, 2:]) * scale[which, 2:] * np.float32(0.5)
+    return Boxes(np.concatenate([center - half, center + half], axis=1), confidence, class_id)
+
+
+def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessConfig) -> Boxes:
+    """The candidates among one image's decoded boxes (boxes, 5 + classes), before suppression."""
+    if np.isnan(rows[:, 4].max()):
+        raise _nan(output.names[0])
+    rows = rows[rows[:, 4] > config.conf].astype(np.float32, copy=False)
+    scores = rows[:, 4:5] if output.classes == 1 else rows[:, 4:5] * rows[:, 5:]
+    if config.multi_label and output.classes > 1:
+        which, class_id = np.nonzero(scores > config.conf)
+    else:
+        which, class_id = np.arange(len(rows)), scores.argmax(axis=1)
+    confidence = scores[which, class_id]
+    keep = confidence > config.conf
+    if config.classes is not None:
+        require_classes(config.classes, output.classes)
+        keep &= np.isin(class_id, config.classes)
+    which, class_id, confidence = which[keep], class_id[keep].astype(np.int64), confidence[keep]
+    center, half = rows[which, :2], rows[which, 2:4] * np.float32(0.5)
     return Boxes(np.concatenate([center - half, center + half], axis=1), confidence, class_id)
 
 

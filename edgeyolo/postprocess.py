@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import GraphDetections, OutputContract, RawMaps
+from edgeyolo.contracts import DecodedBoxes, GraphDetections, OutputContract, RawMaps
 from edgeyolo.decode import (
     Boxes,
     best_candidates,
     decode,
     decode_levels,
     logit_floor,
+    read_decoded,
     require_classes,
     sigmoid,
 )
@@ -69,6 +70,8 @@ def postprocess(
         rows = [array[index] for array in arrays]
         if isinstance(output, GraphDetections):
             best = _read(rows, output, config)
+        elif isinstance(output, DecodedBoxes):
+            best = suppress(read_decoded(rows[0], output, config), config)
         else:
             best = suppress(decode_levels(rows, output, config), config)
         original = Boxes(box.to_original(best.xyxy), best.confidence, best.class_id)

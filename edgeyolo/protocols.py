@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeyolo.artifact import Artifact
+    from edgeyolo.devices import Device
 
 
 @dataclass(frozen=True)
@@ -130,4 +131,38 @@ class ParityBackend(Backend, Protocol):
 
     def open_for_parity(self, artifact: Artifact) -> Session:
         """Load the artifact, or its portable form, for comparison with torch only."""
+        ...
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a file: its name, its shape (None where it is open) and its element type."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@runtime_checkable
+class AdoptingBackend(Backend, Protocol):
+    """A backend that also runs files which other tools made. `adopts` maps the suffixes that it knows to the target
+    that such a file is for."""
+
+    adopts: Mapping[str, Target]
+
+    def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs, as the file names them. Raises DamagedFileError where it is not such a file."""
+        ...
+
+    def parts(self, file: Path) -> Mapping[str, Path]:
+        """The file and what belongs to it, by the names (relative, POSIX) that `open` looks for in an artifact."""
+        ...
+
+
+@runtime_checkable
+class PlaceableBackend(Backend, Protocol):
+    """A backend whose machine may have several of its devices."""
+
+    def at(self, device: Device) -> Backend:
+        """The same backend for the one device `device`: `can_run` speaks of it, sessions run on it."""
         ...

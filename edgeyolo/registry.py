@@ -12,11 +12,19 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.protocols import Availability, Backend, CalibrationSource, ParityBackend, Session
+from edgeyolo.protocols import (
+    Availability,
+    Backend,
+    CalibrationSource,
+    ParityBackend,
+    PlaceableBackend,
+    Session,
+)
 from edgeyolo.targets import Target, TargetProfile
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
+    from edgeyolo.devices import Device
 
 GROUP = "edgeyolo.backends"
 CALIBRATION = "edgeyolo.calibration"
@@ -75,27 +83,49 @@ def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
     )
 
 
-def open_session(artifact: Artifact, *, threads: int | None = None) -> Session:
-    """Load an artifact with its backend; a runtime that is not there raises RuntimeMissingError with the reason."""
-    name = artifact.manifest.backend
-    backend = backends().get(name)
-    if backend is None:
-        reasons = [item.reason for item in broken() if item.name == name]
-        raise RuntimeMissingError(
-            f"{artifact.path} needs the backend {name!r}, which "
-            + (f"does not load: {reasons[0]}" if reasons else "is not installed"),
-            hint=f"Backends here: {', '.join(backends()) or 'none'}. `edgeyolo doctor` says more.",
-        )
-    require(backend.can_run(), f"{artifact.path} needs {name}")
+def open_session(artifact: Artifact, *, threads: int | None = None, device: Device | None = None) -> Session:
+    """Load an artifact with its backend; a runtime that is not there raises RuntimeMissingError with the reason.
+
+    `device` says on which of several devices, and must be one that the artifact's target is for.
+    """
+    backend = placed(backend_of(artifact), device)
+    require(backend.can_run(), f"{artifact.path} needs {backend.name}")
     return backend.open(artifact, threads=threads)
 
 
-def open_for_parity(artifact: Artifact) -> tuple[Session, str]:
+def backend_of(artifact: Artifact) -> Backend:
+    """The backend that an artifact was made by; RuntimeMissingError where it is not installed or does not load."""
+    name = artifact.manifest.backend
+    if found := backends().get(name):
+        return found
+    reasons = [item.reason for item in broken() if item.name == name]
+    raise RuntimeMissingError(
+        f"{artifact.path} needs the backend {name!r}, which "
+        + (f"does not load: {reasons[0]}" if reasons else "is not installed"),
+        hint=f"Backends here: {', '.join(backends()) or 'none'}. `edgeyolo doctor` says more.",
+    )
+
+
+def placed(backend: Backend, device: Device | None) -> Backend:
+    """The backend for one of several devices; UsageError where it knows a single one."""
+    if device is None or device.index is None:
+        return backend
+    if isinstance(backend, PlaceableBackend):
+        return backend.at(device)
+    if device.index == 0:
+        return backend
+    raise UsageError(
+        f"device {device}: the backend {backend.name} does not tell several devices apart",
+        hint=f"Leave out the number: {device.kind}.",
+    )
+
+
+def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tuple[Session, str]:
     """A session to compare with torch, and the words for what it is: the runtime itself, or its stand-in."""
     backend = backends().get(artifact.manifest.backend)
     if isinstance(backend, ParityBackend) and not backend.can_run().ok:
         return backend.open_for_parity(artifact), backend.parity_runtime
-    return open_session(artifact), artifact.manifest.backend
+    return open_session(artifact, device=device), artifact.manifest.backend
 
 
 def open_calibration(data: str, *, images: int, evaluation: Any = None) -> CalibrationSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_coreml.toolkit import INSTALL, macos
 
@@ -40,6 +42,8 @@ class CoremlBackend:
         _profile("int8", "Apple Neural Engine, int8 weights; iOS 16, macOS 13", parity=3e-2),
         _profile("w6", "Apple Neural Engine, 6-bit palettes; iOS 16, macOS 13", parity=1e-1),
     )
+
+    adopts: Mapping[str, Target] = {".mlpackage": Target("ane", "coreml", "fp16")}
 
     def can_compile(self) -> Availability:
         """Whether coremltools is here with the native part that writes packages; looked up, not imported."""
@@ -86,6 +90,19 @@ class CoremlBackend:
         from edgeyolo_coreml.interpreter import InterpretedSession
 
         return InterpretedSession(_package(artifact), artifact.manifest.input, artifact.manifest.output)
+
+    def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of a package, on any machine with coremltools."""
+        from edgeyolo_coreml import foreign
+
+        require(_installed(), f"looking into {file}")
+        return foreign.ports(file)
+
+    def parts(self, file: Path) -> Mapping[str, Path]:
+        """Every file of the package."""
+        from edgeyolo_coreml import foreign
+
+        return foreign.parts(file)
 
 
 def _installed() -> Availability:

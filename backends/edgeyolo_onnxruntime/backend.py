@@ -4,13 +4,15 @@ InferenceSession."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.errors import UsageError
-from edgeyolo.protocols import Availability, Compiled, ExportSource
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Port
+from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
@@ -45,6 +47,8 @@ class OnnxruntimeBackend:
             opset=OPSET,
         ),
     )
+
+    adopts: Mapping[str, Target] = {".onnx": Target("cpu", "onnx", "fp32")}
 
     def can_compile(self) -> Availability:
         """The ONNX file comes from torch and onnx; the pipeline has already said so where they are missing."""
@@ -84,3 +88,16 @@ class OnnxruntimeBackend:
         """Load `model.onnx` on the CPU."""
         manifest = artifact.manifest
         return OnnxruntimeSession(artifact.file(".onnx"), manifest.input, manifest.output, threads)
+
+    def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of an ONNX file."""
+        from edgeyolo_onnxruntime import foreign
+
+        require(self.can_run(), f"looking into {file}")
+        return foreign.ports(file)
+
+    def parts(self, file: Path) -> Mapping[str, Path]:
+        """The file, and the weights that some exporters write beside it."""
+        from edgeyolo_onnxruntime import foreign
+
+        return foreign.parts(file)

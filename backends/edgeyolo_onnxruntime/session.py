@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,15 @@ from numpy.typing import NDArray
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
 
 class OnnxruntimeSession:
     """Runs raw head maps on the CPU. ONNX Runtime's `run` may be called from several threads."""
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # warnings about graph optimisation say nothing a user can act on
-        try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class but Exception
-            raise DamagedFileError(
-                f"{path}: ONNX Runtime {ort.__version__} cannot load it: {error}"
-            ) from error
+        session = load(path, threads)
         self._session: ort.InferenceSession | None = session
         self._path, self._input, self._output = path, input, output
         given = tuple(item.name for item in session.get_outputs())
@@ -47,3 +39,17 @@ class OnnxruntimeSession:
     def close(self) -> None:
         """Release the runtime's memory."""
         self._session = None
+
+
+def load(path: Path, threads: int | None) -> ort.InferenceSession:
+    """ONNX Runtime's own session on the CPU; DamagedFileError where it cannot load the file."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # warnings about graph optimisation say nothing a user can act on
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class but Exception
+        raise DamagedFileError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error

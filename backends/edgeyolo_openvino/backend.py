@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgeyolo.artifact import Artifact
+from edgeyolo.devices import Device
 from edgeyolo.errors import UsageError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_openvino import ir, runtime, settings
 from edgeyolo_openvino.session import OpenvinoSession
@@ -40,6 +43,11 @@ class OpenvinoBackend:
 
     name = "openvino"
     device = "CPU"
+    placed = (
+        ""  # the one of several devices that sessions run on, such as GPU.1; "" leaves it to the environment
+    )
+    variables = settings.VARIABLES
+    adopts: Mapping[str, Target] = {".xml": Target("cpu", "openvino", "fp32")}
     profiles: tuple[TargetProfile, ...] = (
         _profile("cpu", "fp32", "OpenVINO on any x86 or ARM CPU", parity=1e-4),
         _profile(
@@ -62,7 +70,7 @@ class OpenvinoBackend:
 
     def can_run(self) -> Availability:
         """Whether OpenVINO is here and sees the device; for the CPU, looked up without importing it."""
-        return runtime.reachable(settings.chosen_device(self.device))
+        return runtime.reachable(self.placed or settings.chosen_device(self.device))
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.xml` and `model.bin`; for INT8, with NNCF's quantizers."""
@@ -88,7 +96,22 @@ class OpenvinoBackend:
     def open(self, artifact: Artifact, *, threads: int | None = None) -> OpenvinoSession:
         """Load `model.xml` on the device."""
         wanted = settings.from_environment(artifact.manifest.target, self.device, threads)
+        if self.placed:
+            wanted = replace(wanted, device=self.placed)
         return open_file(artifact, artifact.file(".xml"), wanted)
+
+    def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of an OpenVINO file."""
+        from edgeyolo_openvino import foreign
+
+        require(self.can_run(), f"looking into {file}")
+        return foreign.ports(file)
+
+    def parts(self, file: Path) -> Mapping[str, Path]:
+        """The graph and the weights beside it."""
+        from edgeyolo_openvino import foreign
+
+        return foreign.parts(file)
 
 
 class OpenvinoGpuBackend(OpenvinoBackend):
@@ -96,9 +119,16 @@ class OpenvinoGpuBackend(OpenvinoBackend):
 
     name = "openvino-gpu"
     device = "GPU"
+    adopts: Mapping[str, Target] = {".xml": Target("gpu", "openvino", "fp16")}
     profiles: tuple[TargetProfile, ...] = (
         _profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=HALF_ARITHMETIC),
     )
+
+    def at(self, device: Device) -> OpenvinoGpuBackend:
+        """Sessions on the device of that number, as OpenVINO counts them."""
+        found = type(self)()
+        found.placed = self.device if device.index is None else f"{self.device}.{device.index}"
+        return found
 
     @property
     def parity_runtime(self) -> str:
@@ -123,6 +153,7 @@ class OpenvinoNpuBackend(OpenvinoGpuBackend):
 
     name = "openvino-npu"
     device = "NPU"
+    adopts: Mapping[str, Target] = {".xml": Target("npu", "openvino", "int8")}
     profiles = (
         _profile(
             "npu", "int8", "OpenVINO on the NPU of Intel Core Ultra, in integers by NNCF", parity=INTEGERS

@@ -23,6 +23,13 @@ from edgeyolo.errors import UsageError
 from edgeyolo.files import user_cache
 from edgeyolo.targets import Target
 
+VARIABLES = {
+    "EDGEYOLO_OPENVINO_DEVICE": "OpenVINO's device: CPU, GPU, GPU.1, NPU, AUTO, AUTO:GPU,CPU, HETERO:..., MULTI:...",
+    "EDGEYOLO_OPENVINO_HINT": "latency (default) or throughput",
+    "EDGEYOLO_OPENVINO_PRECISION": "f32, f16 or bf16; by default what the target promises",
+    "EDGEYOLO_NCS_PYTHON": "a Python 3.9 with OpenVINO 2021.4 for the Neural Compute Stick, `none` to do without",
+}
+
 _HINTS = ("latency", "throughput")
 _PRECISIONS = ("f32", "f16", "bf16")
 

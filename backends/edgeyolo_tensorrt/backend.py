@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact import Artifact
+from edgeyolo.devices import Device
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_tensorrt.calibration_cache import CACHE
+from edgeyolo_tensorrt.engine_cache import ENGINE
 from edgeyolo_tensorrt.facts import GENERATIONS, OPSET, version_text
-from edgeyolo_tensorrt.options import DeviceOptions
+from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
 from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_types
 
 if TYPE_CHECKING:
@@ -68,6 +72,27 @@ class TensorrtBackend:
         _profile("gpu", "int8", "other NVIDIA GPUs in integers, Turing and newer; needs calibration images"),
     )
 
+    variables = VARIABLES
+    adopts: Mapping[str, Target] = {
+        ".engine": Target("gpu", "trt", "fp16"),
+        ".plan": Target("gpu", "trt", "fp16"),
+    }
+
+    def __init__(self, place: Device | None = None) -> None:
+        self._place = place
+
+    def at(self, device: Device) -> TensorrtBackend:
+        """Sessions on the GPU, or on the deep-learning accelerator of a Jetson, of that number."""
+        return TensorrtBackend(device)
+
+    def _options(self) -> DeviceOptions:
+        options, place = DeviceOptions.from_environment(), self._place
+        if place is None or place.index is None:
+            return options
+        if place.kind == "dla":
+            return replace(options, dla_core=place.index)
+        return replace(options, device=place.index)
+
     def can_compile(self) -> Availability:
         """Making a package takes onnx (and torch, as every export does), neither TensorRT nor a GPU."""
         for package in ("onnx", "torch"):
@@ -90,7 +115,7 @@ class TensorrtBackend:
             library = load_library()
             from edgeyolo_tensorrt.cuda import open_cuda
 
-            cuda = open_cuda(DeviceOptions.from_environment().device)
+            cuda = open_cuda(self._options().device)
             try:
                 refuse_unsupported_gpu(library, cuda.gpu.name, cuda.gpu.compute_capability)
             finally:
@@ -131,7 +156,11 @@ class TensorrtBackend:
         from edgeyolo_tensorrt.builder import build_engine, find_engine
         from edgeyolo_tensorrt.running import open_engine
 
-        options = DeviceOptions.from_environment()
+        options, manifest = self._options(), artifact.manifest
+        if ENGINE in manifest.files:  # one that others built
+            return open_engine(
+                artifact.path / ENGINE, manifest.input, manifest.output, options, threads=threads
+            )
         engine = find_engine(artifact, options)
         if engine is None:
             if not options.build:
@@ -141,9 +170,18 @@ class TensorrtBackend:
                 )
             _LOG.warning("%s: building the TensorRT engine for this machine; minutes, once", artifact.path)
             engine = build_engine(artifact, options)
-        return open_engine(
-            engine.path, artifact.manifest.input, artifact.manifest.output, options, threads=threads
-        )
+        return open_engine(engine.path, manifest.input, manifest.output, options, threads=threads)
+
+    def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of an engine, on the machine that built it."""
+        from edgeyolo_tensorrt import foreign
+
+        require(self.can_run(), f"looking into {file}")
+        return foreign.ports(file, self._options())
+
+    def parts(self, file: Path) -> Mapping[str, Path]:
+        """The engine."""
+        return {ENGINE: file}
 
     def open_for_parity(self, artifact: Artifact) -> Session:
         """The packaged graph through ONNX Runtime on the CPU, for the export's parity gate; see `stand_in`."""

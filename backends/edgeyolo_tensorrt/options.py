@@ -9,6 +9,13 @@ from dataclasses import dataclass
 from edgeyolo.errors import UsageError
 
 PREFIX = "EDGEYOLO_TENSORRT_"
+VARIABLES = {
+    f"{PREFIX}DEVICE": "the number of the GPU that TensorRT builds for and runs on",
+    f"{PREFIX}DLA": "put what it can onto this deep-learning accelerator",
+    f"{PREFIX}WORKSPACE": "scratch memory for building, in MiB",
+    f"{PREFIX}GRAPH": "1: TensorRT sessions record the network once and replay it",
+    f"{PREFIX}BUILD": "0: never build an engine when a session is opened",
+}
 
 
 @dataclass(frozen=True)

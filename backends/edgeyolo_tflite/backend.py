@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.artifact import Artifact
+from edgeyolo.devices import Device
 from edgeyolo.errors import DamagedFileError, UnsupportedTargetError, UsageError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_tflite import runtime, toolkit
 
@@ -47,6 +50,7 @@ class TfliteBackend:
 
     name = "tflite"
     profiles: tuple[TargetProfile, ...] = (FP32, INT8)
+    adopts: Mapping[str, Target] = {".tflite": FP32.target}
 
     def can_compile(self) -> Availability:
         """Whether litert-torch, and what it needs, is here; looked up without importing it."""
@@ -66,6 +70,17 @@ class TfliteBackend:
         """Load `model.tflite` on the CPU."""
         return _open(artifact, MODEL, runtime.load(), threads)
 
+    def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of a TFLite file."""
+        from edgeyolo_tflite import foreign
+
+        require(self.can_run(), f"looking into {file}")
+        return foreign.ports(file)
+
+    def parts(self, file: Path) -> Mapping[str, Path]:
+        """The file."""
+        return {MODEL: file}
+
 
 class EdgeTpuBackend(TfliteBackend):
     """Target `edgetpu-tflite-int8`. An artifact that was compiled runs on an edge TPU, others wait for the compiler.
@@ -77,6 +92,15 @@ class EdgeTpuBackend(TfliteBackend):
     name = "tflite-edgetpu"
     parity_runtime = "the CPU"
     profiles = (EDGE_TPU,)
+    variables = runtime.VARIABLES
+    adopts: Mapping[str, Target] = {"_edgetpu.tflite": EDGE_TPU.target}
+
+    def __init__(self, device: str = "") -> None:
+        self._device = device
+
+    def at(self, device: Device) -> EdgeTpuBackend:
+        """Sessions on the edge TPU of that number, as libedgetpu counts them."""
+        return EdgeTpuBackend("" if device.index is None else f":{device.index}")
 
     def can_compile(self) -> Availability:
         """Whether litert-torch and ai-edge-quantizer are here; the edge TPU's own compiler is not asked for."""
@@ -85,7 +109,7 @@ class EdgeTpuBackend(TfliteBackend):
     def can_run(self) -> Availability:
         """Whether there is an interpreter, the edge TPU's library and a device."""
         found = runtime.installed()
-        return runtime.edge_tpu() if found.ok else found
+        return runtime.edge_tpu(self._device) if found.ok else found
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.tflite` and, where `edgetpu_compiler` is installed, `model_edgetpu.tflite`.
@@ -116,6 +140,10 @@ class EdgeTpuBackend(TfliteBackend):
 
         return coverage(skeleton(to_flatbuffer(source)))
 
+    def parts(self, file: Path) -> Mapping[str, Path]:
+        """The file."""
+        return {COMPILED: file}
+
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
         """Load `model_edgetpu.tflite` on an edge TPU; RuntimeMissingError where there is none."""
         if COMPILED not in artifact.manifest.files:
@@ -124,7 +152,7 @@ class EdgeTpuBackend(TfliteBackend):
                 hint=f"Export again where edgetpu_compiler is installed (x86-64 Linux): it makes {COMPILED}.",
             )
         loaded = runtime.load()
-        return _open(artifact, COMPILED, loaded, threads, (runtime.edge_tpu_delegate(loaded),))
+        return _open(artifact, COMPILED, loaded, threads, (runtime.edge_tpu_delegate(loaded, self._device),))
 
     def open_for_parity(self, artifact: Artifact) -> Session:
         """Load `model.tflite` on the CPU: the same integers, by other kernels."""

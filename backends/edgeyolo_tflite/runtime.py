@@ -20,6 +20,7 @@ from edgeyolo.protocols import Availability
 PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 INSTALL = "pip install ai-edge-litert"
 DEVICE_VARIABLE = "EDGEYOLO_EDGETPU_DEVICE"
+VARIABLES = {DEVICE_VARIABLE: "one of several edge TPUs, as libedgetpu names them: usb, pci:1, :0"}
 
 _LIBRARIES = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}  # elsewhere libedgetpu.so.1
 _GET_LIBRARY = (
@@ -75,12 +76,12 @@ def load() -> Runtime:
         ) from error
 
 
-def edge_tpu() -> Availability:
+def edge_tpu(device: str = "") -> Availability:
     """Whether an edge TPU can be opened; it is opened for that, and closed again."""
     try:
         _require_library()  # the usual answer is no, and costs no import
         loaded = load()
-        edge_tpu_delegate(loaded)
+        edge_tpu_delegate(loaded, device)
     except RuntimeMissingError as error:
         return Availability(False, error.message, error.hint)
     return Availability(True, version=loaded.name)
@@ -91,13 +92,13 @@ def edge_tpu_library() -> str:
     return _LIBRARIES.get(sys.platform, "libedgetpu.so.1")
 
 
-def edge_tpu_delegate(runtime: Runtime) -> Any:
-    """Open an edge TPU: any, or the one that EDGEYOLO_EDGETPU_DEVICE names ("usb", "pci:1", ":0" ...).
+def edge_tpu_delegate(runtime: Runtime, device: str = "") -> Any:
+    """Open an edge TPU: `device`, else the one that EDGEYOLO_EDGETPU_DEVICE names ("usb", "pci:1", ":0" ...), else any.
 
     Raises RuntimeMissingError where the library is not installed or finds no such device.
     """
     _require_library()
-    library, device = edge_tpu_library(), os.environ.get(DEVICE_VARIABLE, "")
+    library, device = edge_tpu_library(), device or os.environ.get(DEVICE_VARIABLE, "")
     try:
         return runtime.module.load_delegate(library, {"device": device} if device else {})
     except ValueError as error:  # the library is here and gives no device; its message is empty

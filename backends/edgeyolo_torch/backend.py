@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.protocols import Availability, Compiled, ExportSource
 from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_torch.cuda import packages
 from edgeyolo_torch.session import TorchSession
 
 
@@ -34,25 +34,23 @@ class TorchBackend:
 
     def can_run(self) -> Availability:
         """Whether torch and safetensors are here; looked up without importing them."""
-        for package in ("torch", "safetensors"):
-            if find_spec(package) is None:
-                return Availability(
-                    False, f"the package {package} is not installed", "pip install 'edgeyolo[export]'"
-                )
-        return Availability(True, version=version("torch"))
+        return packages()
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write the plain convolutions as `model.safetensors`; torch takes any batch and any image size."""
-        from edgeyolo.models.weights import save
-
-        names = tuple(
-            str(index) for index in range(source.output.classes)
-        )  # the manifest holds the real ones
-        save(into / "model.safetensors", source.network, names, {})
-        free = replace(source.input, dynamic_batch=True, dynamic_size=True)
-        return Compiled(("model.safetensors",), free, source.output, {"torch": version("torch")})
+        return write(source, into, {"torch": packages().version})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> TorchSession:
         """Load the network."""
         manifest = artifact.manifest
         return TorchSession(artifact.file(".safetensors"), manifest.input, manifest.output, threads)
+
+
+def write(source: ExportSource, into: Path, tools: Mapping[str, str]) -> Compiled:
+    """Write `model.safetensors`. Its class names are numbers: the manifest holds the real ones."""
+    from edgeyolo.models.weights import save
+
+    names = tuple(str(index) for index in range(source.output.classes))
+    save(into / "model.safetensors", source.network, names, {})
+    free = replace(source.input, dynamic_batch=True, dynamic_size=True)
+    return Compiled(("model.safetensors",), free, source.output, tools)

@@ -1,0 +1,44 @@
+"""Engines that others built, with trtexec for one. They run where they were built, and are looked into there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.protocols import Port
+from edgeyolo_tensorrt.cuda import open_cuda
+from edgeyolo_tensorrt.library import listening, load_library, make
+from edgeyolo_tensorrt.options import DeviceOptions
+
+
+def ports(file: Path, options: DeviceOptions) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Inputs and outputs of the engine; RuntimeMissingError where it is not for this GPU and TensorRT version."""
+    library, cuda = load_library(), open_cuda(options.device)
+    try:
+        with cuda.current(), listening(library.module) as heard:
+            engine = make(library, library.module.Runtime, heard).deserialize_cuda_engine(file.read_bytes())
+            if engine is None:
+                raise RuntimeMissingError(
+                    f"{file}: TensorRT {library.text} on {cuda.gpu.name} cannot load this engine:\n{heard.complaint()}",
+                    hint="An engine runs only on the GPU and with the TensorRT version that built it.",
+                )
+            names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+            given = library.module.TensorIOMode.INPUT
+            inputs = tuple(
+                _port(engine, name, library.module) for name in names if engine.get_tensor_mode(name) == given
+            )
+            outputs = tuple(
+                _port(engine, name, library.module) for name in names if engine.get_tensor_mode(name) != given
+            )
+            del engine
+            return inputs, outputs
+    finally:
+        cuda.close()
+
+
+def _port(engine: Any, name: str, module: Any) -> Port:
+    sides = tuple(int(side) if side >= 0 else None for side in engine.get_tensor_shape(name))
+    return Port(name, sides, str(np.dtype(module.nptype(engine.get_tensor_dtype(name)))))

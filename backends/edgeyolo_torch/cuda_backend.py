@@ -1,0 +1,74 @@
+"""The torch backend for NVIDIA GPUs: the same file as on the CPU, run in float16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.devices import Device
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
+from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_torch import cuda
+from edgeyolo_torch.backend import write
+
+# Rounding weights and activations of a trained yolov7-tiny to float16 moves its raw maps by up to 8.5e-3 of their
+# largest value (see HALF_ARITHMETIC of edgeyolo_openvino, measured on the same network); a factor of three is left.
+HALF_ARITHMETIC = 3e-2
+
+
+class TorchCudaBackend:
+    """Target `cuda-torch-fp16`: no engine to build, any batch and image size, wherever torch has CUDA."""
+
+    name = "torch-cuda"
+    parity_runtime = "torch on the CPU, rounding to float16 after every operator"
+    variables = cuda.VARIABLES
+    profiles = (
+        TargetProfile(
+            target=Target("cuda", "torch", "fp16"),
+            note="torch on an NVIDIA GPU, float16, channels last; nothing to build",
+            parity=HALF_ARITHMETIC,
+            dynamic_batch=True,
+            dynamic_size=True,
+            files=("model.safetensors",),
+        ),
+    )
+
+    def __init__(self, index: int = 0) -> None:
+        self._index = index
+
+    def at(self, device: Device) -> TorchCudaBackend:
+        """Sessions on the GPU of that number."""
+        return TorchCudaBackend(device.index or 0)
+
+    def can_compile(self) -> Availability:
+        """Needs torch, no GPU."""
+        return cuda.packages()
+
+    def can_run(self) -> Availability:
+        """Whether torch has CUDA and a GPU; torch is imported only where NVIDIA's driver is."""
+        return cuda.reachable(self._index)
+
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        """Write the plain convolutions as `model.safetensors`, in float32: the GPU rounds them as it loads them."""
+        return write(source, into, cuda.facts(self._index))
+
+    def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
+        """Load the network onto the GPU. `threads` says nothing to it."""
+        from edgeyolo_torch.cuda_session import CudaSession
+
+        manifest = artifact.manifest
+        return CudaSession(
+            artifact.file(".safetensors"),
+            manifest.input,
+            manifest.output,
+            index=self._index,
+            graph=cuda.wants_graph(),
+        )
+
+    def open_for_parity(self, artifact: Artifact) -> Session:
+        """Load the network on the CPU, with float16's roundings."""
+        from edgeyolo_torch.rounding import RoundedSession
+
+        return RoundedSession(
+            artifact.file(".safetensors"), artifact.manifest.input, artifact.manifest.output
+        )
