@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from edgeyolo.artifact import Artifact
+from edgeyolo import environment
+from edgeyolo.adoption import SpecSource
 from edgeyolo.detections import Detections
-from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.devices import Device
+from edgeyolo.errors import UsageError
 from edgeyolo.images import ImageSource, read_image
+from edgeyolo.opening import Wanted, open_model
 from edgeyolo.pipeline import Pipeline, StageTimes
 from edgeyolo.registry import open_session
+from edgeyolo.selection import Explanation
 from edgeyolo.targets import Target
 from edgeyolo.thresholds import PostprocessConfig, settle
-
-DEFAULT_TARGET = "cpu-onnx-fp32"
 
 
 class Detector:
@@ -47,12 +48,17 @@ class Detector:
         multi_label: bool = False,
         threads: int | None = None,
         target: str | Target | None = None,
+        device: str | int | Device | None = None,
+        size: int | tuple[int, int] | None = None,
+        spec: SpecSource | None = None,
+        step: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Load a model.
 
         Args:
             model: the directory of an exported artifact, or a weights file (.safetensors, .pt), which is
-                exported once into a cache; that takes `pip install edgeyolo[export]`.
+                exported once into a cache; that takes `pip install edgeyolo[export]`. Or a file of another tool,
+                with `spec`.
             conf: report detections of a confidence above this, 0..1; by default 0.25.
             iou: of two boxes of a class that overlap by more than this, report the better one, 0..1; by default 0.45.
             classes: report these classes only, by id or by name.
@@ -63,6 +69,16 @@ class Detector:
             multi_label: report every class of a box above `conf`, not its best one only.
             threads: CPU threads of the runtime; None leaves it to the runtime.
             target: what to export weights for (default cpu-onnx-fp32); an artifact has its target already.
+            device: "auto" takes the fastest runtime that is usable here, "cpu", "cuda", 0, "intel:gpu", "tpu" ... the
+                fastest of that device (edgeyolo.devices); `explain` says what decided. Several that are usable are
+                exported and measured the first time, which `step` is told of.
+            size: what to export weights at, pixels or (height, width); an artifact has its size already.
+            spec: for a file of another tool (.onnx, .xml, .tflite, .mlpackage, .engine), what it takes and gives: a
+                JSON file or a mapping (edgeyolo.adoption); the error without one shows what to fill in.
+            step: called with a few words before everything that takes a while.
+
+        EDGEYOLO_TARGET, EDGEYOLO_DEVICE and EDGEYOLO_THREADS stand for arguments that are not given; see
+        edgeyolo.environment.
 
         Raises:
             UsageError: a value out of range, an unknown class, or no model at `model`.
@@ -74,14 +90,18 @@ class Detector:
         PostprocessConfig(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
         if threads is not None and threads < 1:
             raise UsageError(f"threads={threads!r}: expected a whole number from 1, or None")
-        self.artifact = _open_artifact(Path(model), target)
+        environment.warn()
+        threads = threads if threads is not None else environment.threads()
+        sides = (size, size) if isinstance(size, int) else size
+        opened = open_model(model, Wanted(target, device, sides, threads, spec), step=step)
+        self.artifact, self._explanation = opened.artifact, opened.explanation
         manifest = self.artifact.manifest
         config = settle(
             manifest.output, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label, agnostic=agnostic
         )
         if classes is not None:
             config = replace(config, classes=resolve_classes(classes, manifest.class_names))
-        session = open_session(self.artifact, threads=threads)
+        session = open_session(self.artifact, threads=threads, device=opened.device)
         self.pipeline = Pipeline(session, manifest.input, manifest.output, manifest.class_names, config)
         self._closed = False
 
@@ -89,6 +109,10 @@ class Detector:
     def class_names(self) -> tuple[str, ...]:
         """The network's class names; a detection's `class_id` is an index into them."""
         return self.pipeline.class_names
+
+    def explain(self) -> Explanation:
+        """What runs the model and what decided; printed, it is sentences, and `to_json()` gives them as data."""
+        return self._explanation
 
     def __call__(self, image: ImageSource) -> Detections:
         """What is in one image."""
@@ -158,33 +182,3 @@ def _class_id(item: int | str, class_names: Sequence[str]) -> int:
         f"classes: no class is called {item!r}",
         hint=("Did you mean " if near else "Classes: ") + ", ".join(known) + ("?" if near else " ..."),
     )
-
-
-def _open_artifact(model: Path, target: str | Target | None) -> Artifact:
-    if not model.exists():
-        raise UsageError(
-            f"{model}: expected the directory of an artifact or a weights file, nothing is there",
-            hint="Make an artifact: edgeyolo export WEIGHTS --target cpu-onnx-fp32 -o DIR",
-        )
-    if model.is_dir():
-        artifact = Artifact.open(model)
-        if target is not None and str(target) != str(artifact.manifest.target):
-            raise UsageError(
-                f"{model} was exported for {artifact.manifest.target}, not for {target}",
-                hint=f"Export the weights again: edgeyolo export WEIGHTS --target {target} -o DIR",
-            )
-        return artifact
-    return Artifact.open(_exported(model, target or DEFAULT_TARGET))
-
-
-def _exported(weights: Path, target: str | Target) -> Path:
-    """The cached artifact of a weights file, exported now if there is none yet."""
-    try:
-        from edgeyolo.export.cache import cached_artifact
-
-        return Path(cached_artifact(weights, str(target)))
-    except ImportError as error:  # torch, onnx ... are imported on the way
-        raise RuntimeMissingError(
-            f"{weights} is a weights file; exporting it needs a package that is not installed ({error})",
-            hint="pip install edgeyolo[export], or give the directory of an exported artifact.",
-        ) from error

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgeyolo import __version__, registry
+from edgeyolo import __version__, environment, registry
 from edgeyolo.files import user_cache
 
 # package -> (what it serves, the extra that brings it)
@@ -36,9 +36,17 @@ def examine() -> dict[str, Any]:
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "cache": str(user_cache()),
         },
+        "environment": _environment(),
         "runtimes": _runtimes(),
         "packages": [_package(name, *facts) for name, facts in PACKAGES.items()],
     }
+
+
+def _environment() -> list[dict[str, str]]:
+    """The variables of edgeyolo: `value` is "" for one that is not set, `meaning` "" for one that nothing reads."""
+    known, here = environment.known(), environment.set_here()
+    names = [*known, *(name for name in here if name not in known)]
+    return [{"name": name, "value": here.get(name, ""), "meaning": known.get(name, "")} for name in names]
 
 
 def processor_name() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeyolo import registry
 from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import RawMaps
+from edgeyolo.contracts import GraphDetections
 from edgeyolo.errors import DamagedFileError, GateError
 from edgeyolo.export.agreement import beyond_doubt, differences, matched
 from edgeyolo.postprocess import Boxes, postprocess
@@ -60,7 +60,7 @@ def verify(path: str | Path) -> Verified:
                 f"{artifact.path}: preprocessing gives another input tensor than the golden one"
             )
         outputs = session.run(batch)
-        if isinstance(manifest.output, RawMaps):
+        if not isinstance(manifest.output, GraphDetections):
             deviation = max(_deviation(outputs[name][0], golden, name) for name in manifest.output.names)
         else:
             found = postprocess(outputs, manifest.output, letterboxes[:1], settle(manifest.output))[0]

@@ -84,7 +84,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> ReplaySession:
     cells[1, [4, 6], 3, 2] = 4
     cells[0, [4, 5], 5, 6] = 1
     replay = ReplaySession(maps)
-    monkeypatch.setattr(detector, "open_session", lambda artifact, *, threads: replay)
+    monkeypatch.setattr(detector, "open_session", lambda artifact, *, threads, device: replay)
     return replay
 
 
@@ -112,7 +112,7 @@ def test_golden_boxes_from_replayed_maps(
         _, anchors, height, width, channels = stored[name].shape
         maps[name] = stored[name].transpose(0, 1, 4, 2, 3).reshape(1, anchors * channels, height, width)
     replay = ReplaySession(maps)
-    monkeypatch.setattr(detector, "open_session", lambda artifact, *, threads: replay)
+    monkeypatch.setattr(detector, "open_session", lambda artifact, *, threads, device: replay)
     found = Detector(artifact)(shared / "data/bccd/JPEGImages/BloodImage_00007.jpg")
     assert_golden(found, expected_boxes(shared)["BloodImage_00007"])
     assert np.abs(replay.inputs[0] - stored["input"]).max() < 1e-6
@@ -213,10 +213,13 @@ def test_threads_reach_the_runtime(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        detector, "open_session", lambda artifact, *, threads: asked.append(threads) or session
+        detector, "open_session", lambda artifact, *, threads, device: asked.append(threads) or session
     )
     Detector(artifact, threads=3)
-    assert asked == [3]
+    monkeypatch.setenv("EDGEYOLO_THREADS", "2")
+    Detector(artifact)
+    Detector(artifact, threads=1)
+    assert asked == [3, 2, 1], "an argument comes before the environment"
     with pytest.raises(UsageError, match="threads=0"):
         Detector(artifact, threads=0)
 
@@ -264,11 +267,11 @@ def test_weights_are_exported_into_a_cache(
     weights.write_bytes(b"weights")
     asked = []
     monkeypatch.setattr(
-        cache, "cached_artifact", lambda path, target: asked.append((path, target)) or artifact
+        cache, "cached_artifact", lambda path, target, **_: asked.append((path, target)) or artifact
     )
     assert Detector(weights)(PICTURE).names == ["WBC", "RBC"]
-    Detector(weights, target="pi-onnx-fp32")
-    assert asked == [(weights, "cpu-onnx-fp32"), (weights, "pi-onnx-fp32")]
+    Detector(weights, target="cpu-torch-fp32")
+    assert asked == [(weights, "cpu-onnx-fp32"), (weights, "cpu-torch-fp32")]
 
 
 def test_weights_without_the_export_extra_say_what_to_install(

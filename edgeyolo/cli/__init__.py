@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from importlib.metadata import entry_points
 
 import click
@@ -13,7 +14,19 @@ from edgeyolo import __version__
 from edgeyolo.cli import interrupt
 from edgeyolo.errors import INTERRUPTED, EdgeYoloError
 
-COMMANDS = ("models", "train", "import", "export", "detect", "val", "verify", "ablate", "targets", "doctor")
+COMMANDS = (
+    "models",
+    "train",
+    "import",
+    "export",
+    "adopt",
+    "detect",
+    "val",
+    "verify",
+    "ablate",
+    "targets",
+    "doctor",
+)
 GROUP = "edgeyolo.commands"
 
 
@@ -52,6 +65,7 @@ def main() -> None:
     """Entry point: run the command line and turn every error into a message and an exit code."""
     interrupt.install()
     try:
+        _warn_of_variables()
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except EdgeYoloError as error:
@@ -71,6 +85,15 @@ def main() -> None:
             raise
         hint = "This is a defect in edgeyolo. EDGEYOLO_DEBUG=1 shows where; please report it."
         _fail(f"{type(error).__name__}: {error}", hint, 1)
+
+
+def _warn_of_variables() -> None:
+    """Slips of the keyboard in EDGEYOLO_ variables, said once, here instead of by every Detector."""
+    from edgeyolo import environment
+
+    for text in environment.complaints():
+        click.echo(f"warning: {text}", err=True)
+    warnings.simplefilter("ignore", environment.UnknownVariableWarning)
 
 
 def _interrupted() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
-from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
+from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
 
 @click.command("detect")
@@ -21,6 +21,9 @@ from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
 )
 @imgsz_option
 @target_option
+@device_option
+@spec_option
+@click.option("--explain", is_flag=True, help="Say what runs the model and why, and end; needs no SOURCE.")
 @click.option(
     "--conf", "--conf-thres", type=float, help="Least confidence (default 0.25, or the artifact's own)."
 )
@@ -48,6 +51,7 @@ from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
 @json_option
 def command(
     model_and_sources: tuple[str, ...], model: str | None, size: tuple[int, int] | None, target: str | None,
+    device: str | None, spec: Path | None, explain: bool,
     conf: float | None, iou: float | None, classes: str | None, max_det: int | None, agnostic: bool, multi_label: bool,
     output: Path | None, save_txt: bool, save_json: bool, no_save: bool, as_json: bool,
 ) -> None:  # fmt: skip
@@ -61,6 +65,8 @@ def command(
     edgeyolo detect cells-onnx photo.jpg
     edgeyolo detect cells-onnx 'photos/*.jpg' --conf 0.4 --json
     edgeyolo detect --weights yolov7-tiny photo.jpg
+    edgeyolo detect best.safetensors photo.jpg --device auto
+    edgeyolo detect best.safetensors --device auto --explain
     """
     from edgeyolo.detector import Detector
     from edgeyolo.errors import ImageError, UsageError
@@ -68,16 +74,20 @@ def command(
     from edgeyolo.results import ResultWriter, detect_all, next_run
 
     sources = model_and_sources if model else model_and_sources[1:]
-    if not sources:
+    if not sources and not explain:
         raise UsageError(
             "detect needs a model and at least one image",
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect --weights yolov7-tiny photo.jpg",
         )
     images = [path for source in sources for path in list_images(source)]
-    artifact = artifact_of(model or model_and_sources[0], size=size, target=target)
+    opened = opened_model(model or model_and_sources[0], size=size, target=target, device=device, spec=spec)
+    if explain:
+        print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
+        return
     chosen = [int(c) if c.isdigit() else c for c in classes.split(",")] if classes else None
     detector = Detector(
-        artifact,
+        opened.artifact.path,
+        device=opened.device,
         conf=conf,
         iou=iou,
         classes=chosen,

@@ -8,9 +8,15 @@ from edgeyolo.cli.console import json_option, print_json, print_table
 
 
 @click.command("doctor")
+@click.option("--variables", is_flag=True, help="List every environment variable that edgeyolo reads.")
 @json_option
-def command(as_json: bool) -> None:
-    """Say which runtimes are usable here, and for the others what to install."""
+def command(variables: bool, as_json: bool) -> None:
+    """Say which runtimes are usable here, for the others what to install, and which EDGEYOLO_ variables are set.
+
+    \b
+    edgeyolo doctor
+    edgeyolo doctor --variables
+    """
     from edgeyolo.doctor import examine
 
     report = examine()
@@ -19,6 +25,12 @@ def command(as_json: bool) -> None:
         return
     for name, value in report["machine"].items():
         click.echo(f"{name:<10} {value}")
+    listed = [v for v in report["environment"] if variables or v["value"]]
+    if listed:
+        rows = [(v["name"], v["value"], v["meaning"] or "unknown: nothing reads it") for v in listed]
+        print_table(("variable", "value", "is"), rows)
+    if variables:
+        return
     runtimes = [
         (r["name"], "usable" if r["ok"] else "missing", r["version"], r["reason"], r["hint"])
         for r in report["runtimes"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgeyolo.manifest import Manifest
+    from edgeyolo.opening import Opened
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic only in newer clicks
@@ -51,6 +51,14 @@ imgsz_option = click.option(
 )
 target_option = click.option("--target", help="Target to run weights on (an artifact knows its own).")
 
+device_option = click.option(
+    "--device",
+    help="auto (the fastest usable here), cpu, cuda, cuda:1, gpu, intel:gpu, intel:npu, tpu, ane, dla:0, ncs.",
+)
+spec_option = click.option(
+    "--spec", type=click.Path(path_type=Path), help="What a file of another tool takes and gives (JSON)."
+)
+
 
 def locate_weights(model: str) -> Path:
     """A file or artifact directory as it is; a published name such as yolov7-tiny is downloaded once."""
@@ -66,35 +74,26 @@ def locate_weights(model: str) -> Path:
     return fetched.path
 
 
-def artifact_of(model: str, *, size: tuple[int, int] | None, target: str | None) -> Path:
-    """The artifact that `model` is, or the one that its weights give: made once, then taken from the cache."""
-    from edgeyolo.artifact import MANIFEST, Artifact
-    from edgeyolo.cli.console import steps
+def opened_model(
+    model: str,
+    *,
+    size: tuple[int, int] | None,
+    target: str | None,
+    device: str | None = None,
+    spec: Path | None = None,
+) -> Opened:
+    """The artifact that `model` is, or the one that its weights give: made once, then taken from the cache.
+
+    With a device, or weights for which the environment names one, a line says what was chosen and why.
+    """
+    from edgeyolo import environment
+    from edgeyolo.cli.console import note, steps
+    from edgeyolo.opening import Wanted, open_model
 
     path = locate_weights(model)
-    if path.name == MANIFEST:
-        path = path.parent
-    if path.is_dir():
-        _require_same(Artifact.open(path).manifest, size, target)
-        return path
-    from edgeyolo.export.cache import cached_artifact
-
     with steps() as step:
-        return cached_artifact(path, target or "cpu-onnx-fp32", size=size, step=step)
-
-
-def _require_same(manifest: Manifest, size: tuple[int, int] | None, target: str | None) -> None:
-    """An artifact's size and target were settled when it was exported; asking for them again is fine."""
-    from edgeyolo.errors import UsageError
-
-    height, width = manifest.input.size
-    if size is not None and size != manifest.input.size:
-        raise UsageError(
-            f"--imgsz {size[0]}x{size[1]}: the artifact was exported at {height}x{width}",
-            hint="Leave out --imgsz, or export the weights again with it.",
-        )
-    if target not in (None, str(manifest.target)):
-        raise UsageError(
-            f"--target {target}: the artifact was exported for {manifest.target}",
-            hint="Leave out --target, or export the weights again with it.",
-        )
+        opened = open_model(path, Wanted(target, device, size, environment.threads(), spec), step=step)
+    if (device or environment.device() or environment.target()) and path.is_file():
+        explanation = opened.explanation
+        note(f"{explanation.target}: {explanation.decided}")
+    return opened

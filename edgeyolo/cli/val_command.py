@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
-from edgeyolo.cli.options import artifact_of, imgsz_option, target_option
+from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
 if TYPE_CHECKING:
     from edgeyolo.evaluation.result import ValidationResult
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 )
 @imgsz_option
 @target_option
+@device_option
+@spec_option
 @click.option("--rect", is_flag=True, help="Rectangular batches, as for the paper's AP (torch targets).")
 @click.option(
     "--batch", type=click.IntRange(min=1), help="Images at a time (default: the artifact's; 8 where free)."
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 @json_option
 def command(
     model: str, data: str, split: str | None, image_folder: Path | None, size: tuple[int, int] | None,
-    target: str | None, rect: bool, batch: int | None, conf: float | None, iou: float | None, max_det: int | None,
-    output: Path | None, as_json: bool,
+    target: str | None, device: str | None, spec: Path | None, rect: bool, batch: int | None, conf: float | None,
+    iou: float | None, max_det: int | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure AP on a labelled data set: the twelve COCO numbers, AP by class, and where the time went.
 
@@ -50,16 +52,16 @@ def command(
     edgeyolo val cells-onnx --data bccd --split test
     edgeyolo val yolov7.safetensors --data coco/instances_val2017.json --rect --json
     """
-    from edgeyolo.artifact import Artifact
     from edgeyolo.contracts import GraphDetections
     from edgeyolo.datasets import describe_problems, load_dataset
     from edgeyolo.evaluation.opened import open_to_judge
     from edgeyolo.evaluation.validate import validate
 
     dataset = load_dataset(data, split=split, image_folder=image_folder)
-    place = artifact_of(model, size=size, target=target or ("cpu-torch-fp32" if rect else None))
-    artifact = Artifact.open(place)
-    with open_to_judge(artifact) as (pipeline, stand_in), progress("evaluating") as advance:
+    free = "cpu-torch-fp32" if rect and device is None else None  # takes rectangles of any size
+    opened = opened_model(model, size=size, target=target or free, device=device, spec=spec)
+    artifact = opened.artifact
+    with open_to_judge(artifact, opened.device) as (pipeline, stand_in), progress("evaluating") as advance:
         if stand_in:
             note(f"run by {stand_in}: AP is that of {artifact.manifest.target}, times are not")
         if isinstance(fixed := artifact.manifest.output, GraphDetections):

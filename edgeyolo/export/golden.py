@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract, RawMaps
+from edgeyolo.contracts import GraphDetections, InputContract, OutputContract
 from edgeyolo.postprocess import postprocess
 from edgeyolo.preprocess import preprocess
 from edgeyolo.protocols import Session
@@ -44,7 +44,7 @@ def write_golden(
         "confidence": found.confidence,
         "class_id": found.class_id,
     }
-    if isinstance(output, RawMaps):
+    if not isinstance(output, GraphDetections):
         arrays |= _samples({name: outputs[name] for name in output.names})
     else:
         arrays |= {name: outputs[name][0] for name in output.names}

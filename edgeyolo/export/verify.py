@@ -93,7 +93,7 @@ def measure_parity(
             found, agree = compare_detections(expected, raw, actual, output, boxes)
         else:
             found = deviations(expected, actual)
-            agree = _agreement(expected, actual, output, boxes, found)
+            agree = _agreement(expected, actual, raw, boxes, found)
         worst = {name: max(worst.get(name, 0.0), value) for name, value in found.items()}
         agreed += agree
     return Parity(profile.parity, worst, described, agreed.share, profile.agreement, agreed.detections)

@@ -1,0 +1,55 @@
+"""`edgeyolo adopt`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeyolo.cli.console import json_option, note, print_json
+
+
+@click.command("adopt")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--spec", type=click.Path(path_type=Path), help="What the file takes and gives (JSON).")
+@click.option("--template", is_flag=True, help="Print a spec to fill in, with what the file itself tells.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory to make.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@json_option
+def command(
+    file: Path, spec: Path | None, template: bool, output: Path | None, overwrite: bool, as_json: bool
+) -> None:
+    """Make an artifact of a file that another tool made: .onnx, .xml, .tflite, .mlpackage, .engine.
+
+    The file is run once on a generated picture: what it takes and gives must be what the spec says. How far it is from
+    the network that it was made of is not known here; `edgeyolo val` measures its AP.
+
+    \b
+    edgeyolo adopt model.onnx --template > spec.json
+    edgeyolo adopt model.onnx --spec spec.json -o model-onnx
+    """
+    from edgeyolo import adoption
+    from edgeyolo.errors import UsageError
+
+    if template:
+        sentences, blank = adoption.template(file)
+        for sentence in sentences:
+            note(f"{file}: {sentence}")
+        print_json(blank)
+        return
+    stated = adoption.require_spec(file, spec)
+    if output is None:
+        raise UsageError(
+            "adopt needs a directory to make", hint=f"edgeyolo adopt {file} --spec {spec} -o DIR"
+        )
+    artifact = adoption.adopt(file, stated, output, overwrite=overwrite)
+    manifest = artifact.manifest
+    if as_json:
+        print_json(
+            {"artifact": str(artifact.path), "sha256": artifact.sha256, "target": str(manifest.target)}
+        )
+        return
+    height, width = manifest.input.size
+    click.echo(
+        f"{artifact.path}: {file.name} for {manifest.target}, {height}x{width}, {len(manifest.class_names)} classes"
+    )

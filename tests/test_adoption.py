@@ -1,0 +1,206 @@
+"""Files of other tools: what is recognised is said, what is not must be said, and nothing is taken on trust."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeyolo import Detector
+from edgeyolo.adoption import Spec, adopt, template
+from edgeyolo.artifact import Artifact
+from edgeyolo.contracts import DecodedBoxes
+from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.postprocess import postprocess
+from edgeyolo.preprocess import Letterbox
+from edgeyolo.protocols import Port
+from edgeyolo.recognition import FILL_IN, recognise
+from edgeyolo.scenes import make_scene
+from edgeyolo.thresholds import PostprocessConfig
+from edgeyolo.verify import verify
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def foreign(small_artifact: Path, tmp_path: Path) -> Path:
+    """The ONNX file of an artifact, without its manifest."""
+    return Path(shutil.copy(small_artifact / "model.onnx", tmp_path / "m.onnx"))
+
+
+@pytest.fixture
+def spec(small_artifact: Path) -> dict[str, Any]:
+    manifest = json.loads((small_artifact / "manifest.json").read_text())
+    return {name: manifest[name] for name in ("class_names", "input", "output")}
+
+
+def test_without_a_spec_it_says_what_it_is_and_what_is_missing(foreign: Path) -> None:
+    with pytest.raises(UsageError, match="has no manifest") as caught:
+        Detector(foreign)
+    text = str(caught.value)
+    assert "3 raw head maps in NCHW (3 anchors, 3 classes), strides 8, 16, 32" in text
+    assert "the anchors are not in it" in text
+    assert "spec.json" in text
+    blank = json.loads(text[text.index("{\n") :])
+    assert blank["output"]["names"] == ["p3", "p4", "p5"]
+    assert blank["input"]["width"] == 96
+    assert FILL_IN in json.dumps(blank["output"]["anchors"])
+
+
+def test_a_template_filled_in_gives_the_artifacts_detections(
+    foreign: Path, spec: dict[str, Any], small_artifact: Path, tmp_path: Path
+) -> None:
+    _, blank = template(foreign)
+    with pytest.raises(UsageError, match="still stands"):
+        Detector(foreign, spec=blank)
+    blank["class_names"] = ["cat", "dog", "bird"]
+    blank["input"] |= {"color_order": "RGB", "scale": 1 / 255}
+    blank["output"]["anchors"] = spec["output"]["anchors"]
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(blank))
+    image = make_scene(3).image
+    expected = Detector(small_artifact, conf=0.05)(image)
+    with Detector(foreign, spec=path, conf=0.05) as detector:
+        assert detector(image) == expected
+        assert len(expected) > 0
+        assert str(foreign) in str(detector.explain())
+        made = detector.artifact.path
+    assert Detector(foreign, spec=blank).artifact.path == made, "adopted once"
+
+
+def test_an_adopted_artifact_is_a_whole_one(foreign: Path, spec: dict[str, Any], tmp_path: Path) -> None:
+    artifact = adopt(foreign, spec, tmp_path / "adopted")
+    assert artifact.manifest.parity is None
+    assert artifact.manifest.provenance["adopted"] == "m.onnx"
+    assert verify(artifact.path).deviation <= 1e-4
+    assert Artifact.open(artifact.path).manifest.class_names == ("cat", "dog", "bird")
+    with pytest.raises(UsageError):
+        adopt(foreign, spec, tmp_path / "adopted")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda spec: spec["input"].update(height=64), "does not fit"),
+        (lambda spec: spec["input"].update(name="image"), "does not fit"),
+        (lambda spec: spec["input"].update(layout="NHWC"), "does not fit"),
+        (lambda spec: spec["output"].update(names=["p3", "p4", "p6"]), "does not fit"),
+        (lambda spec: spec["output"].update(strides=[8, 16, 64]), "does not fit"),
+        (lambda spec: spec.update(class_names=["cat"]), "1 class names for 3 classes"),
+        (lambda spec: spec["output"].update(kind="boxes"), "kind 'boxes'"),
+        (lambda spec: spec["input"].update(mean=[0, 0, 0]), "mean"),
+        (lambda spec: spec.pop("output"), r"missing \['output'\]"),
+        (lambda spec: spec.update(target="ane-coreml-fp16"), "does not run m.onnx"),
+    ],
+)
+def test_a_spec_that_does_not_fit_is_refused(
+    foreign: Path, spec: dict[str, Any], tmp_path: Path, change: Any, says: str
+) -> None:
+    change(spec)
+    with pytest.raises(UsageError, match=says):
+        adopt(foreign, spec, tmp_path / "adopted")
+    assert not (tmp_path / "adopted").exists()
+
+
+def test_rubbish_is_damaged_not_misunderstood(spec: dict[str, Any], tmp_path: Path) -> None:
+    rubbish = tmp_path / "r.onnx"
+    rubbish.write_bytes(b"this is not a network" * 9)
+    with pytest.raises(DamagedFileError):
+        template(rubbish)
+    with pytest.raises(UsageError):
+        adopt(rubbish, spec, tmp_path / "adopted")
+
+
+def test_an_artifact_needs_no_spec(small_artifact: Path, spec: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="says itself"):
+        Detector(small_artifact, spec=spec)
+
+
+def test_an_engine_says_what_is_missing_without_a_gpu(tmp_path: Path) -> None:
+    engine = tmp_path / "m.engine"
+    engine.write_bytes(b"engine")
+    with pytest.raises(UsageError, match=r"has no manifest(.|\n)*tensorrt"):
+        Detector(engine)
+
+
+def test_specs_may_name_classes_in_a_file(spec: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\n\nbird\n")
+    assert Spec.read(spec | {"class_names": str(tmp_path / "names.txt")}).class_names == (
+        "cat",
+        "dog",
+        "bird",
+    )
+
+
+IMAGE = (Port("images", (1, 3, 640, 640), "float32"),)
+HWC = (Port("x", (1, 640, 640, 3), "uint8"),)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kind", "classes"),
+    [
+        (IMAGE, [(1, 255, 80, 80), (1, 255, 40, 40), (1, 255, 20, 20)], "raw maps", 80),
+        (IMAGE, [(1, 255, 20, 20), (1, 255, 80, 80), (1, 255, 40, 40)], "raw maps", 80),
+        (HWC, [(1, 80, 80, 24), (1, 40, 40, 24), (1, 20, 20, 24)], "raw maps", 3),
+        (IMAGE, [(1, 25200, 85)], "decoded boxes", 80),
+        (IMAGE, [(1, 1), (1, 100, 4), (1, 100), (1, 100)], "detections", FILL_IN),
+    ],
+)
+def test_layouts_that_are_recognised(inputs: Any, outputs: Any, kind: str, classes: Any) -> None:
+    ports = tuple(
+        Port(f"o{i}", shape, "int32" if kind == "detections" and i in (0, 3) else "float32")
+        for i, shape in enumerate(outputs)
+    )
+    found = recognise(inputs, ports)
+    assert found.template["output"]["kind"] == kind
+    assert found.template["output"]["classes"] == classes
+    if kind == "raw maps":
+        assert found.template["output"]["strides"] == [8, 16, 32]
+    assert FILL_IN in json.dumps(found.template), "something is always left to say"
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [(1, 255, 80, 80), (1, 255, 40, 40)],
+        [(1, 255, 80, 80), (1, 255, 40, 40), (1, 255, 10, 10)],
+        [(1, 254, 80, 80), (1, 254, 40, 40), (1, 254, 20, 20)],
+        [(1, 84, 8400)],
+        [(1, 3, 80, 80, 85)],
+        [],
+    ],
+)
+def test_others_are_not_guessed(outputs: Any) -> None:
+    found = recognise(IMAGE, tuple(Port(f"o{i}", shape, "float32") for i, shape in enumerate(outputs)))
+    assert "no layout that is known" in found.sentences[1]
+    assert FILL_IN in found.template["output"]["kind"]
+
+
+def test_decoded_boxes_are_suppressed_like_any() -> None:
+    rows = np.zeros((1, 10, 7), np.float32)
+    rows[0, :, 4] = 0.01
+    rows[0, 3] = [50, 40, 20, 10, 0.9, 0.2, 0.8]
+    rows[0, 4] = [51, 40, 20, 10, 0.8, 0.2, 0.8]  # the same object, less sure
+    rows[0, 7] = [20, 20, 10, 10, 0.9, 0.9, 0.1]
+    output = DecodedBoxes(("output",), 10, 2)
+    letterbox = Letterbox.fit((100, 100), (100, 100))
+    (found,) = postprocess({"output": rows}, output, [letterbox])
+    np.testing.assert_allclose(found.xyxy, [[15, 15, 25, 25], [40, 35, 60, 45]])
+    np.testing.assert_allclose(found.confidence, [0.81, 0.72], rtol=1e-6)
+    assert found.class_id.tolist() == [0, 1]
+    (only,) = postprocess({"output": rows}, output, [letterbox], PostprocessConfig(classes=(1,)))
+    assert only.class_id.tolist() == [1]
+    (many,) = postprocess(
+        {"output": rows}, output, [letterbox], PostprocessConfig(conf=0.05, multi_label=True)
+    )
+    assert len(many) == 4
+    single = DecodedBoxes(("output",), 10, 1)
+    (one,) = postprocess({"output": rows[:, :, :6]}, single, [letterbox])
+    np.testing.assert_allclose(one.confidence, [0.9, 0.9], rtol=1e-6)
