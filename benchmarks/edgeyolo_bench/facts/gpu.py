@@ -19,7 +19,7 @@ _REASONS = {
 
 def read_gpus(machine: Machine) -> tuple[GpuFacts, ...]:
     """Every GPU that its tool tells of; nothing where there is none."""
-    found = _nvidia(machine) or _jetson(machine)
+    found = _jetson(machine) or _nvidia(machine)  # a Jetson's nvidia-smi knows next to nothing of it
     return (*found, *_intel(machine))
 
 
