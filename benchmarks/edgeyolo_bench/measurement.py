@@ -135,8 +135,8 @@ class ImageFacts:
 @dataclass(frozen=True)
 class SteadyState:
     """Whether latency had settled. `discarded` queries before that are in no figure; `drift` is the change of the
-    median from the first to the last third of what was kept, relative; `trend_p` the probability of such a trend in a
-    steady run (Mann-Kendall on block medians)."""
+    median from the first to the last third of what was kept, relative; `trend_p` the probability of such a trend or
+    change of level in a steady run (Mann-Kendall and Pettitt on block medians)."""
 
     reached: bool
     discarded: int

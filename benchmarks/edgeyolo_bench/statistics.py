@@ -135,6 +135,17 @@ def mann_kendall(values: Floats) -> float:
     return math.erfc(max(abs(score) - 1, 0) / math.sqrt(variance) / math.sqrt(2))
 
 
+def pettitt(values: Floats) -> float:
+    """Probability of a change of level as clear as this one, somewhere in a series without one (Pettitt 1979, his
+    approximation, which is cautious for short series)."""
+    n = len(values)
+    if n < 4:
+        return 1.0
+    signs = np.sign(values[:, None] - values[None, :])
+    statistic = max(abs(float(signs[:cut, cut:].sum())) for cut in range(1, n))
+    return min(1.0, 2 * math.exp(-6 * statistic**2 / (n**3 + n**2)))
+
+
 def block_medians(values: Floats, blocks: int) -> Floats:
     """Medians of at most `blocks` consecutive stretches of nearly equal length."""
     parts = np.array_split(values, min(blocks, len(values)))

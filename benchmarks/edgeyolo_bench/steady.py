@@ -9,19 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo_bench.measurement import SteadyState
-from edgeyolo_bench.statistics import block_medians, mann_kendall
+from edgeyolo_bench.statistics import block_medians, mann_kendall, pettitt
 
 WINDOW_SECONDS = 0.5
 WINDOW_QUERIES = 8
-_BLOCKS = 12
+_BLOCKS = 30
 _WARM_DRIFT, _WARM_P = 0.02, 0.05
 _RUN_DRIFT, _RUN_P = 0.05, 0.01  # a whole run is judged once, by more samples: only what matters counts
 
 
 def trend(values: NDArray[np.float64]) -> tuple[float, float]:
-    """(relative change of the median from the first to the last third, probability of such a trend by chance)."""
-    thirds = block_medians(values, 3)
-    return float(thirds[-1] / thirds[0] - 1), mann_kendall(block_medians(values, _BLOCKS))
+    """(relative change of the median from the first to the last third, probability that a steady series shows as clear
+    a trend or change of level: the smaller of Mann-Kendall's and Pettitt's on block medians, doubled)."""
+    thirds, blocks = block_medians(values, 3), block_medians(values, _BLOCKS)
+    p = min(1.0, 2 * min(mann_kendall(blocks), pettitt(blocks)))
+    return float(thirds[-1] / thirds[0] - 1), p
 
 
 def settle(query: Callable[[], float], *, limit: float) -> SteadyState:

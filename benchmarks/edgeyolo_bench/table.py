@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgeyolo_bench.device import DeviceFacts
 from edgeyolo_bench.measurement import Change, Comparison, Measurement, Quantile
 from edgeyolo_bench.report import Report
 
@@ -97,6 +98,8 @@ def notes(report: Report) -> Iterator[str]:
         yield changed(change)
     for failure in report.failures:
         yield f"{failure.what}: {failure.message}" + (f" ({failure.hint})" if failure.hint else "")
+    for device in report.devices:
+        yield _device(device)
     if report.measurements:
         yield _protocol(report)
     for warning in report.warnings:
@@ -126,6 +129,20 @@ def changed(item: Change) -> str:
         f"{item.what} {item.figure}: {digits(item.before)} -> {digits(item.now)} (x {item.ratio:.3f}), "
         f"{item.tolerance:.0%} allowed: {verdict}{sure}"
     )
+
+
+def _device(device: DeviceFacts) -> str:
+    """One device in one line; clocks and heat where they are known."""
+    cpu = device.cpu
+    parts = [f"{cpu.model}, {cpu.available:g} of {cpu.cores} cores"]
+    clocks = [f"{value:.0f}" for value in (cpu.mhz_before, cpu.mhz_after) if value]
+    parts += [f"{' to '.join(dict.fromkeys(clocks))} MHz"] if clocks else []
+    parts += [f"governor {cpu.governor}"] if cpu.governor else []
+    hottest = max(device.temperatures_after.values(), default=None)
+    parts += [f"{hottest:.0f} C"] if hottest is not None else []
+    parts += [gpu.name for gpu in device.gpus] + [item.name for item in device.accelerators]
+    parts += [device.power_mode] if device.power_mode else []
+    return f"{device.name}: {', '.join(parts)}"
 
 
 def _protocol(report: Report) -> str:

@@ -19,6 +19,7 @@ from edgeyolo_bench.statistics import (
     least_count,
     mann_kendall,
     order_interval,
+    pettitt,
     quantile,
     rate,
 )
@@ -156,6 +157,17 @@ def test_trends() -> None:
     assert mann_kendall(-np.arange(12.0)) < 1e-4
     assert mann_kendall(np.ones(12)) == 1.0
     assert mann_kendall(np.array([1.0, 2.0, 3.0])) == 1.0
+
+
+def test_changes_of_level() -> None:
+    rng = np.random.default_rng(6)
+    false_alarms = np.mean([pettitt(rng.normal(size=30)) < 0.05 for _ in range(600)])
+    assert false_alarms <= 0.06
+    step = np.where(np.arange(30) < 15, 1.0, 2.0) + 0.1 * rng.normal(size=30)
+    assert pettitt(step) < 1e-4
+    assert pettitt(step[::-1]) < 1e-4
+    assert pettitt(np.ones(30)) == 1.0
+    assert pettitt(np.array([1.0, 5.0])) == 1.0
 
 
 @given(st.lists(st.floats(1e-3, 1e5), min_size=1, max_size=200))
