@@ -44,6 +44,7 @@ class Recorder:
             name: np.full(shape, -9.0, np.float32)
             for name, shape in zip(OUTPUT.names, OUTPUT.shapes(len(batch), self.input.size), strict=True)
         }
+        maps["a"][:, :4, 0, ::4] = 0.0  # of the anchor's size, in the middle of the cell
         maps["a"][:, 4:6, 0, ::4] = 5.0
         return maps
 

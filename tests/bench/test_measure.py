@@ -1,0 +1,397 @@
+"""Whole measurements: in processes of their own, in turns, beside a baseline, interrupted, on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.cli import cli
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
+from edgeyolo.scenes import write_dataset
+from edgeyolo_bench import measure as measuring
+from edgeyolo_bench.baseline import compare
+from edgeyolo_bench.deliver import exit_code
+from edgeyolo_bench.facts.load import Spent
+from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
+from edgeyolo_bench.measure import Labelled, Listener, measure
+from edgeyolo_bench.measurement import AccuracyFacts, ArtifactFacts, SteadyState
+from edgeyolo_bench.report import Report, load_report
+from edgeyolo_bench.scenarios import Scenario, choose
+from edgeyolo_bench.subject import Job, Opened, Turn
+from edgeyolo_bench.table import NOT_REPORTABLE, columns, notes, rows
+from edgeyolo_bench.worker import Worker
+from edgeyolo_bench.workload import generated
+
+WORKLOAD = generated(3, (96, 128))
+SHORT = choose("single-stream", min_duration=0.2, min_count=40)
+
+
+def job(artifact: Path, name: str = "small", scenario: Scenario = SHORT) -> Job:
+    return Job(name, "cpu-onnx-fp32", artifact, scenario, WORKLOAD, threads=1)
+
+
+def bench(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["bench", *map(str, arguments)])
+
+
+# With a real runtime, in real processes ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(small_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The small network against itself, with AP."""
+    data = write_dataset(tmp_path_factory.mktemp("data"), range(3), (96, 96))
+    text = json.loads(data.read_text())
+    for category, name in zip(text["categories"], ("cat", "dog", "bird", "a", "b", "c", "d"), strict=True):
+        category["name"] = name
+    text["categories"] = text["categories"][:3]
+    text["annotations"] = [item for item in text["annotations"] if item["category_id"] <= 3]
+    data.write_text(json.dumps(text))
+    told: list[tuple[int, int | None]] = []
+    listener = Listener(turns=lambda done, total: told.append((done, total)))
+    pytest.importorskip("pycocotools", reason="needs the eval extra")
+    report = measure(
+        [job(small_artifact, "one"), job(small_artifact, "two")],
+        labelled=Labelled(str(data)),
+        listener=listener,
+    )
+    assert told == [(done, 20) for done in range(21)]
+    return report
+
+
+def test_both_demands_are_met_and_every_stage_is_there(measured: Report, small_artifact: Path) -> None:
+    manifest = Artifact.open(small_artifact).manifest
+    for item in measured.measurements:
+        assert item.stages[0].count >= 40
+        assert item.duration >= 0.15  # the queries' own time of 0.2 s
+        assert [stage.name for stage in item.stages] == [
+            "decode", "preprocess", "inference", "postprocess", "end-to-end"
+        ]  # fmt: skip
+        assert sum(stage.median for stage in item.stages[:4]) <= item.stages[4].mean * 1.5
+        assert item.artifact.sha256 == Artifact.open(small_artifact).sha256
+        assert (item.artifact.parameters, item.artifact.gflops) == (manifest.parameters, manifest.gflops)
+        assert manifest.parameters
+        assert item.detections > 0
+        assert 0 < item.overhead.share < 0.05
+        assert item.peak_memory is not None
+        assert item.peak_memory > 1 << 20
+        assert item.threads == 1
+        assert item.cores_used is not None
+
+
+def test_ap_is_of_the_artifact_that_was_timed(measured: Report) -> None:
+    one, two = (item.accuracy for item in measured.measurements)
+    assert one == two
+    assert one is not None
+    assert one.images == 3
+    assert set(one.metrics) >= {"AP", "AP50"}
+
+
+def test_an_artifact_against_itself_is_compared_pair_by_pair(measured: Report) -> None:
+    (found,) = measured.comparisons
+    assert (found.first, found.second, found.pairs) == ("one cpu-onnx-fp32", "two cpu-onnx-fp32", 10)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.ratio <= found.high
+
+
+def test_a_report_of_a_real_run_comes_back(measured: Report, tmp_path: Path) -> None:
+    measured.save(tmp_path / "report.json")
+    assert load_report(tmp_path) == measured
+
+
+def test_the_command_line_prints_one_json_document_and_a_table(small_artifact: Path, tmp_path: Path) -> None:
+    done = bench(
+        small_artifact, "--min-duration", 0.1, "--min-count", 40, "--scenario", "paper", "-o", tmp_path
+    )
+    assert done.exit_code == 0, done.output
+    assert "small-onnx" in done.stdout
+    assert "the harness costs at most" in done.stderr
+    report = load_report(tmp_path)
+    assert [stage.name for stage in report.measurements[0].stages] == ["inference"]
+    done = bench(small_artifact, "--min-duration", 0, "--min-count", 40, "--scenario", "paper", "--json",
+                 "--baseline", tmp_path, "--tolerance", 1000)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    again = Report.from_json(json.loads(done.stdout))
+    assert {change.figure for change in again.changes} == {"p50 ms", "images/s"}
+    assert not any(change.worse for change in again.changes)
+
+
+def test_the_process_reports_what_went_wrong(small_artifact: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_artifact, tmp_path / "damaged")
+    with (tmp_path / "damaged/model.onnx").open("ab") as file:
+        file.write(b"x")
+    worker = Worker(job(tmp_path / "damaged"))
+    try:
+        with pytest.raises(DamagedFileError, match=r"model\.onnx was changed") as caught:
+            worker.open()
+        assert caught.value.hint
+        os.kill(worker._process.pid or 0, signal.SIGKILL)
+        with pytest.raises(EdgeYoloError, match="SIGKILL"):
+            worker.warm_up()
+    finally:
+        worker.close()
+    assert not worker._process.is_alive()
+
+
+def test_ctrl_c_leaves_a_report_of_what_was_completed(small_artifact: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from edgeyolo.cli import main; main()", "bench", str(small_artifact),
+               "--min-duration", "20", "-o", str(tmp_path)]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"measuring" in line:
+            break
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=3)  # a turn lasts two seconds
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    report = load_report(tmp_path)
+    assert report.interrupted
+    assert any("it lasted" in reason for reason in report.measurements[0].reasons)
+    assert NOT_REPORTABLE in rows(report)[0]
+
+
+# With processes that are not there: the order of turns, failures, interruption ---------------------------------------
+
+
+class FakeWorker:
+    """Answers like a Worker. `latency` by label is each query's milliseconds; every method is noted in `calls`."""
+
+    calls: list[tuple[str, str]]
+    latency: dict[str, float]
+    failing: dict[tuple[str, str], BaseException]
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._rng = np.random.default_rng(len(self.calls))
+
+    def note(self, method: str) -> None:
+        self.calls.append((method, self.job.name))
+        times = self.calls.count((method, self.job.name))
+        if error := self.failing.get((self.job.name, f"{method} {times}")):
+            raise error
+
+    def open(self) -> Opened:
+        self.note("open")
+        facts = ArtifactFacts(
+            self.job.name, "0" * 64, "small", self.job.target, "fake", "fp32", (96, 96), 1, 3, 1000
+        )
+        scenario = self.job.scenario
+        shape = replace(
+            choose(scenario.name), min_duration=scenario.min_duration, min_count=scenario.min_count
+        )
+        from edgeyolo.contracts import InputContract
+
+        return Opened(facts, shape.facts(InputContract(96, 96)), 0.1, 1e-5, 1e-3)
+
+    def warm_up(self) -> SteadyState:
+        self.note("warm_up")
+        return SteadyState(True, 8)
+
+    def turn(self, seconds: float, count: int, *, refresh: bool) -> Turn:
+        self.note("turn")
+        level = self.latency[self.job.name]
+        rows = max(count, int(seconds * 1e3 / level) + 1)
+        samples = level * (1 + 0.01 * self._rng.standard_normal((rows, 5)))
+        return Turn(samples, np.ones(rows, np.int64), Spent(seconds=samples[:, 4].sum() / 1e3), int(refresh))
+
+    def accuracy(self, data: str, split: str | None, progress: Any) -> AccuracyFacts:
+        self.note("accuracy")
+        return AccuracyFacts(0.5, 0.7, data, 9)
+
+    def peak_memory(self) -> int:
+        return 1 << 30
+
+    def close(self) -> None:
+        self.note("close")
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
+    monkeypatch.setattr(FakeWorker, "calls", [], raising=False)
+    monkeypatch.setattr(FakeWorker, "latency", {"a": 10.0, "b": 8.0}, raising=False)
+    monkeypatch.setattr(FakeWorker, "failing", {}, raising=False)
+    monkeypatch.setattr(measuring, "Worker", FakeWorker)
+    return FakeWorker
+
+
+def fake_jobs(scenario: Scenario = SHORT, names: Sequence[str] = "ab") -> list[Job]:
+    return [Job(name, "t", Path(name), scenario, WORKLOAD) for name in names]
+
+
+def test_artifacts_take_turns_and_the_faster_one_is_found(fakes: type[FakeWorker]) -> None:
+    report = measure(fake_jobs())
+    turns = [name for method, name in fakes.calls if method == "turn"]
+    assert turns == list("ab" * 10)
+    assert [call for call in fakes.calls if call[0] == "close"] == [("close", "a"), ("close", "b")]
+    (found,) = report.comparisons
+    assert found.ratio == pytest.approx(0.8, rel=0.02)
+    assert found.high is not None
+    assert found.high < 1
+    assert any("b t / a t" in line and line.endswith("% less time") for line in notes(report))
+
+
+def test_duration_and_count_are_both_demanded(fakes: type[FakeWorker]) -> None:
+    many = measure(fake_jobs(choose("single-stream", min_duration=0, min_count=300), "a")).measurements[0]
+    assert many.stages[0].count == 300
+    long = measure(fake_jobs(choose("single-stream", min_duration=5, min_count=10), "a")).measurements[0]
+    assert long.duration >= 4.9
+    assert long.stages[0].count >= 480
+
+
+def test_too_few_queries_are_never_quoted(fakes: type[FakeWorker]) -> None:
+    report = measure(fake_jobs(choose("single-stream", min_duration=0, min_count=20), "a"))
+    (item,) = report.measurements
+    assert not item.reportable
+    assert any("too few for p90 at 95%, which takes 36" in reason for reason in item.reasons)
+    cells = dict(zip(columns(report), rows(report)[0], strict=True))
+    assert cells["p90 ms"] == cells["images/s"] == NOT_REPORTABLE
+    assert cells["p50 ms"] != NOT_REPORTABLE  # twenty queries are enough for a median
+    assert any("not reportable" in line for line in notes(report))
+
+
+def test_one_that_fails_costs_the_others_nothing(fakes: type[FakeWorker]) -> None:
+    fakes.failing["a", "turn 3"] = EdgeYoloError("out of memory")
+    report = measure(fake_jobs(), labelled=Labelled("data"))
+    assert [item.artifact.name for item in report.measurements] == ["b"]
+    assert report.measurements[0].reportable
+    assert report.failures[0].message == "out of memory"
+    assert exit_code(report) == 1
+    assert ("accuracy", "a") not in fakes.calls
+    assert fakes.calls.count(("close", "a")) == 1
+
+
+def test_without_ap_what_was_timed_still_stands(fakes: type[FakeWorker]) -> None:
+    fakes.failing["b", "accuracy 1"] = RuntimeMissingError("no pycocotools")
+    report = measure(fake_jobs(), labelled=Labelled("data"))
+    assert [item.accuracy is not None for item in report.measurements] == [True, False]
+    assert (report.failures[0].what, exit_code(report)) == ("AP of b t", 3)
+
+
+def test_where_all_fail_the_first_error_is_raised(fakes: type[FakeWorker]) -> None:
+    fakes.failing["a", "open 1"] = fakes.failing["b", "warm_up 1"] = UsageError("no")
+    with pytest.raises(UsageError):
+        measure(fake_jobs())
+    assert {("close", "a"), ("close", "b")} <= set(fakes.calls)
+
+
+def test_an_interrupted_run_is_marked_and_not_quoted(fakes: type[FakeWorker]) -> None:
+    fakes.failing["b", "turn 4"] = KeyboardInterrupt()
+    report = measure(fake_jobs())
+    assert report.interrupted
+    assert exit_code(report) == 130
+    assert [item.stages[0].count for item in report.measurements] == [16, 12]
+    assert not any(item.reportable for item in report.measurements)
+    assert report.comparisons[0].pairs == 3
+    assert {("close", "a"), ("close", "b")} <= set(fakes.calls)
+
+
+def test_interrupted_before_anything_was_measured(fakes: type[FakeWorker]) -> None:
+    fakes.failing["a", "warm_up 1"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        measure(fake_jobs())
+    assert ("close", "a") in fakes.calls
+
+
+# Baseline ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_regression_beyond_the_tolerance_ends_with_1(fakes: type[FakeWorker]) -> None:
+    before = measure(fake_jobs(names="a"), labelled=Labelled("data"))
+    fakes.latency["a"] = 11.0
+    now = measure(fake_jobs(names="a"), labelled=Labelled("data"))
+    strict, loose = compare(now, before, 0.05), compare(now, before, 0.2)
+    assert {change.figure: change.worse for change in strict.changes} == {
+        "p50 ms": True, "p90 ms": True, "images/s": True, "AP": False
+    }  # fmt: skip
+    assert all(change.certain for change in strict.changes if change.worse)
+    assert (exit_code(strict), exit_code(loose), exit_code(compare(before, now, 0.05))) == (1, 0, 0)
+    assert any("REGRESSION" in line for line in notes(strict))
+    assert not any("REGRESSION" in line for line in notes(loose))
+
+
+def test_lost_ap_is_a_regression(fakes: type[FakeWorker]) -> None:
+    before = measure(fake_jobs(names="a"), labelled=Labelled("data"))
+    lost = AccuracyFacts(0.4, 0.7, "data", 9)
+    now = replace(before, measurements=(replace(before.measurements[0], accuracy=lost),))
+    (change,) = (item for item in compare(now, before, 0.05).changes if item.worse)
+    assert (change.figure, change.before, change.now) == ("AP", 0.5, 0.4)
+
+
+def test_what_is_not_reportable_does_not_pass_as_unchanged(fakes: type[FakeWorker]) -> None:
+    before = measure(fake_jobs(names="a"))
+    now = measure(fake_jobs(choose("single-stream", min_duration=0, min_count=20), "a"))
+    judged = compare(now, before, 0.05)
+    assert not judged.changes
+    assert "this run is not reportable" in judged.failures[0].message
+    assert exit_code(judged) == 1
+
+
+def test_a_baseline_of_other_things(fakes: type[FakeWorker]) -> None:
+    one, other = measure(fake_jobs(names="a")), measure(fake_jobs(names="b"))
+    with pytest.raises(UsageError, match="holds none of what was measured, but b t"):
+        compare(one, other, 0.05)
+    both = compare(measure(fake_jobs()), one, 0.05)
+    assert "b t: not in the baseline" in both.warnings
+    assert "b t: in the baseline only" in compare(one, measure(fake_jobs()), 0.05).warnings
+
+
+def test_a_baseline_that_is_no_report_is_found_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    done = bench("nothing-there", "--baseline", tmp_path)
+    assert isinstance(done.exception, DamagedFileError)
+
+
+# What is measured ----------------------------------------------------------------------------------------------------
+
+
+def test_targets_are_split_and_checked() -> None:
+    assert split_targets(("cpu-onnx-fp32,cpu-openvino-fp32", "cpu-onnx-fp32")) == (
+        "cpu-onnx-fp32", "cpu-openvino-fp32"
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="not known"):
+        split_targets(("cpu-onix-fp32",))
+
+
+def test_an_artifact_twice_gets_two_names(small_artifact: Path) -> None:
+    jobs, failures = make_jobs([small_artifact, small_artifact / "manifest.json"], Wanted(SHORT, WORKLOAD))
+    assert [job.label for job in jobs] == ["small-onnx cpu-onnx-fp32", "small-onnx (2) cpu-onnx-fp32"]
+    assert not failures
+
+
+def test_what_does_not_fit_an_artifact_is_refused(small_artifact: Path) -> None:
+    with pytest.raises(UsageError, match="another size than the artifact's, 96x96"):
+        make_jobs([small_artifact], Wanted(SHORT, WORKLOAD, size=(64, 64)))
+    with pytest.raises(UsageError, match="exported for cpu-onnx-fp32, not for cpu-openvino-fp32"):
+        make_jobs([small_artifact], Wanted(SHORT, WORKLOAD, ("cpu-openvino-fp32",)))
+
+
+def test_a_target_that_cannot_run_here_costs_the_others_nothing(
+    small_weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path))
+    wanted = Wanted(SHORT, WORKLOAD, ("ane-coreml-fp16", "cpu-onnx-fp32"))
+    jobs, failures = make_jobs([small_weights], wanted)
+    assert [job.label for job in jobs] == ["small cpu-onnx-fp32"]
+    assert failures[0].what == "small ane-coreml-fp16"
+    assert failures[0].exit_code == 3
+    assert str(jobs[0].artifact).startswith(str(tmp_path))
+    with pytest.raises(RuntimeMissingError, match="cannot be measured here"):
+        make_jobs([small_weights], replace(wanted, targets=("ane-coreml-fp16",)))
