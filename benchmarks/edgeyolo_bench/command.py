@@ -38,6 +38,10 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
 @click.option("--calib", help="Images for INT8 targets of weights.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: the runtime's own).")
 @click.option(
+    "--processes", type=click.IntRange(1, 10), default=1, show_default=True,
+    help="Fresh processes to spread the run over; intervals then hold what differs between them.",
+)  # fmt: skip
+@click.option(
     "--min-duration", type=click.FloatRange(min=0), help="Least seconds of measurement (default: 10)."
 )
 @click.option("--min-count", type=click.IntRange(min=1), help="Least queries (default: 64, 662, 30 or 30).")
@@ -68,7 +72,8 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
 def bench(  # noqa: PLR0917 - click passes every option by name
     models: tuple[str, ...], targets: tuple[str, ...], scenario: str, size: tuple[int, int] | None,
     batch: int | None, images: str | None, data: str | None, split: str | None, calib: str | None,
-    threads: int | None, min_duration: float | None, min_count: int | None, baseline: Path | None, tolerance: float,
+    threads: int | None, processes: int, min_duration: float | None, min_count: int | None, baseline: Path | None,
+    tolerance: float,
     remote: str | None, remote_python: str, remote_wheel: Path | None, ssh_config: Path | None, fleet: Path | None,
     device: str, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
@@ -107,6 +112,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
         batch=batch or 1,
         threads=threads,
         calibration=_calibration(calib, data, split),
+        processes=processes,
     )
     members = _members(remote, remote_python, remote_wheel, ssh_config, fleet, device)
     places = [locate_weights(model) for model in models]

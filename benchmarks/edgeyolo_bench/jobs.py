@@ -34,6 +34,7 @@ class Wanted:
     threads: int | None = None
     calibration: CalibrationSource | None = None
     runs_here: bool = True
+    processes: int = 1
 
 
 def make_jobs(
@@ -107,7 +108,15 @@ def _job(model: Path, place: Path, wanted: Wanted) -> Job:
             hint="Leave out --target, or give bench the weights.",
         )
     name = model.parent.name if model.name == MANIFEST else model.name if model.is_dir() else model.stem
-    return Job(name, target, place.resolve(), wanted.scenario, wanted.workload, wanted.threads)
+    return Job(
+        name,
+        target,
+        place.resolve(),
+        wanted.scenario,
+        wanted.workload,
+        wanted.threads,
+        processes=wanted.processes,
+    )
 
 
 def _distinct(jobs: Sequence[Job]) -> list[Job]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from edgeyolo import __version__
@@ -83,6 +83,8 @@ def measure(
 
     An artifact that fails is in the report's `failures`; where all fail, the first error is raised. Ctrl-C ends the
     measurement with a report of what was completed, marked `interrupted`; before anything was, it is raised.
+
+    Processes are started for the artifacts: a script calls this below `if __name__ == "__main__":`.
     """
     watch, bench, interrupted = Watch(Machine(), device), _Bench(failures=list(failures)), False
     with ExitStack() as stack:
@@ -90,6 +92,7 @@ def measure(
         try:
             _open(bench, jobs, listener)
             _take_turns(bench, listener)
+            watch.look_again()
             _judge(bench, labelled, listener)
         except KeyboardInterrupt:
             interrupted = True
@@ -113,26 +116,36 @@ def _open(bench: _Bench, jobs: Sequence[Job], listener: Listener) -> None:
 
 def _take_turns(bench: _Bench, listener: Listener) -> None:
     """A B A B ...: each turn ends when its share of the least duration and count is reached."""
-    several = len(bench.runs) > 1
     turns = min((run.job.scenario.turns for run in bench.runs.values()), default=0)
-    total = turns * len(bench.runs)
+    total, several = turns * len(bench.runs), len(bench.runs) > 1
     done = 0
     listener.turns(done, total)
-    for number in range(1, turns + 1):
+    for number in range(turns):
         for name in list(bench.runs):
-            run, share = bench.runs[name], number / turns
-            scenario = run.job.scenario
-            measured = sum(turn.spent.seconds for turn in run.turns)
-            counted = sum(len(turn.samples) for turn in run.turns)
             with bench.survives(name):
-                turn = bench.workers[name].turn(
-                    max(share * scenario.min_duration - measured, 0.0),
-                    max(math.ceil(share * scenario.min_count) - counted, 1),
-                    refresh=several,
-                )
-                run.turns.append(turn)
+                _take_turn(bench, name, number, turns, refresh=several)
             done += 1
             listener.turns(done, total)
+
+
+def _take_turn(bench: _Bench, name: str, number: int, turns: int, *, refresh: bool) -> None:
+    """Turn `number` of `turns`, counted from 0; in a new process where the run is spread over several."""
+    run, share = bench.runs[name], (number + 1) / turns
+    process = number * min(run.job.processes, turns) // turns
+    if run.turns and process != run.turns[-1].process:
+        bench.workers[name].close()
+        bench.workers[name] = Worker(run.job)
+        bench.workers[name].open()
+        again = bench.workers[name].warm_up()
+        run.warm = replace(
+            again, reached=again.reached and run.warm.reached, discarded=again.discarded + run.warm.discarded
+        )
+    measured = sum(turn.spent.seconds for turn in run.turns)
+    counted = sum(len(turn.samples) for turn in run.turns)
+    seconds = max(share * run.job.scenario.min_duration - measured, 0.0)
+    count = max(math.ceil(share * run.job.scenario.min_count) - counted, 1)
+    turn = bench.workers[name].turn(seconds, count, refresh=refresh)
+    run.turns.append(replace(turn, process=process))
 
 
 def _judge(bench: _Bench, labelled: Labelled | None, listener: Listener) -> None:

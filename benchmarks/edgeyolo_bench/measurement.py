@@ -173,6 +173,7 @@ class Measurement:
 
     `threads` is what was asked for, None for the runtime's own default; `cores_used` the processor time spent a
     second. `load_seconds` is the time from an artifact's files to a session; `detections` are found in a mean image.
+    The run was spread over so many `processes`: with several, the intervals hold what differs between them too.
     `latency` is the scenario's percentile; where `reportable` is False, `reasons` say why, and neither it nor the
     throughput may be quoted.
     """
@@ -196,6 +197,7 @@ class Measurement:
     detections: float = 0.0
     accuracy: AccuracyFacts | None = None
     warnings: tuple[str, ...] = ()
+    processes: int = 1
     interrupted: bool = False
 
     @property

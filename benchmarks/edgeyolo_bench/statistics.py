@@ -72,19 +72,41 @@ def effective_count(values: Floats) -> float:
     return float(min(n, n / max(2 * pairs.sum() - 1, 1.0)))
 
 
-def quantile(samples: Floats, q: float, confidence: float = CONFIDENCE) -> Quantile:
+def design_effect(values: Floats, groups: NDArray[np.int64]) -> float:
+    """By how much fewer independent samples clusters hold than samples: 1 + (m - 1) * ICC, m being the size of a
+    cluster and ICC the correlation inside one (one-way analysis of variance). Never below 1."""
+    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    n, k = len(values), len(sizes)
+    if k < 2 or n <= k:
+        return 1.0
+    means = np.bincount(index, values) / sizes
+    between = float((sizes * (means - values.mean()) ** 2).sum()) / (k - 1)
+    within = float(((values - means[index]) ** 2).sum()) / (n - k)
+    size = (n - float((sizes**2).sum()) / n) / (k - 1)
+    spread = between + (size - 1) * within
+    return 1 + (n / k - 1) * max((between - within) / spread, 0.0) if spread > 0 else 1.0
+
+
+def quantile(
+    samples: Floats, q: float, confidence: float = CONFIDENCE, groups: NDArray[np.int64] | None = None
+) -> Quantile:
     """The `q` quantile of samples in the order they were taken, with its interval.
 
     The value is the order statistic of rank ceil(q * n). Queries that follow each other are not independent; the
     interval counts only as many samples as they are worth at this quantile (`effective_count` of being above it), so
-    that for independent samples it is the exact one.
+    that for independent samples it is the exact one. `groups` (n,) numbers the process each sample was taken in: what
+    differs between processes widens the interval.
     """
     n = len(samples)
     if not n or not 0 < q < 1:
         raise UsageError(f"quantile {q:g} of {n} samples: expected at least one sample and 0 < q < 1")
     ordered = np.sort(samples)
     value = float(ordered[max(math.ceil(q * n - 1e-9), 1) - 1])
-    worth = max(int(effective_count((samples > value).astype(np.float64))), 1)
+    above = (samples > value).astype(np.float64)
+    worth = effective_count(above)
+    if groups is not None:
+        worth = min(worth, n / design_effect(above, groups))
+    worth = max(int(worth), 1)
     low, high = order_interval(worth, q, confidence)
     stretch = (n + 1) / (worth + 1)
     return Quantile(
@@ -98,16 +120,20 @@ def quantile(samples: Floats, q: float, confidence: float = CONFIDENCE) -> Quant
     )
 
 
-def rate(seconds: Floats, images: int, confidence: float = CONFIDENCE, seed: int = 0) -> Rate:
+def rate(
+    seconds: Floats, images: int, confidence: float = CONFIDENCE, *, processes: int = 1, seed: int = 0
+) -> Rate:
     """Images a second over queries of `images` images that took `seconds`, with a circular block bootstrap.
 
-    Blocks keep neighbouring queries together; they are at least as long as queries depend on each other.
+    Blocks keep neighbouring queries together; they are at least as long as queries depend on each other, and of the
+    length of a process where there were several.
     """
     n = len(seconds)
     if not n:
         raise UsageError("rate: expected at least one query")
     value = images * n / float(seconds.sum())
     length = max(round(n ** (1 / 3)), math.ceil(n / max(effective_count(seconds), 1.0)))
+    length = max(length, math.ceil(n / processes)) if processes > 1 else length
     count = math.ceil(n / length)
     if count < _LEAST_BLOCKS:
         return Rate(value, None, None, confidence)

@@ -29,7 +29,10 @@ REFRESH_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Job:
-    """One artifact to measure, and how. `name` and `target` together are what tables call it."""
+    """One artifact to measure, and how. `name` and `target` together are what tables call it.
+
+    The run is spread over so many `processes`, one after another, at most one for each turn.
+    """
 
     name: str
     target: str
@@ -38,6 +41,7 @@ class Job:
     workload: Workload
     threads: int | None = None
     random_weights: bool = False
+    processes: int = 1
 
     @property
     def label(self) -> str:
@@ -59,12 +63,13 @@ class Opened:
 @dataclass(frozen=True)
 class Turn:
     """`samples` (queries, stages) in milliseconds, `detections` (queries,), what was spent meanwhile, and how many
-    queries at the start are in no figure because another artifact had the caches."""
+    queries at the start are in no figure because another artifact had the caches. `process` counts from 0."""
 
     samples: NDArray[np.float64]
     detections: NDArray[np.int64]
     spent: Spent = field(default_factory=Spent)
     refreshed: int = 0
+    process: int = 0
 
 
 class Subject:

@@ -53,6 +53,11 @@ class Run:
         return np.concatenate([turn.samples for turn in self.turns])
 
     @property
+    def processes(self) -> NDArray[np.int64]:
+        """(queries,) the number of the process that each was taken in."""
+        return np.concatenate([np.full(len(turn.samples), turn.process) for turn in self.turns])
+
+    @property
     def judged(self) -> NDArray[np.float64]:
         """(queries,) milliseconds of the stage that the scenario reports."""
         scenario = self.job.scenario
@@ -68,8 +73,9 @@ def summarize(run: Run, device: str, cores: float, *, interrupted: bool) -> Meas
     """The Measurement of a run with at least one turn; `cores` are those the process may use."""
     scenario, facts = run.job.scenario, run.opened.scenario
     judged, spent = run.judged, run.spent
-    latency = quantile(judged, scenario.percentile) if scenario.percentile else None
-    throughput = rate(judged / 1e3, facts.query_images)
+    groups = run.processes
+    latency = quantile(judged, scenario.percentile, groups=groups) if scenario.percentile else None
+    throughput = rate(judged / 1e3, facts.query_images, processes=int(groups.max()) + 1)
     steady = judge_run(run.warm, judged)
     median = float(np.median(judged))
     overhead = Overhead(run.opened.timer_ms, run.opened.harness_ms, run.opened.harness_ms / median)
@@ -83,7 +89,7 @@ def summarize(run: Run, device: str, cores: float, *, interrupted: bool) -> Meas
         threads=run.job.threads,
         images=run.job.workload.facts,
         stages=tuple(
-            _stage(name, run.samples[:, column], scenario.percentile)
+            _stage(name, run.samples[:, column], scenario.percentile, groups)
             for column, name in enumerate(scenario.stages)
         ),
         latency=latency,
@@ -99,6 +105,7 @@ def summarize(run: Run, device: str, cores: float, *, interrupted: bool) -> Meas
         detections=detections,
         accuracy=run.accuracy,
         warnings=_warnings(run, steady, overhead, detections, judge(spent, None, cores).busy),
+        processes=int(groups.max()) + 1,
         interrupted=interrupted,
     )
 
@@ -132,7 +139,9 @@ def _turn_medians(run: Run) -> NDArray[np.float64]:
     return np.array([np.median(turn.samples[:, column]) for turn in run.turns])
 
 
-def _stage(name: str, samples: NDArray[np.float64], percentile: float | None) -> StageSummary:
+def _stage(
+    name: str, samples: NDArray[np.float64], percentile: float | None, groups: NDArray[np.int64]
+) -> StageSummary:
     wanted = sorted({*QUANTILES, *([percentile] if percentile else [])})
     return StageSummary(
         name=name,
@@ -140,7 +149,7 @@ def _stage(name: str, samples: NDArray[np.float64], percentile: float | None) ->
         mean=float(samples.mean()),
         minimum=float(samples.min()),
         maximum=float(samples.max()),
-        quantiles=tuple(quantile(samples, q) for q in wanted),
+        quantiles=tuple(quantile(samples, q, groups=groups) for q in wanted),
         histogram=histogram(samples),
         timeline=tuple(block_medians(samples, _TIMELINE).tolist()),
     )

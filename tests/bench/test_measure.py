@@ -248,6 +248,17 @@ def test_artifacts_take_turns_and_the_faster_one_is_found(fakes: type[FakeWorker
     assert any("b t / a t" in line and line.endswith("% less time") for line in notes(report))
 
 
+def test_a_run_is_spread_over_processes(fakes: type[FakeWorker]) -> None:
+    report = measure([replace(item, processes=5) for item in fake_jobs()])
+    a = [method for method, name in fakes.calls if name == "a"]
+    assert a == [*(["open", "warm_up", "turn", "turn", "close"] * 5)[:-1], "peak_memory", "close"]
+    assert [item.processes for item in report.measurements] == [5, 5]
+    assert report.measurements[0].steady.discarded == 40
+    assert [item.stages[0].count for item in report.measurements] == [40, 40]
+    few = measure([replace(fake_jobs(choose("paper", min_duration=0, min_count=3), "a")[0], processes=10)])
+    assert few.measurements[0].processes == 3
+
+
 def test_duration_and_count_are_both_demanded(fakes: type[FakeWorker]) -> None:
     many = measure(fake_jobs(choose("single-stream", min_duration=0, min_count=300), "a")).measurements[0]
     assert many.stages[0].count == 300

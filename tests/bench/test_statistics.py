@@ -14,6 +14,7 @@ from edgeyolo.errors import UsageError
 from edgeyolo_bench.statistics import (
     binomial_cdf,
     block_medians,
+    design_effect,
     effective_count,
     histogram,
     least_count,
@@ -103,6 +104,37 @@ def test_coverage_holds_where_queries_depend_on_each_other() -> None:
         blind += ordered[low - 1] <= 1.0 <= ordered[high - 1]
     assert held / 300 >= 0.9
     assert blind / 300 < 0.8
+
+
+@pytest.mark.parametrize(("between", "most"), [(0.0, 1.3), (1.0, 40.0)])
+def test_design_effect_is_what_theory_says(between: float, most: float) -> None:
+    """Of k clusters of m with intraclass correlation r it is 1 + (m - 1) r."""
+    rng = np.random.default_rng(7)
+    groups = np.repeat(np.arange(40), 50)
+    values = rng.normal(size=2000) + between * np.repeat(rng.normal(size=40), 50)
+    theory = 1 + 49 * between**2 / (1 + between**2)
+    assert design_effect(values, groups) == pytest.approx(theory, rel=0.5)
+    assert design_effect(values, groups) <= most
+    assert design_effect(values, np.zeros(2000, np.int64)) == 1.0
+    assert design_effect(np.ones(20), np.repeat([0, 1], 10)) == 1.0
+
+
+def test_processes_that_differ_widen_the_interval_to_hold_the_true_median() -> None:
+    """Ten processes of 60 queries, each 1 % apart from the others; the queries of one vary by 1 %."""
+    rng = np.random.default_rng(8)
+    groups = np.repeat(np.arange(10), 60)
+    held = blind = 0
+    for _ in range(200):
+        values = 10 + 0.1 * rng.normal(size=600) + 0.1 * np.repeat(rng.normal(size=10), 60)
+        found, naive = quantile(values, 0.5, groups=groups), order_interval(600, 0.5)
+        assert found.low is not None
+        assert found.high is not None
+        assert None not in naive
+        held += found.low <= 10 <= found.high
+        ordered = np.sort(values)
+        blind += ordered[(naive[0] or 1) - 1] <= 10 <= ordered[(naive[1] or 1) - 1]
+    assert held / 200 >= 0.93
+    assert blind / 200 <= 0.5
 
 
 def test_effective_count_follows_theory() -> None:

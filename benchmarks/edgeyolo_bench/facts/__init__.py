@@ -22,27 +22,33 @@ PACKAGES = ("numpy", "opencv-python-headless", "opencv-python", "pillow", "torch
 
 
 class Watch:
-    """Reads the device's facts as it is made; `finish` adds what the run did to it."""
+    """Reads the device's facts as it is made, and again when the run is over; `finish` gives both."""
 
     def __init__(self, machine: Machine, name: str = "") -> None:
         self._machine = machine
         self.load = load_average(machine)
         self._throttles = throttle_counters(machine)
         self.device = read_device(machine, name)
+        self._after: DeviceFacts | None = None
 
-    def finish(self, interference: Interference) -> DeviceFacts:
-        """The facts with clock, temperatures and throttling after the run."""
+    def look_again(self) -> None:
+        """Read clocks, temperatures and throttling, while the machine is still warm."""
         gpus = read_gpus(self._machine) or self.device.gpus
         slowed = [*throttling(self._machine, self._throttles)]
         slowed += [f"{gpu.name}: {words}" for gpu in gpus for words in gpu.throttling]
-        return replace(
+        self._after = replace(
             self.device,
             cpu=replace(self.device.cpu, mhz_after=clock(self._machine)),
             gpus=gpus,
             temperatures_after=temperatures(self._machine),
             throttling=tuple(slowed),
-            interference=interference,
         )
+
+    def finish(self, interference: Interference) -> DeviceFacts:
+        """The facts before and after the run."""
+        if self._after is None:  # it was interrupted
+            self.look_again()
+        return replace(self._after or self.device, interference=interference)
 
 
 def read_device(machine: Machine, name: str = "") -> DeviceFacts:

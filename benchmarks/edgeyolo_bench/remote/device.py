@@ -82,6 +82,7 @@ def _order(remote: Remote, jobs: Sequence[Job]) -> bytes:
         "--scenario", scenario.name, "--min-duration", str(scenario.min_duration),
         "--min-count", str(scenario.min_count), "--name", remote.name or remote.host, "--json",
     ]  # fmt: skip
+    arguments += ["--processes", str(jobs[0].processes)]
     arguments += ["--threads", str(threads)] if threads else []
     arguments += ["--batch", str(scenario.query_images)] if scenario.query_images and not fixed else []
     wheel = remote.wheel.name if remote.wheel else ""
