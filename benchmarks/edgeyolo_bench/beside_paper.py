@@ -74,13 +74,13 @@ def _lines(row: PaperRow | Improvement, report: Report) -> Iterator[Line]:
 
 
 def _measured(row: PaperRow, measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements of the row's network: at the row's size if there are any, else at every other; of several
-    scenarios of one artifact the one that is nearest to the table's protocol."""
+    """The measurements of the row's network: at the row's size if there are any, else at every other; of those of one
+    target and the same weights the one that is nearest to the table's protocol."""
     own = [item for item in measurements if row.network and item.artifact.model == row.network]
     exact = [item for item in own if row.imgsz in item.artifact.size]
-    nearest: dict[tuple[str, str], Measurement] = {}
+    nearest: dict[tuple[str, ...], Measurement] = {}
     for item in exact or own:
-        key = item.device, item.artifact.sha256
+        key = item.device, item.artifact.target, item.artifact.weights
         if key not in nearest or _distance(row, item) < _distance(row, nearest[key]):
             nearest[key] = item
     return list(nearest.values())

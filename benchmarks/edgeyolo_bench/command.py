@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgeyolo.cli.console import json_option
 from edgeyolo.cli.options import imgsz_option, locate_weights
+from edgeyolo_bench.paper_options import paper_options, tables_asked
 
 if TYPE_CHECKING:
     from edgeyolo.protocols import CalibrationSource
@@ -20,7 +22,7 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
 
 
 @click.command("bench")
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, metavar="[MODEL...]")
 @click.option(
     "--target", "targets", multiple=True, help="Targets to measure weights on; several with commas."
 )
@@ -64,6 +66,10 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Devices in a YAML file, one report.",
 )
+@paper_options
+@click.option(
+    "--limits/--no-limits", default=True, help="Measure this machine's limits, to check the results by."
+)
 @click.option("--name", "device", default="", help="What the report calls this device.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder (default: runs/bench/exp, exp2 ...)."
@@ -75,19 +81,23 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     threads: int | None, processes: int, min_duration: float | None, min_count: int | None, baseline: Path | None,
     tolerance: float,
     remote: str | None, remote_python: str, remote_wheel: Path | None, ssh_config: Path | None, fleet: Path | None,
-    device: str, output: Path | None, as_json: bool,
+    limits: bool, device: str, output: Path | None, as_json: bool, **paper: Any,
 ) -> None:  # fmt: skip
     """Measure artifacts on this machine: latency with confidence intervals, stage by stage, and AP.
 
     MODEL is an artifact directory, weights or a published name; weights are exported once for each --target. Several
     are measured in turns, each in a process of its own, and compared pair by pair. Both --min-duration and --min-count
-    must be reached; a figure with too few queries behind it is not reported. Writes report.json; after Ctrl-C that of
-    what was completed. With --json a file is written only where -o is given.
+    must be reached; a figure with too few queries behind it is not reported. Writes report.json, report.md, report.html
+    and plots; after Ctrl-C of what was completed. With --json files are written only where -o is given.
+
+    With --table, the rows of the paper's tables: its networks at its sizes and in its protocol, ours beside theirs.
+    Networks without --weights get random ones and are measured for speed alone.
 
     \b
     edgeyolo bench tiny-onnx
     edgeyolo bench yolov7-tiny.safetensors --target cpu-onnx-fp32,cpu-openvino-fp32 --data data.yaml
     edgeyolo bench tiny-onnx --scenario paper --baseline runs/bench/exp/report.json --tolerance 0.03
+    edgeyolo bench --table 2 --models yolov7,yolov7x --device cpu --weights yolov7=best.pt --data coco.yaml
     edgeyolo bench tiny-onnx --remote pi@raspberrypi.local --remote-python venv/bin/python
 
     A fleet file lists `devices`, each with a `host` and, where wanted, `name`, `python`, `wheel`, `config`, `threads`
@@ -97,11 +107,15 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     from edgeyolo_bench.display import listening
     from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
     from edgeyolo_bench.measure import Labelled, measure
+    from edgeyolo_bench.paper_run import run_tables
+    from edgeyolo_bench.physics import with_limits
     from edgeyolo_bench.remote.elsewhere import measure_elsewhere
     from edgeyolo_bench.report import load_report
     from edgeyolo_bench.scenarios import choose
     from edgeyolo_bench.workload import from_folder, generated
 
+    asked = tables_asked(**paper)
+    scenario = _one_kind(models, scenario, bool(asked), remote or fleet)
     chosen = choose(scenario, batch=batch, min_duration=min_duration, min_count=min_count)
     earlier = load_report(baseline) if baseline else None  # a mistake in it should not cost a measurement
     wanted = Wanted(
@@ -118,7 +132,10 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     places = [locate_weights(model) for model in models]
     labelled = Labelled(data, split) if data else None
     with listening() as listener:
-        if members:
+        if asked:
+            run = asked.run(wanted, labelled, limits=limits, device=device, command=spoken())
+            report = run_tables(run, listener)
+        elif members:
             report = measure_elsewhere(
                 members, places, wanted, labelled=labelled, command=spoken(), listener=listener
             )
@@ -127,7 +144,37 @@ def bench(  # noqa: PLR0917 - click passes every option by name
             report = measure(
                 jobs, failures, labelled=labelled, device=device, command=spoken(), listener=listener
             )
-    deliver(report, earlier, tolerance, output, as_json=as_json)
+            if limits and not report.interrupted:
+                listener.step("measuring this machine's limits")
+                report = with_limits(report, jobs, threads=threads)
+    deliver(report, earlier, tolerance, output, as_json=as_json, asked=asked)
+
+
+def _one_kind(models: tuple[str, ...], scenario: str, tables: bool, elsewhere: object) -> str:
+    """The scenario, once it is settled that either models or tables are measured."""
+    from edgeyolo.errors import UsageError
+
+    example = "edgeyolo bench MODEL, or edgeyolo bench --table 2"
+    if not models and not tables:
+        raise UsageError(
+            "expected a MODEL, or --table and the number of one of the paper's tables", hint=example
+        )
+    if not tables:
+        return scenario
+    if models:
+        raise UsageError(
+            "--table measures the paper's networks, not MODEL", hint="Add --weights yolov7=FILE."
+        )
+    if elsewhere:
+        raise UsageError(
+            "--table measures on this machine", hint="Give bench --remote the exported artifacts."
+        )
+    source = click.get_current_context().get_parameter_source("scenario")
+    if source is ParameterSource.COMMANDLINE and scenario != "paper":
+        raise UsageError(
+            f"--table is measured by the paper's protocol, not {scenario}", hint="Leave out --scenario."
+        )
+    return "paper"
 
 
 def _members(  # noqa: PLR0917 - as click names them

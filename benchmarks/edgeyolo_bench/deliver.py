@@ -10,36 +10,54 @@ from edgeyolo.cli.console import note, print_json, print_table
 from edgeyolo.errors import INTERRUPTED
 from edgeyolo.results import next_run
 from edgeyolo_bench.baseline import compare
+from edgeyolo_bench.outputs import write_report
+from edgeyolo_bench.paper_options import Asked
+from edgeyolo_bench.paper_tables import PROTOCOLS
+from edgeyolo_bench.physics import impossible
 from edgeyolo_bench.report import Report
+from edgeyolo_bench.result_table import beside_paper
 from edgeyolo_bench.table import columns, notes, rows
 
 
 def deliver(
-    report: Report, earlier: Report | None, tolerance: float, output: Path | None, *, as_json: bool
-) -> None:
+    report: Report, earlier: Report | None, tolerance: float, output: Path | None, *, as_json: bool,
+    asked: Asked | None = None,
+) -> None:  # fmt: skip
     """Save and print a report, then end the command with its exit code.
 
-    With `as_json` the report is the one document on standard output, and is saved only where `output` is given.
+    With `as_json` the report is the one document on standard output, and is saved only where `output` is given. The
+    paper's tables that were `asked` for are printed below it.
     """
     if earlier is not None:
         report = compare(report, earlier, tolerance)
     folder = output or (None if as_json else next_run("bench"))
     if folder is not None:
-        report.save(folder / "report.json")
+        written = write_report(report, folder)
     if as_json:
         print_json(report.to_json())
     else:
         print_table(columns(report), rows(report))
         for line in notes(report):
             note(line)
-        note(f"written to {folder}")
+        _print_tables(report, asked)
+        note(f"written to {folder}: {', '.join(file.name for file in written)}")
     if code := exit_code(report):
         click.get_current_context().exit(code)
 
 
+def _print_tables(report: Report, asked: Asked | None) -> None:
+    for number in asked.numbers if asked else ():
+        found = beside_paper(report, number, asked.networks if asked else ())
+        click.echo(f"\nThe paper's Table {number}: {PROTOCOLS[number].title}")
+        print_table(found.columns, found.texts())
+        for line in (*PROTOCOLS[number].facts, *found.notes):
+            note(line)
+
+
 def exit_code(report: Report) -> int:
-    """130 for one that was interrupted, 1 for a regression, else the largest of what failed."""
+    """130 for one that was interrupted, 1 for a regression or a result that no machine can give, else the largest of
+    what failed."""
     if report.interrupted:
         return INTERRUPTED
     worst = max((failure.exit_code for failure in report.failures), default=0)
-    return max(worst, int(any(change.worse for change in report.changes)))
+    return max(worst, int(any(change.worse for change in report.changes) or impossible(report)))

@@ -26,7 +26,7 @@ class Peak:
     by: str
 
 
-def gemm_peaks(threads: int, *, side: int = 1536, seconds: float = 0.5) -> dict[str, tuple[Peak, ...]]:
+def gemm_peaks(threads: int, *, side: int = 1024, seconds: float = 0.3) -> dict[str, tuple[Peak, ...]]:
     """Arithmetic ("fp32", "bf16", "int8") -> what every library reaches, fastest first.
 
     Square matrices of `side`; numpy's own threads are set by the environment before it is loaded.
@@ -60,6 +60,8 @@ def _multiplications(threads: int, side: int) -> Iterator[tuple[str, str, Multip
         except ImportError:  # not installed: the limit is what the others reach
             continue
         yield from made
+        if library is _openvino:
+            return  # torch takes seconds to load and multiplies with the same library underneath, oneDNN
 
 
 def _onnxruntime(threads: int, a: Any) -> Iterator[tuple[str, str, Multiply]]:

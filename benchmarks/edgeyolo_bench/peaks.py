@@ -51,7 +51,7 @@ class Peaks:
 
 
 def measure_peaks(threads: int) -> Peaks:
-    """Measure both limits with `threads` threads; takes about ten seconds.
+    """Measure both limits with `threads` threads; takes some seconds.
 
     Raises EdgeYoloError if the measuring process ends badly.
     """
@@ -67,7 +67,7 @@ def measure_peaks(threads: int) -> Peaks:
     return peaks
 
 
-def measure_here(threads: int, *, side: int = 1536, seconds: float = 0.5, array_bytes: int = 0) -> Peaks:
+def measure_here(threads: int, *, side: int = 1024, seconds: float = 0.3, array_bytes: int = 0) -> Peaks:
     """Measure in this process; arrays are made four times as large as the largest cache unless their size is given."""
     if threads < 1:
         raise UsageError(f"threads: expected a number from 1, got {threads}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,47 @@ def merge(reports: tuple[Report, ...]) -> Report:
         warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
         interrupted=any(report.interrupted for report in reports),
     )
+
+
+def join(reports: Sequence[Report]) -> Report:
+    """One report of several that one machine gave one after another: the machine as it was before the first and after
+    the last, and whatever disturbed any of them.
+
+    Placements stay under the limits that were measured beside them, so there may be several.
+    """
+    first, last = reports[0], reports[-1]
+    device = first.devices[0]
+    busy = tuple(dict.fromkeys(text for report in reports for text in report.devices[0].interference.busy))
+    throttling = tuple(dict.fromkeys(text for report in reports for text in report.devices[0].throttling))
+    after = last.devices[0]
+    joined = replace(
+        device,
+        cpu=replace(device.cpu, mhz_after=after.cpu.mhz_after),
+        temperatures_after=after.temperatures_after,
+        throttling=throttling,
+        interference=replace(device.interference, busy=busy),
+    )
+    return replace(
+        first,
+        devices=(joined,),
+        measurements=tuple(item for report in reports for item in report.measurements),
+        comparisons=tuple(item for report in reports for item in report.comparisons),
+        limits=_one_roofline(tuple(item for report in reports for item in report.limits)),
+        failures=tuple(item for report in reports for item in report.failures),
+        warnings=tuple(dict.fromkeys(text for report in reports for text in report.warnings)),
+        interrupted=any(report.interrupted for report in reports),
+    )
+
+
+def _one_roofline(limits: tuple[Limits, ...]) -> tuple[Limits, ...]:
+    """Limits that are the same, joined."""
+    found: list[Limits] = []
+    for item in limits:
+        if found and found[-1].peaks == item.peaks and found[-1].device == item.device:
+            found[-1] = replace(found[-1], placements=(*found[-1].placements, *item.placements))
+        else:
+            found.append(item)
+    return tuple(found)
 
 
 def _renamed(limits: Limits, names: dict[str, str]) -> Limits:

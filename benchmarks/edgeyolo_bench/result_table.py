@@ -10,6 +10,7 @@ from edgeyolo_bench import table
 from edgeyolo_bench.beside_paper import Figure, Line, compare
 from edgeyolo_bench.paper_tables import Improvement
 from edgeyolo_bench.report import Report
+from edgeyolo_bench.roofline import Limits, Placement
 
 DASH = "–"
 _NUMBER = re.compile(r"\d+(\.\d+)?(?= |$|x\d)")
@@ -69,7 +70,7 @@ def _columns(number_of_table: int) -> tuple[str, ...]:
     tail = ("AP val", "paper", "difference", "notes")
     if number_of_table == 10:
         return ("network", "target", "precision", "IoU", *tail)
-    speed = "ms, batch 32" if number_of_table == 1 else "FPS"
+    speed = "ms" if number_of_table == 1 else "FPS"
     return ("network", "target", "size", "params", "paper", "GFLOPs", "paper", speed, "paper", "ratio", *tail)
 
 
@@ -116,3 +117,43 @@ def _pair(figure: Figure, digits: int, unit: str = "") -> tuple[Cell, Cell]:
 def _points(figure: Figure) -> Cell:
     difference = figure.difference
     return Cell(DASH, None) if difference is None else Cell(f"{100 * difference:+.1f}", difference)
+
+
+_VERDICTS = {
+    "possible": "",
+    "above-peak": "above the measured peak: Winograd, or a peak measured on a busy machine",
+    "impossible": "impossible: a bug of the measurement",
+}
+
+
+def placements(limits: Limits) -> Table:
+    """What stands under the limits of a device."""
+    columns = ("measurement", "in", "op/byte", "Gop/s", "attainable", "limit", "measured", "share", "verdict")
+    rows = tuple(
+        (
+            _word(placed_label(item)), _word(item.arithmetic), number(item.intensity, 1), number(item.reached, 1),
+            number(item.attainable, 1), number(item.limit_ms, 2, " ms"), number(item.latency_ms, 2, " ms"),
+            number(item.share, 0, "%", 100), Cell(item.verdict, item.verdict, verdict_words(item)),
+        )
+        for item in limits.placements
+    )  # fmt: skip
+    peaks = limits.peaks
+    measured = [f"{name} {found[0].gops:.0f} Gop/s by {found[0].by}" for name, found in peaks.gemm.items()]
+    measured += [f"{name} {rate:.1f} GB/s" for name, rate in peaks.bandwidth.items()]
+    notes = (
+        f"Measured limits with {peaks.threads} threads: {', '.join(measured)}.",
+        "limit: the sum over layers of what each needs at least; share: how much of the measured time that explains.",
+        "Every layer's weights and maps count as read from and written to memory. Maps that stay in caches let a "
+        "runtime do better, and the share may pass 100%; what passes the arithmetic's peak is flagged.",
+    )
+    return Table(columns, rows, notes)
+
+
+def placed_label(item: Placement) -> str:
+    """The measurement's label, with its batch where that is not one image."""
+    return item.label if item.batch == 1 else f"{item.label}, batch {item.batch}"
+
+
+def verdict_words(item: Placement) -> str:
+    """What a verdict means; "" for a possible one."""
+    return _VERDICTS[item.verdict]

@@ -14,11 +14,11 @@ from edgeyolo_bench.page.panels import distributions, stage_split
 from edgeyolo_bench.page.roofline_chart import roofline_chart
 from edgeyolo_bench.page.scatter import legend, scatter
 from edgeyolo_bench.page.svg import tag
-from edgeyolo_bench.page.tables import change_table, comparison_table, placement_table, sortable
+from edgeyolo_bench.page.tables import change_table, comparison_table, sortable
 from edgeyolo_bench.paper_tables import NUMBERS, PROTOCOLS
 from edgeyolo_bench.points import measured_points, paper_points
 from edgeyolo_bench.report import Report
-from edgeyolo_bench.result_table import beside_paper, results
+from edgeyolo_bench.result_table import beside_paper, placements, results
 
 # Nothing may be loaded, not even by mistake: styles and the script stand in the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -73,10 +73,11 @@ def _sections(report: Report) -> Iterator[str]:
             yield _paper_section(report, number, networks)
     yield _section("Latency of each query", distributions(report.measurements), id="distributions")
     yield _section("Where the time goes", stage_split(report.measurements), id="stages")
-    for limits in report.limits:
+    for number, limits in enumerate(report.limits, start=1):
         drawing = roofline_chart(limits)
-        table = placement_table(limits) if drawing else ""
-        yield _section(f"Roofline: {limits.device}", drawing + table + layer_tables(limits), id="roofline")
+        table = sortable(placements(limits), f"roofline-{number}") if drawing else ""
+        content = drawing + table + layer_tables(limits, f"layers-{number}")
+        yield _section(f"Roofline: {limits.device}", content, id=f"roofline-{number}")
     yield _section("Compared in turns", comparison_table(report), id="comparisons")
     yield _section("Against the baseline", change_table(report), id="changes")
     yield _section("The machine", device_facts(report), id="machine")

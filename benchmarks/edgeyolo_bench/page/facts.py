@@ -115,10 +115,10 @@ def how_measured(report: Report) -> str:
     return sortable(Table(columns, rows, notes), "how")
 
 
-def layer_tables(limits: Limits) -> str:
+def layer_tables(limits: Limits, name: str) -> str:
     """Operations and bytes of every layer, folded away."""
     tables = "".join(
-        tag("details", tag("summary", escape(f"Layers of {item.label}")) + sortable(_layers(item), f"layers-{n}"))
+        tag("details", tag("summary", escape(f"Layers of {item.label}")) + sortable(_layers(item), f"{name}-{n}"))
         for n, item in enumerate(limits.placements) if item.layers
     )  # fmt: skip
     return tag("details", tag("summary", "Operations and bytes of every layer") + tables) if tables else ""

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 from edgeyolo_bench.page.scatter import series, shape, target_legend
 from edgeyolo_bench.page.svg import Frame, Scale, figure, marker, tag, text, tip
+from edgeyolo_bench.result_table import placed_label, verdict_words
 from edgeyolo_bench.roofline import Limits, Placement
 
 WIDTH, HEIGHT = 960, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 930, 36, 360
-_WORDS = {
-    "above-peak": "above the measured peak: Winograd, or a peak measured on a busy machine",
-    "impossible": "impossible: a bug of the measurement",
-}
 
 
 def roofline_chart(limits: Limits) -> str:
@@ -61,14 +58,13 @@ def _placed(item: Placement, frame: Frame) -> str:
 def placement_facts(item: Placement) -> Sequence[tuple[str, str]]:
     """The lines of a tooltip."""
     lines = [
-        ("", item.label),
-        ("batch", str(item.batch)),
+        ("", placed_label(item)),
         ("computes in", item.arithmetic),
         ("reached", f"{item.reached:.1f} Gop/s"),
         ("attainable", f"{item.attainable:.1f} Gop/s"),
         ("limit by layers", f"{item.limit_ms:.2f} ms of {item.latency_ms:.2f} ms"),
         ("share of the limit", f"{item.share:.0%}"),
     ]
-    if item.verdict in _WORDS:
-        lines.append(("", _WORDS[item.verdict]))
+    if words := verdict_words(item):
+        lines.append(("", words))
     return lines

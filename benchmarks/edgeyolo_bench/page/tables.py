@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from edgeyolo_bench.page.roofline_chart import placement_facts
 from edgeyolo_bench.page.svg import tag
 from edgeyolo_bench.report import Report
 from edgeyolo_bench.result_table import DASH, Cell, Table, number
-from edgeyolo_bench.roofline import Limits, Placement
 
 
 def sortable(table: Table, name: str, *, notes: bool = True) -> str:
@@ -74,31 +72,3 @@ def change_table(report: Report) -> str:
     )  # fmt: skip
     columns = ("what", "figure", "before", "now", "ratio", "allowed", "verdict")
     return sortable(Table(columns, rows), "changes")
-
-
-def placement_table(limits: Limits) -> str:
-    """What the chart shows, as a table."""
-    columns = ("measurement", "in", "op/byte", "Gop/s", "attainable", "limit", "measured", "share", "verdict")
-    rows = tuple(
-        (
-            Cell(_with_batch(item), item.label.lower()), Cell(item.arithmetic, item.arithmetic),
-            number(item.intensity, 1), number(item.reached, 1), number(item.attainable, 1),
-            number(item.limit_ms, 2, " ms"), number(item.latency_ms, 2, " ms"), number(item.share, 0, "%", 100),
-            Cell(item.verdict, item.verdict, placement_facts(item)[-1][1] if item.verdict != "possible" else ""),
-        )
-        for item in limits.placements
-    )  # fmt: skip
-    peaks = limits.peaks
-    measured = [f"{name} {found[0].gops:.0f} Gop/s by {found[0].by}" for name, found in peaks.gemm.items()]
-    measured += [f"{name} {rate:.1f} GB/s" for name, rate in peaks.bandwidth.items()]
-    notes = (
-        f"Measured limits with {peaks.threads} threads: {', '.join(measured)}.",
-        "limit: the sum over layers of what each needs at least; share: how much of the measured time that explains.",
-        "Every layer's weights and maps count as read from and written to memory. Maps that stay in caches let a "
-        "runtime do better, and the share may pass 100%; what passes the arithmetic's peak is flagged.",
-    )
-    return sortable(Table(columns, rows, notes), f"roofline-{limits.device}")
-
-
-def _with_batch(item: Placement) -> str:
-    return item.label if item.batch == 1 else f"{item.label}, batch {item.batch}"

@@ -1,0 +1,222 @@
+"""Measure the rows of the paper's tables on this machine: the networks at the paper's sizes, with the user's weights
+or with random ones, in the paper's protocol."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
+from edgeyolo.models import specs
+from edgeyolo_bench.jobs import Wanted, make_jobs
+from edgeyolo_bench.measure import Labelled, Listener, measure
+from edgeyolo_bench.measurement import Failure
+from edgeyolo_bench.paper_tables import PROTOCOLS, PaperRow, table
+from edgeyolo_bench.peaks import Peaks, measure_peaks
+from edgeyolo_bench.physics import with_limits
+from edgeyolo_bench.report import Report, join
+from edgeyolo_bench.subject import Job
+
+# Runtimes by device: those that a person would take for speed; any other device's own runtimes, in the paper's FP16.
+_CPU = ("openvino", "onnx")
+
+
+@dataclass(frozen=True)
+class PaperRun:
+    """What to measure: tables by number, networks (all of the tables where empty), targets; `weights` maps networks to
+    files or artifacts, the others get random ones. A size in `wanted` replaces the paper's image sizes. `device` is
+    what the report calls this machine, `command` what was typed."""
+
+    numbers: tuple[int, ...]
+    wanted: Wanted
+    networks: tuple[str, ...] = ()
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    labelled: Labelled | None = None
+    limits: bool = True
+    device: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One network at one image size and batch: what a row needs."""
+
+    place: int
+    network: str
+    imgsz: int
+    batch: int
+
+    @property
+    def name(self) -> str:
+        """What the report calls it where its network occurs several times."""
+        return f"{self.network}-{self.imgsz}" + (f"-batch{self.batch}" if self.batch > 1 else "")
+
+
+def cells(run: PaperRun) -> tuple[Cell, ...]:
+    """What the rows of the tables need, each once, smallest network first.
+
+    Raises UsageError for a network that is in none of the tables, and for weights of a network that is not measured.
+    """
+    side = _side(run.wanted)
+    order, rows = specs.names(), _rows(run.numbers)
+    chosen = [row for row in rows if not run.networks or row.network in run.networks]
+    found = {
+        Cell(order.index(row.network), row.network, side or row.imgsz, _batch(row, run.wanted))
+        for row in chosen
+        if row.network and row.imgsz
+    }
+    known = {row.network for row in rows if row.network}
+    for name in (*run.networks, *run.weights):
+        if name not in known:
+            raise UsageError(
+                f"{name} has no row in these tables", hint=f"They have {', '.join(sorted(known))}."
+            )
+    return tuple(sorted(found))
+
+
+def _rows(numbers: Sequence[int]) -> list[PaperRow]:
+    return [row for number in numbers for row in table(number) if isinstance(row, PaperRow)]
+
+
+def _side(wanted: Wanted) -> int | None:
+    """The side of the squares that --imgsz asks for, None for the paper's."""
+    if wanted.size is None:
+        return None
+    height, width = wanted.size
+    if height != width:
+        raise UsageError(
+            f"--imgsz {height}x{width}: the paper's tables are of square images", hint=f"--imgsz {width}"
+        )
+    return height
+
+
+def _batch(row: PaperRow, wanted: Wanted) -> int:
+    """Table 1's milliseconds are of batch 32; its rows without them have no speed to compare and run as Table 2's."""
+    if wanted.batch != 1:
+        return wanted.batch
+    return PROTOCOLS[1].batch or 1 if row.batch32_ms is not None else 1
+
+
+def default_targets(device: str) -> tuple[str, ...]:
+    """Float targets of a device that can be made and run here: on the CPU by OpenVINO and ONNX Runtime in float32,
+    elsewhere in the paper's float16.
+
+    Raises RuntimeMissingError where there is none, with the reason of one that there would be.
+    """
+    found, reasons = [], []
+    for profile, backend in registry.profiles():
+        target = profile.target
+        cpu = device == "cpu" and target.precision == "fp32" and target.runtime in _CPU
+        if target.device != device or not (cpu or (device != "cpu" and target.precision == "fp16")):
+            continue
+        states = (backend.can_compile(), backend.can_run())
+        reasons += [f"{target}: {state.reason}" for state in states if not state.ok]
+        if all(state.ok for state in states):
+            found.append(str(target))
+    if not found:
+        known = sorted({profile.target.device for profile, _ in registry.profiles()})
+        reason = reasons[0] if reasons else f"devices are {', '.join(known)}"
+        raise RuntimeMissingError(f"no target of device {device!r} can be measured here: {reason}")
+    return tuple(sorted(found, key=lambda name: _CPU.index(name.split("-")[1]) if device == "cpu" else 0))
+
+
+def run_tables(run: PaperRun, listener: Listener) -> Report:
+    """Measure network by network, the targets of each in turns, and give one report.
+
+    A network that fails is in the report's `failures`; where all fail, the first error is raised. Ctrl-C gives a
+    report of what was completed.
+    """
+    several = Counter(cell.network for cell in cells(run))
+    limits = cache(measure_peaks)
+    reports: list[Report] = []
+    failures: list[Failure] = []
+    errors: list[EdgeYoloError] = []
+    for cell in cells(run):
+        name = cell.name if several[cell.network] > 1 else cell.network
+        try:
+            report = _measure(run, cell, listener, name, limits)
+        except EdgeYoloError as error:
+            errors.append(error)
+            failures.append(
+                Failure(f"{cell.network} at {cell.imgsz}", error.message, error.hint, error.exit_code)
+            )
+            continue
+        except KeyboardInterrupt:
+            if not reports:
+                raise
+            reports[-1] = replace(reports[-1], interrupted=True)
+            break
+        reports.append(report)
+        if report.interrupted:
+            break
+    if not reports:
+        raise errors[0]
+    whole = join(reports)
+    return replace(whole, failures=(*whole.failures, *failures))
+
+
+def _measure(
+    run: PaperRun, cell: Cell, listener: Listener, name: str, peaks: Callable[[int], Peaks]
+) -> Report:
+    scenario = replace(run.wanted.scenario, query_images=cell.batch)
+    wanted = replace(run.wanted, scenario=scenario, size=(cell.imgsz, cell.imgsz), batch=cell.batch)
+    with _models(run, cell, wanted, listener.step) as (models, failed):
+        jobs, failures = make_jobs(models, wanted, listener.step)
+        random = cell.network not in run.weights
+        jobs = [replace(_checked(job, cell.network), name=name, random_weights=random) for job in jobs]
+        labelled = None if random else run.labelled
+        failures = [*failed, *failures]
+        report = measure(
+            jobs, failures, labelled=labelled, device=run.device, command=run.command, listener=listener
+        )
+        if not run.limits:
+            return report
+        listener.step("measuring this machine's limits")
+        return with_limits(report, jobs, threads=wanted.threads, measure=peaks)
+
+
+def _checked(job: Job, network: str) -> Job:
+    """The job, if its artifact is of that network; else its row would compare one network with another."""
+    model = Artifact.open(job.artifact).manifest.model
+    if model != network:
+        raise UsageError(
+            f"--weights {network}=...: they are of the network {model!r}",
+            hint=f"--weights {model}=FILE, if the tables have it.",
+        )
+    return job
+
+
+@contextmanager
+def _models(
+    run: PaperRun, cell: Cell, wanted: Wanted, step: Callable[[str], None]
+) -> Iterator[tuple[Sequence[Path], Sequence[Failure]]]:
+    """The user's weights; or artifacts of random ones, which are large and removed again. And what failed."""
+    if cell.network in run.weights:
+        yield [run.weights[cell.network]], []
+        return
+    from edgeyolo.export import ExportOptions, export
+    from edgeyolo_bench.random_weights import save_random
+
+    options = ExportOptions(size=wanted.size, batch=wanted.batch, calibration=wanted.calibration)
+    made, errors = [], []
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+        weights = Path(folder) / f"{cell.network}.safetensors"
+        step(f"making random weights of {cell.network}")
+        save_random(weights, specs.get(cell.network))
+        for target in wanted.targets:
+            step(f"exporting {cell.network} at {cell.imgsz} for {target}")
+            try:
+                made.append(export(weights, target, Path(folder) / target, options).path)
+            except EdgeYoloError as error:
+                errors.append((f"{cell.network} {target}", error))
+        if not made:
+            raise errors[0][1]
+        weights.unlink()
+        yield made, [Failure(name, error.message, error.hint, error.exit_code) for name, error in errors]

@@ -1,0 +1,69 @@
+"""Networks with random weights, for speed where there are no trained ones: maps of the size that trained ones have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edgeyolo.contracts import InputContract
+from edgeyolo.models.heads import ImplicitOutput
+from edgeyolo.models.network import Network, build
+from edgeyolo.models.topology import ModelSpec
+from edgeyolo.models.weights import save
+from edgeyolo.preprocess import preprocess
+from edgeyolo.scenes import make_scene
+
+SCENES, SEEN = 4, 256  # what random weights are fitted to: so many pictures of so many pixels a side
+FULL = 0.999  # the share of anchors that hold nothing
+CONFIDENT, SURE = -1.0, 6.0  # raw values: the objectness from which an anchor detects, and its own class's
+
+
+def save_random(path: Path, spec: ModelSpec, classes: int = 80, seed: int = 0) -> None:
+    """Write a weights file of a network with random weights."""
+    names = [f"class {index}" for index in range(classes)]
+    save(path, random_network(spec, classes, seed), names, {"source": "random", "seed": seed})
+
+
+@torch.inference_mode()
+def random_network(spec: ModelSpec, classes: int = 80, seed: int = 0) -> Network:
+    """A network in training form in which a picture neither fades nor explodes from layer to layer.
+
+    Behind fresh batch norms it fades, and maps of next to nothing hide every mistake and are denormal numbers, which
+    some processors are slow with. Norms as training would set them, a channel at a time, blow up the channels that
+    hardly vary, and with them every rounding: random networks are chaotic where trained ones are not. So each norm
+    divides by one number.
+    """
+    torch.manual_seed(seed)
+    network = build(spec, classes, form="training").eval()
+    pictures, _ = preprocess([make_scene(seed).image for seed in range(SCENES)], InputContract(SEEN, SEEN))
+    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(_fit) for norm in norms]
+    maps = network(torch.from_numpy(pictures))
+    for hook in hooks:
+        hook.remove()
+    for output, each in zip(network.outputs, maps, strict=False):  # auxiliary maps follow, without a head
+        assert isinstance(output, ImplicitOutput)
+        _center(output, each, network.classes + 5)
+    return network
+
+
+def _fit(norm: nn.Module, given: tuple[torch.Tensor]) -> None:
+    """Let a batch norm bring what it is given now to a mean square of 1."""
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    norm.running_var.fill_(given[0].square().mean())
+
+
+def _center(output: ImplicitOutput, maps: torch.Tensor, channels: int) -> None:
+    """Move raw maps so that an anchor in a thousand holds something, always of the anchor's own class.
+
+    Which of 80 random classes is ahead, any rounding may change; a trained network is surer.
+    """
+    values = maps.movedim(1, 0).flatten(1)
+    move = -values.mean(1)
+    for number, channel in enumerate(range(0, len(move), channels)):
+        move[channel + 4] = CONFIDENT - values[channel + 4].quantile(FULL)
+        move[channel + 5 + number % (channels - 5)] += SURE
+    assert output.conv.bias is not None
+    output.conv.bias.add_(move / output.scale.flatten())
