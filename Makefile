@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-all train-scenes ncs-check bench-core clean
+.PHONY: setup demo test test-all train-scenes ncs-check bench-core bench-paper bench-readme clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -38,6 +38,16 @@ ncs-check: $(READY)
 bench-core: $(READY)
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/pre_post.py
+
+# All seven networks of the paper on this CPU, at their own sizes, by OpenVINO and ONNX Runtime: half an hour or more.
+bench-paper: $(READY)
+	@$(BIN)/edgeyolo bench --table 1 --table 2 -o runs/bench-paper; code=$$?; \
+	  test -f runs/bench-paper/report.json || exit $$code; \
+	  $(BIN)/python benchmarks/readme.py --add runs/bench-paper --name paper && exit $$code
+
+# benchmarks/README.md from everything in benchmarks/results.
+bench-readme: $(READY)
+	@$(BIN)/python benchmarks/readme.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist
