@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+THREADS ?= 2
 
-.PHONY: setup demo test test-all train-scenes ncs-check bench-core bench-paper bench-readme clean
+.PHONY: setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-paper bench-readme clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -28,6 +29,22 @@ test-all: $(READY)
 train-scenes: $(READY)
 	@$(BIN)/python benchmarks/train_scenes.py --steps 1500 --seed 0
 	@$(BIN)/python benchmarks/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
+
+# The model that comes with the package, again from nothing, and in its place: make train-builtin DATA=voc2007/data.yaml
+# Hours on two cores. DATA is PASCAL VOC 2007 trainval with parts train and val; a run that was stopped goes on.
+train-builtin: $(READY)
+	@test -n "$(DATA)" || { echo "train-builtin needs pictures: make train-builtin DATA=voc2007/data.yaml"; exit 2; }
+	@$(BIN)/python benchmarks/train_recorded.py builtin --data $(DATA) --threads $(THREADS)
+	@$(BIN)/python benchmarks/publish_builtin.py --data $(DATA)
+
+# yolov7-tiny from scratch on blood cells, about twelve minutes on two quiet cores: make train-bccd DATA=bccd
+train-bccd: $(READY)
+	@test -n "$(DATA)" || { echo "train-bccd needs pictures: make train-bccd DATA=bccd"; exit 2; }
+	@$(BIN)/python benchmarks/train_recorded.py bccd --data $(DATA) --threads $(THREADS)
+
+# What a training step costs and where, into benchmarks/results/training-step.json and .md.
+bench-training: $(READY)
+	@$(BIN)/python benchmarks/training_step.py --threads $(THREADS)
 
 # The Neural Compute Stick's own toolchain, of 2021, in a Python 3.9 of its own: every layer must be one the stick takes.
 ncs-check: $(READY)

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from edgeyolo import environment
+from edgeyolo import builtin, environment
 from edgeyolo.adoption import SpecSource
 from edgeyolo.detections import Detections
 from edgeyolo.devices import Device
@@ -38,7 +38,7 @@ class Detector:
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] = builtin.NAME,
         *,
         conf: float | None = None,
         iou: float | None = None,
@@ -58,7 +58,8 @@ class Detector:
         Args:
             model: the directory of an exported artifact, or a weights file (.safetensors, .pt), which is
                 exported once into a cache; that takes `pip install edgeyolo[export]`. Or a file of another tool,
-                with `spec`.
+                with `spec`. By default the model that comes with the package, which finds twenty kinds of everyday
+                objects.
             conf: report detections of a confidence above this, 0..1; by default 0.25.
             iou: of two boxes of a class that overlap by more than this, report the better one, 0..1; by default 0.45.
             classes: report these classes only, by id or by name.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeyolo import environment, registry
+from edgeyolo import builtin, environment, registry
 from edgeyolo.adoption import SpecSource, adopted, require_spec, suffix_of
 from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.devices import Device, device_of
@@ -53,10 +53,12 @@ def open_model(
     `wanted.device`; without that, on cpu-onnx-fp32, which the base install runs everywhere. `step` is told what is
     being done where that takes a while.
 
+    `model` may be "builtin": the model that comes with the package.
+
     Raises UsageError where nothing is at `model`, or the target, the device and the artifact contradict each other;
     RuntimeMissingError where nothing on the device is usable, or the export extra is not installed.
     """
-    path = Path(model)
+    path = _builtin(wanted) if builtin.is_builtin(model) else Path(model)
     if path.name == MANIFEST:
         path = path.parent
     if not path.exists():
@@ -88,6 +90,12 @@ def open_model(
         step=step,
     )
     return Opened(chosen.artifact, chosen.explanation, _numbered(device))
+
+
+def _builtin(wanted: Wanted) -> Path:
+    """The artifact that comes with the package; for another target, size or device the weights, where they are."""
+    particular = wanted.target or environment.target() or wanted.size or _device(wanted)
+    return builtin.weights_path() if particular and builtin.has_weights() else builtin.artifact_path()
 
 
 def _device(wanted: Wanted) -> Device | None:

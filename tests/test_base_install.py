@@ -107,3 +107,20 @@ def test_every_core_module_imports_or_belongs_to_an_extra() -> None:
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\nprint('all imported')"
     assert len(names) > 20
     assert in_base_install(code, *names).stdout.strip() == "all imported"
+
+
+def test_detecting_in_a_photo_needs_the_base_install_only(tmp_path: Path) -> None:
+    """`edgeyolo detect photo.jpg` on a fresh machine: the model that comes with the package, no network, no torch."""
+    code = """
+    import socket, sys
+    import cv2, numpy as np
+    def refuse(*arguments, **options):
+        raise OSError("there is no network")
+    socket.socket.connect = refuse
+    cv2.imwrite(sys.argv[1], np.full((90, 120, 3), 114, np.uint8))
+    sys.argv = ["edgeyolo", "detect", sys.argv[1], "--json"]
+    from edgeyolo.cli import main
+    main()
+    """
+    done = in_base_install(code, str(tmp_path / "photo.jpg"))
+    assert json.loads(done.stdout) == [{"image": str(tmp_path / "photo.jpg"), "detections": []}]

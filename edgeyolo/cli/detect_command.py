@@ -57,11 +57,14 @@ def command(
 ) -> None:  # fmt: skip
     """Find objects in images and draw them.
 
-    MODEL is an artifact directory, weights or a published name; SOURCE a file, a folder or a glob.
+    MODEL is an artifact directory, weights or a published name; SOURCE a file, a folder or a glob. Without a MODEL,
+    where the first argument is an image or the only one a folder, the model that comes with the package looks for
+    twenty kinds of everyday objects: people, cars, dogs, chairs, bottles ...
     With --json, pictures are written only where -o is given. An image that cannot be read is passed over, reported
     at the end and makes the exit code 1.
 
     \b
+    edgeyolo detect photo.jpg
     edgeyolo detect cells-onnx photo.jpg
     edgeyolo detect cells-onnx 'photos/*.jpg' --conf 0.4 --json
     edgeyolo detect --weights yolov7-tiny photo.jpg
@@ -73,14 +76,14 @@ def command(
     from edgeyolo.images import list_images
     from edgeyolo.results import ResultWriter, detect_all, next_run
 
-    sources = model_and_sources if model else model_and_sources[1:]
+    model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
         raise UsageError(
-            "detect needs a model and at least one image",
-            hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect --weights yolov7-tiny photo.jpg",
+            f"detect needs at least one image besides the model {model}",
+            hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
     images = [path for source in sources for path in list_images(source)]
-    opened = opened_model(model or model_and_sources[0], size=size, target=target, device=device, spec=spec)
+    opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
         print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
         return
@@ -108,6 +111,36 @@ def command(
             note(f"written to {folder}")
     if unreadable:
         raise ImageError("\n".join(error.message for error in unreadable), hint=unreadable[0].hint)
+
+
+def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Which of the arguments is the model, if `model` (--weights) is not: the first one; or `builtin`, if that is an
+    image, or a lone folder that is no artifact.
+    """
+    from edgeyolo import builtin
+
+    if model:
+        return model, arguments
+    first, rest = arguments[0], arguments[1:]
+    if _is_image(first) or (not rest and _is_folder_of_images(first)):
+        return builtin.NAME, arguments
+    return first, rest
+
+
+def _is_image(argument: str) -> bool:
+    """By its suffix, whether it is there or not: a mistyped name is then reported as that of an image."""
+    from edgeyolo.images import IMAGE_SUFFIXES
+
+    return Path(argument).suffix.lower() in IMAGE_SUFFIXES and not Path(argument).is_dir()
+
+
+def _is_folder_of_images(argument: str) -> bool:
+    """A folder with a manifest is an artifact, and other tools' formats that are folders have suffixes."""
+    from edgeyolo.adoption import suffix_of
+    from edgeyolo.artifact import MANIFEST
+
+    path = Path(argument)
+    return path.is_dir() and not (path / MANIFEST).exists() and not suffix_of(path)
 
 
 def count_text(names: list[str]) -> str:

@@ -61,10 +61,15 @@ spec_option = click.option(
 
 
 def locate_weights(model: str) -> Path:
-    """A file or artifact directory as it is; a published name such as yolov7-tiny is downloaded once."""
+    """A file or artifact directory as it is; the file that `builtin` stands for; a published name such as yolov7-tiny
+    is downloaded once.
+    """
+    from edgeyolo import builtin
     from edgeyolo.cli.console import note, progress
     from edgeyolo.download import fetch_weights, is_published
 
+    if builtin.is_builtin(model):
+        return builtin.weights_path()
     if Path(model).exists() or not is_published(model):
         return Path(model)
     with progress(f"downloading {model}", unit="B") as advance:
@@ -86,11 +91,11 @@ def opened_model(
 
     With a device, or weights for which the environment names one, a line says what was chosen and why.
     """
-    from edgeyolo import environment
+    from edgeyolo import builtin, environment
     from edgeyolo.cli.console import note, steps
     from edgeyolo.opening import Wanted, open_model
 
-    path = locate_weights(model)
+    path = Path(model) if builtin.is_builtin(model) else locate_weights(model)
     with steps() as step:
         opened = open_model(path, Wanted(target, device, size, environment.threads(), spec), step=step)
     if (device or environment.device() or environment.target()) and path.is_file():

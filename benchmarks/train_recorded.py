@@ -1,0 +1,242 @@
+"""Trainings whose result is quoted somewhere, each by one command: python benchmarks/train_recorded.py NAME --data D
+
+bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
+builtin   the model that comes with the package: yolov7-tiny-silu from scratch on PASCAL VOC 2007
+
+Trains in --runs (default runs/NAME), one folder for each stage; a run that was stopped goes on, finished stages are
+kept. Judges the last stage's averaged weights once, on pictures that no step and no choice has seen, and writes
+benchmarks/results/train-NAME.json and .md: settings, curve, AP, seconds. --judge-only does the second half only.
+`builtin` is then published by benchmarks/publish_builtin.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from edgeyolo.cli.console import note, print_table, progress
+from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.evaluation.validate import validate
+from edgeyolo.files import atomic_file
+from edgeyolo.models import weights
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.loop import LAST, STATE, TABLE
+from edgeyolo.training.progress import ProgressListener
+from edgeyolo.training.recipe import TINY, Recipe
+from edgeyolo.training.run import resume, train
+from edgeyolo.training.session import make_pipeline
+from edgeyolo_bench.facts import Machine, read_device
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the training loop."""
+
+    name: str
+    config: TrainConfig
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Training:
+    """Stages, each of which starts from the averaged weights of the one before. judged: split and pixels."""
+
+    name: str
+    network: str
+    learned: str
+    judged: str
+    size: int
+    stages: tuple[Stage, ...]
+
+
+_CPU = TrainConfig(precision="bf16", cache="pixels", validate_every=10)
+# Small data, few steps: an optimiser step for every batch, a short warm-up, an average over some 500 steps.
+_SHORT = replace(
+    TINY,
+    warmup_epochs=0.0,
+    warmup_iterations=200,
+    ema_decay=0.998,
+    ema_warmup=200.0,
+    mixup=0.0,
+    paste_in=0.0,
+)
+_VOC = replace(_SHORT, nominal_batch=16, lrf=1.0, cls=1.0, mosaic=0.5, mosaic9=0.0)
+_VOC_CPU = replace(_CPU, batch_size=16, validate_every=4, clip=10.0)
+TRAININGS = {
+    training.name: training
+    for training in (
+        Training("bccd", "yolov7-tiny", "train", "test", 256, (
+            Stage(
+                "whole",
+                replace(_CPU, epochs=170, batch_size=8, image_size=256, first_size=160),
+                replace(_SHORT, lr0=0.03, nominal_batch=8, flipud=0.5, plain_epochs=15),
+            ),
+        )),
+        # A constant rate as long as there is time, then one that falls to nothing, on larger pictures.
+        Training("builtin", "yolov7-tiny-silu", "train", "val", 192, (
+            Stage(
+                "slow",
+                replace(_VOC_CPU, epochs=10, image_size=128),
+                replace(_VOC, warmup_iterations=300),
+            ),
+            Stage(
+                "main",
+                replace(_VOC_CPU, epochs=1, image_size=128),
+                replace(_VOC, lr0=0.03, warmup_bias_lr=0.03),
+            ),
+            Stage(
+                "end",
+                replace(_VOC_CPU, epochs=1, image_size=160, validate_every=2),
+                replace(_VOC, lr0=0.03, lrf=0.01, warmup_bias_lr=0.03, plain_epochs=2),
+            ),
+        )),
+    )
+}  # fmt: skip
+
+
+def run_stages(training: Training, folder: Path, learned: Dataset, judged: Dataset) -> None:
+    """Train what is not trained yet."""
+    start: str | Path = training.network
+    for stage in training.stages:
+        place = folder / stage.name
+        listener = ProgressListener()
+        try:
+            if (place / STATE).exists():
+                resume(place, learned, judged, listener=listener)
+            else:
+                train(
+                    start, learned, judged, place, config=stage.config, recipe=stage.recipe, listener=listener
+                )
+        finally:
+            listener.close()
+        start = place / LAST
+
+
+def record(training: Training, folder: Path, judged: Dataset, pictures: int) -> dict[str, Any]:
+    """What was trained, as its files tell, and what it is worth."""
+    stages = [_stage_facts(folder / stage.name, pictures) for stage in training.stages]
+    final = folder / training.stages[-1].name / LAST
+    loaded = weights.load(final)
+    pipeline = make_pipeline(loaded.network, loaded.class_names, training.size, "cpu", "fp32")
+    with progress("judging") as advance:
+        result = validate(pipeline, judged, progress=advance)
+    return {
+        "name": training.name,
+        "network": training.network,
+        "sha256": loaded.sha256,
+        "seconds": sum(stage["seconds"] for stage in stages),
+        "metrics": dict(result.metrics),
+        "classes": {item.name: {"AP": item.ap, "AP50": item.ap50} for item in result.per_class},
+        "protocol": result.protocol.sentence(),
+        "device": asdict(read_device(Machine()).cpu),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "stages": stages,
+    }
+
+
+def _stage_facts(folder: Path, pictures: int) -> dict[str, Any]:
+    """Settings and curve of a stage; `passes` counts pictures."""
+    facts = weights.read_info(folder / LAST).provenance["training"]
+    with (folder / TABLE).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    curve = [{key: float(value) for key, value in row.items() if value} for row in rows]
+    seconds, passes = curve[-1]["seconds"], len(curve) * pictures
+    return {
+        "name": folder.name,
+        "config": {**TrainConfig.from_dict(facts["config"]).to_dict(), "epochs": len(curve)},
+        "recipe": Recipe(**facts["recipe"]).to_dict(),
+        "seconds": seconds,
+        "passes": passes,
+        "images_per_second": passes / seconds,
+        "curve": curve,
+    }
+
+
+def to_markdown(facts: dict[str, Any]) -> str:
+    """The result for readers: AP first, then how it came about."""
+    shown = {key: f"{value:.4f}" for key, value in facts["metrics"].items() if value is not None}
+    lines = [
+        f"# {facts['network']}, trained from scratch: {facts['name']}",
+        "",
+        _row(shown),
+        _row("---" for _ in shown),
+        _row(shown.values()),
+        "",
+        f"{facts['protocol']}. Averaged weights of the last epoch, SHA-256 {facts['sha256'][:12]}.",
+        f"{facts['seconds'] / 60:.1f} minutes on {facts['device']['model']}, {facts['threads']} threads, torch "
+        f"{facts['torch']}; validation during the run included.",
+        "",
+    ]
+    for stage in facts["stages"]:
+        config, recipe = stage["config"], stage["recipe"]
+        changed = {key: value for key, value in recipe.items() if value != getattr(TINY, key)}
+        lines += [
+            f"## Stage {stage['name']}",
+            "",
+            f"{config['epochs']} epochs, {stage['passes']} pictures, {stage['images_per_second']:.1f} a second; "
+            f"{config['first_size'] or config['image_size']} to {config['image_size']} pixels, batch "
+            f"{config['batch_size']}, {config['precision']}, seed {config['seed']}.",
+            "Recipe `tiny` with " + ", ".join(f"{key}={value}" for key, value in changed.items()) + ".",
+            "",
+            "| epoch | lr | box | obj | cls | AP | AP50 | minutes |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            *(_curve_row(row) for row in stage["curve"] if "AP" in row),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _row(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _curve_row(row: dict[str, float]) -> str:
+    numbers = [f"{row[key]:.4f}" for key in ("lr", "box", "obj", "cls", "AP", "AP50")]
+    return _row([str(int(row["epoch"]) + 1), *numbers, f"{row['seconds'] / 60:.1f}"])
+
+
+def write(facts: dict[str, Any]) -> None:
+    """Both files, in benchmarks/results."""
+    for suffix, text in (("json", json.dumps(facts, indent=1) + "\n"), ("md", to_markdown(facts))):
+        with atomic_file(RESULTS / f"train-{facts['name']}.{suffix}") as draft:
+            draft.write_text(text, encoding="utf-8")
+    note(f"written to {RESULTS}/train-{facts['name']}.md")
+
+
+def main() -> None:
+    """Train and judge from the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=sorted(TRAININGS))
+    parser.add_argument("--data", required=True, help="as for `edgeyolo train`")
+    parser.add_argument("--runs", type=Path, help="where the stages' folders are (default: runs/NAME)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--judge-only", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    training = TRAININGS[options.name]
+    learned = load_dataset(options.data, training.learned, polygons=True)
+    judged = load_dataset(options.data, training.judged, class_names=learned.class_names)
+    folder = options.runs or Path("runs") / training.name
+    if not options.judge_only:
+        run_stages(training, folder, learned, judged)
+    facts = record(training, folder, judged, len(learned))
+    write(facts)
+    print_table(tuple(facts["metrics"]), [[f"{value or 0:.4f}" for value in facts["metrics"].values()]])
+    note(f"{facts['seconds'] / 60:.1f} minutes of training")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The model that comes with the package: twenty everyday objects, found without a download (MODEL_CARD.md).
+
+The artifact lies beside this file and runs on the base install. The weights in training form, for other targets and
+for fine-tuning, are in the repository only.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgeyolo.errors import UsageError
+
+NAME = "builtin"
+
+_HERE = Path(__file__).parent
+_IN_REPOSITORY = "benchmarks/weights/builtin.safetensors"
+
+
+def is_builtin(model: str | os.PathLike[str]) -> bool:
+    """Whether `model` is the built-in one's name; a file or folder of that name comes first."""
+    return os.fspath(model) == NAME and not Path(model).exists()
+
+
+def artifact_path() -> Path:
+    """The directory of the built-in artifact, for `cpu-onnx-fp16`."""
+    return _HERE / "model"
+
+
+def has_weights() -> bool:
+    """Whether the weights in training form are here: where edgeyolo is run from its repository."""
+    return _weights().is_file()
+
+
+def weights_path() -> Path:
+    """The built-in model in training form, float16; UsageError where it is not here."""
+    if has_weights():
+        return _weights()
+    raise UsageError(
+        f"the weights of `{NAME}` in training form are not installed, only what runs on this CPU",
+        hint=f"They are in edgeyolo's repository, {_IN_REPOSITORY}: give that file instead of `{NAME}`.",
+    )
+
+
+def _weights() -> Path:
+    return _HERE.parents[1] / _IN_REPOSITORY
