@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-paper bench-readme clean
+.PHONY: setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -65,6 +65,10 @@ bench-paper: $(READY)
 # benchmarks/README.md from everything in benchmarks/results.
 bench-readme: $(READY)
 	@$(BIN)/python benchmarks/readme.py
+
+# The benchmark harness against itself, on a quiet machine: two runs agree, and measuring costs next to nothing.
+bench-repeat: $(READY)
+	@$(BIN)/python benchmarks/repeat.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist

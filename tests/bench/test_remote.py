@@ -11,6 +11,7 @@ import time
 import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -111,6 +112,60 @@ def test_a_python_that_is_too_old_is_named(sshd, small_artifact: Path, tmp_path:
     job = Job("small", "cpu-onnx-fp32", small_artifact, choose("paper"), generated(1, (48, 64)))
     with pytest.raises(RuntimeMissingError, match=r"is Python 3\.8, edgeyolo needs 3\.10"):
         measure_remotely(Remote("device", python=str(old), config=sshd.config), [job])
+
+
+@pytest.mark.slow
+def test_a_wheel_is_installed_for_the_time_of_the_measurement(
+    sshd, small_artifact: Path, tmp_path: Path
+) -> None:
+    """The interpreter over there has what edgeyolo needs, but not edgeyolo; nothing is fetched."""
+    pytest.importorskip("hatchling", reason="needs hatchling to build a wheel")
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            tmp_path,
+            root,
+        ],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    bare = tmp_path / "bare"
+    packages = Path(np.__file__).parents[
+        1
+    ]  # on PYTHONPATH its .pth files, edgeyolo's among them, do not count
+    bare.write_text(
+        f'#!/bin/sh\nPIP_NO_DEPS=1 PYTHONPATH="{packages}" exec "{Path(sys.base_prefix) / "bin/python3"}" "$@"\n'
+    )
+    bare.chmod(0o755)
+    common = (
+        small_artifact,
+        "--remote",
+        "device",
+        "--ssh-config",
+        sshd.config,
+        "--remote-python",
+        bare,
+        *SHORT,
+    )
+    missing = bench(*common, "--json")
+    assert "has no edgeyolo" in str(missing.exception)
+    done = bench(*common, "--remote-wheel", wheel, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["measurements"][0]["stages"][0]["count"] >= 40
+    assert not left_over(sshd.folder)
+    broken = tmp_path / "edgeyolo-9-py3-none-any.whl"
+    broken.write_bytes(b"no wheel")
+    refused = bench(*common, "--remote-wheel", broken, "--json")
+    assert isinstance(refused.exception, RuntimeMissingError)
+    assert "could not be installed" in refused.exception.message
 
 
 @pytest.mark.slow

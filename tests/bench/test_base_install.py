@@ -1,0 +1,111 @@
+"""A device that is measured needs the base install only: no torch, no matplotlib, no YAML."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import edgeyolo_bench
+
+ROOT = Path(__file__).parents[2]
+# Needs torch, and is imported only where networks are built.
+EXTRAS = {"edgeyolo_bench.random_weights"}
+
+
+@pytest.fixture(scope="module")
+def base() -> ModuleType:
+    """tests/test_base_install.py, which keeps everything else from being imported."""
+    spec = importlib.util.spec_from_file_location("base_install", ROOT / "tests/test_base_install.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_module_imports_in_the_base_install(base: ModuleType) -> None:
+    root = Path(edgeyolo_bench.__file__).parent
+    names = sorted(
+        ".".join(("edgeyolo_bench", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+        for path in root.rglob("*.py")
+    )
+    names = [name for name in names if name not in EXTRAS]
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\nprint('all imported')"
+    assert len(names) > 20
+    assert base.in_base_install(code, *names).stdout.strip() == "all imported"
+
+
+# find_spec says None for what is not installed; the blocker raises, as an import would.
+LOOKED_UP = """
+import importlib.util
+_find_spec = importlib.util.find_spec
+
+def find_spec(name, package=None):
+    try:
+        return _find_spec(name, package)
+    except ModuleNotFoundError:
+        return None
+
+importlib.util.find_spec = find_spec
+"""
+
+
+def test_an_artifact_is_measured_in_the_base_install(
+    base: ModuleType, small_artifact: Path, tmp_path: Path
+) -> None:
+    """The blocker is a sitecustomize, so that it holds in the measuring processes too."""
+    (tmp_path / "sitecustomize.py").write_text(base.BLOCKER + LOOKED_UP)
+    arguments = [
+        "bench",
+        str(small_artifact),
+        "--scenario",
+        "paper",
+        "--min-duration",
+        "0.05",
+        "--min-count",
+        "40",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "from edgeyolo.cli import main; main()", *arguments, "--json"],
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["measurements"][0]["artifact"]["parameters"] > 1000
+    assert set(report["devices"][0]["runtimes"]) == {"onnxruntime"}  # the blocker was there
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_harness_and_nothing_else_of_benchmarks(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="needs hatchling to build a wheel")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            tmp_path,
+            ROOT,
+        ],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {"edgeyolo", "edgeyolo_bench", "edgeyolo_calib", "edgeyolo_onnxruntime"} <= tops
+    assert not tops & {"benchmarks", "backends", "calib", "tests", "results", "weights"}
+    for name in ("py.typed", "report.schema.json", "paper_tables.csv", "remote/launcher.py"):
+        assert f"edgeyolo_bench/{name}" in names
+    assert not [name for name in names if name.endswith((".safetensors", ".md"))]
