@@ -72,6 +72,8 @@ class Manifest:
 
     `files` maps each file's name to its SHA-256; `provenance` says where the weights came from. `parameters` and
     `gflops` (one image of the input size, two operations per multiply-add) are of the re-parameterized network.
+    `calibration` is of INT8 targets: `images_sha256`, the number of `images`, what they are (`described`), and the
+    layers that were left in float (`floats`) beyond what the target's own rules say.
     """
 
     target: Target
@@ -88,6 +90,7 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     parameters: int | None = None
     gflops: float | None = None
+    calibration: Mapping[str, Any] | None = None
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -118,7 +121,15 @@ class Manifest:
                 hint="Export the weights again with this version, or install the version that wrote the artifact.",
             )
         known = {item.name for item in fields(cls)}
-        required = known - {"parity", "accuracy", "tools", "provenance", "parameters", "gflops"}
+        required = known - {
+            "parity",
+            "accuracy",
+            "tools",
+            "provenance",
+            "parameters",
+            "gflops",
+            "calibration",
+        }
         if set(data) - known or required - set(data):
             raise DamagedFileError(
                 f"{where}: missing fields {sorted(required - set(data))}, unknown fields {sorted(set(data) - known)}"

@@ -49,7 +49,8 @@ class CalibrationSource(Protocol):
     """Images that INT8 ranges are taken from, prepared exactly as at run time.
 
     `sha256` identifies the images and their order, `count` is their number, `described` says in words what they are.
-    `ranges` is a file of what was measured on them before, for quantizers of our own; None has them measured.
+    `ranges` is a file of what was measured on them before, for quantizers of our own; None has them measured. `floats`
+    are layers that stay in float, by the names of the tensors that they give; usually none.
     """
 
     @property
@@ -63,6 +64,9 @@ class CalibrationSource(Protocol):
 
     @property
     def ranges(self) -> Path | None: ...
+
+    @property
+    def floats(self) -> tuple[str, ...]: ...
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
         """The images as input arrays of the contract, `contract.batch` at a time; every call starts again."""

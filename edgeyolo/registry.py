@@ -6,6 +6,7 @@ A backend that cannot even be imported still lists itself, with the reason.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -16,6 +17,7 @@ from edgeyolo.protocols import (
     Availability,
     Backend,
     CalibrationSource,
+    ExportSource,
     ParityBackend,
     PlaceableBackend,
     Session,
@@ -141,11 +143,23 @@ def open_calibration(data: str, *, images: int, evaluation: Any = None) -> Calib
     )
 
 
-def open_ranges(path: str) -> CalibrationSource:
-    """Ranges that `edgeyolo calibrate` measured, in place of images."""
+def open_ranges(path: str, *, images: CalibrationSource | None = None) -> CalibrationSource:
+    """Ranges that `edgeyolo calibrate` measured, in place of images, or beside the same ones."""
     for entry in entry_points(group=CALIBRATION, name="ranges"):
-        source: CalibrationSource = entry.load()(path)
+        source: CalibrationSource = entry.load()(path, images=images)
         return source
+    raise RuntimeMissingError(
+        "no calibration package is installed", hint="Install edgeyolo with its calibration."
+    )
+
+
+def keep_within_budget(
+    source: ExportSource, target: Target, data: Any, points: float, *, step: Callable[[str], None]
+) -> CalibrationSource:
+    """The source's calibration with the fewest layers in float that lose at most `points` AP points on the Dataset."""
+    for entry in entry_points(group=CALIBRATION, name="budget"):
+        chosen: CalibrationSource = entry.load()(source, target, data, points, step=step)
+        return chosen
     raise RuntimeMissingError(
         "no calibration package is installed", hint="Install edgeyolo with its calibration."
     )

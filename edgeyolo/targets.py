@@ -36,8 +36,8 @@ class TargetProfile:
 
     `parity` is the largest deviation of a raw head map from torch that an export may show, relative to the largest
     absolute value of that map; `agreement` the least share of confident detections that must have a counterpart
-    (same class, IoU 0.5) on the other side. `calibrated` targets are quantized from calibration images. `note` is
-    one line for the table of targets.
+    (same class, IoU 0.5) on the other side. `calibrated` targets are quantized from calibration images. `mixed` ones
+    can leave single layers in float. `note` is one line for the table of targets.
     """
 
     target: Target
@@ -45,6 +45,7 @@ class TargetProfile:
     parity: float
     agreement: float = 0.99
     calibrated: bool = False
+    mixed: bool = False
     dynamic_batch: bool = False
     dynamic_size: bool = False
     files: tuple[str, ...] = ()

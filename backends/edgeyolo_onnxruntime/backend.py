@@ -53,6 +53,7 @@ class OnnxruntimeBackend:
             parity=INT8_PARITY,
             agreement=INT8_AGREEMENT,
             calibrated=True,
+            mixed=True,
             dynamic_batch=True,
             files=("model.onnx", "calibration.json"),
             opset=OPSET,

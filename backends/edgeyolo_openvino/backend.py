@@ -35,7 +35,7 @@ def _profile(device: str, precision: str, note: str, parity: float) -> TargetPro
         files=ir.FILES,
         opset=OPSET,
     )
-    return replace(profile, calibrated=True, agreement=0.85) if precision == "int8" else profile
+    return replace(profile, calibrated=True, mixed=True, agreement=0.85) if precision == "int8" else profile
 
 
 class OpenvinoBackend:

@@ -47,7 +47,11 @@ def _profile(device: str, precision: str, note: str) -> TargetProfile:
     if precision != "int8":
         return profile
     return replace(
-        profile, calibrated=True, agreement=INT8_AGREEMENT, files=(GRAPH, FILE, "calibration.json", CACHE)
+        profile,
+        calibrated=True,
+        mixed=True,
+        agreement=INT8_AGREEMENT,
+        files=(GRAPH, FILE, "calibration.json", CACHE),
     )
 
 
@@ -133,7 +137,8 @@ class TensorrtBackend:
         import onnx
 
         from edgeyolo.export.graph import MAX_BATCH
-        from edgeyolo_tensorrt.half import constants_as_weights, to_half
+        from edgeyolo_calib.graph import constants_as_weights
+        from edgeyolo_tensorrt.half import to_half
         from edgeyolo_tensorrt.int8 import write_quantized
 
         profile = next(item for item in self.profiles if item.target == target)

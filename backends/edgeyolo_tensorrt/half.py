@@ -74,24 +74,6 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def constants_as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` whose Constant nodes are initializers: one form for this pass and for TensorRT's parsers."""
-    import onnx
-
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    nodes = list(changed.graph.node)
-    del changed.graph.node[:]
-    for node in nodes:
-        values = [item.t for item in node.attribute if item.name == "value"]
-        if node.op_type == "Constant" and values:
-            values[0].name = node.output[0]
-            changed.graph.initializer.append(values[0])
-        else:
-            changed.graph.node.append(node)
-    return changed
-
-
 def _refuse_unknown(nodes: Iterable[onnx.NodeProto]) -> None:
     unknown = sorted({node.op_type for node in nodes if node.op_type not in HALF_OPERATORS or node.domain})
     if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,11 @@ from edgeyolo.cli.console import json_option, note, print_json, print_table, pro
 from edgeyolo.cli.options import imgsz_option, locate_weights
 
 if TYPE_CHECKING:
+    from edgeyolo.datasets import Dataset
+    from edgeyolo_calib.chosen import Findings
     from edgeyolo_calib.ranges import Scheme
     from edgeyolo_calib.rules import Rules
-    from edgeyolo_calib.statistics import Statistics
 
-TARGET = "cpu-onnx-int8"
-OPSET = 18  # of that target
 _WORST = 8
 
 
@@ -26,26 +26,38 @@ _WORST = 8
 @click.option("--calib-images", default=300, show_default=True, help="How many of them.")
 @imgsz_option
 @click.option(
-    "--rules",
-    "rules_name",
-    type=click.Choice(["onnxruntime", "tensorrt"]),
-    default="onnxruntime",
+    "--target",
+    "target_name",
+    default="cpu-onnx-int8",
     show_default=True,
-    help="Whose placement of quantizers.",
+    help="Whose placement of quantizers: an int8 target of onnx, openvino or trt.",
 )
 @click.option(
     "--method",
     type=click.Choice(["minmax", "percentile", "entropy", "mse"]),
-    help="How ranges are chosen (default: what is best for the rules).",
+    help="How ranges are chosen (default: what is best for the target).",
 )
 @click.option("--percentile", type=click.FloatRange(50, 100), help="For --method percentile.")
+@click.option("--sensitivity", is_flag=True, help="Measure what each layer's integers cost, and draw it.")
+@click.option("--data", help="Labelled images, others than --calib's: what is lost is measured as AP too.")
+@click.option("--split", help="Which part of --data.")
+@click.option(
+    "--ap-layers", default=8, show_default=True, help="Of how many layers, the worst, AP is measured."
+)
+@click.option(
+    "--ap-budget",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Leave the fewest layers in float that lose at most so many AP points on --data.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder (default: runs/calibrate/exp, exp2 ...)."
 )
 @json_option
 def calibrate(  # noqa: PLR0917 - click passes every option by name
-    weights: str, calib: str, calib_images: int, size: tuple[int, int] | None, rules_name: str, method: str | None,
-    percentile: float | None, output: Path | None, as_json: bool,
+    weights: str, calib: str, calib_images: int, size: tuple[int, int] | None, target_name: str, method: str | None,
+    percentile: float | None, sensitivity: bool, data: str | None, split: str | None, ap_layers: int,
+    ap_budget: float | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure the ranges of a network's tensors on images, and report what integers will cost each of them.
 
@@ -53,47 +65,103 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
     report.html and report.json: ranges, histograms, what is cut, which tensors lose most. A run that was stopped goes
     on where it was when it is started again with the same -o.
 
+    --sensitivity adds what each layer costs when it alone is in integers: the output error of the raw maps and, for the
+    worst, AP on --data. --ap-budget also finds the layers that have to stay in float, and writes them into ranges.json;
+    where the budget cannot be met it ends with exit code 4, and the report says what was reached.
+
     \b
     edgeyolo calibrate best.pt --calib data.yaml -o calibrated
-    edgeyolo calibrate best.pt --calib photos/ --rules tensorrt --method mse
+    edgeyolo calibrate best.pt --calib photos/ --target jetson-trt-int8 --method mse
+    edgeyolo calibrate best.pt --calib data.yaml --data data.yaml --split val --sensitivity --ap-budget 0.3
     edgeyolo export best.pt --target cpu-onnx-int8 --ranges calibrated/ranges.json
     """
-    from edgeyolo.export import ExportOptions
-    from edgeyolo.export.pipeline import prepared
     from edgeyolo.results import next_run
-    from edgeyolo_calib.observe import observe
+    from edgeyolo_calib.budget import require_reached
     from edgeyolo_calib.source import open_images
 
-    images = open_images(calib, calib_images)
+    judged = _labelled(data, split, sensitivity, ap_budget)
+    rules, scheme = _choices(target_name, method, percentile)
+    images = open_images(calib, calib_images, evaluation=judged)
     path = locate_weights(weights)
-    with (
-        steps() as step,
-        prepared(path, TARGET, ExportOptions(size=size, calibration=images), step=step) as source,
-    ):
-        step("writing the graph")
-        graph = source.onnx(opset=OPSET)
-        folder = output or next_run("calibrate")
-        folder.mkdir(parents=True, exist_ok=True)
-        with progress("measuring ranges") as advance:
-            statistics = observe(graph, source.input, images, keep=folder / "ranges.json", progress=advance)
-        step("placing quantizers")
-        rules, scheme = _choices(rules_name, method, percentile)
-        record = _report(graph, statistics, rules, scheme, 255 * source.input.scale)
+    folder = output or next_run("calibrate")
+    folder.mkdir(parents=True, exist_ok=True)
+    record, findings = _measure(
+        path, target_name, size, images, folder, rules, scheme, judged,
+        ap_budget, ap_layers if sensitivity else 0 if ap_budget is not None else None,
+    )  # fmt: skip
     from edgeyolo_calib.report import write_report
 
-    data, page = write_report(folder, record, f"INT8 calibration of {path.name}")
+    written = write_report(folder, record, f"INT8 calibration of {path.name}", images.thumbnails())
     _print(record, folder, as_json)
-    if not as_json:
-        note(f"written: {data}, {page}, {folder / 'ranges.json'}")
+    note(f"written: {', '.join(map(str, [*written, folder / 'ranges.json']))}")
+    if findings and findings.budget:
+        require_reached(findings.budget)
 
 
-def _choices(rules_name: str, method: Any, percentile: float | None) -> tuple[Rules, Scheme]:
+def _labelled(data: str | None, split: str | None, sensitivity: bool, budget: float | None) -> Dataset | None:
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo.errors import UsageError
+
+    if data is None and budget is not None:
+        raise UsageError(
+            "--ap-budget is kept on labelled images, and none were given", hint="Add --data DATA."
+        )
+    if data is not None and not sensitivity and budget is None:
+        raise UsageError("--data is for --sensitivity and --ap-budget", hint="Add one of them.")
+    return load_dataset(data, split=split) if data else None
+
+
+def _measure(  # noqa: PLR0917
+    weights: Path, target_name: str, size: tuple[int, int] | None, images: Any, folder: Path, rules: Rules,
+    scheme: Scheme, judged: Dataset | None, points: float | None, worst: int | None,
+) -> tuple[dict[str, Any], Findings | None]:  # fmt: skip
+    """The report's record, and what was found of layers where `worst` says to look; ranges.json is written."""
+    import onnx
+
+    from edgeyolo.export import ExportOptions
+    from edgeyolo.export.pipeline import prepared
+    from edgeyolo.targets import Target
+    from edgeyolo_calib.chosen import MEASUREMENTS, RANGES, investigate, read_graph
+    from edgeyolo_calib.graph import constants_as_weights
+    from edgeyolo_calib.observe import observe
+    from edgeyolo_calib.qdq import quantize
+    from edgeyolo_calib.report import describe_all
+
+    with ExitStack() as stack:
+        with steps() as step:
+            options = ExportOptions(size=size, calibration=images)
+            source = stack.enter_context(prepared(weights, target_name, options, step=step))
+            step("writing the graph")
+            graph = read_graph(source, Target.parse(target_name))
+        with progress("measuring ranges") as advance:
+            statistics = observe(graph, source.input, images, keep=folder / RANGES, progress=advance)
+        findings = None
+        if worst is not None:
+            with progress("measuring layers") as advance:
+                findings = investigate(
+                    source, graph, statistics, images, rules=rules, scheme=scheme,
+                    data=judged, points=points, worst=worst, keep=folder / MEASUREMENTS, progress=advance,
+                )  # fmt: skip
+        budget = findings.budget if findings else None
+        statistics.floats = budget.floats if budget and budget.reached else ()
+        statistics.scheme = None if scheme == rules.scheme else scheme
+        statistics.save(folder / RANGES)
+        model = constants_as_weights(onnx.load(graph))
+        pixels = 255 * source.input.scale
+        made = quantize(model, statistics, rules, scheme, pixels=pixels, floats=statistics.floats)
+        record = describe_all(statistics, rules, made) | {"target": target_name}
+    record["images"] |= {"names": images.names(), "broken": images.broken_names()}
+    return record | ({"sensitivity": findings.to_json()} if findings else {}), findings
+
+
+def _choices(target_name: str, method: Any, percentile: float | None) -> tuple[Rules, Scheme]:
     from dataclasses import replace
 
     from edgeyolo.errors import UsageError
-    from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT
+    from edgeyolo.registry import find_target
+    from edgeyolo_calib.rules import rules_of
 
-    rules = {each.name: each for each in (ONNXRUNTIME, TENSORRT)}[rules_name]
+    rules = rules_of(find_target(target_name)[0].target)
     scheme = replace(rules.scheme, method=method) if method else rules.scheme
     if percentile is None:
         return rules, scheme
@@ -104,21 +172,12 @@ def _choices(rules_name: str, method: Any, percentile: float | None) -> tuple[Ru
     return rules, replace(scheme, percentile=percentile)
 
 
-def _report(
-    graph: Path, statistics: Statistics, rules: Rules, scheme: Scheme, pixels: float
-) -> dict[str, Any]:
-    import onnx
-
-    from edgeyolo_calib.qdq import quantize
-    from edgeyolo_calib.report import describe_all
-
-    made = quantize(onnx.load(graph), statistics, rules, scheme, pixels=pixels)
-    return describe_all(statistics, rules, made)
-
-
 def _print(record: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), **record})
+        return
+    if found := record.get("sensitivity"):
+        _print_layers(found)
         return
     rows = []
     for name in record["worst"][:_WORST]:
@@ -126,3 +185,20 @@ def _print(record: dict[str, Any], folder: Path, as_json: bool) -> None:
         rows.append((name, f"{tensor['snr_db']:.1f} dB", f"{tensor['low']:.3g} to {tensor['high']:.3g}",
                      f"{tensor['cut']:.4%}"))  # fmt: skip
     print_table(("tensors that lose most", "signal to noise", "range", "cut"), rows)
+
+
+def _print_layers(found: dict[str, Any]) -> None:
+    def points(lost: dict[str, float] | None) -> str:
+        return f"{lost['points']:+.2f} ({lost['low']:.2f} to {lost['high']:.2f})" if lost else ""
+
+    rows = [(each["name"], f"{each['error']:.4f}", points(each["lost"])) for each in found["layers"][:_WORST]]
+    rows.append(("all in integers", f"{found['whole']['error']:.4f}", points(found["whole"]["lost"])))
+    if budget := found["budget"]:
+        floats = len(budget["floats"])
+        rows += [
+            (f"{number} in float: + {each['layer']}", f"{each['error']:.4f}", points(each["lost"]))
+            for number, each in enumerate(budget["steps"], start=1)
+        ]
+        within = "within" if budget["reached"] else "NOT within"
+        note(f"{floats} layers in float, {within} the budget: {budget['reason']}")
+    print_table(("layers that lose most, each alone in integers", "output error", "AP points lost"), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -78,6 +79,24 @@ class Graph:
             )
         return known
 
+    @cached_property
+    def identity(self) -> str:
+        """A SHA-256 over operators, the tensors between them, and weights: equal for the forms (batch, constants as
+        nodes or as weights) that one network is written in, and for nothing else that has the same tensors."""
+        digest = hashlib.sha256()
+        for node in self.nodes:
+            if node.op_type == "Constant":
+                continue
+            tensors = [name for name in node.input if name in self.maker or name in self.inputs]
+            tensors = [
+                name for name in tensors if name in self.inputs or self.maker[name].op_type != "Constant"
+            ]
+            digest.update(repr((node.op_type, tensors, list(node.output))).encode())
+            if node.op_type == "Conv":
+                for name in node.input[1:]:
+                    digest.update(self.array(name).tobytes())
+        return digest.hexdigest()
+
     def array(self, name: str) -> NDArray[np.float32]:
         """A constant's values."""
         import onnx
@@ -87,6 +106,25 @@ class Graph:
     def bytes_of(self, names: Iterable[str]) -> int:
         """What tensors take in memory."""
         return sum(4 * math.prod(self.shapes[name]) for name in names)
+
+
+def constants_as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` whose Constant nodes are initializers: one form for all that reads graphs, TensorRT's parsers
+    too."""
+    import onnx
+
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    nodes = list(changed.graph.node)
+    del changed.graph.node[:]
+    for node in nodes:
+        values = [item.t for item in node.attribute if item.name == "value"]
+        if node.op_type == "Constant" and values:
+            values[0].name = node.output[0]
+            changed.graph.initializer.append(values[0])
+        else:
+            changed.graph.node.append(node)
+    return changed
 
 
 @dataclass(frozen=True)

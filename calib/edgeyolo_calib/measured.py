@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import UsageError
+from edgeyolo.protocols import CalibrationSource
 from edgeyolo_calib.statistics import Statistics
 
 
 @dataclass(frozen=True)
 class MeasuredRanges:
-    """A `CalibrationSource` without images: complete statistics in the file `ranges`."""
+    """A `CalibrationSource` without images: complete statistics in the file `ranges`, and `floats` that stand in it."""
 
     ranges: Path
     sha256: str
     count: int
     described: str
+    floats: tuple[str, ...] = ()
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
         """Always a UsageError: who asks for images has a quantizer of its own, or another network or size."""
@@ -31,11 +33,40 @@ class MeasuredRanges:
         )
 
 
-def open_ranges(path: str | Path) -> MeasuredRanges:
-    """Read what `edgeyolo calibrate` left in `ranges.json`.
+@dataclass(frozen=True)
+class ChosenImages:
+    """The images of another source, with ranges measured on them before and layers that stay in float."""
+
+    images: CalibrationSource
+    ranges: Path
+    floats: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of the images."""
+        return self.images.sha256
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return self.images.count
+
+    @property
+    def described(self) -> str:
+        """What the images are."""
+        return self.images.described
+
+    def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
+        """The images as input arrays of the contract."""
+        return self.images.batches(contract)
+
+
+def open_ranges(path: str | Path, *, images: CalibrationSource | None = None) -> CalibrationSource:
+    """Read what `edgeyolo calibrate` left in `ranges.json`. With `images`, which must be those it was measured on, the
+    result gives them too: quantizers of a runtime's own take the images, and which layers stay in float.
 
     Raises:
-        UsageError: there is no such file, or the run that wrote it was stopped.
+        UsageError: there is no such file, the run that wrote it was stopped, or `images` are others.
         DamagedFileError: it is something else.
     """
     found = Statistics.load(path)
@@ -44,4 +75,12 @@ def open_ranges(path: str | Path) -> MeasuredRanges:
             f"{path}: the calibration was stopped after {found.done} batches",
             hint="Run edgeyolo calibrate again with the same -o: it goes on.",
         )
-    return MeasuredRanges(Path(path), found.origin.images, found.origin.count, found.origin.described)
+    origin = found.origin
+    if images is not None:
+        if images.sha256 != origin.images:
+            raise UsageError(
+                f"{path} was measured on {origin.described}, and --calib gives {images.described}",
+                hint="Give the same --calib and --calib-images, or leave out one of --calib and --ranges.",
+            )
+        return ChosenImages(images, Path(path), found.floats)
+    return MeasuredRanges(Path(path), origin.images, origin.count, origin.described, found.floats)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.files import sha256
 from edgeyolo.protocols import CalibrationSource
-from edgeyolo_calib.graph import Graph, split
+from edgeyolo_calib.graph import Graph, constants_as_weights, split
 from edgeyolo_calib.histogram import Histogram
 from edgeyolo_calib.statistics import Origin, Statistics
 
@@ -56,11 +55,14 @@ def observe(
         DatasetError: no image can be read.
         EdgeYoloError: a tensor holds values that are infinite or no numbers.
     """
-    origin = Origin(sha256(model), source.sha256, source.count, source.described, contract.size)
+    import onnx
+
+    graph = Graph(constants_as_weights(onnx.load(model)), contract.batch)
+    origin = Origin(graph.identity, source.sha256, source.count, source.described, contract.size)
     found = _resume(keep, origin)
     if found.complete:
         return found
-    runner = _Runner.load(model, contract, threads, limit)
+    runner = _Runner.load(graph, threads, limit)
     saved = time.monotonic()
     for batch in islice(source.batches(contract), found.done, None):
         for name, values in runner.tensors(batch):
@@ -79,6 +81,8 @@ def observe(
         found.tensors,
         found.done,
         complete=True,
+        floats=found.floats,
+        scheme=found.scheme,
     )
     if keep:
         result.save(keep)
@@ -114,10 +118,7 @@ class _Runner:
     stages: tuple[_Stage, ...]
 
     @classmethod
-    def load(cls, path: Path, contract: InputContract, threads: int | None, limit: int) -> _Runner:
-        import onnx
-
-        graph = Graph(onnx.load(path), contract.batch)
+    def load(cls, graph: Graph, threads: int | None, limit: int) -> _Runner:
         parts = split(graph, graph.shapes, limit)
         stages = []
         later: set[str] = set()

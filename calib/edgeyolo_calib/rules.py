@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeyolo.errors import UnsupportedTargetError
+from edgeyolo.errors import UnsupportedTargetError, UsageError
+from edgeyolo.targets import Target
 from edgeyolo_calib.graph import Graph
 from edgeyolo_calib.ranges import INT8, UINT8, Grid, Scheme, Through, Values
 
@@ -71,6 +72,20 @@ NAIVE_TENSORRT = Rules(
     scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False,
 )  # fmt: skip
 """The same in symmetric int8, each quantizer with its own scale."""
+
+
+def rules_of(target: Target) -> Rules:
+    """The rules for a target's integers. OpenVINO's are NNCF's own; which layers hurt there, the nearest of ours tell.
+
+    Raises UsageError for a target that is not quantized layer by layer.
+    """
+    known = {"onnx": ONNXRUNTIME, "openvino": ONNXRUNTIME, "trt": TENSORRT}
+    if target.precision != "int8" or target.runtime not in known:
+        raise UsageError(
+            f"{target}: there are no rules of ours for where its integers stand",
+            hint="Take cpu-onnx-int8, cpu-openvino-int8 or one of the -trt-int8 targets.",
+        )
+    return known[target.runtime]
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,7 @@ def simulated(
 
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    taken = {
-        node.input[1] for node in graph.nodes if node.op_type == "Conv" and node.name in placement.nodes
-    }
+    taken = {node.input[1] for node in graph.nodes if node.op_type == "Conv" and node.name in placement.nodes}
     for tensor in model.graph.initializer:
         if tensor.name in taken:
             tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
@@ -58,7 +56,7 @@ def simulated(
         nodes.append(node)
         nodes += [each for name in node.output for each in pairs.get(name, ())]
     for node in nodes:  # a raw map that is rounded keeps its name: it is the graph's output
-        if node.op_type != "QuantizeLinear" and node.op_type != "DequantizeLinear":
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             _rename(node.output, {name: f"{name}.exact" for name in outputs & pairs.keys()})
         elif node.op_type == "QuantizeLinear":
             _rename(node.input, {name: f"{name}.exact" for name in outputs & pairs.keys()})
@@ -83,9 +81,7 @@ def rounded_weights(graph: Graph, rules: Rules, scheme: Scheme) -> dict[str, NDA
     return found
 
 
-def _pair(
-    model: onnx.ModelProto, name: str, rules: Rules, low: float, high: float
-) -> list[onnx.NodeProto]:
+def _pair(model: onnx.ModelProto, name: str, rules: Rules, low: float, high: float) -> list[onnx.NodeProto]:
     """Q and DQ behind a tensor; their constants are added to the model."""
     import onnx
 

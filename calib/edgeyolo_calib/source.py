@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +34,8 @@ class ImageSource:
 
     `paths` are decoded only when they are needed. A file that then turns out to be broken is left out, noted in
     `broken` (path -> what is wrong) and no longer in `count`; `sha256` covers the bytes of all files, in order, broken
-    or not. `progress` is called with (images done, images in all) while `batches` is read.
+    or not. `ranges`, `floats`: see the protocol. `progress` is called with (images done, images in all) while
+    `batches` is read.
     """
 
     paths: tuple[Path, ...]
@@ -39,6 +43,7 @@ class ImageSource:
     described: str
     progress: Callable[[int, int | None], None] | None = None
     ranges: Path | None = None
+    floats: tuple[str, ...] = ()
     broken: dict[Path, str] = field(default_factory=dict)
     count: int = field(init=False)
 
@@ -53,7 +58,7 @@ class ImageSource:
         """
         group: list[NDArray[np.uint8]] = []
         first: list[NDArray[np.uint8]] = []
-        for done, image in enumerate(self._decode(), start=1):
+        for done, (_, image) in enumerate(self._decode(), start=1):
             if len(first) < contract.batch:
                 first.append(image)
             group.append(image)
@@ -67,7 +72,28 @@ class ImageSource:
             group += [first[i % len(first)] for i in range(missing)]
             yield preprocess(group, contract)[0]
 
-    def _decode(self) -> Iterator[NDArray[np.uint8]]:
+    def names(self) -> list[str]:
+        """The files' names, in the order of the sample."""
+        return [path.name for path in self.paths]
+
+    def thumbnails(self, count: int = 48, side: int = 120) -> dict[str, str]:
+        """Small pictures of the first images, as data URIs (JPEG) by name."""
+        found = {}
+        for path, image in islice(self._decode(), count):
+            scale = side / max(image.shape[:2])
+            width, height = (max(1, round(length * scale)) for length in image.shape[1::-1])
+            small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            done, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+            if done:
+                text = base64.b64encode(encoded.tobytes()).decode("ascii")
+                found[path.name] = f"data:image/jpeg;base64,{text}"
+        return found
+
+    def broken_names(self) -> dict[str, str]:
+        """What is wrong with the files that were left out, by name."""
+        return {path.name: reason for path, reason in self.broken.items()}
+
+    def _decode(self) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
         for path in self.paths:
             if path in self.broken:
                 continue
@@ -78,7 +104,7 @@ class ImageSource:
                 self.count -= 1
                 _LOG.warning("calibration image left out: %s", error.message)
                 continue
-            yield image
+            yield path, image
         if not self.count:
             reasons = "; ".join(list(self.broken.values())[:3])
             raise DatasetError(f"none of the {len(self.paths)} calibration images can be read: {reasons}")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.files import atomic_file
 from edgeyolo_calib.histogram import Histogram
+from edgeyolo_calib.ranges import Scheme
 
 SCHEMA = "edgeyolo-ranges/1"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where statistics come from: the ONNX graph's SHA-256, the images' (with their number and description), and the
-    input's (height, width)."""
+    """Where statistics come from: the ONNX graph's `Graph.identity`, the images' hash (with their number and
+    description), and the input's (height, width)."""
 
     graph: str
     images: str
@@ -32,12 +33,16 @@ class Origin:
 
 @dataclass
 class Statistics:
-    """A histogram for each tensor, after `done` batches of `batches` were seen (equal when complete)."""
+    """A histogram for each tensor, after `done` batches were seen; `complete` when those were all. `floats` are layers
+    (see `rules.Unit.output`) that were found to be better left in float; `scheme` is how ranges are chosen, None as
+    the rules say."""
 
     origin: Origin
     tensors: dict[str, Histogram] = field(default_factory=dict)
     done: int = 0
     complete: bool = False
+    floats: tuple[str, ...] = ()
+    scheme: Scheme | None = None
 
     def save(self, path: str | Path) -> None:
         """Write the file, or leave what was there."""
@@ -46,6 +51,8 @@ class Statistics:
             "origin": vars(self.origin) | {"size": list(self.origin.size)},
             "done": self.done,
             "complete": self.complete,
+            "floats": list(self.floats),
+            "scheme": asdict(self.scheme) if self.scheme else None,
             "tensors": {name: each.to_json() for name, each in sorted(self.tensors.items())},
         }
         with atomic_file(path) as draft:
@@ -71,6 +78,8 @@ class Statistics:
             tensors = {
                 name: Histogram.from_json(each, f"{path}: {name}") for name, each in data["tensors"].items()
             }
-            return cls(origin, tensors, int(data["done"]), bool(data["complete"]))
+            scheme = Scheme(**data["scheme"]) if data.get("scheme") else None
+            floats = tuple(str(name) for name in data.get("floats", ()))
+            return cls(origin, tensors, int(data["done"]), bool(data["complete"]), floats, scheme)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(f"{path}: {type(error).__name__}: {error}") from error

@@ -27,6 +27,9 @@ def quantize_file(
     # Ranges are taken from single images; a network of any batch then runs one at a time.
     seen = replace(contract, batch=1) if contract.dynamic_batch else contract
     statistics = observe(model, seen, calibration, keep=calibration.ranges)
-    made = quantize(onnx.load(model), statistics, rules, pixels=255 * contract.scale)
+    made = quantize(
+        onnx.load(model), statistics, rules, statistics.scheme,
+        pixels=255 * contract.scale, floats=statistics.floats,
+    )  # fmt: skip
     write_record(into / RECORD, statistics, rules, made)
     return made

@@ -44,7 +44,11 @@ if TYPE_CHECKING:
 )
 @click.option("--calib", help="Images for INT8 targets: a folder or a labelled data set.")
 @click.option("--calib-images", default=300, show_default=True, help="How many of them.")
-@click.option("--ranges", help="What `edgeyolo calibrate` measured (ranges.json), instead of --calib.")
+@click.option(
+    "--ranges",
+    help="What `edgeyolo calibrate` measured (ranges.json): it takes the place of --calib; beside "
+    "--calib, for targets with a quantizer of their own, it says which layers stay in float.",
+)
 @click.option("--data", help="Labelled images: AP is measured before and after, and guards the export.")
 @click.option("--split", help="Which part of --data.")
 @click.option(
@@ -54,12 +58,18 @@ if TYPE_CHECKING:
     help="AP points that may be lost on --data.",
     metavar="POINTS",
 )
+@click.option(
+    "--ap-budget",
+    type=click.FloatRange(0, 100),
+    help="Leave the fewest layers in float that lose at most so many AP points on --data.",
+    metavar="POINTS",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     images: str | None, calib: str | None, calib_images: int, ranges: str | None, data: str | None,
-    split: str | None, max_ap_drop: float, overwrite: bool, as_json: bool,
+    split: str | None, max_ap_drop: float, ap_budget: float | None, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make an artifact for a target, or one for each of several, and check it against torch.
 
@@ -91,6 +101,7 @@ def command(
         calibration=_calibration(calib, calib_images, ranges, judged),
         data=judged,
         max_ap_drop=max_ap_drop,
+        ap_budget=ap_budget,
         overwrite=overwrite,
     )
     names = _split(targets)
@@ -107,16 +118,10 @@ def command(
 def _calibration(
     calib: str | None, images: int, ranges: str | None, judged: Dataset | None
 ) -> CalibrationSource | None:
-    from edgeyolo.errors import UsageError
     from edgeyolo.registry import open_calibration, open_ranges
 
-    if calib and ranges:
-        raise UsageError(
-            "--calib and --ranges: one of them is enough", hint="Leave out --ranges to measure again."
-        )
-    if ranges:
-        return open_ranges(ranges)
-    return open_calibration(calib, images=images, evaluation=judged) if calib else None
+    found = open_calibration(calib, images=images, evaluation=judged) if calib else None
+    return open_ranges(ranges, images=found) if ranges else found
 
 
 def _split(targets: tuple[str, ...]) -> list[str]:

@@ -34,12 +34,15 @@ def write_plots(folder: str | Path, curves: Curves, confusion: Confusion) -> tup
     }
     for name, draw in drawings.items():
         size = _matrix_inches(confusion) if draw is drawings["confusion_matrix.png"] else (8.0, 5.5)
-        _save(folder / name, size, draw)
+        save_figure(folder / name, size, draw)
     return tuple(folder / name for name in drawings)
 
 
-def _save(file: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -> None:
-    """Draw on a figure of its own: nothing here touches pyplot's global state or needs a display."""
+def save_figure(file: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -> None:
+    """Draw on a figure of `size` inches and write it as PNG; neither pyplot's global state nor a display is needed.
+
+    Raises RuntimeMissingError without matplotlib.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

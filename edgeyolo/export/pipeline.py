@@ -15,6 +15,7 @@ from edgeyolo import registry
 from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
+from edgeyolo.export.calibrated import record, require_calibration
 from edgeyolo.export.golden import write_golden
 from edgeyolo.export.verify import measure_parity, raw_maps, require_parity
 from edgeyolo.files import atomic_directory
@@ -39,7 +40,8 @@ class ExportOptions:
 
     `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
     check, by default three generated pictures; `calibration` is what INT8 targets need; `data` is what AP is measured
-    on, of which at most `max_ap_drop` points may be lost; `overwrite` replaces an artifact that is already there.
+    on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points integers may lose there before
+    layers are left in float; `overwrite` replaces an artifact that is already there.
     """
 
     size: tuple[int, int] | None = None
@@ -49,6 +51,7 @@ class ExportOptions:
     calibration: CalibrationSource | None = None
     data: Dataset | None = None
     max_ap_drop: float = 1.0
+    ap_budget: float | None = None
     overwrite: bool = False
 
 
@@ -64,17 +67,20 @@ def export(
         GateError: re-parameterization or the artifact deviates from the trained network; nothing is written.
     """
     profile, backend = _toolchain(target)
-    if profile.calibrated and options.calibration is None:
-        raise UsageError(f"{target} is quantized from images, and none were given", hint="Add --calib DATA.")
+    require_calibration(profile, options)
     step("reading the weights")
     loaded = _load(weights)
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
     with place as folder, _workspace() as scratch:
         step("re-parameterizing")
         source = _prepare(loaded, profile, options, scratch)
+        if options.ap_budget is not None:
+            source.calibration = registry.keep_within_budget(
+                source, profile.target, options.data, options.ap_budget, step=step
+            )
         step(f"compiling for {target}")
         compiled = backend.compile(source, profile.target, folder)
-        draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled))
+        draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source.calibration))
         step("comparing with torch")
         parity = _verify(draft, source, profile, options.images)
         step("measuring AP" if options.data else "sealing")
@@ -172,6 +178,7 @@ def _manifest(
     profile: TargetProfile,
     backend: Backend,
     compiled: Compiled,
+    calibration: CalibrationSource | None,
 ) -> Manifest:
     from edgeyolo.models.complexity import count
 
@@ -190,6 +197,7 @@ def _manifest(
         provenance=loaded.provenance,
         parameters=parameters,
         gflops=gflops,
+        calibration=record(calibration) if calibration else None,
     )
 
 

@@ -21,7 +21,8 @@ from edgeyolo.export import ExportOptions, export
 from edgeyolo.scenes import make_scene
 from edgeyolo_calib.histogram import Histogram
 from edgeyolo_calib.measured import open_ranges
-from edgeyolo_calib.report import bars, signal_to_noise, to_html
+from edgeyolo_calib.page import to_html
+from edgeyolo_calib.report import bars, signal_to_noise
 from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT
 
 
@@ -77,12 +78,15 @@ def test_the_page_is_whole_and_alone(calibrated: Path) -> None:
     class Reader(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             rows.append(tag)
-            assert not {"src", "href"} & {name for name, _ in attrs}
+            for name, value in attrs:
+                assert name != "href"
+                assert name != "src" or (value or "").startswith("data:")
 
     Reader().feed(text)
     tensors = json.loads((calibrated / "report.json").read_text())["tensors"]
     assert rows.count("tr") == len(tensors) + 1
     assert rows.count("svg") == len(tensors)
+    assert rows.count("img") == 6
 
 
 def test_names_are_escaped() -> None:
@@ -106,7 +110,7 @@ def test_names_are_escaped() -> None:
 
 
 def test_rules_and_methods_can_be_chosen(small_weights: Path, pictures: Path, tmp_path: Path) -> None:
-    asked = ("--rules", "tensorrt", "--method", "percentile", "--percentile", "99", "--json")
+    asked = ("--target", "jetson-trt-int8", "--method", "percentile", "--percentile", "99", "--json")
     record = json.loads(run("calibrate", small_weights, "--calib", pictures, "-o", tmp_path, *asked))
     assert record["rules"] == "tensorrt"
     assert record["scheme"]["percentile"] == 99
@@ -127,15 +131,16 @@ def test_rules_and_methods_can_be_chosen(small_weights: Path, pictures: Path, tm
 
 
 def test_ranges_of_another_size_or_for_another_quantizer_are_refused(
-    calibrated: Path, small_weights: Path, tmp_path: Path
+    calibrated: Path, small_weights: Path, pictures: Path, tmp_path: Path
 ) -> None:
     ranges = registry.open_ranges(str(calibrated / "ranges.json"))
     with pytest.raises(UsageError, match="another size"):
         export(small_weights, "cpu-onnx-int8", tmp_path / "a", ExportOptions((64, 64), calibration=ranges))
     with pytest.raises(UsageError, match="needs the images"):
         next(ranges.batches(None))  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="one of them"):
-        run("export", small_weights, "--target", "cpu-onnx-int8", "--calib", "x", "--ranges", "y")
+    with pytest.raises(UsageError, match="was measured on"):
+        run("export", small_weights, "--target", "cpu-onnx-int8", "--calib", pictures, "--calib-images", 3,
+            "--ranges", calibrated / "ranges.json")  # fmt: skip
     with pytest.raises(UsageError, match="no such ranges"):
         open_ranges(tmp_path / "none.json")
 

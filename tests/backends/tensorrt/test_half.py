@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo_tensorrt.half import LARGEST, constants_as_weights, to_half
+from edgeyolo_calib.graph import constants_as_weights
+from edgeyolo_tensorrt.half import LARGEST, to_half
 from edgeyolo_tensorrt.stand_in import with_roundings
 
 

@@ -1,0 +1,146 @@
+"""A network with any of its layers quantized, made in a moment, and how far its raw maps are from float.
+
+The images and their float maps are kept, so that measuring a variant is a handful of inferences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.contracts import InputContract
+from edgeyolo.protocols import CalibrationSource
+from edgeyolo_calib.graph import Graph
+from edgeyolo_calib.qdq import settle
+from edgeyolo_calib.ranges import Scheme
+from edgeyolo_calib.rules import Placement, Rules, place, units
+from edgeyolo_calib.simulate import rounded_weights, simulated
+from edgeyolo_calib.statistics import Statistics
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime as ort
+
+IMAGES = 24
+"""Images that maps are compared on. They are kept in memory: 5 MB each at 640 pixels, and as much for their maps."""
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Every mixture of integer and float layers of one network. A layer is named by its unit's output tensor (see
+    `rules.Unit`); `pixels` is the input's largest value."""
+
+    graph: Graph
+    statistics: Statistics
+    rules: Rules
+    scheme: Scheme
+    pixels: float = 1.0
+    _settled: dict[frozenset[str], tuple[float, float]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that the rules quantize, in the graph's order."""
+        return tuple(unit.output for unit in units(self.graph) if unit.output not in set(self._whole.floats))
+
+    @cached_property
+    def _whole(self) -> Placement:
+        return place(self.graph, self.rules)
+
+    @cached_property
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        return self._settle(self._whole)
+
+    @cached_property
+    def _weights(self) -> dict[str, NDArray[np.float32]]:
+        return rounded_weights(self.graph, self.rules, self.scheme)
+
+    def only(self, layer: str) -> onnx.ModelProto:
+        """The float network with this layer alone in integers, by the ranges it has where all are."""
+        placement = place(self.graph, self.rules, [each for each in self.layers if each != layer])
+        return simulated(self.graph, placement, self._ranges, self.rules, self._weights)
+
+    def without(self, floats: Collection[str]) -> onnx.ModelProto:
+        """The network in integers, but for these layers; tensors that now share a scale with fewer get their own."""
+        placement = place(self.graph, self.rules, floats)
+        return simulated(self.graph, placement, self._settle(placement), self.rules, self._weights)
+
+    def _settle(self, placement: Placement) -> dict[str, tuple[float, float]]:
+        """As `qdq.settle`; a group that was settled before is not searched again."""
+        groups: dict[str, set[str]] = {}
+        for name, group in placement.tensors.items():
+            groups.setdefault(group, set()).add(name)
+        new = {name for names in groups.values() if frozenset(names) not in self._settled for name in names}
+        fixed = dict.fromkeys(self.graph.inputs, (0.0, self.pixels))
+        missing = replace(placement, tensors={k: v for k, v in placement.tensors.items() if k in new})
+        found = settle(missing, self.statistics, self.rules, self.scheme, fixed)
+        for group, names in groups.items():
+            self._settled.setdefault(frozenset(names), found.get(group, (0.0, 0.0)))
+        return {name: self._settled[frozenset(names)] for names in groups.values() for name in names}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Images (input arrays) with the raw maps that the float network gives for them."""
+
+    batches: tuple[NDArray[Any], ...]
+    maps: tuple[tuple[NDArray[np.float32], ...], ...]
+
+    @classmethod
+    def take(
+        cls, graph: Graph, source: CalibrationSource, contract: InputContract, images: int = IMAGES
+    ) -> Compared:
+        """The first `images` of a source, run in float."""
+        batches = tuple(islice(source.batches(contract), -(-images // contract.batch)))
+        return cls(batches, tuple(_run(graph.model, batches)))
+
+    def error(self, model: onnx.ModelProto) -> float:
+        """The root of the squared difference to the float maps over their own squares, all maps and images together:
+        0 for an exact copy, 1 where everything is lost."""
+        wrong = right = 0.0
+        for exact, found in zip(self.maps, _run(model, self.batches), strict=True):
+            for one, other in zip(exact, found, strict=True):
+                wrong += float(np.square(one - other, dtype=np.float64).sum())
+                right += float(np.square(one, dtype=np.float64).sum())
+        return float(np.sqrt(wrong / right)) if right else 0.0
+
+
+class Maps:
+    """A `Session` on a model in memory: input array -> raw maps by name."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._names = [each.name for each in session.get_outputs()]
+        self._input = session.get_inputs()[0].name
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Run one input array."""
+        return dict(zip(self._names, self._session.run(self._names, {self._input: batch}), strict=True))
+
+    def close(self) -> None:
+        """The session goes with the last reference to it."""
+
+
+@contextmanager
+def opened(model: onnx.ModelProto) -> Iterator[Maps]:
+    """The model in ONNX Runtime on the CPU."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    data = model.SerializeToString()
+    yield Maps(ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
+
+
+def _run(
+    model: onnx.ModelProto, batches: tuple[NDArray[Any], ...]
+) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    with opened(model) as session:
+        for batch in batches:
+            yield tuple(session.run(batch).values())

@@ -1,0 +1,252 @@
+"""Layers in integers one at a time, and the fewest in float for a budget: against the Q/DQ graph, by scripted AP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("torch", reason="needs the export extra")
+pytest.importorskip("faster_coco_eval", reason="needs the eval extra")
+
+from edgeyolo import Detector  # noqa: E402
+from edgeyolo.artifact import Artifact  # noqa: E402
+from edgeyolo.cli import cli  # noqa: E402
+from edgeyolo.contracts import InputContract  # noqa: E402
+from edgeyolo.errors import DamagedFileError, GateError, UnsupportedTargetError, UsageError  # noqa: E402
+from edgeyolo.export import ExportOptions, export  # noqa: E402
+from edgeyolo.protocols import CalibrationSource  # noqa: E402
+from edgeyolo.scenes import make_scene  # noqa: E402
+from edgeyolo_calib.budget import CANDIDATES, require_reached, search  # noqa: E402
+from edgeyolo_calib.graph import Graph  # noqa: E402
+from edgeyolo_calib.ledger import Ledger  # noqa: E402
+from edgeyolo_calib.observe import observe  # noqa: E402
+from edgeyolo_calib.qdq import quantize  # noqa: E402
+from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
+from edgeyolo_calib.sensitivity import measure  # noqa: E402
+from edgeyolo_calib.variants import Compared, Variants  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def contract(small_artifact: Path) -> InputContract:
+    return Artifact.open(small_artifact).manifest.input
+
+
+@pytest.fixture(scope="module", params=[ONNXRUNTIME, TENSORRT], ids=lambda rules: rules.name)
+def rules(request: pytest.FixtureRequest) -> Rules:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def variants(
+    small_artifact: Path, contract: InputContract, calibration: CalibrationSource, rules: Rules
+) -> Variants:
+    model = small_artifact / "model.onnx"
+    statistics = observe(model, contract, calibration)
+    return Variants(Graph(onnx.load(str(model))), statistics, rules, rules.scheme)
+
+
+@pytest.fixture(scope="module")
+def compared(variants: Variants, contract: InputContract, calibration: CalibrationSource) -> Compared:
+    return Compared.take(variants.graph, calibration, contract, 4)
+
+
+def test_the_simulation_errs_as_the_graph_with_quantizers_does(
+    variants: Variants, compared: Compared, rules: Rules
+) -> None:
+    for floats in ((), variants.layers[:3]):
+        made = quantize(variants.graph.model, variants.statistics, rules, floats=floats).model
+        assert compared.error(variants.without(floats)) == pytest.approx(compared.error(made), rel=0.25)
+    assert compared.error(variants.without(variants.layers)) == pytest.approx(0, abs=1e-6)
+    assert compared.error(variants.graph.model) == 0
+
+
+def test_every_layer_errs_and_no_one_more_than_all(variants: Variants, compared: Compared) -> None:
+    found = measure(variants, compared, None, Ledger(None, {}))
+    errors = [layer.error for layer in found.layers]
+    assert len(errors) == len(variants.layers) > 10
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] > 0
+    assert errors[0] < 1.5 * found.whole.error
+    assert all(layer.lost is None for layer in found.layers)
+
+
+class _Scripted:
+    """A judge whose losses are given, one for each network that it is shown."""
+
+    def __init__(self, losses: Sequence[float]) -> None:
+        self.losses = list(losses)
+
+    def lost(self, _: onnx.ModelProto) -> list[float]:
+        points = self.losses.pop(0)
+        return [points, points - 0.1, points + 0.1, 0.95]
+
+
+def _search(variants: Variants, compared: Compared, losses: Sequence[float], points: float, ledger: Ledger):  # type: ignore[no-untyped-def]
+    found = measure(variants, compared, None, ledger)
+    judge = _Scripted(losses)
+    return search(variants, compared, judge, ledger, sensitivity=found, points=points)  # type: ignore[arg-type]
+
+
+def test_layers_are_taken_until_the_budget_is_met(variants: Variants, compared: Compared) -> None:
+    found = _search(variants, compared, [1.0, 0.8, 0.9, 0.3], 0.3, Ledger(None, {}))
+    assert found.reached
+    require_reached(found)
+    assert [step.lost.points for step in found.steps] == [0.8, 0.9, 0.3]
+    assert len(set(found.floats)) == 3
+    errors = [step.error for step in found.steps]
+    assert errors == sorted(errors, reverse=True)
+    single = {name: compared.error(variants.without([name])) for name in variants.layers[:]}
+    tried = [layer.name for layer in measure(variants, compared, None, Ledger(None, {})).layers][:CANDIDATES]
+    assert found.floats[0] == min(tried, key=lambda name: single[name])
+
+
+def test_nothing_is_taken_where_nothing_is_lost(variants: Variants, compared: Compared) -> None:
+    found = _search(variants, compared, [0.1], 0.3, Ledger(None, {}))
+    assert found.reached
+    assert found.floats == ()
+
+
+def test_a_budget_that_cannot_be_met_says_what_was_reached(variants: Variants, compared: Compared) -> None:
+    found = _search(variants, compared, [1.0] * 100, 0.3, Ledger(None, {}))
+    assert not found.reached
+    assert len(found.steps) == len(variants.layers) // 3
+    with pytest.raises(GateError, match=r"1\.00 points lost with \d+ layers in float, 0\.3 allowed"):
+        require_reached(found)
+
+
+def test_measurements_are_kept_and_only_for_what_they_were_made_on(tmp_path: Path) -> None:
+    path, calls = tmp_path / "kept.json", []
+
+    def value() -> float:
+        calls.append(1)
+        return 0.5
+
+    assert Ledger(path, {"graph": "a"}).of("x", value) == 0.5
+    assert Ledger(path, {"graph": "a"}).of("x", value) == 0.5
+    assert len(calls) == 1
+    assert "x" not in Ledger(path, {"graph": "b"})
+    path.write_text("{")
+    with pytest.raises(DamagedFileError, match="not JSON"):
+        Ledger(path, {})
+
+
+@pytest.fixture(scope="module")
+def labelled(small_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures labelled with what the float network sees: its AP is near 1, and every deviation costs some."""
+    folder = tmp_path_factory.mktemp("labelled")
+    images, annotations = [], []
+    with Detector(small_artifact, conf=0.3) as detector:
+        for number, seed in enumerate(range(300, 306)):
+            picture = make_scene(seed).image
+            cv2.imwrite(str(folder / f"{seed}.png"), picture)
+            height, width = picture.shape[:2]
+            images.append({"id": number, "file_name": f"{seed}.png", "height": height, "width": width})
+            for found in detector(picture):
+                x1, y1, x2, y2 = (float(each) for each in found.box)
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1, "image_id": number, "category_id": found.class_id + 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0,
+                    }
+                )  # fmt: skip
+    assert annotations
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(("cat", "dog", "bird"))]
+    data = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "labels.json").write_text(json.dumps(data))
+    return folder / "labels.json"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calib")
+    for seed in range(200, 204):
+        cv2.imwrite(str(folder / f"{seed}.png"), make_scene(seed).image)
+    return folder
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    done = CliRunner().invoke(cli, [str(each) for each in arguments])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_layers_found_for_a_budget_stay_in_float_in_the_artifact(
+    small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
+) -> None:
+    common = ("--calib", pictures, "--data", labelled, "--json")
+    everything = run(
+        "calibrate", small_weights, *common, "--sensitivity", "--ap-layers", 1, "-o", tmp_path / "c"
+    )
+    whole = json.loads(everything)["sensitivity"]
+    assert whole["reference"] > 0.2, whole
+    assert whole["layers"][0]["lost"]["points"] is not None
+    assert whole["layers"][1]["lost"] is None
+    lost = whole["whole"]["lost"]["points"]
+    assert lost > 0
+    assert (tmp_path / "c" / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
+
+    budget = 0.8 * lost
+    try:
+        found = json.loads(
+            run("calibrate", small_weights, *common, "--ap-budget", budget, "-o", tmp_path / "c")
+        )
+    except GateError as error:
+        pytest.fail(str(error))
+    floats = found["sensitivity"]["budget"]["floats"]
+    assert floats
+    assert found["sensitivity"]["budget"]["lost"]["points"] <= budget
+    run(
+        "export",
+        small_weights,
+        "--target",
+        "cpu-onnx-int8",
+        "--ranges",
+        tmp_path / "c/ranges.json",
+        "-o",
+        tmp_path / "a",
+    )
+    artifact = Artifact.open(tmp_path / "a")
+    assert artifact.manifest.calibration is not None
+    assert list(artifact.manifest.calibration["floats"]) == floats
+    assert set(floats) <= set(json.loads((tmp_path / "a/calibration.json").read_text())["floats"])
+    graph = onnx.load(str(artifact.file(".onnx"))).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    integer = [node for node in convolutions if makers.get(node.input[1]) is not None]
+    assert 0 < len(integer) < len(convolutions) - len(floats)
+
+    # The same by one command, and the same bytes.
+    run("export", small_weights, "--target", "cpu-onnx-int8", "--calib", pictures, "--data", labelled,
+        "--ap-budget", budget, "--max-ap-drop", 100, "-o", tmp_path / "b")  # fmt: skip
+    assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
+
+
+def test_a_target_that_would_forget_them_refuses(
+    small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
+) -> None:
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo.registry import open_calibration
+
+    options = ExportOptions(
+        calibration=open_calibration(str(pictures), images=4), data=load_dataset(labelled), ap_budget=0.3
+    )
+    with pytest.raises(UnsupportedTargetError, match="cannot leave single layers in float"):
+        export(small_weights, "ane-coreml-int8", tmp_path / "a", options)
+    with pytest.raises(UsageError, match="labelled images"):
+        run("calibrate", small_weights, "--calib", pictures, "--ap-budget", 1)
+    with pytest.raises(UsageError, match="no rules"):
+        run("calibrate", small_weights, "--calib", pictures, "--target", "cpu-tflite-int8")
+
+
+def test_arrays_are_taken_apart_by_image(compared: Compared) -> None:
+    assert sum(len(batch) for batch in compared.batches) == 4
+    assert all(np.isfinite(each).all() for maps in compared.maps for each in maps)
