@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -78,7 +78,20 @@ def cells(run: PaperRun) -> tuple[Cell, ...]:
             raise UsageError(
                 f"{name} has no row in these tables", hint=f"They have {', '.join(sorted(known))}."
             )
-    return tuple(sorted(found))
+    return tuple(sorted(_once_for_artifacts(found, run.weights)))
+
+
+def _once_for_artifacts(found: Iterable[Cell], weights: Mapping[str, Path]) -> Iterator[Cell]:
+    """An artifact has its own size and batch: it is measured once, whatever sizes its rows have."""
+    seen: set[str] = set()
+    for cell in sorted(found):
+        if cell.network in weights and weights[cell.network].is_dir():
+            if cell.network not in seen:
+                contract = Artifact.open(weights[cell.network]).manifest.input
+                yield replace(cell, imgsz=max(contract.size), batch=contract.batch)
+            seen.add(cell.network)
+        else:
+            yield cell
 
 
 def _rows(numbers: Sequence[int]) -> list[PaperRow]:
@@ -167,6 +180,8 @@ def _measure(
 ) -> Report:
     scenario = replace(run.wanted.scenario, query_images=cell.batch)
     wanted = replace(run.wanted, scenario=scenario, size=(cell.imgsz, cell.imgsz), batch=cell.batch)
+    if cell.network in run.weights and run.weights[cell.network].is_dir():
+        wanted = replace(wanted, size=None, targets=())  # an artifact's own
     with _models(run, cell, wanted, listener.step) as (models, failed):
         jobs, failures = make_jobs(models, wanted, listener.step)
         random = cell.network not in run.weights

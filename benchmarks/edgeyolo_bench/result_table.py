@@ -39,9 +39,11 @@ class Table:
 
 
 def results(report: Report) -> Table:
-    """One row for every measurement, as the terminal has it."""
-    rows = tuple(tuple(_read(text) for text in row) for row in table.rows(report))
-    return Table(table.columns(report), rows)
+    """One row for every measurement, as the terminal has it but for the stages, which the page draws."""
+    columns = table.columns(report)
+    kept = [place for place, name in enumerate(columns) if " + " not in name]
+    rows = tuple(tuple(_read(row[place]) for place in kept) for row in table.rows(report))
+    return Table(tuple(columns[place] for place in kept), rows)
 
 
 def _read(text: str) -> Cell:

@@ -97,6 +97,8 @@ def test_a_busy_machine_and_a_bug_are_the_first_things_said() -> None:
     warnings = page[page.index('<ul class="warnings"') : page.index("<h2>")]
     assert "38 % of the cores" in warnings
     assert 'class="bug"' in warnings and "report this as a bug" in warnings
+    repeated = replace(report, warnings=report.devices[0].interference.busy)
+    assert render(repeated).count("took 38 % of the cores") == 1
 
 
 def test_a_report_of_one_short_measurement_still_gives_a_page(tmp_path: Path) -> None:

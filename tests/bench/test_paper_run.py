@@ -188,6 +188,25 @@ def test_weights_of_another_network_are_refused(small_artifact: Path) -> None:
         run_tables(asked, Listener())
 
 
+def test_an_artifact_is_measured_once_as_it_is(small_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = run(1, networks=("yolov7-tiny",), weights={"yolov7-tiny": small_artifact})
+    (cell,) = cells(asked)
+    assert (cell.imgsz, cell.batch) == (96, 1)
+    told: list[Job] = []
+
+    def measure(jobs: list[Job], failures: Any, **_: Any) -> Report:
+        told.extend(jobs)
+        return one(cell)
+
+    monkeypatch.setattr(paper_run, "measure", measure)
+    monkeypatch.setattr(paper_run, "_checked", lambda job, network: job)
+    run_tables(
+        replace(asked, limits=False, wanted=replace(WANTED, targets=("cpu-openvino-fp32",))), Listener()
+    )
+    (job,) = told
+    assert (job.artifact, job.target, job.scenario.query_images) == (small_artifact, "cpu-onnx-fp32", 1)
+
+
 def test_ap_is_measured_of_the_users_weights_only(
     small_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,10 @@ def warnings(report: Report) -> str:
         for device in report.devices
         for text in device.throttling
     ]
-    said += [("warn", text) for text in report.warnings]
+    of_machines = {
+        text for device in report.devices for text in (*device.interference.busy, *device.throttling)
+    }
+    said += [("warn", text) for text in report.warnings if text not in of_machines | set(bugs(report.limits))]
     said += [("warn", f"{item.label}: {text}") for item in report.measurements for text in item.warnings]
     said += [
         ("warn", f"{item.label}, {item.scenario.name}, may not be quoted: {'; '.join(item.reasons)}")

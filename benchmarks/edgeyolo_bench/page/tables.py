@@ -7,6 +7,7 @@ from html import escape
 from edgeyolo_bench.page.svg import tag
 from edgeyolo_bench.report import Report
 from edgeyolo_bench.result_table import DASH, Cell, Table, number
+from edgeyolo_bench.table import NOT_REPORTABLE
 
 
 def sortable(table: Table, name: str, *, notes: bool = True) -> str:
@@ -30,7 +31,9 @@ def sortable(table: Table, name: str, *, notes: bool = True) -> str:
 def _is_numeric(table: Table, column: int) -> bool:
     cells = [row[column] for row in table.rows]
     words = any(isinstance(cell.value, str) for cell in cells)
-    return not words and any(cell.value is not None or cell.text == DASH for cell in cells)
+    return not words and any(
+        cell.value is not None or cell.text in (DASH, "-", NOT_REPORTABLE) for cell in cells
+    )
 
 
 def _cell(cell: Cell, aligned: bool) -> str:
