@@ -30,6 +30,8 @@ TITLES = {
     "targets-320": "The INT8 targets of the blood-cell checkpoint at 320 pixels",
     "targets-scenes": "Every target of the demo's network on generated scenes",
     "integers-640": "What integers are worth at 640 pixels",
+    "train-builtin": "The built-in model's training",
+    "train-bccd": "Training on the blood cells",
     "architectures": "Every network through the whole export at its own size",
 }
 HEAD = """# Measured
@@ -46,6 +48,7 @@ These measure a part of the project on its own and print what they find beside i
 | command | measures |
 | --- | --- |
 | `make bench-core` | start-up, pre-processing and post-processing |
+| `make bench-repeat` | the harness against itself: two runs of one artifact, and what measuring costs |
 | `python benchmarks/assign_loss.py` | label assignment and loss: time and memory |
 | `python benchmarks/train_step.py` | whole training steps |
 | `python benchmarks/data_loading.py DATA` | pictures a second of the training pipeline |
