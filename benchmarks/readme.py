@@ -30,8 +30,6 @@ TITLES = {
     "targets-320": "The INT8 targets of the blood-cell checkpoint at 320 pixels",
     "targets-scenes": "Every target of the demo's network on generated scenes",
     "integers-640": "What integers are worth at 640 pixels",
-    "train-builtin": "The built-in model's training",
-    "train-bccd": "Training on the blood cells",
     "architectures": "Every network through the whole export at its own size",
 }
 HEAD = """# Measured
@@ -92,10 +90,16 @@ def _reports(results: Path) -> Iterator[str]:
 
 def _others(results: Path) -> Iterator[str]:
     for path in sorted(results.glob("*.json")):
-        yield f"## {_title(path.stem)}\n"
-        yield f"[`{path.name}`](results/{path.name})\n"
         words = path.with_suffix(".md")
-        yield (words.read_text(encoding="utf-8") if words.exists() else _flat(path)).strip() + "\n"
+        title, text = _title(path.stem), words.read_text(encoding="utf-8") if words.exists() else _flat(path)
+        if text.startswith("# "):
+            first, _, text = text.partition("\n")
+            title = first.removeprefix("# ")
+        yield f"## {title}\n"
+        yield f"[`{path.name}`](results/{path.name})\n"
+        yield (
+            re.sub(r"^#", "##", text.strip(), flags=re.MULTILINE) + "\n"
+        )  # its headings stand below this page's
 
 
 def _title(stem: str) -> str:

@@ -57,6 +57,8 @@ def test_results_of_other_scripts_are_shown_by_their_words_or_their_values(
 ) -> None:
     (tmp_path / "targets.json").write_text("{}")
     (tmp_path / "targets.md").write_text("About it.\n\n| a |\n| --- |\n| 1 |\n")
+    (tmp_path / "titled.json").write_text("{}")
+    (tmp_path / "titled.md").write_text("# Its own title\n\nWords.\n\n## A part\n")
     rows = [
         {"network": "tiny", "seconds": 1.23456, "maps": [1, 2], "refused": None},
         {"network": "a|b", "extra": 7},
@@ -67,6 +69,7 @@ def test_results_of_other_scripts_are_shown_by_their_words_or_their_values(
     page = readme.render(tmp_path)
     assert "## Every target of the blood-cell checkpoint" in page and "About it." in page
     assert "## List of rows" in page
+    assert "## Its own title\n" in page and "\n### A part" in page and "## Titled" not in page
     assert "| network | seconds | refused | extra |" in page
     assert "| tiny | 1.235 | - | - |" in page and "| a\\|b | - | - | 7 |" in page
     assert "data: cells" in page and "| AP |" in page and "| peak |\n| --- |\n| 12.5 |" in page
