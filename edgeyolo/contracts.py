@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.plain import from_plain
 
 if TYPE_CHECKING:  # `edgeyolo --help` comes by here and does without numpy
     from numpy.typing import NDArray
@@ -167,14 +168,5 @@ def output_from_json(data: Any, where: str) -> OutputContract:
 
 
 def contract_from_json(kind: type[Any], data: Any, where: str) -> Any:
-    """Rebuild a contract from parsed JSON; lists become tuples, unknown or missing fields are an error."""
-    if not isinstance(data, dict):
-        raise DamagedFileError(f"{where}: expected an object, found {type(data).__name__}")
-    try:
-        return kind(**{key: _as_tuples(value) for key, value in data.items()})
-    except TypeError as error:
-        raise DamagedFileError(f"{where}: {error}") from error
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+    """Rebuild a contract from parsed JSON; unknown or missing fields, or those of another type, are an error."""
+    return from_plain(kind, data, where)

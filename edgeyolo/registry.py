@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UsageError
 from edgeyolo.protocols import (
     Availability,
     Backend,
@@ -92,7 +92,12 @@ def open_session(artifact: Artifact, *, threads: int | None = None, device: Devi
     """
     backend = placed(backend_of(artifact), device)
     require(backend.can_run(), f"{artifact.path} needs {backend.name}")
-    return backend.open(artifact, threads=threads)
+    try:
+        return backend.open(artifact, threads=threads)
+    except DamagedFileError as error:  # the artifact is whole: its hashes were compared when it was opened
+        from edgeyolo.versions import explained
+
+        raise explained(error, artifact, backend) from error
 
 
 def backend_of(artifact: Artifact) -> Backend:

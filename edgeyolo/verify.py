@@ -17,12 +17,14 @@ from edgeyolo.export.agreement import beyond_doubt, differences, matched
 from edgeyolo.postprocess import Boxes, postprocess
 from edgeyolo.preprocess import preprocess
 from edgeyolo.thresholds import settle
+from edgeyolo.versions import apart
 
 
 @dataclass(frozen=True)
 class Verified:
     """What was checked: the number of files, the largest relative deviation from the golden values, and what ran it:
-    the runtime itself, or its stand-in on a machine that does not have the runtime.
+    the runtime itself, or its stand-in on a machine that does not have the runtime. `notes` says what is remarkable and
+    no error: a runtime of another version than the one that made the artifact.
     """
 
     artifact: str
@@ -31,6 +33,7 @@ class Verified:
     deviation: float
     tolerance: float
     runtime: str
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object."""
@@ -42,7 +45,7 @@ def verify(path: str | Path) -> Verified:
 
     Raises:
         DamagedFileError: a file is missing, added or changed, or the golden picture gives another input tensor.
-        RuntimeMissingError: the runtime is not here.
+        RuntimeMissingError: the runtime is not here, or too old to load what a newer one made.
         GateError: this machine's runtime gives other values than the one that made the artifact.
     """
     artifact = Artifact.open(path)
@@ -70,7 +73,11 @@ def verify(path: str | Path) -> Verified:
             f"{artifact.path}: golden vectors are missed by {deviation:.3g} (relative); {tolerance:g} is allowed",
             hint=f"Made with {dict(manifest.tools)}; `edgeyolo doctor` shows what is installed here.",
         )
-    return Verified(str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance, runtime)
+    other = apart(artifact, registry.backend_of(artifact)) if runtime == manifest.backend else None
+    notes = (f"{other.sentence()}; it gives the same values",) if other else ()
+    return Verified(
+        str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance, runtime, notes
+    )
 
 
 def _differing(found: Boxes, golden: Any, conf: float) -> float:

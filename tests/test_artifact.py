@@ -13,6 +13,8 @@ from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.manifest import Manifest, Parity
+from edgeyolo.schemas import ARTIFACT, artifact_schema
+from edgeyolo.schemas.validate import violations
 from edgeyolo.targets import Target
 
 ANCHORS = (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0)))
@@ -65,6 +67,39 @@ def test_equal_artifacts_have_equal_hashes_and_others_do_not(sealed: Path, tmp_p
     assert Artifact.seal(twin, MANIFEST_VALUE).sha256 != Artifact.open(sealed).sha256
 
 
+def without_descriptions(schema: object) -> object:
+    """Words may be polished before they are published again; what the schema demands may not differ."""
+    if isinstance(schema, dict):
+        return {
+            name: without_descriptions(item)
+            for name, item in schema.items()
+            if not isinstance(item, str) or name != "description"
+        }
+    return [without_descriptions(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    published = json.loads(ARTIFACT.read_text(encoding="utf-8"))
+    assert without_descriptions(published) == without_descriptions(artifact_schema()), (
+        "write it again: python -m edgeyolo.schemas"
+    )
+
+
+def test_what_is_sealed_keeps_the_published_schema(sealed: Path) -> None:
+    schema = json.loads(ARTIFACT.read_text(encoding="utf-8"))
+    data = json.loads((sealed / MANIFEST).read_text(encoding="utf-8"))
+    assert violations(data, schema) == []
+    for wrong in (
+        {"target": "cpu"},
+        {"schema": "edgeyolo-artifact/2"},
+        {"files": {"model.bin": "short"}},
+        {"input": data["input"] | {"height": "64"}},
+        {"output": data["output"] | {"kind": "segments"}},
+        {"surprise": 1},
+    ):
+        assert violations(data | wrong, schema), wrong
+
+
 def test_a_changed_byte(sealed: Path) -> None:
     (sealed / "model.bin").write_bytes(b"weightz")
     with pytest.raises(DamagedFileError, match=r"model\.bin was changed") as caught:
@@ -104,6 +139,11 @@ def test_another_schema(sealed: Path) -> None:
         ({"class_names": ["one"]}, "1 class names for 2 classes"),
         ({"input": {"height": 64}}, "width"),
         ({"output": []}, "expected an object"),
+        (
+            {"parity": {"tolerance": "low", "deviation": {}, "images": ""}},
+            r"parity\.tolerance: expected a number",
+        ),
+        ({"output": {"kind": "segments"}}, "kind 'segments'"),
     ],
 )
 def test_a_manifest_that_does_not_fit(sealed: Path, changes: dict[str, object], message: str) -> None:

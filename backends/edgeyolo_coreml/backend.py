@@ -36,6 +36,7 @@ class CoremlBackend:
     """Targets `ane-coreml-*`: images in, raw maps out, float16 on the Apple Neural Engine."""
 
     name = "coreml"
+    package = "coremltools"
     parity_runtime = "the MIL interpreter"
     profiles = (
         _profile("fp16", "Apple Neural Engine, float16; iOS 15, macOS 12", parity=5e-3),

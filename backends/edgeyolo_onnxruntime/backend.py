@@ -30,6 +30,7 @@ class OnnxruntimeBackend:
     """Targets `cpu-onnx-*`."""
 
     name = "onnxruntime"
+    package = "onnxruntime"
     profiles = (
         TargetProfile(
             target=Target("cpu", "onnx", "fp32"),

@@ -42,6 +42,7 @@ class OpenvinoBackend:
     """Targets `cpu-openvino-*`; EDGEYOLO_OPENVINO_DEVICE runs their artifacts on any other device as well."""
 
     name = "openvino"
+    package = "openvino"
     device = "CPU"
     placed = (
         ""  # the one of several devices that sessions run on, such as GPU.1; "" leaves it to the environment

@@ -13,13 +13,16 @@ import re
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.errors import DamagedFileError
 from edgeyolo.files import sha256 as file_sha256
 from edgeyolo.files import user_cache
-from edgeyolo_tensorrt.cuda import Gpu
 from edgeyolo_tensorrt.facts import version_text
+
+if TYPE_CHECKING:
+    from edgeyolo_tensorrt.cuda import Gpu
 
 SCHEMA = "edgeyolo-tensorrt-engine/1"
 ENGINE = "model.engine"

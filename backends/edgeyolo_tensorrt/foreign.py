@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.protocols import Port
 from edgeyolo_tensorrt.cuda import open_cuda
 from edgeyolo_tensorrt.library import listening, load_library, make
 from edgeyolo_tensorrt.options import DeviceOptions
+
+_TYPES = {"FLOAT": "float32", "HALF": "float16"}
 
 
 def ports(file: Path, options: DeviceOptions) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
@@ -27,18 +27,15 @@ def ports(file: Path, options: DeviceOptions) -> tuple[tuple[Port, ...], tuple[P
                 )
             names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
             given = library.module.TensorIOMode.INPUT
-            inputs = tuple(
-                _port(engine, name, library.module) for name in names if engine.get_tensor_mode(name) == given
-            )
-            outputs = tuple(
-                _port(engine, name, library.module) for name in names if engine.get_tensor_mode(name) != given
-            )
+            inputs = tuple(_port(engine, name) for name in names if engine.get_tensor_mode(name) == given)
+            outputs = tuple(_port(engine, name) for name in names if engine.get_tensor_mode(name) != given)
             del engine
             return inputs, outputs
     finally:
         cuda.close()
 
 
-def _port(engine: Any, name: str, module: Any) -> Port:
+def _port(engine: Any, name: str) -> Port:
     sides = tuple(int(side) if side >= 0 else None for side in engine.get_tensor_shape(name))
-    return Port(name, sides, str(np.dtype(module.nptype(engine.get_tensor_dtype(name)))))
+    kind = engine.get_tensor_dtype(name).name
+    return Port(name, sides, _TYPES.get(kind, kind.lower()))

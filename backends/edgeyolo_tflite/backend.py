@@ -49,6 +49,7 @@ class TfliteBackend:
     """Targets `cpu-tflite-*`."""
 
     name = "tflite"
+    package = "ai-edge-litert"
     profiles: tuple[TargetProfile, ...] = (FP32, INT8)
     adopts: Mapping[str, Target] = {".tflite": FP32.target}
 

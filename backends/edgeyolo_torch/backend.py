@@ -17,6 +17,7 @@ class TorchBackend:
     """Targets `cpu-torch-*`."""
 
     name = "torch"
+    package = "torch"
     profiles = (
         TargetProfile(
             target=Target("cpu", "torch", "fp32"),

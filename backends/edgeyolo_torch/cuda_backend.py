@@ -20,6 +20,7 @@ class TorchCudaBackend:
     """Target `cuda-torch-fp16`: no engine to build, any batch and image size, wherever torch has CUDA."""
 
     name = "torch-cuda"
+    package = "torch"
     parity_runtime = "torch on the CPU, rounding to float16 after every operator"
     variables = cuda.VARIABLES
     profiles = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import json_option, print_json
+from edgeyolo.cli.console import json_option, note, print_json
 
 
 @click.command("verify")
@@ -21,4 +21,6 @@ def command(artifact: Path, as_json: bool) -> None:
         print_json(checked.to_json())
         return
     reproduced = f"golden vectors reproduced to {checked.deviation:.1e} by {checked.runtime}"
+    for text in checked.notes:
+        note(text)
     click.echo(f"{artifact}: whole ({checked.files} files); {reproduced}")

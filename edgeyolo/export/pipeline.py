@@ -194,7 +194,7 @@ def _manifest(
         output=compiled.output,
         files={},
         tools=tools | dict(compiled.tools),
-        provenance=loaded.provenance,
+        provenance={**loaded.provenance, "weights_sha256": loaded.origin.sha256},
         parameters=parameters,
         gflops=gflops,
         calibration=record(calibration) if calibration else None,

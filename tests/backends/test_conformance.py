@@ -26,6 +26,8 @@ from edgeyolo.export import ExportOptions, export
 from edgeyolo.preprocess import preprocess
 from edgeyolo.protocols import Backend, CalibrationSource, ParityBackend, Session
 from edgeyolo.scenes import make_scene
+from edgeyolo.schemas import ARTIFACT
+from edgeyolo.schemas.validate import violations
 from edgeyolo.verify import verify
 
 TARGETS = [str(profile.target) for profile, _ in registry.profiles()]
@@ -70,6 +72,14 @@ def test_artifact_holds_the_files_that_the_profile_promises(artifact: Artifact) 
     profile, _ = registry.find_target(artifact.manifest.target)
     assert {*profile.files, "golden.npz"} <= set(artifact.manifest.files)
     assert artifact.manifest.class_names == ("cat", "dog", "bird")
+
+
+def test_the_manifest_keeps_the_published_schema(artifact: Artifact) -> None:
+    data = json.loads((artifact.path / MANIFEST).read_text(encoding="utf-8"))
+    assert violations(data, json.loads(ARTIFACT.read_text(encoding="utf-8"))) == []
+    assert len(data["provenance"]["weights_sha256"]) == 64
+    assert {"edgeyolo", "python", "torch"} <= set(data["tools"])
+    assert data["spec"]["name"] == "small"
 
 
 def test_maps_have_the_shapes_of_the_contract(artifact: Artifact) -> None:
