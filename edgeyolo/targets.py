@@ -37,7 +37,11 @@ class TargetProfile:
     `parity` is the largest deviation of a raw head map from torch that an export may show, relative to the largest
     absolute value of that map; `agreement` the least share of confident detections that must have a counterpart
     (same class, IoU 0.5) on the other side. `calibrated` targets are quantized from calibration images. `mixed` ones
-    can leave single layers in float. `note` is one line for the table of targets.
+    can leave single layers in float.
+
+    `inputs` are what a file may take, at the user's choice and the first where nothing is chosen: "float" (RGB planes)
+    or "uint8" (BGR, channels last); empty where the backend settles it. `refuses_nms` says why suppression cannot be
+    part of the file, and is "" where it can. `note` is one line for the table of targets.
     """
 
     target: Target
@@ -48,6 +52,8 @@ class TargetProfile:
     mixed: bool = False
     dynamic_batch: bool = False
     dynamic_size: bool = False
+    inputs: tuple[str, ...] = ()
+    refuses_nms: str = "its backend puts none into the graph"
     files: tuple[str, ...] = ()
     opset: int | None = (
         None  # the ONNX opset the backend compiles from; None where it starts from the network

@@ -3,21 +3,26 @@ InferenceSession."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.errors import UsageError
+from edgeyolo.export.edges import edge_contracts, with_edges
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Port
 from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
-from edgeyolo_onnxruntime.halves import store_halves
+from edgeyolo_onnxruntime.halves import with_halves
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
+if TYPE_CHECKING:
+    import onnx
+
 OPSET = 18
+MODEL, RECORD = "model.onnx", "calibration.json"
 # Rounding the weights of a trained yolov7-tiny to float16 moves its raw maps by up to 6.4e-3 of their largest value.
 HALF_WEIGHTS = 2e-2
 # As measured (benchmarks/calibration.py): 0.05 to 0.11 and 99 % on pictures like those of the calibration, 0.34 and
@@ -37,7 +42,9 @@ class OnnxruntimeBackend:
             note="ONNX Runtime on any CPU; the base install runs it",
             parity=1e-4,
             dynamic_batch=True,
-            files=("model.onnx",),
+            files=(MODEL,),
+            inputs=("float", "uint8"),
+            refuses_nms="",
             opset=OPSET,
         ),
         TargetProfile(
@@ -45,7 +52,9 @@ class OnnxruntimeBackend:
             note="ONNX Runtime on any CPU, weights stored in float16: half the file, the same speed",
             parity=HALF_WEIGHTS,
             dynamic_batch=True,
-            files=("model.onnx",),
+            files=(MODEL,),
+            inputs=("float", "uint8"),
+            refuses_nms="",
             opset=OPSET,
         ),
         TargetProfile(
@@ -56,7 +65,9 @@ class OnnxruntimeBackend:
             calibrated=True,
             mixed=True,
             dynamic_batch=True,
-            files=("model.onnx", "calibration.json"),
+            files=(MODEL, RECORD),
+            inputs=("float", "uint8"),
+            refuses_nms="",
             opset=OPSET,
         ),
     )
@@ -80,24 +91,21 @@ class OnnxruntimeBackend:
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.onnx`; for INT8, with quantizers whose ranges are in `calibration.json`."""
-        tools = {"onnxruntime": self.can_run().version}
-        model = source.onnx(opset=OPSET)
-        if target.precision != "int8":
-            shutil.copyfile(model, into / "model.onnx")
-            if target.precision == "fp16":
-                store_halves(into / "model.onnx")
-            return Compiled(("model.onnx",), source.input, source.output, tools)
-        from edgeyolo_calib.rules import ONNXRUNTIME
-        from edgeyolo_calib.write import RECORD, quantize_file
+        import onnx
 
-        if source.calibration is None:
-            raise UsageError(
-                f"{target}: integers need calibration images, and none were given", hint="Add --calib DATA."
-            )
-        made = quantize_file(model, source.input, source.calibration, ONNXRUNTIME, into)
-        (into / "model.onnx").write_bytes(made.model.SerializeToString(deterministic=True))
-        tools["onnx"] = version("onnx")
-        return Compiled(("model.onnx", RECORD), source.input, source.output, tools)
+        tools = {"onnxruntime": self.can_run().version}
+        exported, files = source.onnx(opset=OPSET), [MODEL]
+        if target.precision == "int8":
+            model = _quantized(exported, source, target, into)
+            files.append(RECORD)
+            tools["onnx"] = version("onnx")
+        else:
+            model = onnx.load(exported)
+            if target.precision == "fp16":
+                model = with_halves(model)
+        model = with_edges(model, source)
+        (into / MODEL).write_bytes(model.SerializeToString(deterministic=True))
+        return Compiled(tuple(files), *edge_contracts(source), tools)
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> OnnxruntimeSession:
         """Load `model.onnx` on the CPU."""
@@ -116,3 +124,15 @@ class OnnxruntimeBackend:
         from edgeyolo_onnxruntime import foreign
 
         return foreign.parts(file)
+
+
+def _quantized(exported: Path, source: ExportSource, target: Target, into: Path) -> onnx.ModelProto:
+    """The network with quantizers; writes `calibration.json` to `into`."""
+    from edgeyolo_calib.rules import ONNXRUNTIME
+    from edgeyolo_calib.write import quantize_file
+
+    if source.calibration is None:
+        raise UsageError(
+            f"{target}: integers need calibration images, and none were given", hint="Add --calib DATA."
+        )
+    return quantize_file(exported, source.input, source.calibration, ONNXRUNTIME, into).model

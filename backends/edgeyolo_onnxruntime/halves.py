@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeyolo.errors import UnsupportedTargetError
 
+if TYPE_CHECKING:
+    import onnx
+
 LEAST = 256  # values; smaller tensors would not be smaller with a node beside them
 
 
-def store_halves(path: Path) -> None:
-    """Round the larger float32 initializers of an ONNX file to float16, in place, each behind a Cast to float32.
+def with_halves(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with the larger float32 initializers rounded to float16, each behind a Cast to float32.
 
     ONNX Runtime folds the casts when it loads the file, so what it runs is the float32 graph. Biases stay: they
     are few, and are added to sums of many products.
@@ -22,7 +25,8 @@ def store_halves(path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    model = onnx.load(str(path))
+    given, model = model, onnx.ModelProto()
+    model.CopyFrom(given)
     casts = []
     for initializer in model.graph.initializer:
         values = numpy_helper.to_array(initializer)
@@ -44,4 +48,4 @@ def store_halves(path: Path) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    return model

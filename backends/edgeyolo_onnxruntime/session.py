@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OnnxruntimeSession:
-    """Runs raw head maps on the CPU. ONNX Runtime's `run` may be called from several threads."""
+    """Runs a network on the CPU. ONNX Runtime's `run` may be called from several threads."""
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
         session = load(path, threads)
@@ -29,12 +29,14 @@ class OnnxruntimeSession:
             )
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map (n, 3, height, width) float32 to the raw maps by name."""
+        """Map an input array of the contract to its outputs by name."""
         if self._session is None:
             raise EdgeYoloError(f"{self._path}: the session is closed")
         self._input.check(batch)
-        maps = self._session.run(list(self._output.names), {self._input.name: batch})
-        return dict(zip(self._output.names, maps, strict=True))
+        given = self._session.run(list(self._output.names), {self._input.name: batch})
+        return {
+            name: np.asarray(each, np.float32) for name, each in zip(self._output.names, given, strict=True)
+        }
 
     def close(self) -> None:
         """Release the runtime's memory."""

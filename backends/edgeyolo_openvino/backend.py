@@ -11,10 +11,12 @@ from typing import Any
 from edgeyolo.artifact import Artifact
 from edgeyolo.devices import Device
 from edgeyolo.errors import UsageError
+from edgeyolo.export.edges import edge_contracts
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_openvino import ir, runtime, settings
+from edgeyolo_openvino.edges import with_edges
 from edgeyolo_openvino.session import OpenvinoSession
 
 OPSET = 18
@@ -25,6 +27,11 @@ HALF_WEIGHTS, HALF_ARITHMETIC = 2e-2, 3e-2
 # Integers: see INT8_PARITY of edgeyolo_onnxruntime; a mistake in a scale or an order of channels gives above 1.
 INTEGERS = 0.5
 
+_REFUSES_NMS = {
+    "gpu": "OpenVINO computes in float16 there, which moves corners by a quarter of a pixel and more",
+    "npu": "the NPU takes no operators whose result has no fixed size",
+}
+
 
 def _profile(device: str, precision: str, note: str, parity: float) -> TargetProfile:
     profile = TargetProfile(
@@ -34,6 +41,8 @@ def _profile(device: str, precision: str, note: str, parity: float) -> TargetPro
         dynamic_batch=device == "cpu",
         files=ir.FILES,
         opset=OPSET,
+        inputs=("float", "uint8"),
+        refuses_nms=_REFUSES_NMS.get(device, ""),
     )
     return replace(profile, calibrated=True, mixed=True, agreement=0.85) if precision == "int8" else profile
 
@@ -76,10 +85,15 @@ class OpenvinoBackend:
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.xml` and `model.bin`; for INT8, with NNCF's quantizers."""
         tools = {"openvino": runtime.installed().version}
-        onnx = source.onnx(opset=OPSET)
+        onnx, contracts = source.onnx(opset=OPSET), edge_contracts(source)
+
+        def finish(model: Any) -> Any:
+            return with_edges(model, source, OPSET)
+
         if target.precision != "int8":
-            files = ir.write_ir(onnx, into, source.input, half=target.precision == "fp16")
-            return Compiled(files, source.input, source.output, tools)
+            half = target.precision == "fp16"
+            files = ir.write_ir(onnx, into, source.input, half=half, finish=finish)
+            return Compiled(files, *contracts, tools)
         from edgeyolo_openvino.quantize import quantize
 
         calibration = source.calibration
@@ -91,8 +105,8 @@ class OpenvinoBackend:
         def change(model: Any) -> Any:
             return quantize(model, source.input, calibration)
 
-        files = ir.write_ir(onnx, into, source.input, half=False, change=change)
-        return Compiled(files, source.input, source.output, tools | {"nncf": version("nncf")})
+        files = ir.write_ir(onnx, into, source.input, half=False, change=change, finish=finish)
+        return Compiled(files, *contracts, tools | {"nncf": version("nncf")})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> OpenvinoSession:
         """Load `model.xml` on the device."""

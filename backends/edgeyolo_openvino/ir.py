@@ -25,11 +25,12 @@ def write_ir(
     *,
     half: bool,
     change: Callable[[Any], Any] = lambda model: model,
+    finish: Callable[[Any], Any] = lambda model: model,
 ) -> tuple[str, ...]:
     """Write `model.xml` and `model.bin` to `into`; equal ONNX files give equal bytes.
 
     With `half` the weights are stored in float16, and the input and output stay float32. `change` gets the model
-    (`ov.Model`) before it is written, and returns what is written.
+    (`ov.Model`) with float32 weights, `finish` gets it with those that are written; both return it as it shall be.
     """
     ov = runtime.load()
     core = ov.Core()
@@ -43,12 +44,19 @@ def write_ir(
         _lower_interpolate(model)
         _name_by_place(model)
         model = change(model)
-        ov.save_model(model, str(into / FILES[0]), compress_to_fp16=half)
+        if half:
+            _compress(model)
+        ov.save_model(finish(model), str(into / FILES[0]), compress_to_fp16=False)
     except RuntimeError as error:
         raise EdgeYoloError(
             f"OpenVINO {runtime.loaded_version(ov)} cannot convert the network: {runtime.reason(error)}"
         ) from error
     return FILES
+
+
+def _compress(model: Any) -> None:
+    """Store the weights in float16; what is put around the network afterwards keeps its float32."""
+    importlib.import_module("openvino._offline_transformations").compress_model_transformation(model)
 
 
 def _fold_constants(model: Any) -> None:

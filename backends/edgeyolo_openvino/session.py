@@ -21,7 +21,7 @@ Maps = dict[str, NDArray[np.float32]]
 
 
 class OpenvinoSession:
-    """Runs raw head maps on one OpenVINO device.
+    """Runs a network on one OpenVINO device.
 
     OpenVINO writes into the arrays that are returned, so nothing is copied and they outlive the next run.
     `made_with` is the version that wrote the file, for the message where it cannot be read.
@@ -49,12 +49,12 @@ class OpenvinoSession:
         self._waiters = ThreadPoolExecutor(count, thread_name_prefix="openvino-wait")
 
     def run(self, batch: NDArray[Any]) -> Maps:
-        """Map (n, 3, height, width) float32 to the raw maps by name. Waits for a free request."""
+        """Map an input array of the contract to its outputs by name. Waits for a free request."""
         self._input.check(batch)
         with self._borrowed() as request:
             maps, _batch = self._start(request, batch)
             self._wait(request)
-        return maps
+        return _floats(maps)
 
     def submit(self, batch: NDArray[Any]) -> Future[Maps]:
         """Start a run and return at once; the future gives what `run` gives.
@@ -107,14 +107,15 @@ class OpenvinoSession:
                 hint="EDGEYOLO_OPENVINO_DEVICE=CPU runs it on the CPU; `edgeyolo doctor` shows the devices.",
             ) from error
 
-    def _start(self, request: Any, batch: NDArray[Any]) -> tuple[Maps, NDArray[Any]]:
+    def _start(self, request: Any, batch: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         """Start `request`; both arrays returned must live until it has ended."""
         batch = np.require(batch, requirements=["C", "W"])
         layout = 2 if self._input.layout == "NCHW" else 1
         height, width = batch.shape[layout : layout + 2]
         shapes = self._output.shapes(batch.shape[0], (height, width))
         maps = {
-            name: np.empty(shape, np.float32) for name, shape in zip(self._output.names, shapes, strict=True)
+            name: np.empty(shape, self._model.output(name).get_element_type().to_dtype())
+            for name, shape in zip(self._output.names, shapes, strict=True)
         }
         request.set_tensor(self._input.name, self._ov.Tensor(batch, shared_memory=True))
         for name, each in maps.items():
@@ -130,7 +131,9 @@ class OpenvinoSession:
                 f"{self._path}: {self.settings.device} failed: {runtime.reason(error)}"
             ) from error
 
-    def _finish(self, future: Future[Maps], request: Any, started: tuple[Maps, NDArray[Any]]) -> None:
+    def _finish(
+        self, future: Future[Maps], request: Any, started: tuple[dict[str, NDArray[Any]], NDArray[Any]]
+    ) -> None:
         failure: Exception | None = None
         try:
             self._wait(request)
@@ -138,7 +141,7 @@ class OpenvinoSession:
             failure = error
         self._give_back(request)
         if failure is None:
-            future.set_result(started[0])
+            future.set_result(_floats(started[0]))
         else:
             future.set_exception(failure)
 
@@ -161,6 +164,11 @@ class OpenvinoSession:
         with self._changed:
             self._free.append(request)
             self._changed.notify_all()
+
+
+def _floats(outputs: dict[str, NDArray[Any]]) -> Maps:
+    """Counts and class ids as float32 too; maps are that already and stay where they are."""
+    return {name: np.asarray(each, np.float32) for name, each in outputs.items()}
 
 
 def _require_ports(model: Any, path: Path, input: InputContract, output: OutputContract) -> None:

@@ -20,11 +20,12 @@ from edgeyolo_tensorrt.calibration_cache import CACHE
 from edgeyolo_tensorrt.engine_cache import ENGINE
 from edgeyolo_tensorrt.facts import GENERATIONS, OPSET, version_text
 from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
-from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_types
+from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_plugins, graph_types
 
 if TYPE_CHECKING:
     import onnx
 
+    from edgeyolo.contracts import InputContract
     from edgeyolo_tensorrt.session import TensorrtSession
 
 _LOG = logging.getLogger("edgeyolo_tensorrt")
@@ -41,6 +42,8 @@ def _profile(device: str, precision: str, note: str) -> TargetProfile:
         note=note,
         parity=PARITY[precision],
         dynamic_batch=True,
+        inputs=("float", "uint8"),
+        refuses_nms="",
         files=(GRAPH, FILE),
         opset=OPSET,
     )
@@ -136,6 +139,7 @@ class TensorrtBackend:
         """
         import onnx
 
+        from edgeyolo.export.edges import edge_contracts, with_edges
         from edgeyolo.export.graph import MAX_BATCH
         from edgeyolo_calib.graph import constants_as_weights
         from edgeyolo_tensorrt.half import to_half
@@ -147,11 +151,13 @@ class TensorrtBackend:
             model = to_half(model)
         elif target.precision == "int8":
             model = constants_as_weights(write_quantized(model, source, target, into))
-        onnx.checker.check_model(model, full_check=True)
+        model = with_edges(model, source, tensorrt=True)
+        onnx.checker.check_model(model, full_check=source.detections is None)  # it knows no plugins
         (into / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
-        recipe = _recipe(source, target, model, MAX_BATCH)
+        given, gives = edge_contracts(source)
+        recipe = _recipe(given, target, model, MAX_BATCH)
         (into / FILE).write_text(recipe.to_json(), encoding="utf-8")
-        return Compiled(profile.files, source.input, source.output, {"onnx": version("onnx")})
+        return Compiled(profile.files, given, gives, {"onnx": version("onnx")})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> TensorrtSession:
         """Load the engine of this machine, building it first where there is none: minutes, once.
@@ -195,8 +201,7 @@ class TensorrtBackend:
         return StandIn(artifact.file(".onnx"), artifact.manifest.input, artifact.manifest.output)
 
 
-def _recipe(source: ExportSource, target: Target, model: onnx.ModelProto, largest: int) -> Recipe:
-    contract = source.input
+def _recipe(contract: InputContract, target: Target, model: onnx.ModelProto, largest: int) -> Recipe:
     below, reason = "", ""
     if target.device == "v100":
         volta = next(item for item in GENERATIONS if item.covers((7, 0)))
@@ -205,8 +210,9 @@ def _recipe(source: ExportSource, target: Target, model: onnx.ModelProto, larges
         target=str(target),
         precision=target.precision,
         types=graph_types(model),
+        plugins=graph_plugins(model),
         input=contract.name,
-        image=(3, contract.height, contract.width),
+        image=contract.shape()[1:],
         batch=batch_range(contract, largest),
         tensorrt_below=below,
         reason=reason,

@@ -13,6 +13,7 @@ from edgeyolo_tensorrt.cuda import Gpu
 from edgeyolo_tensorrt.library import Library, listening, logger_for, make
 from edgeyolo_tensorrt.options import DeviceOptions
 from edgeyolo_tensorrt.parsing import parse_graph
+from edgeyolo_tensorrt.plugin import register_plugins
 from edgeyolo_tensorrt.progress import Progress, attach_monitor
 from edgeyolo_tensorrt.recipe import Recipe
 
@@ -59,6 +60,8 @@ class Job:
         with listening(self.trt) as heard:
             builder = make(self.library, self.trt.Builder, heard)
             network = builder.create_network(self._network_flags())
+            if self.recipe.plugins:
+                register_plugins(self.library, logger)
             parse_graph(self.library, network, logger, self.graph)
             config = builder.create_builder_config()
             self._configure(config)

@@ -25,8 +25,9 @@ class Recipe:
 
     `types` are the element types of the graph's tensors ("float32", "float16", "int8"): TensorRT 10 and 11 read them
     from the graph itself (strong typing), older versions need a builder flag for each but float32. `batch` is the
-    smallest, the usual and the largest number of images; equal where the graph's batch is fixed. `workspace_mib`
-    limits TensorRT's scratch memory. `tf32` lets float32 convolutions round their inputs to 10 bits of mantissa, which
+    smallest, the usual and the largest number of images; equal where the graph's batch is fixed. `plugins` are the
+    operators of TensorRT's plugin library (trtexec loads it unasked). `workspace_mib` limits TensorRT's scratch memory.
+    `tf32` lets float32 convolutions round their inputs to 10 bits of mantissa, which
     TensorRT does by default and parity does not bear. `tensorrt_below` is "" where no version is too new for the
     target's GPU, `reason` then says nothing either.
     """
@@ -35,8 +36,9 @@ class Recipe:
     precision: str
     types: tuple[str, ...]
     input: str
-    image: tuple[int, int, int]  # channels, height, width
+    image: tuple[int, int, int]  # as the graph takes it: channels first, or last for uint8
     batch: tuple[int, int, int]  # smallest, usual, largest
+    plugins: tuple[str, ...] = ()
     workspace_mib: int = 2048
     tf32: bool = False
     tensorrt_from: str = version_text(MINIMUM)
@@ -120,6 +122,11 @@ def graph_types(model: onnx.ModelProto) -> tuple[str, ...]:
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         found.add("int8")
     return tuple(sorted(found))
+
+
+def graph_plugins(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The operators that are none of ONNX's own: TensorRT's plugins."""
+    return tuple(sorted({node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}))
 
 
 def _kind(value: Any) -> int:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.contracts import GraphDetections, InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
 from edgeyolo_tensorrt.cuda import Cuda, Graph, Pair
-from edgeyolo_tensorrt.library import Heard, Library, listening, make
+from edgeyolo_tensorrt.library import Heard, Library, listening, logger_for, make
+from edgeyolo_tensorrt.plugin import register_plugins
 
 _LOG = logging.getLogger("edgeyolo_tensorrt")
 
@@ -22,7 +23,7 @@ _DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "UINT8": np.uint8, "INT8": n
 
 
 class TensorrtSession:
-    """Runs raw head maps on one GPU, on one stream, through page-locked buffers that are kept between runs.
+    """Runs a network on one GPU, on one stream, through page-locked buffers that are kept between runs.
 
     A TensorRT context serves one caller at a time: threads wait for each other. With `cuda_graph` copies and network
     are recorded in the second run of a batch size and replayed until the batch size changes.
@@ -54,6 +55,8 @@ class TensorrtSession:
 
     def _load(self, path: Path, threads: int | None, heard: Heard) -> None:
         self._runtime = make(self._library, self._library.module.Runtime, heard)
+        if isinstance(self._output, GraphDetections):
+            register_plugins(self._library, logger_for(self._library.module))
         if threads is not None:
             self._runtime.max_threads = threads
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -98,7 +101,7 @@ class TensorrtSession:
         return dtypes
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map an input array (InputContract's shape and dtype) to the raw maps by name, as float32 copies.
+        """Map an input array (InputContract's shape and dtype) to the outputs by name, as float32 copies.
 
         Raises:
             UsageError: another shape or type, or a batch that the engine was not built for.
@@ -130,11 +133,9 @@ class TensorrtSession:
                 hint="Use smaller batches, or export with --batch dynamic and build again.",
             )
         self._shapes = {item: tuple(self._context.get_tensor_shape(item)) for item in self._dtypes}
-        promised = self._output.shapes(shape[0], (shape[2], shape[3]))
+        promised = self._output.shapes(shape[0], self._input.size)
         if (given := tuple(self._shapes[item] for item in self._output.names)) != promised:
-            raise DamagedFileError(
-                f"{self._path}: the engine gives maps of {given}, the manifest says {promised}"
-            )
+            raise DamagedFileError(f"{self._path}: the engine gives {given}, the manifest says {promised}")
         for item in self._dtypes:
             self._reserve(item, self._nbytes(item))
         self._batch = shape[0]

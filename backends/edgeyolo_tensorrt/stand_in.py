@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
+from edgeyolo_tensorrt.plugin import without_plugin
 
 if TYPE_CHECKING:
     import onnx
@@ -30,10 +31,11 @@ _MOVES = {
 
 
 class StandIn:
-    """Runs raw head maps as a GPU does that accumulates in float32 and stores what the graph's types say.
+    """Runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
 
     ONNX Runtime has hardly a float16 kernel for CPUs. It would compute a float16 graph in float32 from end to end, and
     neither roundings nor overflows would be seen; so they are put into the graph as operators of their own.
+    A plugin is replaced by operators that do the same.
     """
 
     def __init__(self, graph: Path, input: InputContract, output: OutputContract) -> None:
@@ -51,7 +53,7 @@ class StandIn:
         # Quantizers round and convolutions accumulate exactly; no integer kernels of the CPU in their place.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            data = with_roundings(onnx.load(str(graph))).SerializeToString()
+            data = with_roundings(without_plugin(onnx.load(str(graph)))).SerializeToString()
             session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # neither package's errors share a base class
             raise DamagedFileError(
@@ -65,12 +67,14 @@ class StandIn:
         self._session: ort.InferenceSession | None = session
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map an input array to the raw maps by name."""
+        """Map an input array to the outputs by name."""
         self._input.check(batch)
         if self._session is None:
             raise EdgeYoloError(f"{self._path}: the session is closed")
-        maps = self._session.run(list(self._output.names), {self._input.name: batch})
-        return dict(zip(self._output.names, maps, strict=True))
+        given = self._session.run(list(self._output.names), {self._input.name: batch})
+        return {
+            name: np.asarray(each, np.float32) for name, each in zip(self._output.names, given, strict=True)
+        }
 
     def close(self) -> None:
         """Release the graph."""

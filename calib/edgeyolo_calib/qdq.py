@@ -137,7 +137,7 @@ def _write(
 
     model = onnx.shape_inference.infer_shapes(graph.model)
     # The quantizer infers shapes through a temporary file unless it finds this mark of having done so.
-    onnx.helper.set_model_props(model, {"onnx.infer": "onnxruntime.quant"})
+    model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     kinds = sorted({node.op_type for node in graph.nodes if node.name in placement.nodes})
     ends = np.float32(
         0.0

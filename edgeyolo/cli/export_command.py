@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
+from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, locate_weights
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edgeyolo.export import ExportOptions
     from edgeyolo.manifest import Manifest
     from edgeyolo.protocols import CalibrationSource
+    from edgeyolo.thresholds import PostprocessConfig
 
 
 @click.command("export")
@@ -64,12 +66,20 @@ if TYPE_CHECKING:
     help="Leave the fewest layers in float that lose at most so many AP points on --data.",
     metavar="POINTS",
 )
+@click.option(
+    "--input",
+    "input_form",
+    type=click.Choice(["float", "uint8"]),
+    help="What the file takes: uint8 BGR pictures, prepared in the graph, or float planes (default: the faster).",
+)
+@nms_options
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     images: str | None, calib: str | None, calib_images: int, ranges: str | None, data: str | None,
-    split: str | None, max_ap_drop: float, ap_budget: float | None, overwrite: bool, as_json: bool,
+    split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
+    nms: PostprocessConfig | None, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make an artifact for a target, or one for each of several, and check it against torch.
 
@@ -81,6 +91,7 @@ def command(
     edgeyolo export yolov7-tiny.safetensors --target cpu-onnx-fp32 -o tiny-onnx
     edgeyolo export best.pt --target cpu-onnx-fp32 --imgsz 384x640 --batch dynamic
     edgeyolo export best.pt --target cpu-openvino-int8 --calib data.yaml --data data.yaml --split val
+    edgeyolo export best.pt --target cpu-openvino-fp32 --nms graph --conf 0.3 --max-det 100
     edgeyolo export best.pt --target cpu-onnx-fp32,jetson-trt-fp16,ane-coreml-fp16 -o artifacts
     """
     from edgeyolo.export import ExportOptions
@@ -103,6 +114,8 @@ def command(
         max_ap_drop=max_ap_drop,
         ap_budget=ap_budget,
         overwrite=overwrite,
+        nms=nms,
+        input=input_form,
     )
     names = _split(targets)
     if len(names) == 1:
@@ -193,6 +206,8 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
         "target": str(manifest.target),
         "agreement": parity.agreement,
         "detections": parity.detections,
+        "input": {"dtype": manifest.input.dtype, "layout": manifest.input.layout},
+        "output": manifest.output.kind,
         "accuracy": asdict(accuracy) if accuracy else None,
     }
 
@@ -208,6 +223,8 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 def _verdict(manifest: Manifest) -> str:
     """What an INT8 export, or one with --data, was judged by; "" for others."""
+    from edgeyolo.contracts import GraphDetections
+
     parity, accuracy = manifest.parity, manifest.accuracy
     if accuracy:
         low, high = accuracy.interval
@@ -215,6 +232,11 @@ def _verdict(manifest: Manifest) -> str:
             f"AP {100 * accuracy.reference:.2f} -> {100 * accuracy.measured:.2f} on {accuracy.images} images of "
             f"{accuracy.data}: {accuracy.lost:.2f} points lost ({accuracy.confidence:.0%}: {low:.2f} to {high:.2f}), "
             f"{accuracy.allowed:g} allowed"
+        )
+    if isinstance(manifest.output, GraphDetections) and parity and not parity.detections:
+        return (
+            "nothing was detected in the pictures of the comparison, so suppression was compared on nothing; "
+            "--images PHOTOS compares on yours"
         )
     if manifest.target.precision == "int8" and parity and parity.agreement is not None:
         return (

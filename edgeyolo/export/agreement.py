@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import GraphDetections, RawMaps
 from edgeyolo.nms import box_iou
-from edgeyolo.postprocess import DISPLAY, Boxes, postprocess
+from edgeyolo.postprocess import DISPLAY, Boxes, decode, postprocess
 from edgeyolo.preprocess import Letterbox
 from edgeyolo.thresholds import settle
 
@@ -52,19 +52,24 @@ def compare_detections(
 ) -> tuple[dict[str, float], Agreement]:
     """Detections of a graph beside what the host finds in torch's maps by the same thresholds.
 
-    A detection at the threshold's edge may be on either side of it, so each side's are looked for on the other with a
-    margin. The largest differences of those that meet are given as parts of the largest logit, as deviations of maps
-    are: a logit that is off by d moves a score by up to d/2, and a corner by up to about d/2 of the picture's side.
+    A detection at the edge of a threshold may be on either side of it, so each side's are looked for on the other with
+    a margin. How far scores and corners are off is measured against torch's candidates before suppression: of two that
+    score alike, either may suppress the other. It is given as parts of the largest logit, as deviations of maps are: a
+    logit that is off by d moves a score by up to d/2, and a corner by up to about d/2 of the picture's side.
     """
     config = settle(output)
-    weak = replace(config, conf=config.conf * MARGIN, max_candidates=output.max_candidates)
+    weak = replace(config, conf=config.conf * MARGIN, max_det=output.max_candidates)
     half = max(float(np.abs(maps[name]).max()) for name in raw.names) / 2
     worst = {"scores": 0.0, "boxes": 0.0}
     agreed = Agreement()
     sides = postprocess(maps, raw, letterboxes, weak), postprocess(outputs, output, letterboxes, config)
-    for expected, actual, box in zip(*sides, letterboxes, strict=True):
-        agreed += matched(actual, expected) + matched(beyond_doubt(expected, config.conf), actual)
-        for name, value in differences(expected, actual, max(box.image_size)).items():
+    for index, (expected, actual, box) in enumerate(zip(*sides, letterboxes, strict=True)):
+        # Where every row is used, what scores less than the last one found no room.
+        least = max(config.conf, float(outputs["scores"][index][-1]))
+        agreed += matched(actual, expected) + matched(beyond_doubt(expected, least), actual)
+        candidates = decode(maps, raw, weak, index)
+        candidates = replace(candidates, xyxy=box.to_original(candidates.xyxy))
+        for name, value in differences(candidates, actual, max(box.image_size)).items():
             worst[name] = max(worst[name], value / half)
     return worst, agreed
 

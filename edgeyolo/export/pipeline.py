@@ -16,6 +16,7 @@ from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
 from edgeyolo.export.calibrated import record, require_calibration
+from edgeyolo.export.edges import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.golden import write_golden
 from edgeyolo.export.verify import measure_parity, raw_maps, require_parity
 from edgeyolo.files import atomic_directory
@@ -24,7 +25,7 @@ from edgeyolo.pipeline import Pipeline
 from edgeyolo.protocols import Backend, CalibrationSource, Compiled
 from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
-from edgeyolo.thresholds import settle
+from edgeyolo.thresholds import PostprocessConfig, settle
 
 if TYPE_CHECKING:
     from edgeyolo.datasets import Dataset
@@ -42,6 +43,8 @@ class ExportOptions:
     check, by default three generated pictures; `calibration` is what INT8 targets need; `data` is what AP is measured
     on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points integers may lose there before
     layers are left in float; `overwrite` replaces an artifact that is already there.
+    `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
+    "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
     """
 
     size: tuple[int, int] | None = None
@@ -53,6 +56,8 @@ class ExportOptions:
     max_ap_drop: float = 1.0
     ap_budget: float | None = None
     overwrite: bool = False
+    nms: PostprocessConfig | None = None
+    input: str | None = None
 
 
 def export(
@@ -68,6 +73,7 @@ def export(
     """
     profile, backend = _toolchain(target)
     require_calibration(profile, options)
+    require_edges(profile, options.nms, options.input)
     step("reading the weights")
     loaded = _load(weights)
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
@@ -145,8 +151,16 @@ def _prepare(
         anchors=spec.anchors,
         classes=len(loaded.class_names),
     )
-    calibration = options.calibration if profile.calibrated else None
-    return NetworkSource(deploy.network, given, output, loaded.class_names, scratch, calibration)
+    return NetworkSource(
+        deploy.network,
+        given,
+        output,
+        loaded.class_names,
+        scratch,
+        calibration=options.calibration if profile.calibrated else None,
+        detections=graph_detections(options.nms, output.classes),
+        pixels=takes_pixels(profile, options.input),
+    )
 
 
 def _input_contract(spec: Any, profile: TargetProfile, options: ExportOptions) -> InputContract:

@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 import onnxruntime as ort  # noqa: E402
 
 from edgeyolo.errors import UnsupportedTargetError  # noqa: E402
-from edgeyolo_onnxruntime.halves import store_halves  # noqa: E402
+from edgeyolo_onnxruntime.halves import with_halves  # noqa: E402
 
 
 def write_convolution(path: Path, weight: np.ndarray, bias: np.ndarray) -> None:
@@ -36,6 +36,10 @@ def write_convolution(path: Path, weight: np.ndarray, bias: np.ndarray) -> None:
 def run(path: Path, x: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"x": x})[0])
+
+
+def store_halves(path: Path) -> None:
+    onnx.save(with_halves(onnx.load(path)), path)
 
 
 def optimized(path: Path) -> Counter[str]:

@@ -234,7 +234,7 @@ class OnnxParser(Bound):
 
     def parse_from_file(self, model: str) -> bool:
         expect(model, str, "model")
-        found, self._errors = judge(model, self._world.major)
+        found, self._errors = judge(model, self._world.major, self._world.plugins)
         if self._network._implicit:
             text = "This parser only supports networks with an explicit batch dimension."
             self._errors = [Complaint(-1, "", "", text)]

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from edgeyolo_tensorrt.plugin import without_plugin
 from edgeyolo_tensorrt.stand_in import with_roundings
 
 MAGIC = b"ftrt"
@@ -49,10 +50,11 @@ class Plan:
 
     def compute(self, name: str, data: bytes, shape: tuple[int, ...]) -> dict[str, bytes]:
         """Input bytes to output bytes."""
-        batch = np.frombuffer(data, np.float32).reshape(shape)
+        kind = tensors(self.model.graph.input)[name][0]
+        batch = np.frombuffer(data, np.uint8 if kind == "UINT8" else np.float32).reshape(shape)
         maps = self.session.run(None, {name: batch})
         return {
-            item.name: (rounded(each) if self.tf32 else each).tobytes()
+            item.name: (rounded(each) if self.tf32 and each.dtype == np.float32 else each).tobytes()
             for item, each in zip(self.session.get_outputs(), maps, strict=True)
         }
 
@@ -61,7 +63,7 @@ class Plan:
 def _session(onnx_bytes: bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    graph = with_roundings(onnx.load_from_string(onnx_bytes)).SerializeToString()
+    graph = with_roundings(without_plugin(onnx.load_from_string(onnx_bytes))).SerializeToString()
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
@@ -76,6 +78,7 @@ def tensors(values: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
         onnx.TensorProto.FLOAT: "FLOAT",
         onnx.TensorProto.FLOAT16: "HALF",
         onnx.TensorProto.UINT8: "UINT8",
+        onnx.TensorProto.INT32: "INT32",
     }
     return {
         value.name: (

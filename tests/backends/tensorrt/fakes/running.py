@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tensorrt_fakes.bound import Bound, expect, value
 from tensorrt_fakes.machine import Stream
+from tensorrt_fakes.parser import PLUGINS
 from tensorrt_fakes.plan import Plan, tensors
 
 
@@ -34,6 +35,8 @@ class Runtime(Bound):
                 f"The engine plan file is generated on an incompatible device, expecting compute {here} got compute "
                 f"{tuple(plan.compute_capability)}, please rebuild."
             )
+        elif any(node.op_type in PLUGINS for node in plan.model.graph.node) and not world.plugins:
+            world.say("Cannot find plugin: EfficientNMS_TRT, version: 1, namespace:.")
         else:
             return world.module.ICudaEngine(self, plan)
         return None
@@ -148,7 +151,8 @@ class IExecutionContext(Bound):
         plan, name, addresses, shape = self._plan, self._input, dict(self._addresses), self._shape
 
         def work() -> None:
-            data = machine.read(addresses[name], int(np.prod(shape)) * 4, "the network")
+            size = {"UINT8": 1, "HALF": 2}.get(self._engine._inputs[name][0], 4)
+            data = machine.read(addresses[name], int(np.prod(shape)) * size, "the network")
             for item, result in plan.compute(name, data, shape).items():
                 machine.write(addresses[item], result)
 

@@ -26,6 +26,13 @@ def make_tensorrt(machine: Machine, version: str) -> ModuleType:
     for kind in [ILogger, *classes(building), *classes(running)]:
         if kind.__name__ in surface["classes"]:
             setattr(module, kind.__name__, bind(kind, world, surface["classes"][kind.__name__]))
+
+    def init_libnvinfer_plugins(logger: object, namespace: str) -> bool:
+        world.register(logger)
+        world.plugins = True
+        return True
+
+    module.init_libnvinfer_plugins = init_libnvinfer_plugins  # type: ignore[attr-defined]
     severity = module.__dict__.pop("Severity")
     for name, member in {"Severity": severity, **severity.__members__}.items():
         setattr(module.ILogger, name, member)

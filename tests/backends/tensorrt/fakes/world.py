@@ -16,6 +16,7 @@ class World:
     version: str
     surface: dict[str, Any]
     module: ModuleType
+    plugins: bool = False  # whether the plugin library was loaded
 
     @property
     def numbers(self) -> tuple[int, ...]:
