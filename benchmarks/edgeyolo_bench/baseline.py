@@ -21,8 +21,8 @@ def compare(now: Report, before: Report, tolerance: float) -> Report:
     Raises:
         UsageError: the reports have no measurement in common.
     """
-    known = {_key(item): item for item in before.measurements}
-    pairs = [(item, known[_key(item)]) for item in now.measurements if _key(item) in known]
+    ours, theirs = _by_key(now, before)
+    pairs = [(item, theirs[key]) for key, item in ours.items() if key in theirs]
     if not pairs:
         held = ", ".join(sorted({item.label for item in before.measurements}))
         raise UsageError(
@@ -48,7 +48,7 @@ def _unfit(now: Measurement, before: Measurement) -> Failure:
 
 
 def _notes(now: Report, before: Report) -> Iterator[str]:
-    ours, theirs = ({_key(item): item for item in report.measurements} for report in (now, before))
+    ours, theirs = _by_key(now, before)
     for key, item in ours.items():
         if key not in theirs:
             yield f"{item.label}: not in the baseline"
@@ -57,9 +57,19 @@ def _notes(now: Report, before: Report) -> Iterator[str]:
     yield from (f"{item.label}: in the baseline only" for key, item in theirs.items() if key not in ours)
 
 
-def _key(item: Measurement) -> tuple[object, ...]:
-    scenario = item.scenario
-    return item.artifact.name, item.artifact.target, item.artifact.size, scenario.name, scenario.query_images
+def _by_key(now: Report, before: Report) -> list[dict[tuple[object, ...], Measurement]]:
+    """Measurements by what makes two of them the same; of fleets the device does, too."""
+    fleet = max(len(now.devices), len(before.devices)) > 1
+    return [
+        {
+            (
+                item.device if fleet else "", item.artifact.name, item.artifact.target, item.artifact.size,
+                item.scenario.name, item.scenario.query_images,
+            ): item
+            for item in report.measurements
+        }
+        for report in (now, before)
+    ]  # fmt: skip
 
 
 def _changes(now: Measurement, before: Measurement, tolerance: float) -> Iterator[Change]:

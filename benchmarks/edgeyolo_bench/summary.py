@@ -164,15 +164,13 @@ def _reasons(run: Run, latency: Quantile | None, throughput: Rate) -> tuple[str,
     if seconds < scenario.min_duration and len(run.turns) < scenario.turns:
         said.append(f"it lasted {seconds:.1f} s of {scenario.min_duration:g} s")
     if latency is not None and not latency.reportable:
-        worth = f", worth {latency.effective} independent ones" if latency.effective < count else ""
+        worth = f", worth {latency.effective} independent ones," if latency.effective < count else ""
         said.append(
-            f"{count} queries{worth}, are too few for {latency.name} at {latency.confidence:.0%}, which takes "
+            f"{count} queries{worth} are too few for {latency.name} at {latency.confidence:.0%}, which takes "
             f"{least_count(latency.q, latency.confidence)}"
         )
     if throughput.low is None and (latency is None or scenario.inference_only):
-        said.append(
-            f"{count} queries, depending on each other as they do, are too few for an interval of the rate"
-        )
+        said.append(f"{count} queries are too few for an interval of the rate")
     return tuple(said)
 
 

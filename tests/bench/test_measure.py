@@ -28,7 +28,10 @@ from edgeyolo_bench.facts.load import Spent
 from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
 from edgeyolo_bench.measure import Labelled, Listener, measure
 from edgeyolo_bench.measurement import AccuracyFacts, ArtifactFacts, SteadyState
-from edgeyolo_bench.report import Report, load_report
+from edgeyolo_bench.remote import elsewhere
+from edgeyolo_bench.remote.device import Remote
+from edgeyolo_bench.remote.fleet import Member
+from edgeyolo_bench.report import Report, load_report, merge
 from edgeyolo_bench.scenarios import Scenario, choose
 from edgeyolo_bench.subject import Job, Opened, Turn
 from edgeyolo_bench.table import NOT_REPORTABLE, columns, notes, rows
@@ -50,16 +53,22 @@ def bench(*arguments: object) -> Result:
 # With a real runtime, in real processes ------------------------------------------------------------------------------
 
 
+def labelled_scenes(folder: Path) -> Path:
+    """Three scenes, labelled with the small network's classes."""
+    data = write_dataset(folder, range(3), (96, 96))
+    text = json.loads(data.read_text())
+    text["categories"] = [
+        {"id": number, "name": name} for number, name in enumerate(("cat", "dog", "bird"), 1)
+    ]
+    text["annotations"] = [item for item in text["annotations"] if item["category_id"] <= 3]
+    data.write_text(json.dumps(text))
+    return data
+
+
 @pytest.fixture(scope="module")
 def measured(small_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """The small network against itself, with AP."""
-    data = write_dataset(tmp_path_factory.mktemp("data"), range(3), (96, 96))
-    text = json.loads(data.read_text())
-    for category, name in zip(text["categories"], ("cat", "dog", "bird", "a", "b", "c", "d"), strict=True):
-        category["name"] = name
-    text["categories"] = text["categories"][:3]
-    text["annotations"] = [item for item in text["annotations"] if item["category_id"] <= 3]
-    data.write_text(json.dumps(text))
+    data = labelled_scenes(tmp_path_factory.mktemp("data"))
     told: list[tuple[int, int | None]] = []
     listener = Listener(turns=lambda done, total: told.append((done, total)))
     pytest.importorskip("pycocotools", reason="needs the eval extra")
@@ -149,7 +158,7 @@ def test_the_process_reports_what_went_wrong(small_artifact: Path, tmp_path: Pat
 
 def test_ctrl_c_leaves_a_report_of_what_was_completed(small_artifact: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from edgeyolo.cli import main; main()", "bench", str(small_artifact),
-               "--min-duration", "20", "-o", str(tmp_path)]  # fmt: skip
+               "--min-duration", "10", "--no-limits", "-o", str(tmp_path)]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
@@ -158,7 +167,7 @@ def test_ctrl_c_leaves_a_report_of_what_was_completed(small_artifact: Path, tmp_
         if b"measuring" in line:
             break
     with pytest.raises(subprocess.TimeoutExpired):
-        process.communicate(timeout=3)  # a turn lasts two seconds
+        process.communicate(timeout=5)  # a turn lasts a second
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -362,6 +371,40 @@ def test_a_baseline_of_other_things(fakes: type[FakeWorker]) -> None:
     both = compare(measure(fake_jobs()), one, 0.05)
     assert "b t: not in the baseline" in both.warnings
     assert "b t: in the baseline only" in compare(one, measure(fake_jobs()), 0.05).warnings
+
+
+def test_devices_of_a_fleet_are_compared_with_themselves(fakes: type[FakeWorker]) -> None:
+    fast, fakes.latency["a"] = measure(fake_jobs(names="a"), device="fast"), 20.0
+    slow = measure(fake_jobs(names="a"), device="slow")
+    changes = compare(merge((slow, fast)), merge((fast, slow)), 0.05).changes
+    assert len(changes) == 6
+    assert not any(change.worse for change in changes)
+
+
+def test_ap_of_a_remote_device_is_measured_here_on_the_same_artifact(
+    fakes: type[FakeWorker], small_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pycocotools", reason="needs the eval extra")
+    sha256 = Artifact.open(small_artifact).sha256
+    fakes.latency[small_artifact.name] = 5.0
+
+    def away(remote: Remote, jobs: list[Job], *, hear: Any) -> Report:
+        report = measure(jobs, device=remote.host)
+        (item,) = report.measurements
+        return replace(report, measurements=(replace(item, artifact=replace(item.artifact, sha256=sha256)),))
+
+    monkeypatch.setattr(elsewhere, "measure_remotely", away)
+    data = labelled_scenes(tmp_path)
+    report = elsewhere.measure_elsewhere(
+        [Member(Remote("one")), Member(Remote("other"))], [small_artifact], Wanted(SHORT, WORKLOAD),
+        labelled=Labelled(str(data)),
+    )  # fmt: skip
+    assert [item.device for item in report.measurements] == ["one", "other"]
+    found = [item.accuracy for item in report.measurements]
+    assert found[0] == found[1]
+    assert found[0] is not None
+    assert found[0].images == 3
+    assert "on the machine that asked" in found[0].stand_in
 
 
 def test_a_baseline_that_is_no_report_is_found_before_anything_is_measured(tmp_path: Path) -> None:

@@ -46,7 +46,10 @@ def unpack(folder: Path) -> None:
             file.write(piece)
             count -= len(piece)
     with tarfile.open(str(place)) as archive:
-        archive.extractall(str(folder))
+        if hasattr(tarfile, "data_filter"):  # newer ones ask for it
+            archive.extractall(str(folder), filter="data")
+        else:
+            archive.extractall(str(folder))
     place.unlink()
 
 
