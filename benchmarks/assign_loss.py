@@ -12,12 +12,16 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from edgeyolo.cli.console import print_table
 from edgeyolo.training.candidates import pad_targets
 from edgeyolo.training.loss import DetectionLoss
 
@@ -57,16 +61,78 @@ def seconds(work: Callable[[], object], runs: int) -> tuple[float, float]:
     return min(times), statistics.median(times)
 
 
+def forget_peak() -> None:
+    """Begin to measure the peak anew; it would otherwise include that of the process that started this one."""
+    with suppress(OSError):  # elsewhere than on Linux the peak is that of the process's life
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that was in use since `forget_peak`."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def measure(case: tuple[int, int, int, int]) -> str:
-    images, targets, threads, runs = case
+@dataclass(frozen=True)
+class Case:
+    """Seconds (the fastest of the runs; `median` of assignment + loss) and the growth of peak memory in MB, of one
+    number of images and of labels an image."""
+
+    images: int
+    targets: int
+    assign: float
+    forward: float
+    median: float
+    with_backward: float
+    memory: float
+
+    @property
+    def published(self) -> float | None:
+        """Seconds of the published code for the same, where they are known."""
+        return PUBLISHED_SECONDS.get(self.targets) if self.images == 16 else None
+
+    def cells(self) -> tuple[str, ...]:
+        """As a row of COLUMNS."""
+        published = self.published
+        return (
+            str(self.images),
+            str(self.targets),
+            f"{self.assign:.4f}",
+            f"{self.forward:.4f}",
+            f"{1e3 * self.forward / self.images:.2f}",
+            f"{self.median:.4f}",
+            f"{self.with_backward:.4f}",
+            f"{self.memory:.0f}",
+            "" if published is None else f"{published:.2f}",
+            "" if published is None else f"{published / self.forward:.1f} x",
+        )
+
+
+COLUMNS = (
+    "images",
+    "targets an image",
+    "assign s",
+    "assign + loss s",
+    "ms an image",
+    "median s",
+    "with backward s",
+    "memory MB",
+    "published s",
+    "faster",
+)
+CASES = ((4, 20), (8, 20), (16, 20), (4, 60), (8, 60), (16, 60), (16, 300))
+
+
+def measure(images: int, targets: int, threads: int, runs: int) -> Case:
+    """One case, in this process, whose peak memory should be this case's."""
     torch.set_num_threads(threads)
     loss = DetectionLoss(ANCHORS, STRIDES, 80)
     maps, rows = make(images, targets)
     loss(*make(1, 1))  # libraries load, thread pools start
+    forget_peak()
     before = peak_mb()
     forward, median = seconds(partial(loss, maps, rows), runs)
     grown = peak_mb() - before
@@ -77,12 +143,16 @@ def measure(case: tuple[int, int, int, int]) -> str:
 
     alone, _ = seconds(partial(loss.positives, maps, labels), runs)
     both, _ = seconds(step, runs)
-    line = (
-        f"{images:6} {targets:7} {alone:7.4f}s {forward:11.4f}s {median:7.4f}s {both:12.4f}s {grown:7.0f} MB"
-    )
-    if images == 16 and targets in PUBLISHED_SECONDS:
-        line += f"  published {PUBLISHED_SECONDS[targets]} s: {PUBLISHED_SECONDS[targets] / forward:.1f} x"
-    return line
+    return Case(images, targets, alone, forward, median, both, grown)
+
+
+def measure_all(threads: int, runs: int) -> list[Case]:
+    """Every case of CASES, each in a process of its own."""
+    found = []
+    for images, targets in CASES:
+        with get_context("spawn").Pool(1) as fresh:
+            found.append(fresh.apply(measure, (images, targets, threads, runs)))
+    return found
 
 
 def main() -> None:
@@ -90,10 +160,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=15)
     options = parser.parse_args()
-    print("images targets   assign  assign+loss  median  with backward  memory (forward, peak growth)")
-    for images, targets in ((4, 20), (8, 20), (16, 20), (4, 60), (8, 60), (16, 60), (16, 300)):
-        with get_context("spawn").Pool(1) as fresh:  # a process of its own: its peak memory is this case's
-            print(fresh.apply(measure, ((images, targets, options.threads, options.runs),)), flush=True)
+    print_table(COLUMNS, [case.cells() for case in measure_all(options.threads, options.runs)])
 
 
 if __name__ == "__main__":

@@ -9,18 +9,20 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
+from edgeyolo.cli.console import print_table
 from edgeyolo.datasets import Dataset, Sample
 from edgeyolo.models.network import build
 from edgeyolo.scenes import CLASS_NAMES, make_scene
 from edgeyolo.training.augment import Picture
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, collate
-from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.config import Precision, TrainConfig
 from edgeyolo.training.phases import Phase
 from edgeyolo.training.pictures import PictureStore
 from edgeyolo.training.processes import Processes
@@ -49,6 +51,39 @@ class Scenes(PictureStore):
         return self._made[index]
 
 
+@dataclass(frozen=True)
+class Split:
+    """Seconds of the fastest run of each stage of a training step."""
+
+    network: str
+    size: int
+    batch: int
+    precision: str
+    device: str
+    seconds: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole step."""
+        return sum(self.seconds.values())
+
+    def sentence(self) -> str:
+        """What was measured, and the whole."""
+        return (
+            f"{self.network} at {self.size} pixels, batch {self.batch}, {self.precision}, {self.device}: "
+            f"{self.total * 1e3:.0f} ms a step, {self.batch / self.total:.1f} images/s"
+        )
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """A row for each stage: name, ms, share of the step."""
+        return [
+            (name, f"{value * 1e3:.1f}", f"{value / self.total:.1%}") for name, value in self.seconds.items()
+        ]
+
+
+COLUMNS = ("stage", "ms", "share")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", default="yolov7-tiny")
@@ -59,31 +94,40 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    split = measure(
+        options.network,
+        options.imgsz,
+        batch=options.batch,
+        precision=options.precision,
+        device=options.device,
+        threads=options.threads,
+        steps=options.steps,
+    )
+    print(split.sentence())
+    print_table(COLUMNS, split.cells())
+
+
+def measure(
+    network: str, size: int, *, batch: int, precision: Precision, device: str, threads: int, steps: int
+) -> Split:
+    """Train `steps` steps, after one to warm up."""
+    torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    recipe = recipe_for(options.network)
-    config = TrainConfig(
-        batch_size=options.batch, image_size=options.imgsz, precision=options.precision, device=options.device
-    )
+    recipe = recipe_for(network)
+    config = TrainConfig(batch_size=batch, image_size=size, precision=precision, device=device)
     stepper = Stepper(
-        build(options.network, len(CLASS_NAMES)), recipe, config, Schedule(recipe, 10, 100, 64), Processes()
+        build(network, len(CLASS_NAMES)), recipe, config, Schedule(recipe, 10, 100, 64), Processes()
     )
-    stepper.train_mode(options.imgsz)
-    phase = Phase(options.imgsz, recipe)
-    pictures = AugmentedSet(Scenes(options.imgsz), lambda _: phase, seed=0)
-    batches = EpochBatches(SCENES, min(options.batch, SCENES), seed=0)
+    stepper.train_mode(size)
+    phase = Phase(size, recipe)
+    pictures = AugmentedSet(Scenes(size), lambda _: phase, seed=0)
+    batches = EpochBatches(SCENES, min(batch, SCENES), seed=0)
     times: dict[str, list[float]] = defaultdict(list)
-    for number in range(options.steps + 1):
+    for number in range(steps + 1):
         batches.begin(number)
         one_step(stepper, pictures, [place for batch in batches for place in batch], times)
     best = {name: min(values[1:]) for name, values in times.items()}
-    total = sum(best.values())
-    print(
-        f"{options.network} {options.imgsz} px, batch {options.batch}, {options.precision}, {options.device}"
-    )
-    for name, seconds in best.items():
-        print(f"  {name:18} {seconds * 1e3:9.1f} ms {seconds / total:6.1%}")
-    print(f"  {'step':18} {total * 1e3:9.1f} ms, {options.batch / total:.1f} images/s")
+    return Split(network, size, batch, precision, device, best)
 
 
 def one_step(stepper: Stepper, pictures: AugmentedSet, places: list, times: dict[str, list[float]]) -> None:
