@@ -20,7 +20,7 @@ _OPTIONS = (
     click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Rows of a table of the paper's."),
     click.option("--tables", "every_table", is_flag=True, help="Of all four."),
     click.option("--models", "networks", help="With --table: only these networks, with commas."),
-    click.option("--device", "kind", help="With --table: the device of targets, such as cpu (the default)."),
+    click.option("--device", "kind", help="With --table: cpu (the default), cuda, intel:gpu ..."),
     click.option("--weights", multiple=True, metavar="NAME=FILE", help="With --table: instead of random ones."),
 )  # fmt: skip
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from edgeyolo import registry
 from edgeyolo.artifact import Artifact
+from edgeyolo.devices import Device
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
 from edgeyolo.models import specs
+from edgeyolo.targets import Target
 from edgeyolo_bench.jobs import Wanted, make_jobs
 from edgeyolo_bench.measure import Labelled, Listener, measure
 from edgeyolo_bench.measurement import Failure
@@ -118,26 +120,33 @@ def _batch(row: PaperRow, wanted: Wanted) -> int:
 
 
 def default_targets(device: str) -> tuple[str, ...]:
-    """Float targets of a device that can be made and run here: on the CPU by OpenVINO and ONNX Runtime in float32,
-    elsewhere in the paper's float16.
+    """Targets of a device (a name of `edgeyolo.devices`) that can be made and run here: on CPUs those of OpenVINO and
+    ONNX Runtime in float32, elsewhere those in the paper's float16.
 
-    Raises RuntimeMissingError where there is none, with the reason of one that there would be.
+    Raises UsageError for a device that is none, RuntimeMissingError where none of its targets can be measured, with the
+    reason of the first.
     """
-    found, reasons = [], []
+    wanted, found, reasons = Device.parse(device), [], []
     for profile, backend in registry.profiles():
         target = profile.target
-        cpu = device == "cpu" and target.precision == "fp32" and target.runtime in _CPU
-        if target.device != device or not (cpu or (device != "cpu" and target.precision == "fp16")):
+        on_cpu = target.device == "cpu" and target.runtime in _CPU and target.precision == "fp32"
+        fits = on_cpu or (target.device != "cpu" and target.precision == "fp16")
+        if not wanted.admits(target) or not fits:
             continue
         states = (backend.can_compile(), backend.can_run())
         reasons += [f"{target}: {state.reason}" for state in states if not state.ok]
         if all(state.ok for state in states):
-            found.append(str(target))
+            found.append(target)
     if not found:
-        known = sorted({profile.target.device for profile, _ in registry.profiles()})
-        reason = reasons[0] if reasons else f"devices are {', '.join(known)}"
-        raise RuntimeMissingError(f"no target of device {device!r} can be measured here: {reason}")
-    return tuple(sorted(found, key=lambda name: _CPU.index(name.split("-")[1]) if device == "cpu" else 0))
+        reason = reasons[0] if reasons else "it has no target in the paper's float16; name one with --target"
+        raise RuntimeMissingError(f"device {wanted}: nothing to measure here: {reason}")
+    return tuple(
+        str(target) for target in sorted(found, key=lambda target: (target.device != "cpu", _order(target)))
+    )
+
+
+def _order(target: Target) -> int:
+    return _CPU.index(target.runtime) if target.runtime in _CPU else len(_CPU)
 
 
 def run_tables(run: PaperRun, listener: Listener) -> Report:
