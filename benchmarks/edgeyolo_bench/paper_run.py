@@ -25,6 +25,7 @@ from edgeyolo_bench.peaks import Peaks, measure_peaks
 from edgeyolo_bench.physics import with_limits
 from edgeyolo_bench.report import Report, join
 from edgeyolo_bench.subject import Job
+from edgeyolo_bench.table10 import with_other_iou
 
 # Runtimes by device: those that a person would take for speed; any other device's own runtimes, in the paper's FP16.
 _CPU = ("openvino", "onnx")
@@ -200,7 +201,9 @@ def _measure(
         report = measure(
             jobs, failures, labelled=labelled, device=run.device, command=run.command, listener=listener
         )
-        if not run.limits:
+        if labelled and 10 in run.numbers and not report.interrupted:
+            report = with_other_iou(report, jobs, labelled, listener)
+        if not run.limits or report.interrupted:
             return report
         listener.step("measuring this machine's limits")
         return with_limits(report, jobs, threads=wanted.threads, measure=peaks)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgeyolo_bench.beside_paper import Figure, Line, compare, is_in
+from edgeyolo_bench.beside_paper import METRIC, Figure, Line, compare, is_in
 from edgeyolo_bench.measurement import Measurement
 from edgeyolo_bench.paper_tables import Improvement
 from edgeyolo_bench.report import Report
@@ -61,7 +61,7 @@ def test_why_a_row_is_not_comparable() -> None:
         (
             measurement("yolov7x", "cpu-onnx-fp32", ap=0.5),
             10,
-            "FP16 and IoU 0.65 in the paper, fp32 and IoU 0.65",
+            "FP16 in the paper, FP32 here",
         ),
     ],
 )
@@ -140,7 +140,15 @@ def test_table_10_compares_precision_and_threshold() -> None:
     ]
     pairs = zip(found.texts(), compare(given, 10), strict=True)
     comparable = [row[2:4] for row, line in pairs if line.measurement and "IoU" not in "".join(line.reasons)]
-    assert comparable == [("FP32", "0.65")]
+    assert comparable == [("FP16", "0.65"), ("FP32", "0.65")]
+    accuracy = given.measurements[0].accuracy
+    assert accuracy is not None
+    both = replace(accuracy, metrics={**accuracy.metrics, METRIC: 0.531})
+    again = report(replace(given.measurements[0], accuracy=both))
+    lines = compare(again, 10)
+    assert [line.figure("ap").ours for line in lines[:4]] == [0.529, 0.529, 0.531, 0.531]
+    assert [line.figure("ap").difference for line in lines[:4]] == pytest.approx([0.0, -0.001, 0.001, 0.0])
+    assert not any("IoU" in reason for line in lines for reason in line.reasons)
 
 
 def test_which_tables_a_report_belongs_to() -> None:

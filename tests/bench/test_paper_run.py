@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -274,3 +275,38 @@ def test_random_weights_carry_a_picture_through() -> None:
     with torch.inference_mode():
         maps = network(torch.from_numpy(pictures))
     assert all(0.05 < each.std() < 20 and torch.isfinite(each).all() for each in maps[:3])
+
+
+def test_table_10_is_measured_at_both_thresholds(small_artifact: Path, tmp_path: Path) -> None:
+    from edgeyolo.artifact import Artifact
+    from edgeyolo.evaluation import validate as module
+    from edgeyolo.scenes import write_dataset
+    from edgeyolo_bench.beside_paper import METRIC
+    from edgeyolo_bench.table10 import with_other_iou
+
+    pytest.importorskip("faster_coco_eval", reason="needs the eval extra")
+    data = Path(write_dataset(tmp_path / "data", range(3), (96, 96)))
+    labels = json.loads(data.read_text())
+    labels["categories"] = [{"id": place, "name": name} for place, name in enumerate(("cat", "dog", "bird"))]
+    labels["annotations"] = [
+        each | {"category_id": each["category_id"] % 3} for each in labels["annotations"]
+    ]
+    data.write_text(json.dumps(labels))
+    item = measurement("yolov7x", "cpu-onnx-fp32", size=96, ap=0.2)
+    facts = replace(item.artifact, sha256=Artifact.open(small_artifact).sha256)
+    job = Job("yolov7x", "cpu-onnx-fp32", small_artifact, choose("paper"), None, None)  # type: ignore[arg-type]
+    given = replace(sample_report(), measurements=(replace(item, artifact=facts), item))
+    seen: list[float] = []
+    original = module.validate
+
+    def validate(*arguments: Any, iou: float, **others: Any) -> Any:
+        seen.append(iou)
+        return original(*arguments, iou=iou, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "validate", validate)
+        found = with_other_iou(given, [job], Labelled(str(data)), Listener())
+    first, second = found.measurements
+    assert seen == [0.70]
+    assert first.accuracy is not None and METRIC in first.accuracy.metrics
+    assert second == item
