@@ -8,7 +8,8 @@ away from torch instead of 1e-6 (yolov7-tiny). So the precision is always pinned
     GPU      f32            f16
     NPU      f16            f16: all it has
 
-EDGEYOLO_OPENVINO_PRECISION=bf16 is the choice of who wants that speed; `edgeyolo verify` then says what it costs.
+The target cpu-openvino-bf16 is the choice of who wants that speed, with a budget of its own;
+EDGEYOLO_OPENVINO_PRECISION=bf16 asks it of any artifact, and `edgeyolo verify` then says what it costs.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Settings:
         kind = device.partition(".")[0]
         if kind == "MYRIAD":  # float16 is all it has, and it knows none of these names
             return {}
-        own = {"GPU": "f32" if self.target.precision == "fp32" else "f16", "NPU": "f16"}.get(kind, "f32")
+        chosen = "bf16" if self.target.precision == "bf16" else "f32"
+        own = {"CPU": chosen, "GPU": "f32" if self.target.precision == "fp32" else "f16", "NPU": "f16"}.get(
+            kind, "f32"
+        )
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self.precision or own}
         if kind == "CPU" and self.threads is not None:
             properties["INFERENCE_NUM_THREADS"] = self.threads

@@ -197,7 +197,8 @@ def test_a_batch_of_four(
         alone = single.run(batch[index : index + 1])
         for name, each in alone.items():
             # Another batch may take other kernels, whose last bit can flip an integer and all that follows.
-            apart = 0.02 * float(np.abs(each).max()) if profile.calibrated else 1e-3
+            coarse = 0.02 if profile.calibrated else 0.05 if profile.target.precision == "bf16" else 0.0
+            apart = coarse * float(np.abs(each).max()) or 1e-3
             np.testing.assert_allclose(maps[name][index], each[0], rtol=1e-7, atol=apart)
     session.close()
     single.close()

@@ -18,6 +18,7 @@ FP16 = Target("gpu", "openvino", "fp16")
     ("target", "device", "precision"),
     [
         (FP32, "CPU", "f32"),
+        (Target("cpu", "openvino", "bf16"), "CPU", "bf16"),
         (FP16, "CPU", "f32"),
         (FP32, "GPU", "f32"),
         (FP16, "GPU", "f16"),
