@@ -81,6 +81,10 @@ def test_an_artifact_is_measured_in_the_base_install(
     report = json.loads(done.stdout)
     assert report["measurements"][0]["artifact"]["parameters"] > 1000
     assert set(report["devices"][0]["runtimes"]) == {"onnxruntime"}  # the blocker was there
+    limits = report["limits"][0]  # the physics check too: numpy and ONNX Runtime tell what the machine can
+    assert {found["by"] for found in limits["peaks"]["gemm"]["fp32"]} == {"numpy", "onnxruntime"}
+    assert limits["placements"][0]["verdict"] in ("possible", "above-peak")
+    assert len(limits["placements"][0]["layers"]) > 40
 
 
 @pytest.mark.slow
