@@ -20,6 +20,7 @@ from edgeyolo_calib.measured import ChosenImages
 from edgeyolo_calib.observe import observe
 from edgeyolo_calib.ranges import Scheme
 from edgeyolo_calib.rules import Rules, rules_of
+from edgeyolo_calib.schemes import settle_scheme
 from edgeyolo_calib.sensitivity import WORST, Judge, Progress, Sensitivity, measure
 from edgeyolo_calib.statistics import Statistics
 from edgeyolo_calib.variants import Compared, Variants
@@ -95,7 +96,7 @@ def keep_within_budget(
     seen = replace(source.input, batch=1) if source.input.dynamic_batch else source.input
     step("measuring ranges")
     statistics = observe(model, seen, images, keep=images.ranges or keep)
-    scheme = statistics.scheme or rules.scheme
+    scheme = settle_scheme(model, seen, statistics, rules, images)
 
     def tell(done: int, total: int | None) -> None:
         step(f"choosing layers that stay in float: {done} of {total}")

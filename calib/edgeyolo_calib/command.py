@@ -35,7 +35,7 @@ _WORST = 8
 @click.option(
     "--method",
     type=click.Choice(["minmax", "percentile", "entropy", "mse"]),
-    help="How ranges are chosen (default: what is best for the target).",
+    help="How ranges are chosen (default: by what leaves the least output error on the images).",
 )
 @click.option("--percentile", type=click.FloatRange(50, 100), help="For --method percentile.")
 @click.option("--sensitivity", is_flag=True, help="Measure what each layer's integers cost, and draw it.")
@@ -80,13 +80,13 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
     from edgeyolo_calib.source import open_images
 
     judged = _labelled(data, split, sensitivity, ap_budget)
-    rules, scheme = _choices(target_name, method, percentile)
+    rules, asked = _choices(target_name, method, percentile)
     images = open_images(calib, calib_images, evaluation=judged)
     path = locate_weights(weights)
     folder = output or next_run("calibrate")
     folder.mkdir(parents=True, exist_ok=True)
     record, findings = _measure(
-        path, target_name, size, images, folder, rules, scheme, judged,
+        path, target_name, size, images, folder, rules, asked, judged,
         ap_budget, ap_layers if sensitivity else 0 if ap_budget is not None else None,
     )  # fmt: skip
     from edgeyolo_calib.report import write_report
@@ -113,7 +113,7 @@ def _labelled(data: str | None, split: str | None, sensitivity: bool, budget: fl
 
 def _measure(  # noqa: PLR0917
     weights: Path, target_name: str, size: tuple[int, int] | None, images: Any, folder: Path, rules: Rules,
-    scheme: Scheme, judged: Dataset | None, points: float | None, worst: int | None,
+    asked: Scheme | None, judged: Dataset | None, points: float | None, worst: int | None,
 ) -> tuple[dict[str, Any], Findings | None]:  # fmt: skip
     """The report's record, and what was found of layers where `worst` says to look; ranges.json is written."""
     import onnx
@@ -126,6 +126,7 @@ def _measure(  # noqa: PLR0917
     from edgeyolo_calib.observe import observe
     from edgeyolo_calib.qdq import quantize
     from edgeyolo_calib.report import describe_all
+    from edgeyolo_calib.schemes import settle_scheme
 
     with ExitStack() as stack:
         with steps() as step:
@@ -135,6 +136,11 @@ def _measure(  # noqa: PLR0917
             graph = read_graph(source, Target.parse(target_name))
         with progress("measuring ranges") as advance:
             statistics = observe(graph, source.input, images, keep=folder / RANGES, progress=advance)
+            statistics.scheme = asked
+            statistics.tried = {}
+        with steps() as step:
+            step("choosing how ranges are chosen")
+            scheme = settle_scheme(graph, source.input, statistics, rules, images)
         findings = None
         if worst is not None:
             with progress("measuring layers") as advance:
@@ -144,7 +150,6 @@ def _measure(  # noqa: PLR0917
                 )  # fmt: skip
         budget = findings.budget if findings else None
         statistics.floats = budget.floats if budget and budget.reached else ()
-        statistics.scheme = None if scheme == rules.scheme else scheme
         statistics.save(folder / RANGES)
         model = constants_as_weights(onnx.load(graph))
         pixels = 255 * source.input.scale
@@ -154,7 +159,8 @@ def _measure(  # noqa: PLR0917
     return record | ({"sensitivity": findings.to_json()} if findings else {}), findings
 
 
-def _choices(target_name: str, method: Any, percentile: float | None) -> tuple[Rules, Scheme]:
+def _choices(target_name: str, method: Any, percentile: float | None) -> tuple[Rules, Scheme | None]:
+    """The rules, and the way to choose ranges that was asked for, if any."""
     from dataclasses import replace
 
     from edgeyolo.errors import UsageError
@@ -162,12 +168,13 @@ def _choices(target_name: str, method: Any, percentile: float | None) -> tuple[R
     from edgeyolo_calib.rules import rules_of
 
     rules = rules_of(find_target(target_name)[0].target)
-    scheme = replace(rules.scheme, method=method) if method else rules.scheme
+    scheme = replace(rules.scheme, method=method) if method else None
     if percentile is None:
         return rules, scheme
-    if scheme.method != "percentile":
+    if scheme is None or scheme.method != "percentile":
         raise UsageError(
-            f"--percentile {percentile:g}: the method is {scheme.method}", hint="Add --method percentile."
+            f"--percentile {percentile:g}: the method is {method or 'not given'}",
+            hint="Add --method percentile.",
         )
     return rules, replace(scheme, percentile=percentile)
 

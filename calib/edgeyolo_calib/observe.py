@@ -83,6 +83,7 @@ def observe(
         complete=True,
         floats=found.floats,
         scheme=found.scheme,
+        tried=found.tried,
     )
     if keep:
         result.save(keep)

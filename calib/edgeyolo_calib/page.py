@@ -35,11 +35,14 @@ def to_html(record: dict[str, Any], title: str, thumbnails: Mapping[str, str] = 
 def _facts(record: dict[str, Any], tensors: int) -> dict[str, object]:
     images, scheme = record["images"], record["scheme"]
     broken = images.get("broken", {})
+    tried = ", ".join(f"{name} {error:.4f}" for name, error in record.get("tried", {}).items())
     return {
         "images": f"{images['count']}: {images['described']}" + (f"; {len(broken)} broken" if broken else ""),
         "content hash": images["sha256"],
         "placement": f"{record['rules']} rules" + (f", for {record['target']}" if "target" in record else ""),
-        "ranges": scheme["method"] + (f" {scheme['percentile']}" if scheme["method"] == "percentile" else ""),
+        "ranges": scheme["method"]
+        + (f" {scheme['percentile']}" if scheme["method"] == "percentile" else "")
+        + (f", of the least output error: {tried}" if tried else ""),
         "weights": f"{scheme['weights']}, a scale for each output channel",
         "tensors": f"{tensors} quantized",
         "layers in float": ", ".join(record["floats"]) or "none",

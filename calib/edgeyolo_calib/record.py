@@ -36,6 +36,7 @@ def describe(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str,
         "images": {"count": origin.count, "sha256": origin.images, "described": origin.described},
         "rules": rules.name,
         "scheme": asdict(made.scheme),
+        "tried": statistics.tried,
         "tensors": tensors,
         "floats": list(made.placement.floats),
     }

@@ -34,7 +34,8 @@ class Rules:
     operators whose inputs and output have one scale. `heads`: whether the last convolutions are quantized. `stem`: how
     many convolutions, from the input on, stay in float. `bias`: whether biases are int32. `pairs`: weights stay float
     with Q and DQ behind them, and every taker of a tensor has Q and DQ of its own. `per_channel`: one scale for each
-    output channel of a weight. `scheme`: how ranges are chosen where nothing else is asked for.
+    output channel of a weight. `scheme`: how ranges are chosen where nothing else is asked for; with `search`,
+    where images are at hand, as suits the network (see `schemes`).
     """
 
     name: str
@@ -47,17 +48,15 @@ class Rules:
     heads: bool = False
     stem: int = 2
     per_channel: bool = True
+    search: bool = False
 
 
-ONNXRUNTIME = Rules(
-    "onnxruntime", UINT8, fused=False, sharing=_MOVING, bias=True, pairs=False, scheme=Scheme("percentile")
-)
+ONNXRUNTIME = Rules("onnxruntime", UINT8, fused=False, sharing=_MOVING, bias=True, pairs=False, search=True)
 """x86: unsigned activations have the fast kernels; an operator runs in integers where Q stands behind it. Concat could
 take branches of different scales, but copies those of one scale faster and loses nothing by it. The first convolutions
-have few channels and gain no time from integers, while errors made there spread over flat parts of the picture. All
-256 levels are used, so that wide ranges cost little, and cutting outliers costs more."""
+have few channels and gain no time from integers, while errors made there spread over flat parts of the picture."""
 
-TENSORRT = Rules("tensorrt", INT8, fused=True, sharing=_MOVING, bias=False, pairs=True)
+TENSORRT = Rules("tensorrt", INT8, fused=True, sharing=_MOVING, bias=False, pairs=True, search=True)
 """Symmetric int8 without zero points; activation functions fuse into their convolution; branches of Concat, MaxPool
 and Resize share one scale, so that no requantization stands between them."""
 

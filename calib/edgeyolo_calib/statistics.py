@@ -34,8 +34,8 @@ class Origin:
 @dataclass
 class Statistics:
     """A histogram for each tensor, after `done` batches were seen; `complete` when those were all. `floats` are layers
-    (see `rules.Unit.output`) that were found to be better left in float; `scheme` is how ranges are chosen, None as
-    the rules say."""
+    (see `rules.Unit.output`) that were found to be better left in float; `scheme` is how ranges are chosen, None
+    where that is not settled, and `tried` the output errors by which it was chosen."""
 
     origin: Origin
     tensors: dict[str, Histogram] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Statistics:
     complete: bool = False
     floats: tuple[str, ...] = ()
     scheme: Scheme | None = None
+    tried: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Write the file, or leave what was there."""
@@ -53,6 +54,7 @@ class Statistics:
             "complete": self.complete,
             "floats": list(self.floats),
             "scheme": asdict(self.scheme) if self.scheme else None,
+            "tried": self.tried,
             "tensors": {name: each.to_json() for name, each in sorted(self.tensors.items())},
         }
         with atomic_file(path) as draft:
@@ -79,7 +81,8 @@ class Statistics:
                 name: Histogram.from_json(each, f"{path}: {name}") for name, each in data["tensors"].items()
             }
             scheme = Scheme(**data["scheme"]) if data.get("scheme") else None
+            tried = {str(name): float(error) for name, error in data.get("tried", {}).items()}
             floats = tuple(str(name) for name in data.get("floats", ()))
-            return cls(origin, tensors, int(data["done"]), bool(data["complete"]), floats, scheme)
+            return cls(origin, tensors, int(data["done"]), bool(data["complete"]), floats, scheme, tried)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(f"{path}: {type(error).__name__}: {error}") from error

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime as ort
 
-IMAGES = 24
-"""Images that maps are compared on. They are kept in memory: 5 MB each at 640 pixels, and as much for their maps."""
+IMAGES, LEAST_IMAGES = 24, 4
+"""Images that maps are compared on, fewer where they are large: with their maps they are kept in memory."""
+
+MEMORY = 128 << 20
+"""Bytes that images and maps may take."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,10 @@ class Compared:
     def take(
         cls, graph: Graph, source: CalibrationSource, contract: InputContract, images: int = IMAGES
     ) -> Compared:
-        """The first `images` of a source, run in float."""
-        batches = tuple(islice(source.batches(contract), -(-images // contract.batch)))
+        """The first `images` of a source, run in float; fewer where they would take more than `MEMORY`."""
+        each = graph.bytes_of([*graph.inputs, *graph.outputs]) // contract.batch
+        count = min(images, max(LEAST_IMAGES, MEMORY // each))
+        batches = tuple(islice(source.batches(contract), -(-count // contract.batch)))
         return cls(batches, tuple(_run(graph.model, batches)))
 
     def error(self, model: onnx.ModelProto) -> float:

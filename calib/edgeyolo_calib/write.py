@@ -11,6 +11,7 @@ from edgeyolo_calib.observe import observe
 from edgeyolo_calib.qdq import Quantized, quantize
 from edgeyolo_calib.record import write_record
 from edgeyolo_calib.rules import Rules
+from edgeyolo_calib.schemes import settle_scheme
 
 RECORD = "calibration.json"
 
@@ -27,8 +28,9 @@ def quantize_file(
     # Ranges are taken from single images; a network of any batch then runs one at a time.
     seen = replace(contract, batch=1) if contract.dynamic_batch else contract
     statistics = observe(model, seen, calibration, keep=calibration.ranges)
+    scheme = settle_scheme(model, seen, statistics, rules, calibration)
     made = quantize(
-        onnx.load(model), statistics, rules, statistics.scheme,
+        onnx.load(model), statistics, rules, scheme,
         pixels=255 * contract.scale, floats=statistics.floats,
     )  # fmt: skip
     write_record(into / RECORD, statistics, rules, made)

@@ -67,7 +67,7 @@ def test_the_report_names_images_tensors_and_what_loses_most(calibrated: Path) -
     assert len(worst) > 10
     assert 5 < worst[0] < worst[-1] < 80
     for tensor in report["tensors"].values():
-        assert 0 <= tensor["cut"] < 0.01
+        assert 0 <= tensor["cut"] < 0.2  # far below zero SiLU is flat: there ranges may end early
         assert sum(tensor["bars"]) > 0
 
 

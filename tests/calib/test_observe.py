@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +96,48 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(  # noqa: PLR0917
     assert len(seen) < 8
     assert same(resumed, statistics)
     assert same(observe(model, contract, calibration, keep=keep), statistics)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import edgeyolo_calib.observe as module
+from edgeyolo.artifact import Artifact
+from edgeyolo.registry import open_calibration
+
+module.SAVE_EVERY_S = -1.0
+artifact, folder, keep = sys.argv[1:]
+
+def die(done, _):
+    if done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+source = open_calibration(folder, images=8)
+contract = Artifact.open(artifact).manifest.input
+module.observe(Path(artifact) / "model.onnx", contract, source, keep=Path(keep), progress=die)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_run_goes_on_and_ends_the_same(
+    small_artifact: Path, contract: InputContract, calibration: CalibrationSource, tmp_path: Path,
+    statistics: Statistics,
+) -> None:  # fmt: skip
+    keep = tmp_path / "ranges.json"
+    folder = calibration.paths[0].parent  # type: ignore[attr-defined]
+    command = [sys.executable, "-c", KILLED, str(small_artifact), str(folder), str(keep)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert 0 < Statistics.load(keep).done < 8
+    seen: list[int] = []
+    resumed = observe(
+        small_artifact / "model.onnx",
+        contract,
+        calibration,
+        keep=keep,
+        progress=lambda done, _: seen.append(done),
+    )
+    assert 0 < len(seen) < 8
+    assert same(resumed, statistics)
 
 
 def test_ranges_of_something_else_are_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,10 @@ from edgeyolo_calib.graph import Graph  # noqa: E402
 from edgeyolo_calib.ledger import Ledger  # noqa: E402
 from edgeyolo_calib.observe import observe  # noqa: E402
 from edgeyolo_calib.qdq import quantize  # noqa: E402
+from edgeyolo_calib.ranges import Scheme  # noqa: E402
 from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
+from edgeyolo_calib.schemes import CANDIDATES as CANDIDATE_SCHEMES  # noqa: E402
+from edgeyolo_calib.schemes import best_scheme, named, settle_scheme  # noqa: E402
 from edgeyolo_calib.sensitivity import measure  # noqa: E402
 from edgeyolo_calib.variants import Compared, Variants  # noqa: E402
 
@@ -250,3 +254,23 @@ def test_a_target_that_would_forget_them_refuses(
 def test_arrays_are_taken_apart_by_image(compared: Compared) -> None:
     assert sum(len(batch) for batch in compared.batches) == 4
     assert all(np.isfinite(each).all() for maps in compared.maps for each in maps)
+
+
+def test_the_method_that_errs_least_is_taken_and_said(  # noqa: PLR0917
+    variants: Variants, compared: Compared, rules: Rules, contract: InputContract, calibration: CalibrationSource,
+    small_artifact: Path,
+) -> None:  # fmt: skip
+    best, tried = best_scheme(variants.graph, variants.statistics, rules, compared, 1.0)
+    assert set(tried) == {named(scheme) for scheme in CANDIDATE_SCHEMES}
+    assert tried[named(best)] == min(tried.values())
+    fresh = replace(variants.statistics, scheme=None, tried={})
+    model = small_artifact / "model.onnx"
+    settled = settle_scheme(model, contract, fresh, rules, calibration)
+    assert fresh.scheme == settled
+    assert fresh.tried
+    asked = replace(fresh, scheme=Scheme("minmax"))
+    assert settle_scheme(model, contract, asked, rules, calibration) == Scheme("minmax")
+    plain = replace(variants.statistics, scheme=None, tried={})
+    naive = replace(rules, search=False, scheme=Scheme("entropy"))
+    assert settle_scheme(model, contract, plain, naive, calibration) == Scheme("entropy")
+    assert not plain.tried

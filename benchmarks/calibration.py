@@ -1,0 +1,116 @@
+"""What calibration costs: the peak memory and the time of one `edgeyolo calibrate`, beside their limits.
+
+python benchmarks/calibration.py memory        yolov7 at 640 with 500 images, at most 1.5 GB
+python benchmarks/calibration.py time          yolov7-tiny at 640 with 300 images, at most 4 minutes on 2 cores
+                        [--images N] [--imgsz 640] [--network NAME]
+
+The images are generated scenes, as JPEG files of 640 x 480; the weights are random, which changes neither figure. The
+command runs in a process of its own: reading weights, tracing, decoding, the pass over the images and the report are
+all in. Writes benchmarks/results/calibration-memory.json or calibration-time.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from edgeyolo.cli.console import note, print_table, progress
+from edgeyolo.files import atomic_file
+from edgeyolo.scenes import make_scene
+
+RESULTS = Path(__file__).parent / "results"
+DEFAULTS = {"memory": ("yolov7", 500), "time": ("yolov7-tiny", 300)}
+LIMITS = {"memory": 1.5e9, "time": 240.0}  # bytes, seconds
+FIRST_SEED = 9000
+
+
+def write_weights(network: str, path: Path) -> None:
+    """A network with random weights, made in a process of its own."""
+    program = (
+        "import sys, torch; from edgeyolo.models.network import build; from edgeyolo.models.specs import get\n"
+        "from edgeyolo.models.weights import save\n"
+        "torch.manual_seed(0); network = build(get(sys.argv[1]), classes=80, form='training').eval()\n"
+        "save(sys.argv[2], network, tuple(f'class{i}' for i in range(80)), {'source': 'random'})"
+    )
+    subprocess.run([sys.executable, "-c", program, network, str(path)], check=True)
+
+
+def write_images(folder: Path, count: int) -> None:
+    """Generated scenes as JPEG files."""
+    folder.mkdir()
+    with progress("generating scenes") as advance:
+        for number in range(count):
+            cv2.imwrite(str(folder / f"{number:05}.jpg"), make_scene(FIRST_SEED + number, (640, 480)).image)
+            advance(number + 1, count)
+
+
+def calibrate(weights: Path, images: Path, count: int, size: int, folder: Path) -> tuple[float, int]:
+    """Seconds and peak resident bytes of the command."""
+    command = (
+        sys.executable, "-c", "from edgeyolo.cli import main; main()", "calibrate", str(weights),
+        "--calib", str(images), "--calib-images", str(count), "--imgsz", str(size), "-o", str(folder),
+    )  # fmt: skip
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"edgeyolo calibrate ended with status {os.waitstatus_to_exitcode(status)}")
+    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=sorted(DEFAULTS))
+    parser.add_argument("--network")
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--imgsz", type=int, default=640)
+    options = parser.parse_args()
+    network, images = (
+        options.network or DEFAULTS[options.what][0],
+        options.images or DEFAULTS[options.what][1],
+    )
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as name:
+        folder = Path(name)
+        write_weights(network, folder / "weights.safetensors")
+        write_images(folder / "images", images)
+        seconds, peak = calibrate(
+            folder / "weights.safetensors", folder / "images", images, options.imgsz, folder / "out"
+        )
+    figures = {
+        "memory": (peak, f"{peak / 1e9:.2f} GB", "1.5 GB"),
+        "time": (seconds, f"{seconds:.0f} s", "240 s"),
+    }
+    value, shown, limit = figures[options.what]
+    holds = value <= LIMITS[options.what]
+    print_table(
+        ("network", "size", "images", options.what, "limit", "", "seconds", "peak"),
+        [(network, options.imgsz, images, shown, limit, "holds" if holds else "EXCEEDED", f"{seconds:.0f}",
+          f"{peak / 1e9:.2f} GB")],
+    )  # fmt: skip
+    record: dict[str, Any] = {
+        "network": network, "imgsz": options.imgsz, "images": images, "seconds": seconds, "peak_bytes": peak,
+        "limit": LIMITS[options.what], "holds": holds, "cores": os.cpu_count(), "load": os.getloadavg()[0],
+        "machine": platform.machine(), "python": platform.python_version(),
+    }  # fmt: skip
+    with atomic_file(RESULTS / f"calibration-{options.what}.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    note(f"written: {RESULTS / f'calibration-{options.what}.json'}")
+    sys.exit(0 if holds else 1)
+
+
+if __name__ == "__main__":
+    main()

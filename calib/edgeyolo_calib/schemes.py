@@ -1,0 +1,62 @@
+"""Which way to choose ranges suits a network: the one whose integers leave the raw maps nearest to float.
+
+Outliers decide it. Networks whose activations have long, rare tails gain from cutting them (entropy, low percentiles);
+others lose boxes by it. Only calibration images are looked at, so nothing of the evaluation leaks into the choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from edgeyolo.contracts import InputContract
+from edgeyolo.protocols import CalibrationSource
+from edgeyolo_calib.graph import Graph, constants_as_weights
+from edgeyolo_calib.measured import MeasuredRanges
+from edgeyolo_calib.ranges import Scheme
+from edgeyolo_calib.rules import Rules
+from edgeyolo_calib.statistics import Statistics
+from edgeyolo_calib.variants import Compared, Variants
+
+CANDIDATES = (
+    Scheme("mse"),
+    Scheme("percentile", percentile=99.999),
+    Scheme("percentile", percentile=99.99),
+    Scheme("entropy"),
+)
+
+
+def named(scheme: Scheme) -> str:
+    """The scheme in a word or two."""
+    return f"percentile {scheme.percentile:g}" if scheme.method == "percentile" else scheme.method
+
+
+def best_scheme(
+    graph: Graph, statistics: Statistics, rules: Rules, compared: Compared, pixels: float
+) -> tuple[Scheme, Mapping[str, float]]:
+    """The candidate with the least output error (see `Compared.error`), and the error of each by name."""
+    errors = {}
+    for scheme in CANDIDATES:
+        variants = Variants(graph, statistics, rules, scheme, pixels)
+        errors[scheme] = compared.error(variants.without(()))
+    best = min(CANDIDATES, key=lambda scheme: errors[scheme])
+    return best, {named(scheme): error for scheme, error in errors.items()}
+
+
+def settle_scheme(
+    model: Path, contract: InputContract, statistics: Statistics, rules: Rules, images: CalibrationSource
+) -> Scheme:
+    """How ranges are chosen: as the statistics say or, for rules that ask for it, the best of `CANDIDATES` on the first
+    images; the statistics then say so. `contract` is of the batches that the images are seen in.
+    """
+    import onnx
+
+    if statistics.scheme is None:
+        scheme, tried = rules.scheme, None
+        if rules.search and not isinstance(images, MeasuredRanges):
+            graph = Graph(constants_as_weights(onnx.load(model)), contract.batch)
+            compared = Compared.take(graph, images, replace(contract, dynamic_batch=False))
+            scheme, tried = best_scheme(graph, statistics, rules, compared, 255 * contract.scale)
+        statistics.scheme, statistics.tried = scheme, dict(tried or {})
+    return statistics.scheme
