@@ -29,7 +29,9 @@ FILES = tuple(
 
 def _profile(precision: str, note: str, parity: float) -> TargetProfile:
     target = Target("ane", "coreml", precision)
-    return TargetProfile(target, note, parity, dynamic_batch=True, files=FILES)
+    return TargetProfile(
+        target, note, parity, dynamic_batch=True, inputs=("uint8",), refuses_nms="", files=FILES
+    )
 
 
 class CoremlBackend:
@@ -71,14 +73,20 @@ class CoremlBackend:
         Raises UnsupportedTargetError where the program holds what the neural engine does not run.
         """
         from edgeyolo_coreml.convert import convert
+        from edgeyolo_coreml.detector import write_detector
         from edgeyolo_coreml.neural_engine import require_neural_engine
         from edgeyolo_coreml.package import read, write
 
-        model = convert(source, target.precision)
-        write(model.get_spec(), Path(model.weights_dir), into / PACKAGE)
-        require_neural_engine(read(into / PACKAGE)[1], str(target))
+        if source.detections:
+            # Decoding and suppression are made for the CPU, in float32; the engine takes what lies before them.
+            write_detector(source, source.detections, target.precision, into / PACKAGE)
+        else:
+            model = convert(source, target.precision)
+            write(model.get_spec(), Path(model.weights_dir), into / PACKAGE)
+            require_neural_engine(read(into / PACKAGE)[1], str(target))
         tools = {"coremltools": version("coremltools")}
-        return Compiled(FILES, replace(source.input, layout="NHWC", dtype="uint8"), source.output, tools)
+        taken = replace(source.input, layout="NHWC", dtype="uint8")
+        return Compiled(FILES, taken, source.detections or source.output, tools)
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
         """Load the package with Core ML, which chooses its threads itself."""

@@ -1,4 +1,4 @@
-"""A second package beside the raw maps: image in, boxes out, for Vision and Xcode's preview.
+"""A package that suppresses itself (`--nms graph`): image in, boxes out, for Vision and Xcode's preview.
 
 A pipeline of two models. The first is the network, with the decoding of its maps behind it in float32 (a box in
 float16 would be off by up to a third of a pixel at 640); the second is Core ML's own non-maximum suppression, which
@@ -15,32 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.contracts import RawMaps
-from edgeyolo.errors import UsageError
-from edgeyolo.postprocess import DISPLAY
+from edgeyolo.contracts import GraphDetections, RawMaps
 from edgeyolo.protocols import ExportSource
 from edgeyolo_coreml.compress import compress, smallest_compressed
 from edgeyolo_coreml.convert import metadata, prepare, to_program
 from edgeyolo_coreml.package import write
+from edgeyolo_coreml.suppressed import SUPPRESSED
 from edgeyolo_coreml.toolkit import coremltools
 
 DECODED = ("decoded_confidence", "decoded_coordinates")
-SUPPRESSED = ("confidence", "coordinates")  # the names that Vision looks for
 
 
-def write_detector(
-    source: ExportSource, precision: str, package: Path, *, conf: float = DISPLAY.conf, iou: float = DISPLAY.iou,
-    max_det: int = DISPLAY.max_det,
-) -> None:  # fmt: skip
+def write_detector(source: ExportSource, given: GraphDetections, precision: str, package: Path) -> None:
     """Write `package`, whose thresholds can be given anew with each image (inputs `confidenceThreshold` and
     `iouThreshold`). Vision reads the sum of a box's confidences as that of an object, hence one class a box."""
-    if not (0 <= conf <= 1 and 0 <= iou <= 1 and max_det >= 1):
-        raise UsageError(f"conf {conf}, iou {iou}: expected 0 to 1; max_det {max_det}: expected at least 1")
     network = prepare(source, precision)
     decoding = Detecting(network, Decode(source.output, source.input.size)).eval()
     model = to_program(decoding, source.input, DECODED, precision=_half_but_decoding())
     model = compress(model, precision, smallest_compressed(network))
-    spec = _pipeline(model.get_spec(), _suppression(source, conf, iou, max_det))
+    spec = _pipeline(model.get_spec(), _suppression(source, given.conf, given.iou, given.max_det))
     described = metadata(source) | {"output": "boxes after suppression, in 0..1 of the letterboxed image"}
     spec.description.metadata.userDefined.update(described)
     spec.description.metadata.shortDescription = "YOLOv7 detector with non-maximum suppression"

@@ -22,6 +22,7 @@ from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo_coreml.operators import DECOMPRESS, RULES
 from edgeyolo_coreml.package import read
+from edgeyolo_coreml.suppressed import contracted, names_in_file, suppress
 
 
 @dataclass(frozen=True)
@@ -64,27 +65,32 @@ class InterpretedSession:
     """An artifact's package run by the interpreter, one image of uint8 (height, width, 3) RGB at a time."""
 
     def __init__(self, package: Path, input: InputContract, output: OutputContract) -> None:
-        _, program = read(package)
+        spec, program = read(package)
         try:
             interpreter = Interpreter(program)
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{package}: the program cannot be interpreted: {error}") from error
-        if missing := set(output.names) - set(interpreter.outputs):
+        models = spec.pipeline.models
+        self._suppression = models[1] if len(models) > 1 else None
+        given = [item.name for item in spec.description.output]
+        if missing := set(names_in_file(output)) - set(given):
             raise DamagedFileError(
-                f"{package}: the program gives {interpreter.outputs}, the manifest expects also {sorted(missing)}"
+                f"{package}: the program gives {given}, the manifest expects also {sorted(missing)}"
             )
         self._interpreter: Interpreter | None = interpreter
         self._package, self._input, self._output = package, input, output
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map (n, height, width, 3) uint8 to the raw maps by name."""
+        """Map (n, height, width, 3) uint8 to the outputs by name."""
         interpreter = self._interpreter
         if interpreter is None:
             raise EdgeYoloError(f"{self._package}: the session is closed")
         self._input.check(batch)
         planes = batch.transpose(0, 3, 1, 2)
-        maps = [interpreter.run({self._input.name: planes[i : i + 1]}) for i in range(len(planes))]
-        return {name: np.concatenate([each[name] for each in maps]) for name in self._output.names}
+        found = [interpreter.run({self._input.name: planes[i : i + 1]}) for i in range(len(planes))]
+        if self._suppression is not None:
+            found = [suppress(self._suppression, each) for each in found]
+        return contracted(found, self._output, self._input.size)
 
     def close(self) -> None:
         """Release the weights."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
+from edgeyolo_coreml.suppressed import contracted, names_in_file
 from edgeyolo_coreml.toolkit import coremltools, macos
 
 # Specification version of a package -> the system that reads it (coremltools, `minimum_deployment_target`).
@@ -21,7 +22,7 @@ SYSTEMS: Mapping[int, str] = MappingProxyType({6: "macOS 12", 7: "macOS 13"})
 
 
 class CoremlSession:
-    """Runs raw head maps on the neural engine, and on the CPU what the engine does not take.
+    """Runs a network on the neural engine, and on the CPU what the engine does not take.
 
     Takes uint8 (n, height, width, 3) RGB. Core ML compiles the package when it is loaded, which takes seconds; the
     system keeps the engine's part of it. More than one image is a batch of predictions. The GPU is left alone where
@@ -40,7 +41,7 @@ class CoremlSession:
         if getattr(model, "__proxy__", None) is None:
             _refuse(package, model)
         given = [item.name for item in model.get_spec().description.output]
-        if missing := set(output.names) - set(given):
+        if missing := set(names_in_file(output)) - set(given):
             raise DamagedFileError(
                 f"{package}: the model gives {given}, the manifest expects also {sorted(missing)}"
             )
@@ -49,7 +50,7 @@ class CoremlSession:
         self._lock = Lock()  # a Core ML model is used from one thread at a time
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map (n, height, width, 3) uint8 to the raw maps by name."""
+        """Map (n, height, width, 3) uint8 to the outputs by name."""
         from PIL import Image
 
         if self._model is None:
@@ -61,10 +62,7 @@ class CoremlSession:
                 raise EdgeYoloError(f"{self._package}: the session is closed")
             maps = self._model.predict(images) if len(images) > 1 else [self._model.predict(images[0])]
             # Copied while no other prediction can write to the same memory.
-            return {
-                name: np.concatenate([np.asarray(each[name], np.float32) for each in maps])
-                for name in self._output.names
-            }
+            return contracted(maps, self._output, self._input.size)
 
     def close(self) -> None:
         """Release the model; a prediction under way is waited for."""

@@ -17,6 +17,7 @@ from PIL import Image
 
 from edgeyolo_coreml.interpreter import Interpreter
 from edgeyolo_coreml.package import read
+from edgeyolo_coreml.suppressed import suppress
 
 UNITS = {"ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"}
 
@@ -58,8 +59,12 @@ class FakeProxy:
         assert self._busy.acquire(blocking=False), "a Core ML model was used by two threads at a time"
         try:
             self.batches.append(features)
-            inputs = {item.name: self._feature(item, features) for item in self.spec.description.input}
-            maps = self.interpreter.run(inputs)
+            needed = [item for item in self.spec.description.input if not item.type.isOptional]
+            maps = self.interpreter.run({item.name: self._feature(item, features) for item in needed})
+            if (
+                models := self.spec.pipeline.models
+            ):  # as many rows as there are detections: never the same memory
+                return suppress(models[1], maps)
             for name, each in maps.items():
                 self._memory.setdefault(name, np.empty_like(each))[...] = each
             return dict(self._memory)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,12 @@ import pytest
 import torch
 
 from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import RawMaps
-from edgeyolo.errors import UsageError
+from edgeyolo.contracts import GraphDetections, RawMaps
 from edgeyolo.export.graph import NetworkSource
 from edgeyolo.nms import nms
 from edgeyolo.postprocess import PostprocessConfig, decode, postprocess
 from edgeyolo.preprocess import Letterbox
+from edgeyolo.thresholds import settle
 from edgeyolo_coreml import CoremlBackend
 from edgeyolo_coreml.detector import Decode, write_detector
 from edgeyolo_coreml.interpreter import Interpreter
@@ -29,7 +31,7 @@ ALL = PostprocessConfig(conf=0.0, iou=1.0)
 @pytest.fixture(scope="module")
 def package(small_source: NetworkSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("detector") / "detector.mlpackage"
-    write_detector(small_source, "fp16", path, conf=0.2, iou=0.5, max_det=50)
+    write_detector(small_source, GraphDetections(3, conf=0.2, iou=0.5, max_det=50), "fp16", path)
     return path
 
 
@@ -159,7 +161,7 @@ def test_coremltools_reads_it_and_it_explains_itself(package: Path) -> None:
 def test_compressed_detectors_and_equal_bytes(small_source: NetworkSource, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        write_detector(small_source, "w6", tmp_path / folder / "detector.mlpackage")
+        write_detector(small_source, GraphDetections(3), "w6", tmp_path / folder / "detector.mlpackage")
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
     assert len(files) == 3
     for path in files:
@@ -168,10 +170,32 @@ def test_compressed_detectors_and_equal_bytes(small_source: NetworkSource, tmp_p
     assert any(op.op_type == "constexpr_lut_to_dense" for op in program.functions["main"].operations)
 
 
-@pytest.mark.parametrize("options", [{"conf": -0.1}, {"conf": float("nan")}, {"iou": 1.5}, {"max_det": 0}])
-def test_thresholds_out_of_range_are_refused(
-    small_source: NetworkSource, tmp_path: Path, options: dict[str, float]
+def test_an_artifact_with_suppression_gives_what_the_host_finds(
+    *,
+    small_source: NetworkSource,
+    artifacts: dict[str, Artifact],
+    make_artifact: Callable[[NetworkSource, str, Path], Artifact],
+    pictures: np.ndarray,
+    tmp_path: Path,
+    fake_framework: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(UsageError, match="expected"):
-        write_detector(small_source, "fp16", tmp_path / "detector.mlpackage", **options)  # type: ignore[arg-type]
-    assert not list(tmp_path.iterdir())
+    """By the interpreter, and by the session that talks to the framework; several images, each by itself."""
+    graph = GraphDetections(3, conf=0.2, iou=0.5, max_det=20)
+    free = replace(small_source.input, dynamic_batch=True)
+    artifact = make_artifact(replace(small_source, detections=graph, input=free), "fp16", tmp_path / "graph")
+    assert artifact.manifest.output == graph
+    backend, whole = CoremlBackend(), [Letterbox.fit((64, 96), (64, 96))] * len(pictures)
+    raw = backend.open_for_parity(artifacts["fp16"])
+    alone = [raw.run(pictures[i : i + 1]) for i in range(len(pictures))]
+    maps = {name: np.concatenate([each[name] for each in alone]) for name in alone[0]}
+    expected = postprocess(maps, artifacts["fp16"].manifest.output, whole, settle(graph))
+    interpreted = backend.open_for_parity(artifact).run(pictures)
+    fake_framework.install(monkeypatch)
+    for found in (interpreted, backend.open(artifact).run(pictures)):
+        assert [found[name].shape for name in graph.names] == list(graph.shapes(len(pictures), (64, 96)))
+        for host, ours in zip(expected, postprocess(found, graph, whole, settle(graph)), strict=True):
+            assert len(host) > 5
+            np.testing.assert_array_equal(ours.class_id, host.class_id)
+            np.testing.assert_allclose(ours.confidence, host.confidence, atol=1e-5)
+            np.testing.assert_allclose(ours.xyxy, host.xyxy, atol=1e-3)
