@@ -118,7 +118,12 @@ def build(
     if isinstance(classes, bool) or not isinstance(classes, int) or not 1 <= classes <= MAX_CLASSES:
         raise UsageError(f"classes: expected a whole number from 1 to {MAX_CLASSES}, got {classes!r}")
     with torch.device(device) if device is not None else nullcontext():
-        return Network(spec, classes, form)
+        network = Network(spec, classes, form)
+        if spec.tried:
+            from edgeyolo.models.planned import put_tried
+
+            put_tried(network)
+    return network
 
 
 def load_state(network: Network, state: Mapping[str, Tensor]) -> Network:

@@ -24,6 +24,21 @@ training: batch norms, two-branched RepConv, implicit knowledge on the lead outp
 deploy: as most checkpoints are published: as training, but with plain outputs and without auxiliary heads.
 plain: re-parameterized: nothing but convolutions with bias.
 """
+Tried = Literal[
+    "",
+    "repconv-first",
+    "repconv-last",
+    "repconv-all",
+    "repconvn-first",
+    "repconvn-last",
+    "repconvn-all",
+    "csp",
+    "rep-csp",
+    "reversed-csp",
+    "rep-reversed-csp",
+    "whole-aux",
+]
+"""What the paper tries in its Tables 4, 5 and 8 but no network of the family has; see `models.planned`."""
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
 MAX_CLASSES = 10_000
 
@@ -117,6 +132,7 @@ class ModelSpec:
     csp_spp: bool = True  # SPPCSPC; False: tiny's shorter pyramid
     rep: bool = False  # RepConv without identity before the outputs
     act: Activation = "silu"
+    tried: Tried = ""
 
     def __post_init__(self) -> None:
         _check_spec(self)
@@ -134,14 +150,14 @@ class ModelSpec:
         return tuple(coarsest >> (self.levels - 1 - level) for level in range(self.levels))
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as plain values for a JSON file."""
-        return asdict(self)
+        """The spec as plain values for a JSON file; `tried` stands there only where there is something."""
+        return {key: value for key, value in asdict(self).items() if key != "tried" or value}
 
     @classmethod
     def from_json(cls, data: Any, where: str = "network spec") -> ModelSpec:
         """Rebuild a spec; raises DamagedFileError, beginning with `where`, on anything that is not one."""
         try:
-            values = dict(_object(cls, data))
+            values = dict(_object(cls, {"tried": "", **data} if isinstance(data, Mapping) else data))
             values["stem"] = tuple((width, stride) for width, stride in values["stem"])
             values["backbone"] = tuple(_stage(item) for item in values["backbone"])
             values["bottom_up"] = tuple(_stage(item) for item in values["bottom_up"])
@@ -189,6 +205,8 @@ def _check_spec(spec: ModelSpec) -> None:
         raise UsageError(
             f"{spec.name}: activation {spec.act!r} is not one of {', '.join(get_args(Activation))}"
         )
+    if spec.tried not in get_args(Tried):
+        raise UsageError(f"{spec.name}: tried {spec.tried!r} is not one of {', '.join(get_args(Tried)[1:])}")
     for flag in (spec.space_to_depth, spec.csp_spp, spec.rep):
         if not isinstance(flag, bool):
             raise UsageError(f"{spec.name}: expected true or false, got {flag!r}")

@@ -7,39 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-
-import torch
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.scaling import scale_compound, scale_depth, scale_width, table3
-from edgeyolo.models.topology import Form, ModelSpec
-from edgeyolo.training.planned import Place, put_csp_backbone, put_rep_convs, read_whole
+from edgeyolo.models.topology import Form, ModelSpec, Tried
 from edgeyolo.training.strategy import BOUNDED, COARSE_TO_FINE, INDEPENDENT, LEAD_GUIDED, Strategy
-
-
-def _leave(network: Network) -> None:
-    """Change nothing."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row: a network, what is changed in it once it is built, and the strategy it is trained with."""
+    """One row: a network and the strategy it is trained with."""
 
     name: str
     spec: ModelSpec
-    change: Callable[[Network], None] = _leave
     strategy: Strategy = COARSE_TO_FINE
     paper: float | None = None
 
     def build(self, classes: int, form: Form = "training", *, device: str | None = None) -> Network:
         """The network with fresh weights; "meta" as the device gives shapes only."""
-        with torch.device(device or "cpu"):
-            network = build(self.spec, classes, form)
-            self.change(network)
-        return network
+        return build(self.spec, classes, form, device=device)
 
 
 @dataclass(frozen=True)
@@ -85,11 +73,15 @@ def _compound_scaling(spec: ModelSpec | None) -> Table:
 def _planned_concatenation(spec: ModelSpec | None) -> Table:
     spec = replace(spec or specs.get("yolov7x"), rep=False)
     rows = [Variant("base (3-S ELAN)" if spec.name == "yolov7x" else "base", spec, paper=0.5226)]
-    places: dict[Place, str] = {"first": "first of each stack", "last": "last of each stack", "all": "all"}
-    for place, words in places.items():
-        for identity, unit in ((True, "RepConv"), (False, "RepConvN")):
-            change = partial(put_rep_convs, place=place, identity=identity)
-            rows.append(Variant(f"{unit}, {words}", spec, change))
+    kinds: tuple[tuple[str, Tried], ...] = (
+        ("RepConv, first of each stack", "repconv-first"),
+        ("RepConvN, first of each stack", "repconvn-first"),
+        ("RepConv, last of each stack", "repconv-last"),
+        ("RepConvN, last of each stack", "repconvn-last"),
+        ("RepConv, all", "repconv-all"),
+        ("RepConvN, all", "repconvn-all"),
+    )
+    rows += [Variant(name, replace(spec, tried=tried)) for name, tried in kinds]
     note = (
         "The paper draws its positions (Figure 6) without naming them, so the rows name theirs; its five range from "
         "52.17 to 52.33. RepConvN is RepConv without identity."
@@ -99,12 +91,13 @@ def _planned_concatenation(spec: ModelSpec | None) -> Table:
 
 def _planned_residual(spec: ModelSpec | None) -> Table:
     spec = spec or specs.get("yolov7-w6")
-    kinds = (("base (CSP)", False, False, 0.5482), ("RepCSP", False, True, 0.5467),
-             ("RCSP", True, False, 0.5436), ("RepRCSP", True, True, 0.5485))  # fmt: skip
-    rows = (
-        Variant(name, spec, partial(put_csp_backbone, reverse=reverse, rep=rep), paper=ap)
-        for name, reverse, rep, ap in kinds
+    kinds: tuple[tuple[str, Tried, float], ...] = (
+        ("base (CSP)", "csp", 0.5482),
+        ("RepCSP", "rep-csp", 0.5467),
+        ("RCSP", "reversed-csp", 0.5436),
+        ("RepRCSP", "rep-reversed-csp", 0.5485),
     )
+    rows = (Variant(name, replace(spec, tried=tried), paper=ap) for name, tried, ap in kinds)
     note = f"The paper's network is YOLOR-W6; here it is {spec.name} with the blocks of CSPDarknet as its backbone."
     return Table(5, "Planned RepConv in residual blocks", tuple(rows), note)
 
@@ -142,7 +135,7 @@ def _partial(spec: ModelSpec | None) -> Table:
         )
     return Table(8, "Partial auxiliary heads", (
         Variant("base", replace(spec, aux=()), paper=0.563),
-        Variant("aux", spec, read_whole, paper=0.565),
+        Variant("aux", replace(spec, tried="whole-aux"), paper=0.565),
         Variant("partial aux", spec, paper=0.568),
     ))  # fmt: skip
 

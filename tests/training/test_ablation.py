@@ -12,19 +12,11 @@ torch = pytest.importorskip("torch")
 
 from edgeyolo.datasets import Dataset, load_dataset  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
-from edgeyolo.models import specs  # noqa: E402
+from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.blocks import ElanChain  # noqa: E402
 from edgeyolo.models.complexity import fused_parameters, parameters  # noqa: E402
 from edgeyolo.models.network import Network, build  # noqa: E402
-from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
-from edgeyolo.models.scaling import scale_width  # noqa: E402
-from edgeyolo.models.units import Convs, RepConv  # noqa: E402
-from edgeyolo.scenes import write_dataset  # noqa: E402
-from edgeyolo.training.ablation import Ablation, Row, ablate  # noqa: E402
-from edgeyolo.training.ablation_tables import Table, find_table  # noqa: E402
-from edgeyolo.training.config import TrainConfig  # noqa: E402
-from edgeyolo.training.listener import Listener  # noqa: E402
-from edgeyolo.training.planned import (  # noqa: E402
+from edgeyolo.models.planned import (  # noqa: E402
     DarkBlock,
     IdentityRepConv,
     Place,
@@ -32,6 +24,15 @@ from edgeyolo.training.planned import (  # noqa: E402
     put_rep_convs,
     read_whole,
 )
+from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
+from edgeyolo.models.scaling import scale_width  # noqa: E402
+from edgeyolo.models.topology import ModelSpec  # noqa: E402
+from edgeyolo.models.units import Convs, RepConv  # noqa: E402
+from edgeyolo.scenes import write_dataset  # noqa: E402
+from edgeyolo.training.ablation import Ablation, Row, ablate  # noqa: E402
+from edgeyolo.training.ablation_tables import Table, find_table  # noqa: E402
+from edgeyolo.training.config import TrainConfig  # noqa: E402
+from edgeyolo.training.listener import Listener  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
 from edgeyolo.training.state import Position  # noqa: E402
 
@@ -110,6 +111,30 @@ def test_planned_rep_convs(place: Place, positions: set[int], identity: bool) ->
         assert {i for i, unit in enumerate(chain.chain) if type(unit) is kind} == positions
     assert fused_parameters(network) == base
     assert reparameterize(disturb(network)).report.largest.relative < 1e-4
+
+
+@pytest.mark.parametrize(("number", "row"), [(4, 1), (4, 4), (4, 5), (5, 0), (5, 1), (5, 2), (5, 3), (8, 1)])
+def test_rows_are_saved_folded_and_loaded_like_any_network(number: int, row: int, tmp_path: Path) -> None:
+    network = disturb(find_table(number, width=0.0625).variants[row].build(2))
+    weights.save(tmp_path / "row.safetensors", network, ("a", "b"), {})
+    loaded = weights.load(tmp_path / "row.safetensors").network
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for mine, again in zip(network(image), loaded(image), strict=True):
+            torch.testing.assert_close(mine, again)
+    folded = reparameterize(loaded)
+    assert folded.report.largest.relative < 1e-4
+    weights.save(tmp_path / "plain.safetensors", folded.network, ("a", "b"), {})
+    assert weights.load(tmp_path / "plain.safetensors").network.spec == network.spec
+
+
+def test_only_what_is_tried_stands_in_a_file() -> None:
+    spec = specs.get("yolov7-w6")
+    assert "tried" not in spec.to_json()
+    tried = replace(spec, tried="csp")
+    assert ModelSpec.from_json(tried.to_json()) == tried
+    with pytest.raises(UsageError, match="tried 'psc' is not one of"):
+        replace(spec, tried="psc")
 
 
 def test_rep_conv_with_identity_is_three_branches() -> None:

@@ -1,12 +1,14 @@
 """Blocks that the paper tries but its networks do not have: planned re-parameterization (4.1, Tables 4 and 5) and
 the whole auxiliary head (Table 8).
 
-They are put into a network that is built, before it is trained, so the networks themselves know nothing of them.
+`build` puts them into a network whose spec names one, in every form, so that what was trained with them is saved,
+exported and loaded like any other; the networks themselves know nothing of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import torch
@@ -58,6 +60,8 @@ def put_rep_convs(network: Network, place: Place, *, identity: bool) -> None:
             "place for RepConv",
             hint="Take a network with stacked chains: yolov7, yolov7x, yolov7-w6, yolov7-e6, yolov7-d6.",
         )
+    if network.form == "plain":
+        return  # folded, a RepConv is the convolution that is there
     convs = Convs(network.form, network.spec.act)
     for chain in chains:
         for position, unit in enumerate(chain.chain):
@@ -83,7 +87,8 @@ class DarkBlock(nn.Module):
 
     def __init__(self, width: int, convs: Convs, *, reverse: bool, rep: bool) -> None:
         super().__init__()
-        dense = IdentityRepConv(width, convs.activation()) if rep else convs(width, width, 3)
+        branched = rep and convs.form != "plain"
+        dense = IdentityRepConv(width, convs.activation()) if branched else convs(width, width, 3)
         pointwise = convs(width, width)
         self.units = nn.Sequential(*((dense, pointwise) if reverse else (pointwise, dense)))
 
@@ -145,3 +150,23 @@ def read_whole(network: Network) -> None:
         block = step.get_submodule("elan")
         assert isinstance(block, ElanBlock)
         block.__class__ = WholeElanBlock
+
+
+_TRIED: dict[str, Callable[[Network], None]] = {
+    "repconv-first": partial(put_rep_convs, place="first", identity=True),
+    "repconv-last": partial(put_rep_convs, place="last", identity=True),
+    "repconv-all": partial(put_rep_convs, place="all", identity=True),
+    "repconvn-first": partial(put_rep_convs, place="first", identity=False),
+    "repconvn-last": partial(put_rep_convs, place="last", identity=False),
+    "repconvn-all": partial(put_rep_convs, place="all", identity=False),
+    "csp": partial(put_csp_backbone, reverse=False, rep=False),
+    "rep-csp": partial(put_csp_backbone, reverse=False, rep=True),
+    "reversed-csp": partial(put_csp_backbone, reverse=True, rep=False),
+    "rep-reversed-csp": partial(put_csp_backbone, reverse=True, rep=True),
+    "whole-aux": read_whole,
+}
+
+
+def put_tried(network: Network) -> None:
+    """Put in what `network.spec.tried` names."""
+    _TRIED[network.spec.tried](network)
