@@ -137,7 +137,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
             report = run_tables(run, listener)
         elif members:
             report = measure_elsewhere(
-                members, places, wanted, labelled=labelled, command=spoken(), listener=listener
+                members, places, wanted, labelled=labelled, limits=limits, command=spoken(), listener=listener
             )
         else:
             jobs, failures = make_jobs(places, wanted, listener.step)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -279,6 +282,23 @@ def test_counters_are_differences(tmp_path: Path) -> None:
     doubled = spent + spent
     assert doubled.total == pytest.approx(17.0)
     assert (spent + Spent()).steal == pytest.approx(0.5)  # what is unknown on one side adds nothing
+
+
+def test_a_process_that_works_for_us_is_not_another(tmp_path: Path) -> None:
+    """Some runtimes run in a process of their own, which lives on and whose time os.times() does not count."""
+    if not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").is_file():
+        pytest.skip("needs a kernel that lists the children of a process")
+    code = (
+        "import sys, time\nwhile time.process_time() < 0.4: pass\nprint('done', flush=True)\nsys.stdin.read()"
+    )
+    before = read_counters(Machine())
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"done\n"
+        assert between(before, read_counters(Machine())).own >= 0.35
+    finally:
+        child.communicate()
 
 
 def test_commands_that_are_missing_or_fail_tell_nothing() -> None:

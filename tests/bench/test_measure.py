@@ -388,7 +388,7 @@ def test_ap_of_a_remote_device_is_measured_here_on_the_same_artifact(
     sha256 = Artifact.open(small_artifact).sha256
     fakes.latency[small_artifact.name] = 5.0
 
-    def away(remote: Remote, jobs: list[Job], *, hear: Any) -> Report:
+    def away(remote: Remote, jobs: list[Job], *, limits: bool, hear: Any) -> Report:
         report = measure(jobs, device=remote.host)
         (item,) = report.measurements
         return replace(report, measurements=(replace(item, artifact=replace(item.artifact, sha256=sha256)),))

@@ -18,7 +18,7 @@ MOST_PREEMPTIONS = 50.0  # a second and core
 @dataclass(frozen=True)
 class Reading:
     """Counters at one moment; None where the system does not have them. Times in seconds, `busy`, `steal` and `total`
-    summed over all cores; `own` is the processor time of this process and the children it waited for."""
+    summed over all cores; `own` is the processor time of this process and of what it has started."""
 
     moment: float
     own: float
@@ -56,6 +56,7 @@ class Spent:
 def read_counters(machine: Machine) -> Reading:
     """The counters now."""
     spent = os.times()
+    own = spent.user + spent.system + spent.children_user + spent.children_system
     cells = [
         to_number(cell) or 0.0 for cell in (machine.read("/proc/stat") or "").split("\n")[0].split()[1:9]
     ]
@@ -63,13 +64,25 @@ def read_counters(machine: Machine) -> Reading:
     known = len(cells) == 8
     return Reading(
         moment=time.perf_counter(),
-        own=spent.user + spent.system + spent.children_user + spent.children_system,
+        own=own + _descendants(machine, os.getpid()) / tick,
         busy=(sum(cells) - cells[3] - cells[4] - cells[7]) / tick if known else None,
         steal=cells[7] / tick if known else None,
         total=sum(cells) / tick if known else None,
         preemptions=_preemptions(),
         throttled=_throttled(machine),
     )
+
+
+def _descendants(machine: Machine, process: int) -> float:
+    """Ticks spent by the living processes below one: some runtimes work in a process of their own."""
+    ticks = 0.0
+    for task in machine.glob(f"/proc/{process}/task/[0-9]*"):
+        for child in (machine.read(f"{task}/children") or "").split():
+            # The name, in parentheses, may hold anything; after it utime and stime are the 12th and 13th.
+            cells = (machine.read(f"/proc/{child}/stat") or "").rpartition(")")[2].split()
+            ticks += sum(to_number(cell) or 0.0 for cell in cells[11:15])
+            ticks += _descendants(machine, int(child))
+    return ticks
 
 
 def between(first: Reading, second: Reading) -> Spent:

@@ -7,6 +7,7 @@ import json
 import shlex
 import tarfile
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,9 +40,10 @@ class Remote:
 
 
 def measure_remotely(
-    remote: Remote, jobs: Sequence[Job], *, hear: Callable[[str], None] = lambda _: None
+    remote: Remote, jobs: Sequence[Job], *, limits: bool = True, hear: Callable[[str], None] = lambda _: None
 ) -> Report:
-    """The report of `jobs` as the device gives it; they share scenario, images and threads.
+    """The report of `jobs` as the device gives it; they share scenario, images and threads. `limits` has the device's
+    own limits measured too.
 
     Everything there is in one folder, which is removed however this ends. After Ctrl-C the report is that of what was
     completed, as on this machine.
@@ -55,11 +57,12 @@ def measure_remotely(
         raise UsageError(
             f"{remote.wheel}: there is no such wheel", hint="Make one: pip wheel --no-deps -w dist ."
         )
-    launcher = (files("edgeyolo_bench.remote") / "launcher.py").read_text(encoding="utf-8")
-    command = shlex.join([remote.python, "-c", launcher])
+    launcher = b64encode((files("edgeyolo_bench.remote") / "launcher.py").read_bytes()).decode()
+    # One line without quotes of its own: not every login shell takes a string of many lines.
+    command = shlex.join([remote.python, "-c", f"import base64; exec(base64.b64decode('{launcher}'))"])
     with _packed(jobs, remote.wheel) as (archive, size):
         hear(f"copying {size / 1e6:.1f} MB to {remote.host}")
-        feed = _feed(_order(remote, jobs), archive, size)
+        feed = _feed(_order(remote, jobs, limits), archive, size)
         done = ssh.run(remote.host, command, feed, config=remote.config, hear=hear)
     report = _read(remote, done)
     known = jobs[0].workload.facts
@@ -73,7 +76,7 @@ def measure_remotely(
     )
 
 
-def _order(remote: Remote, jobs: Sequence[Job]) -> bytes:
+def _order(remote: Remote, jobs: Sequence[Job], limits: bool) -> bytes:
     """What the launcher shall do, as JSON: the same command as here, on what was copied."""
     scenario, threads = jobs[0].scenario, remote.threads or jobs[0].threads
     fixed = scenario.name in ("single-stream", "multi-stream")
@@ -82,6 +85,7 @@ def _order(remote: Remote, jobs: Sequence[Job]) -> bytes:
         "--scenario", scenario.name, "--min-duration", str(scenario.min_duration),
         "--min-count", str(scenario.min_count), "--name", remote.name or remote.host, "--json",
     ]  # fmt: skip
+    arguments += [] if limits else ["--no-limits"]
     arguments += ["--processes", str(jobs[0].processes)]
     arguments += ["--threads", str(threads)] if threads else []
     arguments += ["--batch", str(scenario.query_images)] if scenario.query_images and not fixed else []
@@ -127,9 +131,10 @@ def _feed(order: bytes, archive: IO[bytes], size: int) -> Iterator[bytes]:
 def _read(remote: Remote, done: ssh.Done) -> Report:
     """The report that came back, or the error that says why there is none."""
     host = remote.host
+    greeting, brace, rest = done.output.partition("{\n")  # a login script may have said something first
     if done.output.strip():
         try:
-            return Report.from_json(json.loads(done.output), f"the report of {host}")
+            return Report.from_json(json.loads(brace + rest or greeting), f"the report of {host}")
         except ValueError as error:
             raise DamagedFileError(
                 f"{host} sent no report but {done.output[:80]!r}", hint=f"It said: {done.said}"
@@ -152,6 +157,7 @@ def _failure(remote: Remote, done: ssh.Done) -> EdgeYoloError:
         return RuntimeMissingError(f"{host}: {python} has no edgeyolo ({last})", hint=hint)
     if done.code == NOT_INSTALLABLE:
         return RuntimeMissingError(f"{host}: the wheel could not be installed", hint=done.said)
-    error = EdgeYoloError(f"{host}: {done.said.removeprefix('error: ') or f'exit code {done.code}'}")
+    _, _, words = done.said.rpartition("error: ")  # before it: what it was doing
+    error = EdgeYoloError(f"{host}: {words or f'exit code {done.code}'}")
     error.exit_code = done.code if 0 < done.code < 7 else 1
     return error

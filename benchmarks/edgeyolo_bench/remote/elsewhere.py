@@ -22,6 +22,7 @@ def measure_elsewhere(
     wanted: Wanted,
     *,
     labelled: Labelled | None = None,
+    limits: bool = True,
     command: str = "",
     listener: Listener = SILENT,
 ) -> Report:
@@ -39,6 +40,7 @@ def measure_elsewhere(
         report = measure_remotely(
             member.remote,
             jobs,
+            limits=limits,
             hear=lambda line: listener.step(f"{member.name}: {line.removesuffix(' ...')}"),
         )
         if labelled is not None and not report.interrupted:

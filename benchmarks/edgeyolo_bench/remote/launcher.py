@@ -109,7 +109,8 @@ def install(wheel: str, children: Children) -> str:
         sys.exit(NOT_INSTALLABLE)
     python = str(place / "bin" / "python")
     say("installing " + wheel)
-    if children.run(python, "-m", "pip", "install", "--quiet", wheel, quiet=True):
+    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    if children.run(*pip, wheel, quiet=True):
         sys.exit(NOT_INSTALLABLE)
     return python
 
