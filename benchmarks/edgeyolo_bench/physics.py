@@ -1,4 +1,4 @@
-"""The physics check of a report: every measurement on a CPU placed under limits that were measured beside it."""
+"""The physics check of a report: measurements placed under limits of their device that were measured beside them."""
 
 from __future__ import annotations
 
@@ -6,37 +6,52 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from edgeyolo.artifact import Artifact
+from edgeyolo.devices import device_of
 from edgeyolo.manifest import Manifest
+from edgeyolo.targets import Target
+from edgeyolo_bench.gpu_peaks import measure_gpu_peaks
 from edgeyolo_bench.measurement import Measurement
 from edgeyolo_bench.peaks import Peaks, measure_peaks
 from edgeyolo_bench.report import Report
 from edgeyolo_bench.roofline import Limits, Placement, bugs, place
 from edgeyolo_bench.subject import Job
 
-MEASURED_DEVICES = ("cpu",)  # whose limits `measure_peaks` measures
-
 
 def with_limits(
-    report: Report, jobs: Iterable[Job], *, threads: int | None = None, measure: Callable[[int], Peaks] = measure_peaks
-) -> Report:  # fmt: skip
-    """The report with the roofline of its device and a warning for whatever cannot be true.
+    report: Report,
+    jobs: Iterable[Job],
+    *,
+    threads: int | None = None,
+    measure: Callable[[int], Peaks] = measure_peaks,
+    measure_gpu: Callable[[], Peaks | None] = measure_gpu_peaks,
+) -> Report:
+    """The report with the rooflines of its device, CPU and NVIDIA GPU, and a warning for whatever cannot be true.
 
     The limits of a busy machine are measured too low, so there "impossible" is no more than "above-peak". `threads` are
-    the measurements ran with, None for every core the process may use. A report without a measurement on the CPU
-    comes back as it is.
+    those the measurements ran with on the CPU, None for every core the process may use. Where only other devices were
+    measured, whose limits nothing here measures, the report comes back as it is.
     """
     manifests = {job.label: Artifact.open(job.artifact).manifest for job in jobs}
-    own = [item for item in report.measurements if item.artifact.target.split("-")[0] in MEASURED_DEVICES]
-    if not own:
+    limits = []
+    for kind in ("cpu", "cuda"):
+        own = [item for item in report.measurements if _kind(item) == kind]
+        if not own:
+            continue
+        device = report.device(own[0].device)
+        cores = threads or max(int(device.cpu.available), 1)
+        peaks = measure(cores) if kind == "cpu" else measure_gpu()
+        if peaks is not None:
+            found = [item for item in (_place(item, manifests[item.label], peaks) for item in own) if item]
+            if device.interference.busy:
+                found = [_doubtful(item) for item in found]
+            limits.append(Limits(device.name, peaks, tuple(found), kind))
+    if not limits:
         return report
-    device = report.device(own[0].device)
-    peaks = measure(threads or max(int(device.cpu.available), 1))
-    placed = (_place(item, manifests[item.label], peaks) for item in own)
-    found = tuple(item for item in placed if item)
-    if device.interference.busy:
-        found = tuple(_doubtful(item) for item in found)
-    limits = Limits(device.name, peaks, found)
-    return replace(report, limits=(limits,), warnings=(*report.warnings, *bugs([limits])))
+    return replace(report, limits=tuple(limits), warnings=(*report.warnings, *bugs(limits)))
+
+
+def _kind(item: Measurement) -> str:
+    return device_of(Target.parse(item.artifact.target)).kind
 
 
 def _place(item: Measurement, manifest: Manifest, peaks: Peaks) -> Placement | None:

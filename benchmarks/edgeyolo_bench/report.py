@@ -147,7 +147,7 @@ def _one_roofline(limits: tuple[Limits, ...]) -> tuple[Limits, ...]:
     """Limits that are the same, joined."""
     found: list[Limits] = []
     for item in limits:
-        if found and found[-1].peaks == item.peaks and found[-1].device == item.device:
+        if found and (found[-1].peaks, found[-1].device) == (item.peaks, item.device):
             found[-1] = replace(found[-1], placements=(*found[-1].placements, *item.placements))
         else:
             found.append(item)

@@ -140,10 +140,11 @@ def placements(limits: Limits) -> Table:
         for item in limits.placements
     )  # fmt: skip
     peaks = limits.peaks
+    where = "of the GPU" if limits.kind == "cuda" else f"with {peaks.threads} threads"
     measured = [f"{name} {found[0].gops:.0f} Gop/s by {found[0].by}" for name, found in peaks.gemm.items()]
     measured += [f"{name} {rate:.1f} GB/s" for name, rate in peaks.bandwidth.items()]
     notes = (
-        f"Measured limits with {peaks.threads} threads: {', '.join(measured)}.",
+        f"Measured limits {where}: {', '.join(measured)}.",
         "limit: the sum over layers of what each needs at least; share: how much of the measured time that explains.",
         "Every layer's weights and maps count as read from and written to memory. Maps that stay in caches let a "
         "runtime do better, and the share may pass 100%; what passes the arithmetic's peak is flagged.",

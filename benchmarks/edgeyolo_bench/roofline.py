@@ -63,11 +63,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class Limits:
-    """The roofline of one device with a number of threads, and what was measured under it."""
+    """The roofline of one device and what was measured under it: of its CPU with a number of threads, or (`kind`
+    "cuda") of its NVIDIA GPU."""
 
     device: str
     peaks: Peaks
     placements: tuple[Placement, ...] = ()
+    kind: str = "cpu"
 
 
 def arithmetic_of(target: Target) -> str:

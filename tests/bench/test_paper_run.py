@@ -257,9 +257,19 @@ def test_limits_are_put_under_what_was_measured(small_artifact: Path) -> None:
 
 def test_devices_without_measured_limits_are_left_as_they_are(small_artifact: Path) -> None:
     item = measurement("yolov7-tiny", "cpu-onnx-fp32", size=96)
-    item = replace(item, artifact=replace(item.artifact, target="jetson-trt-fp16"))
-    given = replace(sample_report(), measurements=(item,), limits=())
-    assert with_limits(given, [], measure=lambda threads: PEAKS) == given
+    job = Job(item.artifact.name, "cpu-onnx-fp32", small_artifact, choose("paper"), None, None)  # type: ignore[arg-type]
+
+    def given(target: str) -> tuple[Report, Job]:
+        artifact = replace(item.artifact, target=target)
+        report = replace(sample_report(), measurements=(replace(item, artifact=artifact),), limits=())
+        return report, replace(job, target=target)
+
+    stick, its = given("ncs-openvino-fp16")
+    assert with_limits(stick, [its], measure=lambda threads: PEAKS) == stick
+    gpu, its = given("cuda-torch-fp16")
+    assert with_limits(gpu, [its], measure_gpu=lambda: None) == gpu
+    (limits,) = with_limits(gpu, [its], measure_gpu=lambda: PEAKS).limits
+    assert limits.kind == "cuda" and limits.peaks == PEAKS
 
 
 def test_random_weights_carry_a_picture_through() -> None:

@@ -61,3 +61,22 @@ def test_an_arithmetic_that_nobody_measured_has_no_limit() -> None:
 def test_a_measuring_process_that_fails_is_an_error() -> None:
     with pytest.raises(EdgeYoloError, match="ended with 1: "):
         measure_peaks(0)
+
+
+def test_peaks_by_torch_here_on_its_cpu() -> None:
+    pytest.importorskip("torch", reason="needs the export extra")
+    from edgeyolo_bench.gpu_peaks import torch_peaks
+
+    peaks = torch_peaks("cpu", side=64, array_bytes=1 << 20, seconds=0.01)
+    assert set(peaks.gemm) == {"fp32", "fp16"} and set(peaks.bandwidth) == {"copy"}
+    assert all(found[0].gops > 0 and found[0].by == "torch" for found in peaks.gemm.values())
+    assert from_plain(Peaks, to_plain(peaks), "peaks") == peaks
+
+
+def test_without_a_gpu_there_are_no_limits_of_one() -> None:
+    torch = pytest.importorskip("torch", reason="needs the export extra")
+    from edgeyolo_bench.gpu_peaks import measure_gpu_peaks
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert measure_gpu_peaks() is None

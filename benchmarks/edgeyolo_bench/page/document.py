@@ -77,7 +77,11 @@ def _sections(report: Report) -> Iterator[str]:
         drawing = roofline_chart(limits)
         table = sortable(placements(limits), f"roofline-{number}") if drawing else ""
         content = drawing + table + layer_tables(limits, f"layers-{number}")
-        yield _section(f"Roofline: {limits.device}", content, id=f"roofline-{number}")
+        yield _section(
+            f"Roofline: {limits.device}{', GPU' if limits.kind == 'cuda' else ''}",
+            content,
+            id=f"roofline-{number}",
+        )
     yield _section("Compared in turns", comparison_table(report), id="comparisons")
     yield _section("Against the baseline", change_table(report), id="changes")
     yield _section("The machine", device_facts(report), id="machine")
