@@ -117,7 +117,24 @@ class _Walk:
             yield self.conv(f"{down}.reduce", c_in, c_in, stride)
             yield self.conv(f"{down}.strided", c_in, half, stride, kernel=3, after=after)
             yield self.conv(f"{down}.pooled", c_in, half, after)
-        yield from self.elan(f"{name}.elan", stage.channels + c_skip, stage.elan, after)
+        planned = name.startswith("backbone") and self.spec.tried.endswith("csp")
+        block = self.csp if planned else self.elan
+        yield from block(f"{name}.elan", stage.channels + c_skip, stage.elan, after)
+
+    def csp(self, name: str, c_in: int, elan: Elan, stride: int) -> Iterator[ConvLayer]:
+        """What Table 5 tries in the place of an ELAN: `planned.CspChain`."""
+        kernels = (3, 1) if "reversed" in self.spec.tried else (1, 3)
+        width = elan.out // 2
+        for twin in range(elan.twins):
+            prefix = f"{name}.twins.{twin}"
+            yield self.conv(f"{prefix}.bypass", c_in, width, stride)
+            yield self.conv(f"{prefix}.enter", c_in, width, stride)
+            for block in range(max(elan.depth // 2, 1)):
+                for place, kernel in enumerate(kernels):
+                    unit = f"{prefix}.blocks.{block}.units.{place}"
+                    yield self.conv(unit, width, width, stride, kernel=kernel)
+            yield self.conv(f"{prefix}.leave", width, width, stride)
+            yield self.conv(f"{prefix}.transition", 2 * width, elan.out, stride)
 
     def elan(self, name: str, c_in: int, elan: Elan, stride: int) -> Iterator[ConvLayer]:
         for twin in range(elan.twins):

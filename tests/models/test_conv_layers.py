@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.layers import ConvLayer, conv_layers
+from edgeyolo.models.topology import Tried
 
 
-@pytest.mark.parametrize("name", specs.names())
-def test_it_is_the_torch_network(name: str) -> None:
+def tried() -> list[specs.ModelSpec]:
+    """What the paper's Tables 4, 5 and 8 try, each in a network that takes it."""
+    place = {"whole-aux": "yolov7-e6e"}
+    words = [word for word in get_args(Tried) if word]
+    return [replace(specs.get(place.get(word, "yolov7-w6")), tried=word) for word in words]
+
+
+@pytest.mark.parametrize(
+    "spec", [*map(specs.get, specs.names()), *tried()], ids=lambda spec: spec.name + spec.tried
+)
+def test_it_is_the_torch_network(spec: specs.ModelSpec) -> None:
     pytest.importorskip("torch", reason="needs the export extra")
     from edgeyolo.models.complexity import gflops, parameters
     from edgeyolo.models.network import build, conv_units
 
-    spec = specs.get(name)
     size = (spec.imgsz, spec.imgsz // 2)
     network = build(spec, form="plain", device="meta")
     layers = conv_layers(spec, 80, size)
