@@ -58,6 +58,7 @@ bench-core: $(READY)
 
 # All seven networks of the paper on this CPU, at their own sizes, by OpenVINO and ONNX Runtime: half an hour or more.
 bench-paper: $(READY)
+	@rm -rf runs/bench-paper
 	@$(BIN)/edgeyolo bench --table 1 --table 2 -o runs/bench-paper; code=$$?; \
 	  test -f runs/bench-paper/report.json || exit $$code; \
 	  $(BIN)/python benchmarks/readme.py --add runs/bench-paper --name paper && exit $$code
