@@ -1,0 +1,192 @@
+"""Every network of the family through the whole export, at its own image size: seconds, megabytes, memory, deviation.
+
+python benchmarks/architectures.py [--networks a,b] [--targets a,b] [--imgsz N] [--name architectures]
+
+There are no weights to ship, so each network gets random ones that carry a picture through to the maps, and some cells
+detect something. Each export is `edgeyolo export` in a process of its own, one after another.
+Writes benchmarks/results/architectures.json and .md after every row, so that a run that is stopped keeps what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgeyolo.artifact import Artifact
+from edgeyolo.cli.console import note, print_table
+from edgeyolo.contracts import InputContract
+from edgeyolo.files import atomic_file
+from edgeyolo.models.heads import ImplicitOutput
+from edgeyolo.models.network import Network, build
+from edgeyolo.models.specs import get, names
+from edgeyolo.models.topology import ModelSpec
+from edgeyolo.models.weights import save
+from edgeyolo.preprocess import preprocess
+from edgeyolo.scenes import make_scene
+
+RESULTS = Path(__file__).parent / "results"
+TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
+SCENES, SEEN = 4, 256  # what random weights are fitted to: so many pictures of so many pixels a side
+FULL = 0.999  # the share of anchors that hold nothing
+CONFIDENT, SURE = -1.0, 6.0  # raw values: the objectness from which an anchor detects, and its own class's
+
+
+@torch.inference_mode()
+def random_network(spec: ModelSpec, classes: int = 80, seed: int = 0) -> Network:
+    """A network in training form in which a picture neither fades nor explodes from layer to layer.
+
+    Behind fresh batch norms it fades, and maps of next to nothing hide every mistake. Norms as training would set them,
+    a channel at a time, blow up the channels that hardly vary, and with them every rounding: random networks are
+    chaotic where trained ones are not (float16 weights move their maps by 0.4). So each norm divides by one number.
+    """
+    torch.manual_seed(seed)
+    network = build(spec, classes, form="training").eval()
+    pictures, _ = preprocess([make_scene(seed).image for seed in range(SCENES)], InputContract(SEEN, SEEN))
+    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(_fit) for norm in norms]
+    maps = network(torch.from_numpy(pictures))
+    for hook in hooks:
+        hook.remove()
+    for output, each in zip(network.outputs, maps, strict=False):  # auxiliary maps follow, without a head
+        assert isinstance(output, ImplicitOutput)
+        _center(output, each, network.classes + 5)
+    return network
+
+
+def _fit(norm: nn.Module, given: tuple[torch.Tensor]) -> None:
+    """Let a batch norm bring what it is given now to a mean square of 1."""
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    norm.running_var.fill_(given[0].square().mean())
+
+
+def _center(output: ImplicitOutput, maps: torch.Tensor, channels: int) -> None:
+    """Move raw maps so that an anchor in a thousand holds something, always of the anchor's own class.
+
+    Which of 80 random classes is ahead, any rounding may change; a trained network is surer.
+    """
+    values = maps.movedim(1, 0).flatten(1)
+    move = -values.mean(1)
+    for number, channel in enumerate(range(0, len(move), channels)):
+        move[channel + 4] = CONFIDENT - values[channel + 4].quantile(FULL)
+        move[channel + 5 + number] += SURE
+    assert output.conv.bias is not None
+    output.conv.bias.add_(move / output.scale.flatten())
+
+
+def exported(weights: Path, target: str, imgsz: int | None, place: Path) -> dict[str, Any]:
+    """One row: what `edgeyolo export` says, the seconds it took and the memory it needed at most."""
+    command = [sys.executable, "-c", "from edgeyolo.cli import main; main()", "export", str(weights)]
+    command += ["--target", target, "-o", str(place), "--json", *(["--imgsz", str(imgsz)] if imgsz else [])]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=out, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        errors.seek(0)
+        told, said = out.read(), errors.read()
+    row = {"target": target, "seconds": time.perf_counter() - start, "peak_megabytes": usage.ru_maxrss / 1e3}
+    if process.returncode:
+        reason = [line for line in said.splitlines() if line.startswith("error: ")]
+        return row | {"failed": (reason or [f"exit code {process.returncode}"])[0]}
+    facts = json.loads(told)
+    manifest = Artifact.open(place).manifest
+    return row | {
+        "imgsz": manifest.input.height,
+        "megabytes": facts["bytes"] / 1e6,
+        "deviation": facts["parity"],
+        "tolerance": facts["tolerance"],
+        "agreement": facts["agreement"],
+        "detections": facts["detections"],
+        "maps": list(manifest.output.names),
+    }
+
+
+def rows_of(networks: Sequence[str], targets: Sequence[str], imgsz: int | None) -> Iterator[dict[str, Any]]:
+    """Every network to every target."""
+    for name in networks:
+        with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+            weights = Path(folder) / f"{name}.safetensors"
+            network = random_network(get(name))
+            save(weights, network, [f"class {index}" for index in range(80)], {"source": "random"})
+            del network
+            for target in targets:
+                note(f"{name} {target}")
+                yield {"network": name} | exported(weights, target, imgsz, Path(folder) / target)
+
+
+COLUMNS = (
+    "network",
+    "target",
+    "input",
+    "maps",
+    "MB",
+    "seconds",
+    "memory",
+    "deviation",
+    "allowed",
+    "agreement",
+)
+
+
+def texts_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Texts for the terminal and for Markdown."""
+    return [
+        (
+            row["network"], row["target"], f"{row['imgsz']}", f"{len(row['maps'])}", f"{row['megabytes']:.1f}",
+            f"{row['seconds']:.0f}", f"{row['peak_megabytes'] / 1e3:.1f} GB", f"{row['deviation']:.1e}",
+            f"{row['tolerance']:g}",
+            "-" if row["agreement"] is None else f"{row['agreement']:.1%} of {row['detections']}",
+        )
+        if "failed" not in row
+        else (row["network"], row["target"], *["-"] * 7, row["failed"])
+        for row in rows
+    ]  # fmt: skip
+
+
+def write(rows: Sequence[dict[str, Any]], name: str) -> None:
+    """The results as JSON and as a table."""
+    lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *texts_of(rows))]
+    about = (
+        "Every network with random weights, 80 classes, through `edgeyolo export`: maps are the outputs of the file "
+        "(no auxiliary ones), seconds and memory those of the whole export with its comparison with torch on three "
+        "pictures, on two shared cores; agreement is of confident detections."
+    )
+    RESULTS.mkdir(exist_ok=True)
+    for suffix, text in ((".json", json.dumps(rows, indent=1)), (".md", "\n".join([about, "", *lines]))):
+        with atomic_file(RESULTS / f"{name}{suffix}") as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Export, print and write; exit code 1 if an export failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", help="comma-separated (default: all eight)")
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--imgsz", type=int, help="default: each network's own")
+    parser.add_argument("--name", default="architectures", help="of the files in benchmarks/results")
+    options = parser.parse_args()
+    networks = options.networks.split(",") if options.networks else list(names())
+    rows: list[dict[str, Any]] = []
+    for row in rows_of(networks, options.targets.split(","), options.imgsz):
+        rows.append(row)
+        write(rows, options.name)
+    print_table(COLUMNS, texts_of(rows))
+    sys.exit(any("failed" in row for row in rows))
+
+
+if __name__ == "__main__":
+    main()
