@@ -85,7 +85,10 @@ class ExportSource(Protocol):
     calibration: CalibrationSource | None  # given to targets whose profile says `calibrated`
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as a simplified ONNX file (made once per opset); the file must not be changed."""
+        """The network as a simplified ONNX file (made once per opset); the file must not be changed.
+
+        `opset` is the backend's own; where the user asked for another that the target's limits allow, it is that.
+        """
         ...
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UsageError
+from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UnsupportedTargetError, UsageError
 from edgeyolo.protocols import (
     Availability,
     Backend,
@@ -77,11 +77,39 @@ def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
     known = {str(profile.target): (profile, backend) for profile, backend in profiles()}
     if wanted in known:
         return known[wanted]
+    _refuse_precision(Target.parse(wanted))
     near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted(known)
     unloaded = "".join(f" Backend {item.name} does not load ({item.reason})." for item in broken())
     raise UsageError(
         f"target {wanted!r} is not known.{unloaded}",
         hint=f"Did you mean {', '.join(near)}? `edgeyolo targets` lists all.",
+    )
+
+
+def _refuse_precision(target: Target) -> None:
+    """Raise UnsupportedTargetError where a device is known that cannot have this precision, with the reason."""
+    for profile, _ in profiles():
+        same = (profile.target.device, profile.target.runtime) == (target.device, target.runtime)
+        reason = profile.limits.no_precisions.get(target.precision) if same and profile.limits else None
+        if reason:
+            raise UnsupportedTargetError(
+                f"{target}: {reason}", hint="`edgeyolo targets` lists what there is."
+            )
+
+
+def half_sibling(target: Target | str) -> Target:
+    """The float16 target of the same device and runtime; UsageError where there is none, or `target` is quantized."""
+    profile, _ = find_target(target)
+    found = profile.target
+    if profile.calibrated or found.precision not in ("fp32", "fp16"):
+        raise UsageError(f"{found} is {found.precision} already", hint="Leave out --half.")
+    sibling = replace(found, precision="fp16")
+    siblings = [each.target for each, _ in profiles() if each.target.precision == "fp16"]
+    if sibling in siblings:
+        return sibling
+    raise UsageError(
+        f"--half: {found.runtime} on {found.device} has no float16 target",
+        hint=f"Float16 targets: {', '.join(map(str, siblings))}.",
     )
 
 

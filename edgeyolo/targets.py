@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeyolo.errors import UsageError
+from edgeyolo.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,4 @@ class TargetProfile:
     opset: int | None = (
         None  # the ONNX opset the backend compiles from; None where it starts from the network
     )
+    limits: Limits | None = None  # what the target takes; None where nothing is known

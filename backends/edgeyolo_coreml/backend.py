@@ -14,6 +14,7 @@ from edgeyolo.errors import DamagedFileError
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_coreml import limits
 from edgeyolo_coreml.toolkit import INSTALL, macos
 
 PACKAGE = "model.mlpackage"
@@ -29,9 +30,9 @@ FILES = tuple(
 
 def _profile(precision: str, note: str, parity: float) -> TargetProfile:
     target = Target("ane", "coreml", precision)
-    return TargetProfile(
-        target, note, parity, dynamic_batch=True, inputs=("uint8",), refuses_nms="", files=FILES
-    )
+    known = {"fp16": limits.FP16, "int8": limits.INT8, "w6": limits.W6}[precision]
+    profile = TargetProfile(target, note, parity, dynamic_batch=True, files=FILES, limits=known)
+    return replace(profile, inputs=("uint8",), refuses_nms="")
 
 
 class CoremlBackend:

@@ -15,6 +15,7 @@ from edgeyolo.export.edges import edge_contracts, with_edges
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Port
 from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
+from edgeyolo_onnxruntime import limits
 from edgeyolo_onnxruntime.halves import with_halves
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
@@ -46,6 +47,7 @@ class OnnxruntimeBackend:
             inputs=("float", "uint8"),
             refuses_nms="",
             opset=OPSET,
+            limits=limits.FLOAT,
         ),
         TargetProfile(
             target=Target("cpu", "onnx", "fp16"),
@@ -56,6 +58,7 @@ class OnnxruntimeBackend:
             inputs=("float", "uint8"),
             refuses_nms="",
             opset=OPSET,
+            limits=limits.HALF,
         ),
         TargetProfile(
             target=Target("cpu", "onnx", "int8"),
@@ -69,6 +72,7 @@ class OnnxruntimeBackend:
             inputs=("float", "uint8"),
             refuses_nms="",
             opset=OPSET,
+            limits=limits.INT8,
         ),
     )
 

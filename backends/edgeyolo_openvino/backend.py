@@ -15,7 +15,7 @@ from edgeyolo.export.edges import edge_contracts
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
-from edgeyolo_openvino import ir, runtime, settings
+from edgeyolo_openvino import ir, limits, runtime, settings
 from edgeyolo_openvino.edges import with_edges
 from edgeyolo_openvino.session import OpenvinoSession
 
@@ -35,6 +35,16 @@ _REFUSES_NMS = {
 }
 
 
+_LIMITS = {
+    "cpu-fp32": limits.CPU,
+    "cpu-fp16": limits.CPU_HALF,
+    "cpu-bf16": limits.CPU,
+    "cpu-int8": limits.CPU_INT8,
+    "gpu-fp16": limits.GPU,
+    "npu-int8": limits.NPU,
+}
+
+
 def _profile(device: str, precision: str, note: str, parity: float) -> TargetProfile:
     profile = TargetProfile(
         target=Target(device, "openvino", precision),
@@ -45,6 +55,7 @@ def _profile(device: str, precision: str, note: str, parity: float) -> TargetPro
         opset=OPSET,
         inputs=("float", "uint8"),
         refuses_nms=_REFUSES_NMS.get(device, ""),
+        limits=_LIMITS[f"{device}-{precision}"],
     )
     return replace(profile, calibrated=True, mixed=True, agreement=0.85) if precision == "int8" else profile
 

@@ -19,6 +19,7 @@ from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_tensorrt.calibration_cache import CACHE
 from edgeyolo_tensorrt.engine_cache import ENGINE
 from edgeyolo_tensorrt.facts import GENERATIONS, OPSET, version_text
+from edgeyolo_tensorrt.limits import limits
 from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
 from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_plugins, graph_types
 
@@ -46,6 +47,7 @@ def _profile(device: str, precision: str, note: str) -> TargetProfile:
         refuses_nms="",
         files=(GRAPH, FILE),
         opset=OPSET,
+        limits=limits(device, precision),
     )
     if precision != "int8":
         return profile

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.devices import Device
-from edgeyolo.errors import DamagedFileError, UnsupportedTargetError, UsageError
+from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
-from edgeyolo_tflite import runtime, toolkit
+from edgeyolo_tflite import limits, runtime, toolkit
 
 if TYPE_CHECKING:
     from edgeyolo_tflite.check import Coverage
@@ -27,6 +27,7 @@ FP32 = TargetProfile(
     "LiteRT on any CPU, phones and boards included",
     parity=1e-4,
     files=(MODEL,),
+    limits=limits.CPU,
 )
 # Budgets of the integer targets. Raw maps are cut where decoding no longer tells values apart (quantize.REACH), so that
 # the far background of a trained network is 0.6 away; what it detects agrees by 0.98 and more.
@@ -37,11 +38,13 @@ INT8 = TargetProfile(
     agreement=0.9,
     calibrated=True,
     files=(MODEL,),
+    limits=limits.CPU_INT8,
 )
 EDGE_TPU = replace(
     INT8,
     target=Target("edgetpu", "tflite", "int8"),
     note="Coral edge TPU; where edgetpu_compiler is, compiled for it",
+    limits=limits.EDGE_TPU,
 )
 
 
@@ -123,7 +126,7 @@ class EdgeTpuBackend(TfliteBackend):
         from edgeyolo_tflite.convert import to_flatbuffer
         from edgeyolo_tflite.quantize import skeleton
 
-        _refuse_early(source, target)
+        _refuse_early(source)
         data = to_flatbuffer(source)
         require_edge_tpu(skeleton(data), str(target))
         compiled = _write(data, source, target, into)
@@ -197,14 +200,9 @@ def _write(data: bytes, source: ExportSource, target: Target, into: Path) -> Com
     return Compiled((MODEL,), given, output, tools)
 
 
-def _refuse_early(source: ExportSource, target: Target) -> None:
-    """What needs no conversion to be known: the activation and the batch."""
-    from edgeyolo_tflite.check import LEAKY_HINT, REASONS
+def _refuse_early(source: ExportSource) -> None:
+    """What needs no conversion to be known: operators, the batch, memory on the chip."""
+    from edgeyolo.export.check import check_graph, require_fit
+    from edgeyolo.export.trace import trace
 
-    if any(type(module).__name__ == "LeakyReLU" for module in source.network.modules()):
-        raise UnsupportedTargetError(f"{target}: LeakyReLU is {REASONS['LEAKY_RELU']}", hint=LEAKY_HINT)
-    if source.input.batch != 1:
-        raise UnsupportedTargetError(
-            f"{target}: the edge TPU takes one image at a time, batch {source.input.batch} was asked for",
-            hint="Leave out --batch.",
-        )
+    require_fit(check_graph(trace(source.network, source.input), EDGE_TPU, source.input))

@@ -10,6 +10,7 @@ from edgeyolo.artifact import Artifact
 from edgeyolo.protocols import Availability, Compiled, ExportSource
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_torch.cuda import packages
+from edgeyolo_torch.limits import CPU
 from edgeyolo_torch.session import TorchSession
 
 
@@ -26,6 +27,7 @@ class TorchBackend:
             dynamic_batch=True,
             dynamic_size=True,
             files=("model.safetensors",),
+            limits=CPU,
         ),
     )
 

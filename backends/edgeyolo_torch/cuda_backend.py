@@ -10,6 +10,7 @@ from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_torch import cuda
 from edgeyolo_torch.backend import write
+from edgeyolo_torch.limits import CUDA
 
 # Rounding weights and activations of a trained yolov7-tiny to float16 moves its raw maps by up to 8.5e-3 of their
 # largest value (see HALF_ARITHMETIC of edgeyolo_openvino, measured on the same network); a factor of three is left.
@@ -31,6 +32,7 @@ class TorchCudaBackend:
             dynamic_batch=True,
             dynamic_size=True,
             files=("model.safetensors",),
+            limits=CUDA,
         ),
     )
 

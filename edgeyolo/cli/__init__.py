@@ -18,6 +18,7 @@ COMMANDS = (
     "models",
     "train",
     "import",
+    "check",
     "export",
     "adopt",
     "detect",

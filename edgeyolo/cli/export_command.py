@@ -6,33 +6,30 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
 from edgeyolo.cli.nms_options import nms_options
-from edgeyolo.cli.options import Batch, imgsz_option, locate_weights
+from edgeyolo.cli.options import Batch, imgsz_option, locate_weights, split_targets, targets_option
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
     from edgeyolo.datasets import Dataset
     from edgeyolo.errors import EdgeYoloError
     from edgeyolo.export import ExportOptions
+    from edgeyolo.export.plan import Plan
     from edgeyolo.manifest import Manifest
     from edgeyolo.protocols import CalibrationSource
     from edgeyolo.thresholds import PostprocessConfig
 
+Done = TypeVar("Done")
+
 
 @click.command("export")
 @click.argument("weights")
-@click.option(
-    "--target",
-    "targets",
-    required=True,
-    multiple=True,
-    help="Where it will run (`edgeyolo targets`); several with commas, or given again.",
-)
+@targets_option
 @click.option(
     "-o",
     "--output",
@@ -73,13 +70,16 @@ if TYPE_CHECKING:
     help="What the file takes: uint8 BGR pictures, prepared in the graph, or float planes (default: the faster).",
 )
 @nms_options
+@click.option("--half", is_flag=True, help="Float16: the fp16 target of the same device and runtime.")
+@click.option("--opset", type=click.IntRange(min=1), help="ONNX opset (default: the target's own).")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     images: str | None, calib: str | None, calib_images: int, ranges: str | None, data: str | None,
     split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
-    nms: PostprocessConfig | None, overwrite: bool, as_json: bool,
+    nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make an artifact for a target, or one for each of several, and check it against torch.
 
@@ -116,14 +116,21 @@ def command(
         overwrite=overwrite,
         nms=nms,
         input=input_form,
+        opset=opset,
     )
-    names = _split(targets)
+    names = split_targets(targets, half=half)
     if len(names) == 1:
         places = {names[0]: output or Path(f"{path.stem}-{names[0]}")}
     else:
         places = {name: output / name if output else Path(f"{path.stem}-{name}") for name in names}
-    made, failed = _export_all(path, places, options)
-    _print(made, failed, as_json)
+    if dry_run:
+        from edgeyolo.cli.dry_run import say_plans
+
+        planned, failed = for_each(places, partial(_plan, path, options))
+        say_plans(planned, failed, as_json)
+    else:
+        made, failed = for_each(places, partial(_export, path, options))
+        _print(made, failed, as_json)
     if failed:
         click.get_current_context().exit(max(error.exit_code for error in failed.values()))
 
@@ -137,34 +144,40 @@ def _calibration(
     return open_ranges(ranges, images=found) if ranges else found
 
 
-def _split(targets: tuple[str, ...]) -> list[str]:
-    """Every target once, in order; one that does not exist is an error before any work is done."""
-    from edgeyolo.registry import find_target
-
-    parts = [part.strip() for text in targets for part in text.split(",") if part.strip()]
-    return list(dict.fromkeys(str(find_target(part)[0].target) for part in parts))
-
-
-def _export_all(
-    weights: Path, places: dict[str, Path], options: ExportOptions
-) -> tuple[list[Artifact], dict[str, EdgeYoloError]]:
-    """The artifacts, and by target why there is none; where there is one target only, its error is raised."""
+def for_each(
+    places: dict[str, Path], work: Callable[[str, Path, Callable[[str], None]], Done]
+) -> tuple[list[Done], dict[str, EdgeYoloError]]:
+    """What `work` gives for each target, and why it fails; where there is one target only, its error is raised."""
     from edgeyolo.errors import EdgeYoloError
-    from edgeyolo.export import export
 
-    made: list[Artifact] = []
+    done: list[Done] = []
     failed: dict[str, EdgeYoloError] = {}
     for number, (target, place) in enumerate(places.items(), start=1):
         about = f"{number}/{len(places)} {target}: " if len(places) > 1 else ""
         with steps() as step:
-            told = partial(_tell, step, about)
             try:
-                made.append(export(weights, target, place, options, step=told))
+                done.append(work(target, place, partial(_tell, step, about)))
             except EdgeYoloError as error:
                 if len(places) == 1:
                     raise
                 failed[target] = error
-    return made, failed
+    return done, failed
+
+
+def _export(
+    weights: Path, options: ExportOptions, target: str, place: Path, step: Callable[[str], None]
+) -> Artifact:
+    from edgeyolo.export import export
+
+    return export(weights, target, place, options, step=step)
+
+
+def _plan(
+    weights: Path, options: ExportOptions, target: str, place: Path, step: Callable[[str], None]
+) -> Plan:
+    from edgeyolo.export.plan import plan_export
+
+    return plan_export(weights, target, place, options, step=step)
 
 
 def _tell(step: Callable[[str], None], about: str, text: str) -> None:
@@ -173,11 +186,10 @@ def _tell(step: Callable[[str], None], about: str, text: str) -> None:
 
 def _print(made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool) -> None:
     """A row for each target, and what judged it."""
+    from edgeyolo.cli.dry_run import error_facts
+
     if as_json:
-        errors = [
-            {"target": target, "error": error.message, "hint": error.hint, "exit_code": error.exit_code}
-            for target, error in failed.items()
-        ]
+        errors = [error_facts(target, error) for target, error in failed.items()]
         found = [*map(_facts, made), *errors]
         print_json(found if len(found) > 1 else found[0])
         return

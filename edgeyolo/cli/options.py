@@ -49,6 +49,13 @@ class Batch(click.ParamType):  # type: ignore[type-arg]
 imgsz_option = click.option(
     "--imgsz", "--img-size", "size", type=ImageSize(), help="Input size: 640, or 384x640 (height x width)."
 )
+targets_option = click.option(
+    "--target",
+    "targets",
+    required=True,
+    multiple=True,
+    help="Where it will run (`edgeyolo targets`); several with commas, or given again; `all`.",
+)
 target_option = click.option("--target", help="Target to run weights on (an artifact knows its own).")
 
 device_option = click.option(
@@ -58,6 +65,20 @@ device_option = click.option(
 spec_option = click.option(
     "--spec", type=click.Path(path_type=Path), help="What a file of another tool takes and gives (JSON)."
 )
+
+
+def split_targets(targets: tuple[str, ...], *, half: bool = False) -> list[str]:
+    """Every target once, in order; one that does not exist is an error before any work is done.
+
+    `all` is every target there is; `half` takes the float16 sibling of each.
+    """
+    from edgeyolo.registry import find_target, half_sibling, profiles
+
+    parts = [part.strip() for text in targets for part in text.split(",") if part.strip()]
+    if "all" in parts:
+        parts = [str(profile.target) for profile, _ in profiles()]
+    found = [half_sibling(part) if half else find_target(part)[0].target for part in parts]
+    return list(dict.fromkeys(map(str, found)))
 
 
 def locate_weights(model: str) -> Path:

@@ -39,6 +39,11 @@ _WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
 @with_options(*DATA_OPTIONS)
 @click.option("--no-val", is_flag=True, help="Learn without validation.")
 @click.option("--weights", help="Start a MODEL called by its name from this file or published name.")
+@click.option(
+    "--activation",
+    type=click.Choice(["silu", "leaky", "relu"]),
+    help="In place of the network's own; the edge TPU has no leaky.",
+)
 @with_options(*RUN_OPTIONS)
 @click.option("--freeze", multiple=True, metavar="PART", help="Keep a part as it is: stem, backbone, spp ...")
 @click.option("--no-autoanchor", is_flag=True, help="Keep anchors that do not suit the objects.")
@@ -111,7 +116,9 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     if config.patience and data.validation is None:
         raise UsageError("--patience needs validation data", hint="Name it with --val-data.")
     autoanchor = not options["no_autoanchor"]
+    activation = {"leaky": "leaky_relu"}.get(options["activation"], options["activation"])
     run: dict[str, Any] = {"config": config, "recipe": recipe, "autoanchor": autoanchor, "weights": weights}
+    run["activation"] = activation
     with run_folder(options["output"], "train", config, options["project"]) as folder:
         with _listener(folder, source, data, tensorboard) as listener:
             history = train(model, data.training, data.validation, folder, listener=listener, **run)

@@ -36,10 +36,12 @@ class NetworkSource:
     calibration: CalibrationSource | None = None
     detections: GraphDetections | None = None
     pixels: bool = False
+    opset: int | None = None  # what the user asked for
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as simplified ONNX with raw heads, at `opset`."""
+        """The network as simplified ONNX with raw heads, at `opset` unless the user asked for another."""
+        opset = self.opset or opset
         if opset not in self._onnx:
             path = self.workspace / f"opset{opset}.onnx"
             path.write_bytes(to_onnx(self, opset))

@@ -9,13 +9,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeyolo import registry
 from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.errors import GateError, RuntimeMissingError, UsageError
+from edgeyolo.contracts import RawMaps
+from edgeyolo.errors import GateError, RuntimeMissingError
 from edgeyolo.export.calibrated import record, require_calibration
+from edgeyolo.export.check import check_source, require_fit
+from edgeyolo.export.contract import input_contract
 from edgeyolo.export.edges import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.golden import write_golden
 from edgeyolo.export.verify import measure_parity, raw_maps, require_parity
@@ -45,6 +47,7 @@ class ExportOptions:
     layers are left in float; `overwrite` replaces an artifact that is already there.
     `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
     "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
+    `opset` is that of the ONNX file which is made or converted, by default the target's own.
     """
 
     size: tuple[int, int] | None = None
@@ -58,6 +61,7 @@ class ExportOptions:
     overwrite: bool = False
     nms: PostprocessConfig | None = None
     input: str | None = None
+    opset: int | None = None
 
 
 def export(
@@ -69,6 +73,7 @@ def export(
     Raises:
         UsageError, UntrustedFileError, DamagedFileError: the weights or the options do not fit.
         RuntimeMissingError: a package that the target's toolchain needs is not installed.
+        UnsupportedTargetError: the target cannot take the network, as far as is known before it is built or after.
         GateError: re-parameterization or the artifact deviates from the trained network; nothing is written.
     """
     profile, backend = _toolchain(target)
@@ -80,6 +85,7 @@ def export(
     with place as folder, _workspace() as scratch:
         step("re-parameterizing")
         source = _prepare(loaded, profile, options, scratch)
+        require_fit(check_source(source, profile))
         if options.ap_budget is not None:
             source.calibration = registry.keep_within_budget(
                 source, profile.target, options.data, options.ap_budget, step=step
@@ -144,7 +150,7 @@ def _prepare(
             hint="The weights hold extreme or non-finite values; train on, or import them again.",
         )
     spec = loaded.network.spec
-    given = _input_contract(spec, profile, options)
+    given = input_contract(spec, profile, options)
     output = RawMaps(
         names=tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides),
         strides=spec.strides,
@@ -160,25 +166,8 @@ def _prepare(
         calibration=options.calibration if profile.calibrated else None,
         detections=graph_detections(options.nms, output.classes),
         pixels=takes_pixels(profile, options.input),
+        opset=options.opset,
     )
-
-
-def _input_contract(spec: Any, profile: TargetProfile, options: ExportOptions) -> InputContract:
-    height, width = options.size or (spec.imgsz, spec.imgsz)
-    coarsest = max(spec.strides)
-    if height % coarsest or width % coarsest or min(height, width) < coarsest:
-        near = [max(coarsest, round(side / coarsest) * coarsest) for side in (height, width)]
-        raise UsageError(
-            f"image size {height}x{width}: {spec.name} takes multiples of {coarsest}",
-            hint=f"The nearest is --imgsz {near[0]}x{near[1]}.",
-        )
-    if options.batch < 1:
-        raise UsageError(f"batch {options.batch}: expected at least 1")
-    if options.dynamic_batch and not profile.dynamic_batch:
-        raise UsageError(
-            f"{profile.target} takes a fixed batch only", hint="Give a number, for example --batch 1."
-        )
-    return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from edgeyolo.models.checkpoint import Contents, open_checkpoint, read_contents,
 from edgeyolo.models.network import Network
 from edgeyolo.models.published import Recognised, recognise
 
-_ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)"}
+_ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)", "relu": "ReLU"}
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,23 @@ What the parts mean stands in `topology`; how yolov7x, -e6 and -d6 follow from o
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgeyolo.errors import UsageError
 from edgeyolo.models.topology import Activation, Anchors, Down, Elan, Form, ModelSpec, Stage, TopDown
 
-__all__ = ["Activation", "Anchors", "Elan", "Form", "ModelSpec", "Stage", "TopDown", "get", "names"]
+__all__ = [
+    "Activation",
+    "Anchors",
+    "Elan",
+    "Form",
+    "ModelSpec",
+    "Stage",
+    "TopDown",
+    "get",
+    "names",
+    "with_activation",
+]
 
 
 def names() -> tuple[str, ...]:
@@ -23,6 +36,16 @@ def get(name: str) -> ModelSpec:
         if spec.name == name:
             return spec
     raise UsageError(f"network {name!r} is not known; known are {', '.join(names())}")
+
+
+def with_activation(spec: ModelSpec, activation: Activation) -> ModelSpec:
+    """The same network with another activation function, such as "relu", which every device has.
+
+    Weights carry over in shape but not in what they compute: the network is to be trained, or trained on.
+    """
+    if activation == spec.act:
+        return spec
+    return replace(spec, name=f"{spec.name}-{activation.replace('_', '-')}", act=activation)
 
 
 def _anchors(*levels: tuple[int, ...]) -> Anchors:

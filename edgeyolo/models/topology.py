@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from edgeyolo.errors import DamagedFileError, UsageError
 
 Down = Literal["conv", "pool", "mpconv", "downc"]
-Activation = Literal["silu", "leaky_relu"]
+Activation = Literal["silu", "leaky_relu", "relu"]
 Form = Literal["training", "deploy", "plain"]
 """Which convolutions a network is made of.
 

@@ -5,7 +5,10 @@ A network has the same module paths in each form, so that folding is unit by uni
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import cast
 
 from torch import Tensor, nn
@@ -13,6 +16,9 @@ from torch import Tensor, nn
 from edgeyolo.models.topology import Activation, Form
 
 BN_EPS, BN_MOMENTUM = 1e-3, 0.03
+ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = MappingProxyType(
+    {"silu": nn.SiLU, "leaky_relu": partial(nn.LeakyReLU, 0.1), "relu": nn.ReLU}
+)
 
 
 class ConvUnit(nn.Module):
@@ -99,4 +105,4 @@ class Convs:
 
     def activation(self) -> nn.Module:
         """The network's activation; not in place, so that observers may keep what a convolution gave."""
-        return nn.SiLU() if self.act == "silu" else nn.LeakyReLU(0.1)
+        return ACTIVATIONS[self.act]()

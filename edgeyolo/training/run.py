@@ -14,7 +14,7 @@ from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network, build
-from edgeyolo.models.topology import ModelSpec
+from edgeyolo.models.topology import Activation, ModelSpec
 from edgeyolo.training.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.history import draw_history
@@ -47,17 +47,21 @@ def prepare_network(
     anchor_ratio: float = 4.0,
     autoanchor: bool = True,
     weights: str | Path | None = None,
+    activation: Activation | None = None,
 ) -> Start:
     """A network in training form for `class_names`: fresh if `model` is a name, else from a weights file.
 
+    activation: in place of the network's own.
     Fresh networks whose anchors suit less than 98 % of the objects get new ones. weights: a file from which a
     network called by its name takes all that fits, and the anchors.
     """
     torch.manual_seed(seed)
     if str(model) in specs.names():
         spec, notes = specs.get(str(model)), list[str]()
+        if activation:
+            spec = specs.with_activation(spec, activation)
         if weights is not None:
-            return _from_weights(weights, class_names, spec)
+            return _from_weights(weights, class_names, spec, activation)
         if autoanchor:
             spec, notes = suit_anchors(spec, dataset, image_size, anchor_ratio)
         return Start(build(spec, len(class_names)), tuple(notes))
@@ -68,7 +72,7 @@ def prepare_network(
             f"{model}: neither a network's name nor a weights file",
             hint=_NAMES,
         )
-    return _from_weights(model, class_names)
+    return _from_weights(model, class_names, activation=activation)
 
 
 def train(
@@ -82,14 +86,15 @@ def train(
     listener: Listener | None = None,
     autoanchor: bool = True,
     weights: str | Path | None = None,
+    activation: Activation | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network and return the table of epochs; `folder` gets weights, state, table (see Trainer) and
     pictures.
 
     model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
     weights: a file from which a network called by its name starts. recipe: by default the network's own, or
-    "custom" where the run starts from weights. A folder that holds a run already
-    is refused: `resume` it.
+    "custom" where the run starts from weights. activation: in place of the network's own. A folder that holds a
+    run already is refused: `resume` it.
     """
     folder, config = Path(folder), config or TrainConfig()
     processes = join_processes(config.device, config.batch_size)
@@ -108,6 +113,7 @@ def train(
         anchor_ratio=recipe.anchor_t,
         autoanchor=autoanchor,
         weights=weights,
+        activation=activation,
     )
     listener = listener or Listener()
     for sentence in (*describe_problems(training.problems), *start.notes):
@@ -154,7 +160,12 @@ def resume(
     return _finish(trainer)
 
 
-def _from_weights(file: str | Path, class_names: Sequence[str], spec: ModelSpec | None = None) -> Start:
+def _from_weights(
+    file: str | Path,
+    class_names: Sequence[str],
+    spec: ModelSpec | None = None,
+    activation: Activation | None = None,
+) -> Start:
     """A network of `spec`, or of the file's own, with what fits of the file's weights."""
     imported = import_checkpoint(file)
     source, names = imported.network, imported.class_names
@@ -164,6 +175,8 @@ def _from_weights(file: str | Path, class_names: Sequence[str], spec: ModelSpec 
             hint="Start from the weights before re-parameterization.",
         )
     spec = spec or source.spec
+    if activation:
+        spec = specs.with_activation(spec, activation)
     if [len(level) for level in spec.anchors] == [len(level) for level in source.spec.anchors]:
         spec = replace(spec, anchors=source.spec.anchors)
     network = build(spec, len(class_names))

@@ -115,3 +115,13 @@ def test_reading_about_networks_imports_no_torch() -> None:
         "assert 'torch' not in sys.modules and 'safetensors' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_another_activation_is_another_spec() -> None:
+    from edgeyolo.models.specs import with_activation
+
+    tiny = specs.get("yolov7-tiny")
+    relu = with_activation(tiny, "relu")
+    assert (relu.name, relu.act) == ("yolov7-tiny-relu", "relu")
+    assert replace(relu, name=tiny.name, act=tiny.act) == tiny
+    assert with_activation(tiny, "leaky_relu") is tiny

@@ -16,7 +16,7 @@ from edgeyolo.artifact import Artifact
 from edgeyolo.errors import UnsupportedTargetError
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
 from edgeyolo.targets import Target, TargetProfile
-from edgeyolo_openvino import backend, ir, runtime, settings
+from edgeyolo_openvino import backend, ir, limits, runtime, settings
 from edgeyolo_openvino.ncs import environment, half
 from edgeyolo_openvino.ncs.session import LegacySession, convert
 
@@ -35,6 +35,7 @@ class OpenvinoNcsBackend:
             parity=backend.HALF_WEIGHTS,
             files=(ONNX,),
             opset=OPSET,
+            limits=limits.MYRIAD,
         ),
     )
 

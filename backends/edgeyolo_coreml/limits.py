@@ -1,0 +1,125 @@
+"""The tables of `neural_engine` under the names of ONNX operators: what can be known without coremltools.
+
+What `convert` makes is checked again, operation by operation, when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from types import MappingProxyType
+
+from edgeyolo.limits import Finding, Limits, Place, Versions
+from edgeyolo.operations import Graph, Operation
+from edgeyolo_coreml.tables import (
+    CHANNELS,
+    KERNEL_HEIGHT,
+    KERNEL_WIDTH,
+    ON_CHIP,
+    OPERATORS,
+    RANK,
+    REASONS,
+    SIDE,
+)
+
+# ONNX operator -> operator of an ML program, where the engine runs it.
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        onnx: mil
+        for onnx, mil in {
+            "Add": "add",
+            "AveragePool": "avg_pool",
+            "Concat": "concat",
+            "Conv": "conv",
+            "LeakyRelu": "leaky_relu",
+            "MaxPool": "max_pool",
+            "Mul": "mul",
+            "Relu": "relu",
+            "Resize": "upsample_nearest_neighbor",
+            "Sigmoid": "sigmoid",
+        }.items()
+        if mil in OPERATORS
+    }
+    | {"Slice": "slice_by_index"}
+)
+SOURCES: Mapping[str, str] = MappingProxyType(
+    {
+        "guide": "S. Bryngelson, ane-guide, https://ane-guide.readthedocs.io",
+        "hollance": "M. Hollemans, neural-engine, https://github.com/hollance/neural-engine",
+        "apple": "Core ML Tools guide, https://apple.github.io/coremltools/docs-guides",
+        "apple4d": "Apple, Deploying Transformers on the Apple Neural Engine",
+    }
+)
+
+
+def leading(graph: Graph) -> frozenset[str]:
+    """The outputs of the slices, and their concatenation, that a network begins with: space-to-depth."""
+    found = {graph.input}
+    for operation in graph.operations:
+        if operation.kind in ("Slice", "Concat") and found.issuperset(operation.inputs):
+            found.add(operation.output)
+    return frozenset(found - {graph.input})
+
+
+def refuse(operation: Operation, graph: Graph) -> Finding | None:
+    """What the engine does not take of an operator that it has."""
+    if operation.kind == "Slice" and operation.output not in leading(graph):
+        return Finding(REASONS["slice_by_index"] + " [guide]")
+    if len(operation.shape) == RANK and (operation.shape[1] > CHANNELS or max(operation.shape[2:]) > SIDE):
+        return Finding(f"shape {operation.shape} exceeds {CHANNELS} channels or {SIDE} in a side [guide]")
+    if operation.kind == "Conv":
+        height, width = operation.attributes["kernel_shape"]
+        if width > KERNEL_WIDTH or height > KERNEL_HEIGHT:
+            return Finding(f"kernel {height}x{width}, at most {KERNEL_HEIGHT}x{KERNEL_WIDTH} [guide]")
+    return None
+
+
+def elsewhere(operation: Operation, graph: Graph) -> tuple[str, str] | None:
+    """A leading space-to-depth is folded into the convolution behind it (`lower`)."""
+    if operation.output in leading(graph):
+        return "folded", "space-to-depth becomes part of a 6x6 convolution of stride 2"
+    return None
+
+
+def edges(graph: Graph) -> tuple[Place, ...]:
+    """Between the caller's types and the engine's float16."""
+    reason = "the engine has no float32: the image becomes float16 and the maps float32 [apple]"
+    return (Place("cast", 1 + len(graph.outputs), "CPU", reason),)
+
+
+def streamed(graph: Graph) -> tuple[str, ...]:
+    """How many tensors exceed the memory on the chip."""
+    count = sum(2 * prod(each.shape) > ON_CHIP for each in graph.operations)
+    what = (
+        f"{count} tensors exceed the {ON_CHIP >> 20} MiB on the chip and are streamed: slower, still correct"
+    )
+    return (f"{what} [guide]",) if count else ()
+
+
+FP16 = Limits(
+    "neural engine",
+    NAMES,
+    refuse=refuse,
+    elsewhere=elsewhere,
+    around=edges,
+    reasons=MappingProxyType(
+        {
+            "Reshape": Finding(REASONS["reshape"] + " [hollance]"),
+            "Gather": Finding(REASONS["gather"] + " [guide]"),
+            "NonMaxSuppression": Finding(REASONS["non_maximum_suppression"]),
+        }
+    ),
+    max_rank=RANK,
+    largest=65504.0,
+    weight_bytes=2.0,
+    remarks=streamed,
+    versions=Versions("macOS", (12,), reason="iOS 15"),
+    no_precisions=MappingProxyType(
+        {"fp32": "the engine computes in float16 only [apple]; take ane-coreml-fp16"}
+    ),
+    sources=SOURCES,
+)
+_NEWER = Versions("macOS", (13,), reason="iOS 16, for compressed weights")
+INT8 = replace(FP16, versions=_NEWER, weight_bytes=1.0)
+W6 = replace(FP16, versions=_NEWER, weight_bytes=0.75)

@@ -1,0 +1,87 @@
+"""What TensorRT takes on each of its devices; versions and GPUs are those of `facts`.
+
+Sources:
+    [parser]  onnx/onnx-tensorrt, docs/operators.md of 8.5-GA: operators up to opset 17
+              https://github.com/onnx/onnx-tensorrt/blob/release/8.5-GA/docs/operators.md
+    [notes]   TensorRT release notes, quoted in `facts.GENERATIONS`
+    [int8]    TensorRT developer guide, "Working with Quantized Types": Volta has no INT8 tensor cores
+              https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from edgeyolo.limits import Limits, Versions
+from edgeyolo.operations import Graph, Operation
+from edgeyolo_tensorrt.facts import GENERATIONS, MINIMUM, OPSET
+from edgeyolo_tensorrt.half import HALF_OPERATORS, LARGEST
+
+# ONNX operator -> TensorRT's layer, for all that [parser] takes of what networks of the family hold.
+LAYERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Add": "ElementWise",
+        "Concat": "Concatenation",
+        "Conv": "Convolution",
+        "LeakyRelu": "Activation",
+        "MaxPool": "Pooling",
+        "Mul": "ElementWise",
+        "Relu": "Activation",
+        "Resize": "Resize",
+        "Sigmoid": "Activation",
+        "Slice": "Slice",
+    }
+)
+SOURCES: Mapping[str, str] = MappingProxyType(
+    {
+        "parser": "onnx/onnx-tensorrt 8.5-GA, docs/operators.md",
+        "notes": "TensorRT release notes",
+        "int8": "TensorRT developer guide, Working with Quantized Types",
+        "rules": "edgeyolo_calib/rules.py",
+    }
+)
+_VOLTA = next(item for item in GENERATIONS if item.covers((7, 0)))
+
+
+def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
+    """The convolutions that get no quantizers."""
+    from edgeyolo_calib.rules import TENSORRT
+
+    convolutions = [each for each in graph.operations if each.kind == "Conv"]
+    if operation in convolutions[: TENSORRT.stem] or operation.output in graph.outputs:
+        return (
+            "GPU, float",
+            "the first and last convolutions keep float: few operations, much accuracy [rules]",
+        )
+    return None
+
+
+def limits(device: str, precision: str) -> Limits:
+    """What the target `device`-trt-`precision` takes."""
+    volta = device == "v100"
+    versions = Versions("TensorRT", MINIMUM)
+    if volta:
+        versions = Versions("TensorRT", MINIMUM, _VOLTA.removed, f"{_VOLTA.source} [notes]")
+    known = LAYERS if precision != "fp16" else {k: v for k, v in LAYERS.items() if k in HALF_OPERATORS}
+    return Limits(
+        accelerator="GPU" if precision != "int8" else "GPU, integers",
+        operators=MappingProxyType(dict(known)),
+        elsewhere=in_float if precision == "int8" else lambda operation, graph: None,
+        largest=LARGEST if precision == "fp16" else None,
+        opsets=(13 if precision == "int8" else 11, OPSET),
+        versions=versions,
+        weight_bytes=2.0 if precision == "fp16" else 4.0,
+        notes=(_INT8_NOTES[device],) if precision == "int8" else (),
+        no_precisions=MappingProxyType({"fp8": f"{device}: FP8 needs Ada, Hopper or newer GPUs"}),
+        sources=SOURCES,
+    )
+
+
+_INT8_NOTES: Mapping[str, str] = MappingProxyType(
+    {
+        "v100": "Volta computes int8 without tensor cores (DP4A): fp16 is usually faster there [int8]",
+        "jetson": "integers need Xavier, Orin or newer; the GPU of the Nano (Maxwell) has none [int8]",
+        "gpu": "integers on tensor cores need Turing or newer [int8]",
+    }
+)

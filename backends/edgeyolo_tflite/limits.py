@@ -1,0 +1,89 @@
+"""The edge TPU's `tables` under the names of ONNX operators: what can be known without converting anything.
+
+What the converter makes is checked again, operator by operator, when it is made (`check`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from edgeyolo.limits import Finding, Limits, Memory, Place
+from edgeyolo.operations import Graph, Operation
+from edgeyolo_tflite.tables import LEAKY_HINT, OPERATORS, REASONS, SRAM
+
+# ONNX operator -> TFLite operator.
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "Add": "ADD",
+        "AveragePool": "AVERAGE_POOL_2D",
+        "Concat": "CONCATENATION",
+        "Conv": "CONV_2D",
+        "LeakyRelu": "LEAKY_RELU",
+        "MaxPool": "MAX_POOL_2D",
+        "Mul": "MUL",
+        "Relu": "RELU",
+        "Resize": "RESIZE_NEAREST_NEIGHBOR",
+        "Sigmoid": "LOGISTIC",
+        "Slice": "STRIDED_SLICE",
+    }
+)
+SOURCES: Mapping[str, str] = MappingProxyType(
+    {
+        "models": "Coral, TensorFlow models on the Edge TPU, https://coral.ai/docs/edgetpu/models-intro",
+        "compiler": "Coral, Edge TPU Compiler, https://coral.ai/docs/edgetpu/compiler",
+    }
+    | {f"#{n}": f"https://github.com/google-coral/edgetpu/issues/{n}" for n in (185, 272, 512, 597)}
+)
+
+
+def refuse(operation: Operation, graph: Graph) -> Finding | None:
+    """What the edge TPU does not take of an operator that it has."""
+    if operation.kind == "Slice" and operation.attributes["steps"] != 1:
+        return Finding(
+            f"strides {operation.attributes['steps']}, the edge TPU slices with stride 1 only [models]",
+            "The P6 networks begin with space-to-depth; take yolov7-tiny-silu.",
+        )
+    if operation.kind == "Conv":
+        height, width = operation.attributes["dilations"]
+        if height != width:
+            return Finding(f"dilation {height}x{width}, both must be equal [models]")
+    if len(operation.shape) != 4:
+        return Finding(f"a tensor of rank {len(operation.shape)}, expected images and maps [models]")
+    return None
+
+
+def padding(graph: Graph) -> tuple[Place, ...]:
+    """Convolutions of a stride get a PAD before them: TFLite's SAME pads at the other end than torch does."""
+    count = sum(each.kind == "Conv" and max(each.attributes["strides"]) > 1 for each in graph.operations)
+    return (Place("PAD", count, "edge TPU"),) if count else ()
+
+
+EDGE_TPU = Limits(
+    "edge TPU",
+    MappingProxyType({onnx: name for onnx, name in NAMES.items() if name in OPERATORS}),
+    refuse=refuse,
+    around=padding,
+    reasons=MappingProxyType({"LeakyRelu": Finding(REASONS["LEAKY_RELU"], LEAKY_HINT)}),
+    cut="behind an operator that the edge TPU does not take: its compiler cuts a graph once [models]",
+    max_batch=1,
+    memory=Memory(
+        SRAM,
+        1,
+        refuses=True,
+        otherwise="what does not fit is sent for every image [compiler]",
+        hint="Take a smaller --imgsz: 320 is safe for yolov7-tiny-silu.",
+        source='(the compiler stops with "large activation tensors" [#512])',
+    ),
+    no_precisions=MappingProxyType(
+        {
+            "fp32": "the edge TPU computes in int8 only [models]; take edgetpu-tflite-int8",
+            "fp16": "the edge TPU computes in int8 only [models]; take edgetpu-tflite-int8",
+        }
+    ),
+    weight_bytes=1.05,
+    notes=("without edgetpu_compiler the artifact is compiled later, on x86-64 Linux",),
+    sources=SOURCES,
+)
+CPU = Limits("CPU", NAMES, strict=False)
+CPU_INT8 = Limits("CPU, integers", NAMES, weight_bytes=1.05, strict=False, fallback="CPU, float32")

@@ -1,0 +1,8 @@
+"""What torch takes: the network as it is."""
+
+from __future__ import annotations
+
+from edgeyolo.limits import Limits
+
+CPU = Limits("CPU")
+CUDA = Limits("GPU", largest=65504.0)

@@ -1,0 +1,148 @@
+"""What an export would do, as far as can be known without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeyolo import registry
+from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.export.calibrated import require_calibration
+from edgeyolo.export.check import Check, check_graph, check_source, limits_of, require_fit
+from edgeyolo.export.contract import input_contract
+from edgeyolo.export.edges import edge_contracts, require_edges
+from edgeyolo.export.pipeline import ExportOptions, prepared
+
+if TYPE_CHECKING:
+    from edgeyolo.models.topology import ModelSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One export that was not done.
+
+    `files` are what the artifact would hold beside golden vectors and the manifest, `megabytes` their size, about.
+    `tools` are the versions that would make it. `calibrated` says whether images decide its numbers.
+    """
+
+    target: str
+    path: Path
+    check: Check
+    input: InputContract
+    output: OutputContract
+    files: tuple[str, ...]
+    megabytes: float
+    calibrated: bool
+    opset: int | None
+    tools: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return {
+            "target": self.target,
+            "path": str(self.path),
+            "check": self.check.to_json(),
+            "files": list(self.files),
+            "megabytes": self.megabytes,
+            "calibrated": self.calibrated,
+            "opset": self.opset,
+            "tools": self.tools,
+            "input": asdict(self.input),
+            "outputs": {
+                name: list(shape)
+                for name, shape in zip(
+                    self.output.names, self.output.shapes(self.input.batch, self.input.size), strict=True
+                )
+            },
+        }
+
+
+def plan_export(
+    weights: str | Path, target: str, into: Path, options: ExportOptions,
+    *, step: Callable[[str], None] = lambda _: None,
+) -> Plan:  # fmt: skip
+    """All that `export` would refuse before it builds is refused here, with the same errors; nothing is written.
+
+    What only building shows, a gate that is missed for one, is not known.
+    """
+    profile, backend = registry.find_target(target)
+    require_calibration(profile, options)
+    require_edges(profile, options.nms, options.input)
+    _refuse_occupied(into, options.overwrite)
+    with prepared(weights, target, options, step=step) as source:
+        step("checking")
+        check = check_source(source, profile)
+        require_fit(check)
+        given, output = edge_contracts(source)
+        made_by = backend.can_compile().version
+        tools = {"edgeyolo": version("edgeyolo"), "torch": version("torch"), backend.name: made_by}
+        return Plan(
+            target=target,
+            path=into,
+            check=check,
+            input=given,
+            output=output,
+            files=profile.files,
+            megabytes=check.parameters * limits_of(profile).weight_bytes / 1e6,
+            calibrated=profile.calibrated,
+            opset=options.opset or profile.opset,
+            tools={name: found for name, found in tools.items() if found},
+        )
+
+
+def check_weights(
+    weights: str | Path,
+    targets: Sequence[str],
+    options: ExportOptions,
+    *,
+    runtime: str | None = None,
+    step: Callable[[str], None] = lambda _: None,
+) -> list[Check]:
+    """What each target says of a network. `weights` is a file, or a network's name: then its weights are not needed.
+
+    Needs torch, and none of the targets' toolchains.
+    """
+    profiles = [registry.find_target(target)[0] for target in targets]
+    step("reading the network")
+    network, spec = _network(weights)
+    contracts = [
+        input_contract(spec, profile, options) for profile in profiles
+    ]  # equal, but for what they refuse
+    step("checking")
+    from edgeyolo.export.trace import trace
+
+    graph = trace(network, contracts[0])
+    return [
+        check_graph(graph, profile, contract, opset=options.opset, runtime=runtime)
+        for profile, contract in zip(profiles, contracts, strict=True)
+    ]
+
+
+def _network(weights: str | Path) -> tuple[Any, ModelSpec]:
+    """The re-parameterized network and its spec."""
+    try:
+        from edgeyolo.models import specs
+        from edgeyolo.models.importer import import_checkpoint
+        from edgeyolo.models.network import build
+        from edgeyolo.models.reparameterize import reparameterize
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"checking a network needs the package {error.name}, which is not installed",
+            hint="pip install 'edgeyolo[export]'",
+        ) from error
+    if not Path(weights).exists() and str(weights) in specs.names():
+        spec = specs.get(str(weights))
+        return build(spec, form="plain", device="meta").eval(), spec
+    network = reparameterize(import_checkpoint(weights).network).network
+    return network, network.spec
+
+
+def _refuse_occupied(into: Path, overwrite: bool) -> None:
+    if into.exists() and not overwrite:
+        raise UsageError(
+            f"{into} already exists", hint="Choose another directory, or ask for overwriting (--overwrite)."
+        )
