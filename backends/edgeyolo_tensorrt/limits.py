@@ -16,9 +16,9 @@ from types import MappingProxyType
 from edgeyolo.limits import Limits, Versions
 from edgeyolo.operations import Graph, Operation
 from edgeyolo_tensorrt.facts import GENERATIONS, MINIMUM, OPSET
-from edgeyolo_tensorrt.half import HALF_OPERATORS, LARGEST
 
-# ONNX operator -> TensorRT's layer, for all that [parser] takes of what networks of the family hold.
+# ONNX operator -> TensorRT's layer, for all that [parser] takes of what networks of the family hold; `half` types
+# each of them in float16.
 LAYERS: Mapping[str, str] = MappingProxyType(
     {
         "Add": "ElementWise",
@@ -63,12 +63,11 @@ def limits(device: str, precision: str) -> Limits:
     versions = Versions("TensorRT", MINIMUM)
     if volta:
         versions = Versions("TensorRT", MINIMUM, _VOLTA.removed, f"{_VOLTA.source} [notes]")
-    known = LAYERS if precision != "fp16" else {k: v for k, v in LAYERS.items() if k in HALF_OPERATORS}
     return Limits(
         accelerator="GPU" if precision != "int8" else "GPU, integers",
-        operators=MappingProxyType(dict(known)),
+        operators=LAYERS,
         elsewhere=in_float if precision == "int8" else lambda operation, graph: None,
-        largest=LARGEST if precision == "fp16" else None,
+        largest=65504.0 if precision == "fp16" else None,
         opsets=(13 if precision == "int8" else 11, OPSET),
         versions=versions,
         weight_bytes=2.0 if precision == "fp16" else 4.0,

@@ -197,3 +197,11 @@ def test_a_whole_network_in_float16_gives_nearly_the_same(package: Callable[...,
     assert 0.5 <= size[0] / size[1] < 0.51
     assert (half.ir_version, half.opset_import[0].version) == (8, 17)
     assert {item.key for item in half.metadata_props} >= {"strides", "anchors", "class_names"}
+
+
+def test_every_operator_of_the_target_table_can_be_typed() -> None:
+    from edgeyolo_tensorrt.half import HALF_OPERATORS, LARGEST
+    from edgeyolo_tensorrt.limits import LAYERS, limits
+
+    assert set(LAYERS) <= set(HALF_OPERATORS)
+    assert limits("jetson", "fp16").largest == LARGEST
