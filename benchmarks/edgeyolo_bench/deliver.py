@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -16,7 +18,7 @@ from edgeyolo_bench.paper_tables import PROTOCOLS
 from edgeyolo_bench.physics import impossible
 from edgeyolo_bench.report import Report
 from edgeyolo_bench.result_table import beside_paper
-from edgeyolo_bench.table import columns, notes, rows
+from edgeyolo_bench.table import notes, tables
 
 
 def deliver(
@@ -36,7 +38,9 @@ def deliver(
     if as_json:
         print_json(report.to_json())
     else:
-        print_table(columns(report), rows(report))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for heads, lines in tables(report, width):
+            print_table(heads, lines)
         for line in notes(report):
             note(line)
         _print_tables(report, asked)

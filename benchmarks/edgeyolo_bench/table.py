@@ -9,6 +9,8 @@ from edgeyolo_bench.measurement import Change, Comparison, Measurement, Quantile
 from edgeyolo_bench.report import Report
 
 NOT_REPORTABLE = "not reportable"
+_NAMES = ("device", "model", "target")
+_GAP = 3  # between two columns
 _SPLIT = ("decode", "preprocess", "inference", "postprocess")
 
 
@@ -29,6 +31,31 @@ def rows(report: Report) -> list[tuple[str, ...]]:
     """A row for each measurement; what may not be quoted is not printed."""
     heads = columns(report)
     return [tuple(_cells(item)[head] for head in _keys(heads)) for item in report.measurements]
+
+
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def tables(report: Report, width: int | None) -> list[Table]:
+    """Heads and rows for a terminal of `width` characters, None for any width: all in one table where it fits, else
+    what the artifacts are in one and what they take in another."""
+    heads, lines = columns(report), rows(report)
+    longest = [max(map(len, cells)) for cells in zip(heads, *lines, strict=True)]
+    if width is None or sum(longest) + _GAP * len(heads) <= width:
+        return [(heads, lines)]
+    latencies = heads.index("p50 ms")
+    named = [
+        index
+        for index, head in enumerate(heads)
+        if head in _NAMES and len({line[index] for line in lines}) > 1
+    ]
+    named = named or [heads.index("target")]
+    last = range(latencies, len(heads))
+    accuracy = [index for index in last if heads[index] == "AP"]
+    parts = ([*range(latencies), *accuracy], [*named, *(index for index in last if index not in accuracy)])
+    return [
+        (tuple(heads[i] for i in part), [tuple(line[i] for i in part) for line in lines]) for part in parts
+    ]
 
 
 def _keys(heads: tuple[str, ...]) -> list[str]:
@@ -156,5 +183,5 @@ def _protocol(report: Report) -> str:
     return (
         f"{scenario.name}, {scenario.judged}: at least {queries} queries of {scenario.query_images} image(s), "
         f"{scenario.min_duration:g} s; {images.count} images ({images.source}); intervals {confidence}; "
-        f"the harness costs at most {worst:.3%} of a query"
+        f"the harness costs at most {100 * worst:.2g} % of a query"
     )

@@ -34,7 +34,7 @@ from edgeyolo_bench.remote.fleet import Member
 from edgeyolo_bench.report import Report, load_report, merge
 from edgeyolo_bench.scenarios import Scenario, choose
 from edgeyolo_bench.subject import Job, Opened, Turn
-from edgeyolo_bench.table import NOT_REPORTABLE, columns, notes, rows
+from edgeyolo_bench.table import NOT_REPORTABLE, columns, notes, rows, tables
 from edgeyolo_bench.worker import Worker
 from edgeyolo_bench.workload import generated
 
@@ -285,6 +285,19 @@ def test_too_few_queries_are_never_quoted(fakes: type[FakeWorker]) -> None:
     assert cells["p90 ms"] == cells["images/s"] == NOT_REPORTABLE
     assert cells["p50 ms"] != NOT_REPORTABLE  # twenty queries are enough for a median
     assert any("not reportable" in line for line in notes(report))
+
+
+def test_a_narrow_terminal_gets_two_tables(fakes: type[FakeWorker]) -> None:
+    report = measure(fake_jobs(), labelled=Labelled("data"))
+    ((heads, lines),) = tables(report, None)
+    assert (heads, lines) == (columns(report), rows(report))
+    assert tables(report, 400) == [(heads, lines)]
+    first, second = tables(report, 80)
+    assert first[0] == ("model", "target", "input", "MB", "params", "GFLOPs", "AP")
+    assert second[0] == ("model", "p50 ms", "p90 ms", "decode + pre + net + post", "images/s")
+    assert [line[0] for line in second[1]] == ["a", "b"]
+    together = dict(zip(first[0], first[1][1], strict=True)) | dict(zip(second[0], second[1][1], strict=True))
+    assert together == dict(zip(heads, lines[1], strict=True))
 
 
 def test_one_that_fails_costs_the_others_nothing(fakes: type[FakeWorker]) -> None:
