@@ -25,7 +25,9 @@ def sortable(table: Table, name: str, *, notes: bool = True) -> str:
         "table", tag("thead", tag("tr", head)) + tag("tbody", body), class_="sortable", id=f"t-{name}"
     )
     said = "".join(tag("li", escape(note)) for note in table.notes) if notes else ""
-    return tag("div", whole, class_="wide", tabindex=0) + (tag("ul", said, class_="notes") if said else "")
+    # It may be wider than the window: reachable by keyboard, it can be scrolled without a mouse.
+    region = tag("div", whole, class_="wide", tabindex=0, role="region", aria_label=f"table {name}")
+    return region + (tag("ul", said, class_="notes") if said else "")
 
 
 def _is_numeric(table: Table, column: int) -> bool:
