@@ -113,6 +113,9 @@ class CompiledModel:
         assert name == "OPTIMAL_NUMBER_OF_INFER_REQUESTS"
         return 2
 
+    def output(self, name: str) -> Any:
+        return self.real.output(name)
+
     def create_infer_request(self) -> InferRequest:
         names = {port.get_any_name() for port in [*self.real.inputs, *self.real.outputs]}
         outputs = {port.get_any_name() for port in self.real.outputs}
@@ -146,7 +149,8 @@ class InferRequest:
         if missing := self.names - set(self.tensors):
             self.machine.violations.append(f"started without {sorted(missing)}")
         for name in self.outputs & set(self.tensors):
-            self.tensors[name].data[:] = float("nan")
+            values = self.tensors[name].data
+            values[:] = float("nan") if values.dtype.kind == "f" else -1
 
     def wait(self) -> None:
         if not self.started:

@@ -11,7 +11,8 @@ from tensorrt_fakes.install import install
 from tensorrt_fakes.machine import FakeGpu, Machine
 
 from edgeyolo.artifact import Artifact
-from edgeyolo.export import export, graph
+from edgeyolo.export import ExportOptions, export, graph
+from edgeyolo.protocols import CalibrationSource
 
 _spec = spec_from_file_location("conformance_suite", Path(__file__).parents[1] / "test_conformance.py")
 assert _spec is not None
@@ -24,11 +25,15 @@ DEVICES = {
     "JetPack 5": ("jetson-trt-fp16", "8.5.3.1", "pycuda", FakeGpu("Orin", (8, 7))),
     "JetPack 6": ("jetson-trt-fp32", "10.3.0", "cuda-python 12.6.0", FakeGpu("Orin", (8, 7))),
     "V100": ("v100-trt-fp16", "10.4.0", "cuda-python 11.8.7", FakeGpu("Tesla V100-SXM2-16GB", (7, 0), dla_cores=0)),
+    "integers": ("gpu-trt-int8", "10.3.0", "cuda-python 12.6.0", FakeGpu("NVIDIA L4", (8, 9), dla_cores=0)),
     "newest": ("gpu-trt-fp16", "11.4.0.106", "cuda-python 13.4.4", FakeGpu("NVIDIA L4", (8, 9), dla_cores=0)),
 }  # fmt: skip
 
 
-PARAMS = [pytest.param(name, marks=[pytest.mark.slow] if name == "JetPack 6" else []) for name in DEVICES]
+PARAMS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in ("JetPack 6", "integers") else [])
+    for name in DEVICES
+]
 
 
 @pytest.fixture(scope="module", params=PARAMS)
@@ -53,8 +58,14 @@ def clean_environment() -> None:
 
 
 @pytest.fixture(scope="module")
-def artifact(machine: Machine, small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return export(small_weights, machine.target, tmp_path_factory.mktemp("export") / "artifact")  # type: ignore[attr-defined]
+def artifact(
+    machine: Machine,
+    small_weights: Path,
+    calibration: CalibrationSource,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Artifact:
+    into = tmp_path_factory.mktemp("export") / "artifact"
+    return export(small_weights, machine.target, into, ExportOptions(calibration=calibration))  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)
