@@ -25,6 +25,7 @@ class Step:
     layer: str
     error: float
     lost: Lost
+    place: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def search(
         }
         best = min(tried, key=lambda name: (tried[name], order.index(name)))
         lost = lost_without(variants, judge, ledger, (*floats, best))
-        steps.append(Step(best, tried[best], lost))
+        steps.append(Step(best, tried[best], lost, variants.place_of(best)))
     progress(most, most)
     reached = lost.points <= points
     within = f"{lost.points:.2f} points lost with {len(steps)} layers in float, {points:g} allowed"

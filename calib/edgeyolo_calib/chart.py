@@ -30,7 +30,7 @@ def _draw(axes: Axes, found: dict[str, Any]) -> None:
     places = range(len(shown))
     colors = [_FLOAT if each["name"] in floats else _INTEGER for each in shown]
     axes.barh(places, [each["error"] for each in shown], color=colors)
-    axes.set_yticks(places, [_short(each["name"]) for each in shown], fontsize=7)
+    axes.set_yticks(places, [_short(each["place"]) for each in shown], fontsize=7)
     axes.invert_yaxis()
     for place, each in zip(places, shown, strict=True):
         if each["lost"]:

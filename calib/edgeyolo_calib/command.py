@@ -198,12 +198,14 @@ def _print_layers(found: dict[str, Any]) -> None:
     def points(lost: dict[str, float] | None) -> str:
         return f"{lost['points']:+.2f} ({lost['low']:.2f} to {lost['high']:.2f})" if lost else ""
 
-    rows = [(each["name"], f"{each['error']:.4f}", points(each["lost"])) for each in found["layers"][:_WORST]]
+    rows = [
+        (each["place"], f"{each['error']:.4f}", points(each["lost"])) for each in found["layers"][:_WORST]
+    ]
     rows.append(("all in integers", f"{found['whole']['error']:.4f}", points(found["whole"]["lost"])))
     if budget := found["budget"]:
         floats = len(budget["floats"])
         rows += [
-            (f"{number} in float: + {each['layer']}", f"{each['error']:.4f}", points(each["lost"]))
+            (f"{number} in float: + {each['place']}", f"{each['error']:.4f}", points(each["lost"]))
             for number, each in enumerate(budget["steps"], start=1)
         ]
         within = "within" if budget["reached"] else "NOT within"

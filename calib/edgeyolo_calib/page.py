@@ -79,7 +79,8 @@ def _layers(found: dict[str, Any]) -> str:
     shown = found["layers"][:_LAYERS]
     widest = max((each["error"] for each in shown), default=0.0) or 1.0
     bars = "".join(
-        f'<div class="bar{" float" if each["name"] in floats else ""}"><span>{_text(each["name"])}</span>'
+        f'<div class="bar{" float" if each["name"] in floats else ""}">'
+        f'<span title="{_text(each["name"])}">{_text(each["place"])}</span>'
         f'<i style="width:{100 * each["error"] / widest:.1f}%"></i>'
         f"<b>{each['error']:.4f}</b><em>{_points(each['lost'])}</em></div>"
         for each in shown
@@ -106,7 +107,7 @@ def _budget(budget: dict[str, Any] | None) -> str:
     rows = f'<tr><td class="n">0<td>all in integers<td><td class="n">{_points(budget["start"])}</tr>'
     for number, step in enumerate(budget["steps"], start=1):
         rows += (
-            f'<tr><td class="n">{number}<td class="name">{_text(step["layer"])}<td class="n">{step["error"]:.4f}'
+            f'<tr><td class="n">{number}<td class="name">{_text(step["place"])}<td class="n">{step["error"]:.4f}'
             f'<td class="n">{_points(step["lost"])}</tr>'
         )
     verdict = "kept" if budget["reached"] else "not kept"
@@ -167,7 +168,7 @@ svg {{ display: block }} svg path {{ stroke: var(--bar); stroke-width: 2.5 }}
 svg .end {{ stroke: var(--end); stroke-width: 1.5 }}
 .bar {{ display: grid; grid-template-columns: minmax(8rem, 22rem) 1fr 4.5rem 19rem; gap: .8rem; align-items: center;
   padding: .12rem 0 }}
-.bar span {{ overflow: hidden; text-overflow: ellipsis; white-space: nowrap; direction: rtl; text-align: left }}
+.bar span {{ overflow: hidden; text-overflow: ellipsis; white-space: nowrap }}
 .bar i {{ display: block; height: .8rem; background: var(--bar); border-radius: 2px; min-width: 1px }}
 .bar b {{ font-weight: 500; font-variant-numeric: tabular-nums }}
 .float i {{ background: var(--float) }} .float span::after {{ content: " (in float)"; color: var(--float) }}

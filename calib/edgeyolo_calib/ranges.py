@@ -20,6 +20,7 @@ Through = Callable[[Values], Values]
 
 PERCENTILE = 99.999
 _STEPS = 0.98 ** np.arange(160)  # shares of the full range that are tried, down to 4 %
+_STRIDE = 4
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,8 @@ def _quantile(centres: Values, counts: Values, share: float) -> float:
 
 def _entropy(centres: Values, counts: Values, grid: Grid, full: tuple[float, float]) -> tuple[float, float]:
     """The share of the full range with the least divergence; TensorRT's criterion, on any grid."""
-    bounds = [(full[0] * share, full[1] * share) for share in _STEPS]
-    costs = [_divergence(centres, counts, grid, each) for each in bounds]
-    return bounds[int(np.argmin(costs))]
+    share = _least(lambda share: _divergence(centres, counts, grid, (full[0] * share, full[1] * share)))
+    return full[0] * share, full[1] * share
 
 
 def _divergence(centres: Values, counts: Values, grid: Grid, bounds: tuple[float, float]) -> float:
@@ -155,12 +155,21 @@ def _mse(
     low, high = full
     if grid.symmetric:
         bound = max(-low, high)
-        bound *= float(_STEPS[np.argmin([error(-bound * share, bound * share) for share in _STEPS])])
+        bound *= _least(lambda share: error(-bound * share, bound * share))
         return -bound, bound
     for _ in range(2):
-        high = full[1] * float(_STEPS[np.argmin([error(low, full[1] * share) for share in _STEPS])])
-        low = full[0] * float(_STEPS[np.argmin([error(full[0] * share, high) for share in _STEPS])])
+        high = full[1] * _least(lambda share, low=low: error(low, full[1] * share))  # type: ignore[misc]
+        low = full[0] * _least(lambda share, high=high: error(full[0] * share, high))  # type: ignore[misc]
     return low, high
+
+
+def _least(cost: Callable[[float], float]) -> float:
+    """The share of `_STEPS` with the least cost: every fourth is tried, then those around the best of them."""
+    costs = {number: cost(float(_STEPS[number])) for number in range(0, len(_STEPS), _STRIDE)}
+    best = min(costs, key=lambda number: costs[number])
+    near = range(max(0, best - _STRIDE + 1), min(len(_STEPS), best + _STRIDE))
+    costs |= {number: cost(float(_STEPS[number])) for number in near if number not in costs}
+    return float(_STEPS[min(costs, key=lambda number: (costs[number], number))])
 
 
 def weight_scales(

@@ -36,11 +36,13 @@ class Lost:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer's integers change: `error` as in `Compared.error`; AP lost, None where it was not measured."""
+    """What one layer's integers change: `error` as in `Compared.error`; AP lost, None where it was not measured.
+    `place` says where in the network it is."""
 
     name: str
     error: float
     lost: Lost | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def measure(
             found = ledger.of(f"AP, only {name}", partial(_loss_of, variants, judge, name))
             losses[name] = Lost(*found)
     progress(total, total)
-    layers = tuple(Layer(name, errors[name], losses.get(name)) for name in order)
+    layers = tuple(Layer(name, errors[name], losses.get(name), variants.place_of(name)) for name in order)
     images = sum(len(batch) for batch in compared.batches)
     if judge is None:
         return Sensitivity(layers, whole, images)

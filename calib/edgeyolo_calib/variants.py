@@ -52,6 +52,11 @@ class Variants:
         """The layers that the rules quantize, in the graph's order."""
         return tuple(unit.output for unit in units(self.graph) if unit.output not in set(self._whole.floats))
 
+    def place_of(self, layer: str) -> str:
+        """Where in the network a layer is, as its weights are named: "backbone.0.elan.twins.0.enter"."""
+        weights = {unit.output: unit.conv.input[1] for unit in units(self.graph)}
+        return str(weights[layer]).removesuffix(".weight").removesuffix(".conv")
+
     @cached_property
     def _whole(self) -> Placement:
         return place(self.graph, self.rules)

@@ -27,12 +27,13 @@ from edgeyolo.scenes import make_scene  # noqa: E402
 from edgeyolo_calib.budget import CANDIDATES, require_reached, search  # noqa: E402
 from edgeyolo_calib.graph import Graph  # noqa: E402
 from edgeyolo_calib.ledger import Ledger  # noqa: E402
+from edgeyolo_calib.measured import ChosenImages  # noqa: E402
 from edgeyolo_calib.observe import observe  # noqa: E402
 from edgeyolo_calib.qdq import quantize  # noqa: E402
 from edgeyolo_calib.ranges import Scheme  # noqa: E402
 from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
 from edgeyolo_calib.schemes import CANDIDATES as CANDIDATE_SCHEMES  # noqa: E402
-from edgeyolo_calib.schemes import best_scheme, named, settle_scheme  # noqa: E402
+from edgeyolo_calib.schemes import CLEARLY, best_scheme, named, settle_scheme  # noqa: E402
 from edgeyolo_calib.sensitivity import measure  # noqa: E402
 from edgeyolo_calib.variants import Compared, Variants  # noqa: E402
 
@@ -262,7 +263,8 @@ def test_the_method_that_errs_least_is_taken_and_said(  # noqa: PLR0917
 ) -> None:  # fmt: skip
     best, tried = best_scheme(variants.graph, variants.statistics, rules, compared, 1.0)
     assert set(tried) == {named(scheme) for scheme in CANDIDATE_SCHEMES}
-    assert tried[named(best)] == min(tried.values())
+    enough = [error <= CLEARLY * min(tried.values()) for error in tried.values()]
+    assert list(tried)[enough.index(True)] == named(best)
     fresh = replace(variants.statistics, scheme=None, tried={})
     model = small_artifact / "model.onnx"
     settled = settle_scheme(model, contract, fresh, rules, calibration)
@@ -274,3 +276,26 @@ def test_the_method_that_errs_least_is_taken_and_said(  # noqa: PLR0917
     naive = replace(rules, search=False, scheme=Scheme("entropy"))
     assert settle_scheme(model, contract, plain, naive, calibration) == Scheme("entropy")
     assert not plain.tried
+
+
+def test_nncf_leaves_the_same_layers_in_float(
+    small_weights: Path, calibration: CalibrationSource, tmp_path: Path
+) -> None:
+    pytest.importorskip("nncf")
+    ov = pytest.importorskip("openvino")
+    layers = ("silu_4", "silu_9")
+
+    def integers(floats: tuple[str, ...], name: str) -> int:
+        chosen = ChosenImages(calibration, tmp_path / "none.json", floats)
+        artifact = export(
+            small_weights, "cpu-openvino-int8", tmp_path / name, ExportOptions(calibration=chosen)
+        )
+        operators = ov.Core().read_model(str(artifact.file(".xml"))).get_ordered_ops()
+        constants = [node for node in operators if node.get_type_name() == "Constant"]
+        return sum(node.get_element_type() == ov.Type.i8 for node in constants)
+
+    every = integers((), "all")
+    assert every > len(layers)
+    assert integers(layers, "mixed") == every - len(layers)
+    with pytest.raises(UnsupportedTargetError, match="no such tensor"):
+        integers(("nowhere",), "none")
