@@ -58,6 +58,10 @@ RUN_OPTIONS = (
     click.option("--val-every", "validate_every", type=_COUNT, default=1, show_default=True, help="Epochs."),
     click.option("--rect", is_flag=True, help="Validate in rectangular batches."),
     click.option("--multi-scale", is_flag=True, help="Image sizes from 0.5 to 1.5 of --imgsz."),
+    click.option(
+        "--albumentations", type=click.Path(exists=True, dir_okay=False, resolve_path=True), metavar="FILE",
+        help="A pipeline, JSON or YAML as albumentations.save writes it, for every picture.",
+    ),
     click.option("--image-weights", is_flag=True, help="Draw pictures of weak classes more often."),
     click.option("--clip", type=click.FloatRange(min=0), default=0.0, help="Largest norm of the gradient."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),

@@ -24,7 +24,8 @@ class TrainConfig:
     of image_size. image_weights: draw pictures of weak classes more often. patience: epochs without a
     better fitness until the run ends, 0 for never. rect: validate in rectangular batches. save_minutes: how
     much a crash may cost; each epoch's end is saved anyway. first_size: pictures grow from this to image_size
-    over the run (see Phases), 0 for one size; validation is at image_size.
+    over the run (see Phases), 0 for one size; validation is at image_size. albumentations: a file with a
+    pipeline that every picture goes through too (`load_albumentations`), "" for none.
     """
 
     epochs: int = 300
@@ -46,6 +47,7 @@ class TrainConfig:
     validate_every: int = 1
     save_minutes: float = 10.0
     first_size: int = 0
+    albumentations: str = ""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "image_size", "validate_every"):

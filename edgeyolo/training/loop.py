@@ -23,6 +23,7 @@ from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.models.network import Network
 from edgeyolo.pipeline import Pipeline
+from edgeyolo.training.augment import load_albumentations
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, make_loader
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.history import fitness, write_csv
@@ -79,6 +80,7 @@ class Trainer:
         )
         self.schedule = Schedule(recipe, config.epochs, len(self.batches), config.batch_size)
         self.step = Stepper(network, recipe, config, self.schedule, self.processes)
+        self.extra = load_albumentations(config.albumentations) if config.albumentations else None
         self.position = Position()
         self._reported: set[str] = set()
         self._unread: list[Tensor] = []
@@ -98,7 +100,7 @@ class Trainer:
         if self.config.cache != "none":
             store.fill()
             self._report(store.news())
-        pictures = AugmentedSet(store, self.phases.at, self.config.seed)
+        pictures = AugmentedSet(store, self.phases.at, self.config.seed, extra=self.extra)
         loader = make_loader(
             pictures,
             self.batches,

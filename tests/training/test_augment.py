@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -11,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeyolo.training.augment import Augmenter, Picture, albumentations_hook
+from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.training.augment import Augmenter, Picture, albumentations_hook, load_albumentations
 from edgeyolo.training.augment.colour import change_hsv
 from edgeyolo.training.augment.geometry import (
     flip_left_right,
@@ -246,3 +250,52 @@ def test_albumentations_hook(rng: np.random.Generator) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+class Reader:
+    """What the package albumentations looks like to `load_albumentations`: it reads one file."""
+
+    __version__ = "0"
+
+    def __init__(self, transform: object) -> None:
+        self.transform = transform
+
+    def load(self, path: str, data_format: str) -> object:
+        if Path(path).read_text() != data_format:
+            raise KeyError("transform")
+        return self.transform
+
+
+def with_boxes(form: str, label_fields: list[str]) -> object:
+    transform: Any = _FakePipeline()
+    params = SimpleNamespace(format=form, label_fields=label_fields)
+    transform.processors = {"bboxes": SimpleNamespace(params=params)}
+    return transform
+
+
+def test_a_pipeline_from_a_file(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "yaml"):
+        (tmp_path / f"p.{name}").write_text(name)
+    monkeypatch.setitem(sys.modules, "albumentations", Reader(with_boxes("pascal_voc", ["class_id"])))
+    picture = drawn(rng)
+    for name in ("json", "yaml"):
+        made = load_albumentations(tmp_path / f"p.{name}")(picture, rng)
+        assert np.array_equal(made.image, flip_left_right(picture).image)
+
+
+def test_pipelines_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "p.json"
+    file.write_text("nonsense")
+    monkeypatch.setitem(sys.modules, "albumentations", None)
+    with pytest.raises(RuntimeMissingError, match="not installed"):
+        load_albumentations(file)
+    monkeypatch.setitem(sys.modules, "albumentations", Reader(_FakePipeline()))
+    with pytest.raises(UsageError, match="not a pipeline that albumentations 0 reads"):
+        load_albumentations(file)
+    file.write_text("json")
+    for transform in (_FakePipeline(), with_boxes("coco", ["class_id"]), with_boxes("pascal_voc", ["label"])):
+        monkeypatch.setitem(sys.modules, "albumentations", Reader(transform))
+        with pytest.raises(UsageError, match="would not follow the picture"):
+            load_albumentations(file)

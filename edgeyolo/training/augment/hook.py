@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.training.augment.picture import Picture
+
+_PARAMETERS = 'BboxParams(format="pascal_voc", label_fields=["class_id"])'
+
+
+def load_albumentations(path: str | Path) -> Callable[[Picture, np.random.Generator], Picture]:
+    """The hook of a pipeline in a JSON or YAML file, as `albumentations.save` writes it.
+
+    Raises RuntimeMissingError where albumentations is not installed; UsageError where the file is no such
+    pipeline, or one that does not take boxes as `albumentations_hook` gives them.
+    """
+    try:
+        import albumentations
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"{path}: albumentations is not installed", hint="pip install albumentations"
+        ) from error
+    form = "yaml" if Path(path).suffix.lower() in (".yaml", ".yml") else "json"
+    try:
+        transform = albumentations.load(str(path), data_format=form)
+    except Exception as error:  # whatever a transform of any version finds wrong with its arguments
+        raise UsageError(
+            f"{path}: not a pipeline that albumentations {albumentations.__version__} reads ({error})",
+            hint="Write it with albumentations.save(pipeline, file).",
+        ) from error
+    boxes = getattr(transform, "processors", {}).get("bboxes")
+    if boxes is None or boxes.params.format != "pascal_voc" or boxes.params.label_fields != ["class_id"]:
+        raise UsageError(
+            f"{path}: its boxes would not follow the picture", hint=f"Make the Compose with {_PARAMETERS}."
+        )
+    return albumentations_hook(transform)
 
 
 def albumentations_hook(transform: Any) -> Callable[[Picture, np.random.Generator], Picture]:
