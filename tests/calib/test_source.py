@@ -7,13 +7,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeyolo.contracts import InputContract
-from edgeyolo.errors import EdgeYoloError
+from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.images import read_image
 from edgeyolo.preprocess import preprocess
 from edgeyolo.registry import open_calibration
 from edgeyolo.scenes import make_scene
+from edgeyolo_calib.sampling import EMPTY, stratified
+from edgeyolo_calib.source import open_images
 
 CONTRACT = InputContract(64, 96, batch=2)
 
@@ -55,3 +59,37 @@ def test_a_broken_file_is_left_out(folder: Path) -> None:
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EdgeYoloError):
         open_calibration(str(tmp_path / "absent"), images=3)
+
+
+def test_few_images_are_warned_of(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_images(folder, 5)
+    assert "5 calibration images; at least 100 are advised" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_pictures_that_are_evaluated_on_are_refused(folder: Path, tmp_path: Path, suffix: str) -> None:
+    """A copy under another name, and one in another lossless format: the same pixels."""
+    judged = tmp_path / "judged"
+    judged.mkdir()
+    twin = judged / f"other{suffix}"
+    if suffix == ".png":
+        twin.write_bytes((folder / "2.png").read_bytes())
+    else:
+        cv2.imwrite(str(twin), read_image(folder / "2.png"))
+    files = sorted(folder.glob("*.png"))
+    with pytest.raises(UsageError, match=r"1 of 1 calibration images are evaluated on too: .*2\.png"):
+        open_images(folder / "2.png", 1, evaluation=[twin])
+    cv2.imwrite(str(twin), 255 - read_image(files[0]))
+    assert open_images(folder / "2.png", 1, evaluation=[twin]).count == 1
+
+
+@given(
+    st.lists(st.sampled_from([(0, "small"), (0, "large"), (1, "small"), EMPTY]), min_size=1),
+    st.integers(1, 40),
+)
+def test_a_sample_holds_every_kind_it_can(groups: list[tuple[int, str]], count: int) -> None:
+    chosen = stratified(groups, count, seed=3)
+    assert chosen == stratified(groups, count, seed=3)
+    assert len(set(chosen)) == len(chosen) == min(count, len(groups))
+    kinds = {groups[i] for i in chosen}
+    assert len(kinds) == min(len(set(groups)), len(chosen))
