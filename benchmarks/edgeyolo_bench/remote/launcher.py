@@ -94,9 +94,11 @@ class Children:
         for number, patience in ((signal.SIGINT, PATIENCE), (signal.SIGKILL, 1.0)):
             if child is None or child.poll() is not None:
                 return
-            os.killpg(child.pid, number)
             try:
+                os.killpg(child.pid, number)
                 child.wait(patience)
+            except ProcessLookupError:  # it has just ended
+                return
             except subprocess.TimeoutExpired:
                 continue
 
