@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme clean
+.PHONY: bench-integers setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -70,6 +70,13 @@ bench-readme: $(READY)
 # The benchmark harness against itself, on a quiet machine: two runs agree, and measuring costs next to nothing.
 bench-repeat: $(READY)
 	@$(BIN)/python benchmarks/repeat.py
+
+# What integers cost, and how much faster they are: generated scenes, then the same for labelled data of one's own, such
+# as make bench-integers INTEGERS="best.pt --data voc --split test --calib voc --imgsz 256 --name integers-voc".
+INTEGERS ?= benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --name integers-scenes
+bench-integers: $(READY)
+	@$(BIN)/python benchmarks/integers.py $(INTEGERS) --train-qat 6
+	@$(BIN)/python benchmarks/integers_speed.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist

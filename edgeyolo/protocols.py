@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgeyolo.contracts import GraphDetections, InputContract, OutputContract, RawMaps
+from edgeyolo.learned_ranges import LearnedRanges
 from edgeyolo.targets import Target, TargetProfile
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgeyolo.artifact import Artifact
     from edgeyolo.devices import Device
+    from edgeyolo.export.quantizer import Judge, QuantizerOptions
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class ExportSource(Protocol):
     detections: GraphDetections | None  # what the file shall give in place of maps; None: the maps
     pixels: bool  # the file shall take `input.of_pixels()`; False leaves it to the backend
     calibration: CalibrationSource | None  # given to targets whose profile says `calibrated`
+    learned: LearnedRanges | None  # of training; given to targets whose profile says `take_ranges`
+    quantizer: QuantizerOptions  # what the user asks of the runtime's own quantizer
+    judge: Judge | None  # AP, for a quantizer that shall keep to what may be lost
 
     def onnx(self, *, opset: int) -> Path:
         """The network as a simplified ONNX file (made once per opset); the file must not be changed.

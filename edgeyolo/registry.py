@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 GROUP = "edgeyolo.backends"
 CALIBRATION = "edgeyolo.calibration"
+TRAINING = "edgeyolo.training"
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,15 @@ def keep_within_budget(
     for entry in entry_points(group=CALIBRATION, name="budget"):
         chosen: CalibrationSource = entry.load()(source, target, data, points, step=step)
         return chosen
+    raise RuntimeMissingError(
+        "no calibration package is installed", hint="Install edgeyolo with its calibration."
+    )
+
+
+def quantized_training() -> Any:
+    """The module registered as `quantization` in TRAINING: what quantization-aware training puts around a network."""
+    for entry in entry_points(group=TRAINING, name="quantization"):
+        return entry.load()
     raise RuntimeMissingError(
         "no calibration package is installed", hint="Install edgeyolo with its calibration."
     )

@@ -37,8 +37,8 @@ class TargetProfile:
 
     `parity` is the largest deviation of a raw head map from torch that an export may show, relative to the largest
     absolute value of that map; `agreement` the least share of confident detections that must have a counterpart
-    (same class, IoU 0.5) on the other side. `calibrated` targets are quantized from calibration images. `mixed` ones
-    can leave single layers in float.
+    (same class, IoU 0.5) on the other side. `calibrated` targets are quantized from calibration images; those
+    that `take_ranges` need none where training learned the ranges. `mixed` ones can leave single layers in float.
 
     `inputs` are what a file may take, at the user's choice and the first where nothing is chosen: "float" (RGB planes)
     or "uint8" (BGR, channels last); empty where the backend settles it. `refuses_nms` says why suppression cannot be
@@ -51,6 +51,7 @@ class TargetProfile:
     agreement: float = 0.99
     calibrated: bool = False
     mixed: bool = False
+    take_ranges: bool = False
     dynamic_batch: bool = False
     dynamic_size: bool = False
     inputs: tuple[str, ...] = ()

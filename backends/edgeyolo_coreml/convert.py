@@ -15,7 +15,7 @@ import numpy as np
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import UnsupportedTargetError
 from edgeyolo.protocols import ExportSource
-from edgeyolo_coreml.compress import compress, round_weights, smallest_compressed
+from edgeyolo_coreml.compress import compress, round_weights, sizes_for
 from edgeyolo_coreml.lower import rescale_input, without_slices
 from edgeyolo_coreml.toolkit import coremltools, number_names_anew, quiet
 
@@ -32,7 +32,7 @@ def convert(source: ExportSource, precision: str) -> Any:
     """
     network = prepare(source, precision)
     model = to_program(network, source.input, source.output.names)
-    model = compress(model, precision, smallest_compressed(network))
+    model = compress(model, precision, sizes_for(network))
     describe(model, source)
     return model
 

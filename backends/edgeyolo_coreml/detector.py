@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edgeyolo.contracts import GraphDetections, RawMaps
 from edgeyolo.protocols import ExportSource
-from edgeyolo_coreml.compress import compress, smallest_compressed
+from edgeyolo_coreml.compress import compress, sizes_for
 from edgeyolo_coreml.convert import metadata, prepare, to_program
 from edgeyolo_coreml.package import write
 from edgeyolo_coreml.suppressed import SUPPRESSED
@@ -32,7 +32,7 @@ def write_detector(source: ExportSource, given: GraphDetections, precision: str,
     network = prepare(source, precision)
     decoding = Detecting(network, Decode(source.output, source.input.size)).eval()
     model = to_program(decoding, source.input, DECODED, precision=_half_but_decoding())
-    model = compress(model, precision, smallest_compressed(network))
+    model = compress(model, precision, sizes_for(network))
     spec = _pipeline(model.get_spec(), _suppression(source, given.conf, given.iou, given.max_det))
     described = metadata(source) | {"output": "boxes after suppression, in 0..1 of the letterboxed image"}
     spec.description.metadata.userDefined.update(described)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact import Artifact
-from edgeyolo.errors import UsageError
 from edgeyolo.export.edges import edge_contracts, with_edges
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Port
 from edgeyolo.registry import require
@@ -67,6 +66,7 @@ class OnnxruntimeBackend:
             agreement=INT8_AGREEMENT,
             calibrated=True,
             mixed=True,
+            take_ranges=True,
             dynamic_batch=True,
             files=(MODEL, RECORD),
             inputs=("float", "uint8"),
@@ -100,7 +100,7 @@ class OnnxruntimeBackend:
         tools = {"onnxruntime": self.can_run().version}
         exported, files = source.onnx(opset=OPSET), [MODEL]
         if target.precision == "int8":
-            model = _quantized(exported, source, target, into)
+            model = _quantized(exported, source, into)
             files.append(RECORD)
             tools["onnx"] = version("onnx")
         else:
@@ -130,13 +130,9 @@ class OnnxruntimeBackend:
         return foreign.parts(file)
 
 
-def _quantized(exported: Path, source: ExportSource, target: Target, into: Path) -> onnx.ModelProto:
+def _quantized(exported: Path, source: ExportSource, into: Path) -> onnx.ModelProto:
     """The network with quantizers; writes `calibration.json` to `into`."""
     from edgeyolo_calib.rules import ONNXRUNTIME
-    from edgeyolo_calib.write import quantize_file
+    from edgeyolo_calib.write import quantize_source
 
-    if source.calibration is None:
-        raise UsageError(
-            f"{target}: integers need calibration images, and none were given", hint="Add --calib DATA."
-        )
-    return quantize_file(exported, source.input, source.calibration, ONNXRUNTIME, into).model
+    return quantize_source(exported, source, ONNXRUNTIME, into).model

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeyolo.artifact import Artifact
@@ -57,7 +58,11 @@ def _profile(device: str, precision: str, note: str, parity: float) -> TargetPro
         refuses_nms=_REFUSES_NMS.get(device, ""),
         limits=_LIMITS[f"{device}-{precision}"],
     )
-    return replace(profile, calibrated=True, mixed=True, agreement=0.85) if precision == "int8" else profile
+    return (
+        replace(profile, calibrated=True, mixed=True, take_ranges=True, agreement=0.85)
+        if precision == "int8"
+        else profile
+    )
 
 
 class OpenvinoBackend:
@@ -117,6 +122,8 @@ class OpenvinoBackend:
             half = target.precision == "fp16"
             files = ir.write_ir(onnx, into, source.input, half=half, finish=finish)
             return Compiled(files, *contracts, tools)
+        if source.learned:
+            return Compiled(_with_learned_ranges(onnx, source, into, finish), *contracts, tools)
         from edgeyolo_openvino.quantize import quantize
 
         calibration = source.calibration
@@ -126,7 +133,7 @@ class OpenvinoBackend:
             )
 
         def change(model: Any) -> Any:
-            return quantize(model, source.input, calibration)
+            return quantize(model, source.input, calibration, source.quantizer, source.judge)
 
         files = ir.write_ir(onnx, into, source.input, half=False, change=change, finish=finish)
         return Compiled(files, *contracts, tools | {"nncf": version("nncf")})
@@ -197,6 +204,21 @@ class OpenvinoNpuBackend(OpenvinoGpuBackend):
             "npu", "int8", "OpenVINO on the NPU of Intel Core Ultra, in integers by NNCF", parity=INTEGERS
         ),
     )
+
+
+def _with_learned_ranges(
+    onnx: Path, source: ExportSource, into: Path, finish: Callable[[Any], Any]
+) -> tuple[str, ...]:
+    """Write the graph with quantizers of ours, in the ranges that training learned."""
+    from edgeyolo_calib.rules import OPENVINO
+    from edgeyolo_calib.write import RECORD, quantize_source
+
+    made = quantize_source(onnx, source, OPENVINO, into)
+    with TemporaryDirectory(prefix="edgeyolo-") as folder:
+        quantized = Path(folder) / "quantized.onnx"
+        quantized.write_bytes(made.model.SerializeToString(deterministic=True))
+        files = ir.write_ir(quantized, into, source.input, half=False, fold=False, finish=finish)
+    return (*files, RECORD)
 
 
 def open_file(artifact: Artifact, path: Path, wanted: settings.Settings) -> OpenvinoSession:

@@ -24,6 +24,7 @@ def write_ir(
     contract: InputContract,
     *,
     half: bool,
+    fold: bool = True,
     change: Callable[[Any], Any] = lambda model: model,
     finish: Callable[[Any], Any] = lambda model: model,
 ) -> tuple[str, ...]:
@@ -31,6 +32,7 @@ def write_ir(
 
     With `half` the weights are stored in float16, and the input and output stay float32. `change` gets the model
     (`ov.Model`) with float32 weights, `finish` gets it with those that are written; both return it as it shall be.
+    `fold` computes what depends on constants alone; a quantized model's weights would become floats by it.
     """
     ov = runtime.load()
     core = ov.Core()
@@ -40,7 +42,8 @@ def write_ir(
         if contract.dynamic_batch:
             batch = ov.Dimension(1, MAX_BATCH)
             model.reshape({contract.name: ov.PartialShape([batch, *contract.shape()[1:]])})
-        _fold_constants(model)
+        if fold:
+            _fold_constants(model)
         _lower_interpolate(model)
         _name_by_place(model)
         model = change(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,24 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
-from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UnsupportedTargetError
+from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UnsupportedTargetError, UsageError
+from edgeyolo.export.quantizer import DEFAULTS, Judge, QuantizerOptions
+from edgeyolo.images import read_image
+from edgeyolo.preprocess import preprocess
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo.silence import silence
 
 
-def quantize(model: Any, contract: InputContract, calibration: CalibrationSource) -> Any:
+def quantize(
+    model: Any,
+    contract: InputContract,
+    calibration: CalibrationSource,
+    options: QuantizerOptions = DEFAULTS,
+    judge: Judge | None = None,
+) -> Any:
     """An `ov.Model` with FakeQuantize operators, from one of float32 raw heads.
 
-    Weights get a scale for each output channel; activations are symmetric or not, as the network's activation
-    function asks ("mixed"). The last convolutions stay float: raw maps decide boxes to a fraction of a cell, and they
-    are under 1 % of the arithmetic; so do the layers that `calibration.floats` names. The same model and images give
-    the same result.
+    Weights get a scale for each output channel; activations are symmetric or not, as the preset says. The last
+    convolutions stay float: raw maps decide boxes to a fraction of a cell, and they are under 1 % of the arithmetic; so
+    do the layers that `calibration.floats` and the options name.
+    With a judge, layers go back into float until it finds no more AP lost than it allows. The same model and images
+    give the same result.
 
     Raises:
         RuntimeMissingError: nncf is not installed.
+        UsageError: a layer that shall stay in float is not there.
         DatasetError: no image can be read.
-        UnsupportedTargetError: a layer that should stay in float is not in the model.
+        UnsupportedTargetError: a layer of `calibration.floats` is not in the model.
     """
+    floats = head_convolutions(model) + layers_of(model, options.floats)
+    floats += float_layers(model, calibration.floats)
     with silence("nncf"):
         try:
             import nncf
@@ -40,15 +53,21 @@ def quantize(model: Any, contract: InputContract, calibration: CalibrationSource
         # Ranges are taken from single images; a network of any batch then runs one at a time.
         seen = replace(contract, batch=1) if contract.dynamic_batch else contract
         images = _Batches(calibration, seen)
-        return nncf.quantize(
+        wanted = {
+            "preset": nncf.QuantizationPreset(options.preset),
+            "subset_size": len(images),
+            "fast_bias_correction": True,
+            "ignored_scope": nncf.IgnoredScope(names=floats),
+        }
+        if judge is None:
+            return nncf.quantize(model, nncf.Dataset(images), **wanted)
+        return nncf.quantize_with_accuracy_control(
             model,
-            nncf.Dataset(images),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(images),
-            fast_bias_correction=True,
-            ignored_scope=nncf.IgnoredScope(
-                names=[*head_convolutions(model), *float_layers(model, calibration.floats)]
-            ),
+            calibration_dataset=nncf.Dataset(images),
+            validation_dataset=nncf.Dataset(range(len(judge)), _Pictures(judge, seen)),
+            validation_fn=_Validation(judge, seen),
+            max_drop=judge.allowed / 100,
+            **wanted,
         )
 
 
@@ -63,6 +82,43 @@ class _Batches:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return iter(self._calibration.batches(self._contract))
+
+
+class _Pictures:
+    """The judge's image of an index, as the network takes it."""
+
+    def __init__(self, judge: Judge, contract: InputContract) -> None:
+        self._judge, self._contract = judge, contract
+
+    def __call__(self, index: int) -> NDArray[Any]:
+        picture = read_image(self._judge.data.images[index].path)
+        return preprocess([picture] * self._contract.batch, self._contract)[0]
+
+
+class _Validation:
+    """AP of a compiled model on the images that NNCF names; it has no finer measure to rank layers by."""
+
+    def __init__(self, judge: Judge, contract: InputContract) -> None:
+        self._judge, self._contract = judge, contract
+
+    def __call__(self, compiled: Any, images: Iterable[int]) -> tuple[float, None]:
+        session = _Compiled(compiled, self._judge.output.names)
+        return self._judge(session, self._contract, list(images)), None
+
+
+class _Compiled:
+    """A model that NNCF compiled, as a Session."""
+
+    def __init__(self, compiled: Any, names: tuple[str, ...]) -> None:
+        self._compiled, self._names = compiled, names
+
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """An input array -> raw maps by name."""
+        result = self._compiled(batch)
+        return {name: np.asarray(result[name]) for name in self._names}
+
+    def close(self) -> None:
+        """NNCF's to release."""
 
 
 def float_layers(model: Any, tensors: Collection[str]) -> list[str]:
@@ -107,4 +163,22 @@ def head_convolutions(model: Any) -> list[str]:
         if node.get_type_name() != "Convolution":
             raise EdgeYoloError(f"{result.get_friendly_name()}: no convolution makes this output")
         found.append(node.get_friendly_name())
+    return found
+
+
+def layers_of(model: Any, modules: Iterable[str]) -> list[str]:
+    """The names of the convolutions whose weights belong to one of `modules` of the network, or to a part of one."""
+    weights = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Convolution":
+            weights[node.input_value(1).get_node().get_friendly_name()] = node.get_friendly_name()
+    found = []
+    for module in modules:
+        inside = [layer for weight, layer in weights.items() if f"{weight}.".startswith(f"{module}.")]
+        if not inside:
+            tops = ", ".join(sorted({weight.split(".")[0] for weight in weights}))
+            raise UsageError(
+                f"--float-layers {module}: the network has no such layer", hint=f"There are: {tops}."
+            )
+        found += inside
     return found

@@ -55,6 +55,7 @@ def _profile(device: str, precision: str, note: str) -> TargetProfile:
         profile,
         calibrated=True,
         mixed=True,
+        take_ranges=True,
         agreement=INT8_AGREEMENT,
         files=(GRAPH, FILE, "calibration.json", CACHE),
     )
@@ -152,7 +153,7 @@ class TensorrtBackend:
         if target.precision == "fp16":
             model = to_half(model)
         elif target.precision == "int8":
-            model = constants_as_weights(write_quantized(model, source, target, into))
+            model = constants_as_weights(write_quantized(model, source, into))
         model = with_edges(model, source, tensorrt=True)
         onnx.checker.check_model(model, full_check=source.detections is None)  # it knows no plugins
         (into / GRAPH).write_bytes(model.SerializeToString(deterministic=True))

@@ -29,7 +29,7 @@ FP32 = TargetProfile(
     files=(MODEL,),
     limits=limits.CPU,
 )
-# Budgets of the integer targets. Raw maps are cut where decoding no longer tells values apart (quantize.REACH), so that
+# Budgets of the integer targets. Raw maps are cut where decoding no longer tells values apart (reach.REACH), so that
 # the far background of a trained network is 0.6 away; what it detects agrees by 0.98 and more.
 INT8 = TargetProfile(
     Target("cpu", "tflite", "int8"),

@@ -19,7 +19,7 @@ from edgeyolo_calib.graph import Graph
 from edgeyolo_calib.histogram import Histogram
 from edgeyolo_calib.ranges import Scheme, choose, weight_scales
 from edgeyolo_calib.rules import Placement, Rules, place
-from edgeyolo_calib.statistics import Statistics
+from edgeyolo_calib.statistics import Origin, Statistics
 
 if TYPE_CHECKING:
     import onnx
@@ -63,13 +63,26 @@ def quantize(
     graph, scheme = Graph(model), scheme or rules.scheme
     placement = place(graph, rules, floats)
     ranges = settle(placement, statistics, rules, scheme, dict.fromkeys(graph.inputs, (0.0, pixels)))
+    return assemble(graph, placement, ranges, rules, scheme, origin=statistics.origin)
+
+
+def assemble(
+    graph: Graph,
+    placement: Placement,
+    ranges: Mapping[str, tuple[float, float]],
+    rules: Rules,
+    scheme: Scheme,
+    *,
+    origin: Origin,
+) -> Quantized:
+    """Put quantizers of given ranges at given places; `origin` and `scheme` say where they come from."""
     overrides: dict[str, list[dict[str, Any]]] = {
         name: [dict(zip(("scale", "zero_point"), _typed(rules, *ranges[name]), strict=True))]
         for name in placement.tensors
     }
     overrides |= _weight_overrides(graph, placement, rules, scheme)
     written = _write(graph, placement, rules, overrides)
-    _label(written, statistics, rules, scheme)
+    _label(written, origin, rules, scheme)
     return Quantized(written, ranges, placement, scheme)
 
 
@@ -187,11 +200,10 @@ def _check(written: onnx.ModelProto, graph: Graph, placement: Placement) -> None
         )
 
 
-def _label(model: onnx.ModelProto, statistics: Statistics, rules: Rules, scheme: Scheme) -> None:
+def _label(model: onnx.ModelProto, origin: Origin, rules: Rules, scheme: Scheme) -> None:
     """Leave no trace of the tool's version in the bytes, and say where the scales come from."""
     import onnx
 
-    origin = statistics.origin
     facts = {
         "images": origin.count,
         "images_sha256": origin.images,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edgeyolo.errors import UsageError
 from edgeyolo_calib.histogram import Histogram
 
-Method = Literal["minmax", "percentile", "entropy", "mse"]
+Method = Literal["minmax", "percentile", "entropy", "mse", "learned"]
 WeightMethod = Literal["minmax", "mse"]
-METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")
+METHODS: tuple[Method, ...] = ("minmax", "percentile", "entropy", "mse")  # "learned" ones are not chosen here
 Values = NDArray[np.float64]
 Through = Callable[[Values], Values]
 

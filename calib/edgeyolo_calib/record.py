@@ -10,7 +10,7 @@ from typing import Any
 from edgeyolo_calib.histogram import Histogram
 from edgeyolo_calib.qdq import Quantized
 from edgeyolo_calib.rules import Rules
-from edgeyolo_calib.statistics import Statistics
+from edgeyolo_calib.statistics import Origin, Statistics
 
 SCHEMA = "edgeyolo-calibration/1"
 
@@ -19,7 +19,15 @@ def describe(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str,
     """The record as a JSON object. `cut` is the share of a tensor's values that lie outside its range by more than
     rounding would change them: half a step.
     """
-    origin = statistics.origin
+    record = describe_ranges(statistics.origin, rules, made)
+    for name, tensor in record["tensors"].items():
+        half = tensor["scale"] / 2
+        tensor["cut"] = cut_share(statistics.tensors[name], tensor["low"] - half, tensor["high"] + half)
+    return record | {"tried": statistics.tried}
+
+
+def describe_ranges(origin: Origin, rules: Rules, made: Quantized) -> dict[str, Any]:
+    """The same without `cut`, for ranges that no statistics stand behind."""
     tensors = {}
     for name, (low, high) in made.ranges.items():
         scale, zero = rules.grid.place(low, high)
@@ -29,22 +37,20 @@ def describe(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str,
             "scale": float(scale),
             "zero_point": zero,
             "group": made.placement.tensors[name],
-            "cut": cut_share(statistics.tensors[name], low - float(scale) / 2, high + float(scale) / 2),
         }
     return {
         "schema": SCHEMA,
         "images": {"count": origin.count, "sha256": origin.images, "described": origin.described},
         "rules": rules.name,
         "scheme": asdict(made.scheme),
-        "tried": statistics.tried,
         "tensors": tensors,
         "floats": list(made.placement.floats),
     }
 
 
-def write_record(path: Path, statistics: Statistics, rules: Rules, made: Quantized) -> None:
+def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write the record as JSON."""
-    text = json.dumps(describe(statistics, rules, made), indent=1, sort_keys=True)
+    text = json.dumps(record, indent=1, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
 
 

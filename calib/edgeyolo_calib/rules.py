@@ -35,7 +35,8 @@ class Rules:
     many convolutions, from the input on, stay in float. `bias`: whether biases are int32. `pairs`: weights stay float
     with Q and DQ behind them, and every taker of a tensor has Q and DQ of its own. `per_channel`: one scale for each
     output channel of a weight. `scheme`: how ranges are chosen where nothing else is asked for; with `search`,
-    where images are at hand, as suits the network (see `schemes`).
+    where images are at hand, as suits the network (see `schemes`). `like`: the name
+    of rules whose ranges serve these too, because their quantizers stand at all of these places on the same grid.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Rules:
     stem: int = 2
     per_channel: bool = True
     search: bool = False
+    like: str = ""
+
+    @property
+    def trained_as(self) -> str:
+        """The name under which training learns ranges for these rules."""
+        return self.like or self.name
 
 
 ONNXRUNTIME = Rules("onnxruntime", UINT8, fused=False, sharing=_MOVING, bias=True, pairs=False, search=True)
@@ -59,6 +66,12 @@ have few channels and gain no time from integers, while errors made there spread
 TENSORRT = Rules("tensorrt", INT8, fused=True, sharing=_MOVING, bias=False, pairs=True, search=True)
 """Symmetric int8 without zero points; activation functions fuse into their convolution; branches of Concat, MaxPool
 and Resize share one scale, so that no requantization stands between them."""
+
+OPENVINO = Rules(
+    "openvino", UINT8, fused=True, sharing=_MOVING, bias=False, pairs=False, like=ONNXRUNTIME.name
+)
+"""For ranges that training learned; from images NNCF quantizes for OpenVINO. Its kernels take unsigned activations with
+zero points, fuse activation functions, and requantize at the end of a convolution."""
 
 NAIVE_ONNXRUNTIME = Rules(
     "naive onnxruntime", UINT8, fused=False, sharing=_MOVING - {"Concat"}, bias=True, pairs=False,

@@ -6,14 +6,32 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeyolo.contracts import InputContract
-from edgeyolo.protocols import CalibrationSource
+from edgeyolo.errors import UsageError
+from edgeyolo.learned_ranges import LearnedRanges
+from edgeyolo.protocols import CalibrationSource, ExportSource
+from edgeyolo_calib.graph import Graph
+from edgeyolo_calib.naming import stable_names
 from edgeyolo_calib.observe import observe
-from edgeyolo_calib.qdq import Quantized, quantize
-from edgeyolo_calib.record import write_record
-from edgeyolo_calib.rules import Rules
+from edgeyolo_calib.qdq import Quantized, assemble, quantize
+from edgeyolo_calib.ranges import Scheme
+from edgeyolo_calib.record import describe, describe_ranges, write_record
+from edgeyolo_calib.rules import Rules, place
 from edgeyolo_calib.schemes import settle_scheme
+from edgeyolo_calib.statistics import Origin
 
 RECORD = "calibration.json"
+
+
+def quantize_source(model: Path, source: ExportSource, rules: Rules, into: Path) -> Quantized:
+    """Quantizers from what the source has: ranges that training learned, else calibration images.
+
+    Raises UsageError where it has neither.
+    """
+    if source.learned:
+        return quantize_learned(model, source.input, source.learned, rules, into)
+    if source.calibration is None:
+        raise UsageError("integers need calibration images, and none were given", hint="Add --calib DATA.")
+    return quantize_file(model, source.input, source.calibration, rules, into)
 
 
 def quantize_file(
@@ -33,5 +51,35 @@ def quantize_file(
         onnx.load(model), statistics, rules, scheme,
         pixels=255 * contract.scale, floats=statistics.floats,
     )  # fmt: skip
-    write_record(into / RECORD, statistics, rules, made)
+    write_record(into / RECORD, describe(statistics, rules, made))
+    return made
+
+
+def quantize_learned(
+    model: Path, contract: InputContract, learned: LearnedRanges, rules: Rules, into: Path
+) -> Quantized:
+    """Place quantizers by `rules` with the ranges that training learned, and write the record to `into`.
+
+    Weights get the scales that training had: of the largest in each output channel. Raises UsageError where training
+    was for other rules, or for another network.
+    """
+    import onnx
+
+    graph = Graph(onnx.load(model))
+    placement, names = place(graph, rules), stable_names(graph)
+    found = learned.sets.get(rules.trained_as)
+    if found is None:
+        raise UsageError(
+            f"the weights were trained for the quantizers of {', '.join(learned.sets)}, not of {rules.trained_as}",
+            hint="Train again with --qat, or measure ranges (edgeyolo calibrate) and give them with --ranges.",
+        )
+    if missing := [names[name] for name in placement.tensors if names[name] not in found]:
+        raise UsageError(
+            f"the ranges that the weights bring lack {len(missing)} tensors, for example {missing[0]}",
+            hint="Train again with --qat, or measure ranges (edgeyolo calibrate) and give them with --ranges.",
+        )
+    ranges = {name: found[names[name]] for name in placement.tensors}
+    origin = Origin("", learned.sha256, learned.images, learned.described, contract.size)
+    made = assemble(graph, placement, ranges, rules, Scheme("learned", "minmax"), origin=origin)
+    write_record(into / RECORD, describe_ranges(origin, rules, made))
     return made

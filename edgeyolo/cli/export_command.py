@@ -13,6 +13,7 @@ import click
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
 from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, locate_weights, split_targets, targets_option
+from edgeyolo.cli.quantizer_options import quantizer_choices, quantizer_options
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
@@ -51,12 +52,9 @@ Done = TypeVar("Done")
 @click.option("--data", help="Labelled images: AP is measured before and after, and guards the export.")
 @click.option("--split", help="Which part of --data.")
 @click.option(
-    "--max-ap-drop",
-    default=1.0,
-    show_default=True,
+    "--max-ap-drop", default=1.0, show_default=True, metavar="POINTS",
     help="AP points that may be lost on --data.",
-    metavar="POINTS",
-)
+)  # fmt: skip
 @click.option(
     "--ap-budget",
     type=click.FloatRange(0, 100),
@@ -73,6 +71,7 @@ Done = TypeVar("Done")
 @click.option("--half", is_flag=True, help="Float16: the fp16 target of the same device and runtime.")
 @click.option("--opset", type=click.IntRange(min=1), help="ONNX opset (default: the target's own).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@quantizer_choices
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
@@ -80,6 +79,7 @@ def command(
     images: str | None, calib: str | None, calib_images: int, ranges: str | None, data: str | None,
     split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
     nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, overwrite: bool, as_json: bool,
+    **asked: Any,
 ) -> None:  # fmt: skip
     """Make an artifact for a target, or one for each of several, and check it against torch.
 
@@ -113,6 +113,7 @@ def command(
         data=judged,
         max_ap_drop=max_ap_drop,
         ap_budget=ap_budget,
+        quantizer=quantizer_options(asked),
         overwrite=overwrite,
         nms=nms,
         input=input_form,

@@ -38,7 +38,9 @@ def command(file: str, output: Path | None, half: bool, overwrite: bool, as_json
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists", hint="Give another -o, or --overwrite.")
     imported = import_checkpoint(path)
-    save(output, imported.network, imported.class_names, imported.provenance, half=half)
+    save(
+        output, imported.network, imported.class_names, imported.provenance, half=half, ranges=imported.ranges
+    )
     if as_json:
         print_json(imported.summary() | {"output": str(output)})
         return

@@ -5,19 +5,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from edgeyolo.cli.console import json_option, note, print_json, print_table
+from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import locate_weights
 from edgeyolo.cli.train_options import (
     DATA_OPTIONS,
     RUN_OPTIONS,
     data_source,
     leads,
+    quantized_options,
     resumable,
     run_config,
     run_folder,
@@ -27,6 +29,7 @@ from edgeyolo.cli.train_options import (
 
 if TYPE_CHECKING:
     from edgeyolo.training.listener import Listener
+    from edgeyolo.training.quantized import QuantizedOptions
     from edgeyolo.training.sources import Data, DataSource
 
 History = list[dict[str, Any]]
@@ -47,6 +50,15 @@ _WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
 @with_options(*RUN_OPTIONS)
 @click.option("--freeze", multiple=True, metavar="PART", help="Keep a part as it is: stem, backbone, spp ...")
 @click.option("--no-autoanchor", is_flag=True, help="Keep anchors that do not suit the objects.")
+@click.option("--qat", is_flag=True, help="Fine-tune weights for INT8: learn with its roundings (10 epochs).")
+@click.option(
+    "--distill",
+    type=click.FloatRange(min=0),
+    help="--qat: gain of the loss that stays near the float network.",
+)
+@click.option(
+    "--calib-images", type=click.IntRange(min=1), help="--qat: images that ranges start from (default: 300)."
+)
 @click.option("--tensorboard", is_flag=True, help="Log for `tensorboard --logdir` too.")
 @click.option(
     "-o",
@@ -83,6 +95,7 @@ def command(
     edgeyolo train yolov7 --data train.json --val-data val.json --batch 32 --amp bf16
     edgeyolo train best.safetensors --data voc --freeze backbone --set lr0=0.001 --set mosaic=0
     edgeyolo train yolov7-tiny-silu --data voc --imgsz 256 --grow-from 128 --set plain_epochs=10
+    edgeyolo train best.safetensors --data data.yaml --imgsz 320 --qat --distill 1
     edgeyolo train --resume runs/train/exp
     torchrun --no-python --nproc-per-node 4 edgeyolo train yolov7 --data data.yaml --batch 64
     """
@@ -99,7 +112,7 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     """Check all options, then make the folder and train."""
     from edgeyolo.errors import UsageError
     from edgeyolo.models import specs
-    from edgeyolo.training.recipe import recipe_for
+    from edgeyolo.training.recipe import QAT, recipe_for
     from edgeyolo.training.run import train
 
     if not model:
@@ -108,21 +121,35 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
             hint=f"Names: {', '.join(specs.names())}.",
         )
     weights = locate_weights(options["weights"]) if options["weights"] else None
+    aware = quantized_options(options)
     fresh = model in specs.names() and weights is None
-    recipe = run_recipe(options, recipe_for(model, fine_tuning=not fresh))
+    recipe = run_recipe(options, QAT if aware else recipe_for(model, fine_tuning=not fresh))
     config = run_config(options)
     source = data_source(options, validate=not options["no_val"])
     data = source.load()
     if config.patience and data.validation is None:
         raise UsageError("--patience needs validation data", hint="Name it with --val-data.")
-    autoanchor = not options["no_autoanchor"]
-    activation = {"leaky": "leaky_relu"}.get(options["activation"], options["activation"])
-    run: dict[str, Any] = {"config": config, "recipe": recipe, "autoanchor": autoanchor, "weights": weights}
-    run["activation"] = activation
+    run: dict[str, Any] = {"config": config, "recipe": recipe}
+    if aware is None:
+        run |= {"autoanchor": not options["no_autoanchor"], "weights": weights}
+        run["activation"] = {"leaky": "leaky_relu"}.get(options["activation"], options["activation"])
     with run_folder(options["output"], "train", config, options["project"]) as folder:
         with _listener(folder, source, data, tensorboard) as listener:
-            history = train(model, data.training, data.validation, folder, listener=listener, **run)
+            if aware is None:
+                history = train(model, data.training, data.validation, folder, listener=listener, **run)
+            else:
+                history = _fine_tune(model, data, folder, aware, listener=listener, **run)
         return folder, history
+
+
+def _fine_tune(
+    model: str, data: Data, folder: Path, aware: QuantizedOptions, *, listener: Listener, **run: Any
+) -> History:
+    """Quantization-aware training: the ranges it starts from, then the run."""
+    from edgeyolo.training.quantized import train_quantized
+
+    run |= {"options": aware, "listener": listener, "measuring": partial(progress, "measuring ranges")}
+    return train_quantized(model, data.training, data.validation, folder, **run)
 
 
 def _resume(folder: Path, options: dict[str, Any], tensorboard: bool) -> History:

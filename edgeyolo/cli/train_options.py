@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from edgeyolo.training.config import TrainConfig
+    from edgeyolo.training.quantized import QuantizedOptions
     from edgeyolo.training.recipe import Recipe
     from edgeyolo.training.sources import DataSource
 
@@ -135,6 +137,29 @@ def run_recipe(options: dict[str, Any], default: Recipe) -> Recipe:
     elif name:
         recipe = find_recipe(name)
     return change_by_text(recipe, options["settings"])
+
+
+def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
+    """What --qat and its options say; None for ordinary training. Changes the number of epochs where none was given."""
+    from edgeyolo.errors import UsageError
+    from edgeyolo.training.quantized import EPOCHS, QuantizedOptions
+
+    context = click.get_current_context()
+    given = {name: options[name] for name in ("distill", "calib_images") if options[name] is not None}
+    if not options["qat"]:
+        if given:
+            names = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise UsageError(f"{names}: only for quantization-aware training", hint="Add --qat.")
+        return None
+    if options["weights"] or options["freeze"]:
+        raise UsageError(
+            "--qat goes on from a whole weights file, so --weights and --freeze do not fit it",
+            hint="Name the file as MODEL.",
+        )
+    if context.get_parameter_source("epochs") != ParameterSource.COMMANDLINE:
+        options["epochs"] = EPOCHS
+    default = QuantizedOptions()
+    return QuantizedOptions(given.get("calib_images", default.images), given.get("distill", default.distill))
 
 
 @contextmanager

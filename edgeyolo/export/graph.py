@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
 from edgeyolo.errors import EdgeYoloError
+from edgeyolo.export.quantizer import DEFAULTS, Judge, QuantizerOptions
 from edgeyolo.silence import silence
 
 if TYPE_CHECKING:
     import onnx
 
+    from edgeyolo.learned_ranges import LearnedRanges
     from edgeyolo.protocols import CalibrationSource
 
 MAX_BATCH = 32
@@ -37,6 +39,9 @@ class NetworkSource:
     detections: GraphDetections | None = None
     pixels: bool = False
     opset: int | None = None  # what the user asked for
+    learned: LearnedRanges | None = None
+    quantizer: QuantizerOptions = DEFAULTS
+    judge: Judge | None = None
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:

@@ -15,11 +15,12 @@ from edgeyolo import registry
 from edgeyolo.artifact import MANIFEST, Artifact
 from edgeyolo.contracts import RawMaps
 from edgeyolo.errors import GateError, RuntimeMissingError
-from edgeyolo.export.calibrated import record, require_calibration
+from edgeyolo.export.calibrated import learned_for, record, require_calibration
 from edgeyolo.export.check import check_source, require_fit
 from edgeyolo.export.contract import input_contract
 from edgeyolo.export.edges import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.golden import write_golden
+from edgeyolo.export.quantizer import DEFAULTS, QuantizerOptions, judge_for
 from edgeyolo.export.verify import measure_parity, raw_maps, require_parity
 from edgeyolo.files import atomic_directory
 from edgeyolo.manifest import Accuracy, Manifest, Parity
@@ -44,7 +45,8 @@ class ExportOptions:
     `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
     check, by default three generated pictures; `calibration` is what INT8 targets need; `data` is what AP is measured
     on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points integers may lose there before
-    layers are left in float; `overwrite` replaces an artifact that is already there.
+    layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an artifact that is
+    already there.
     `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
     "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
     `opset` is that of the ONNX file which is made or converted, by default the target's own.
@@ -58,6 +60,7 @@ class ExportOptions:
     data: Dataset | None = None
     max_ap_drop: float = 1.0
     ap_budget: float | None = None
+    quantizer: QuantizerOptions = DEFAULTS
     overwrite: bool = False
     nms: PostprocessConfig | None = None
     input: str | None = None
@@ -77,10 +80,11 @@ def export(
         GateError: re-parameterization or the artifact deviates from the trained network; nothing is written.
     """
     profile, backend = _toolchain(target)
-    require_calibration(profile, options)
     require_edges(profile, options.nms, options.input)
     step("reading the weights")
     loaded = _load(weights)
+    learned = learned_for(loaded.ranges, profile, options)
+    require_calibration(profile, options, learned)
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
     with place as folder, _workspace() as scratch:
         step("re-parameterizing")
@@ -92,7 +96,7 @@ def export(
             )
         step(f"compiling for {target}")
         compiled = backend.compile(source, profile.target, folder)
-        draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source.calibration))
+        draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source))
         step("comparing with torch")
         parity = _verify(draft, source, profile, options.images)
         step("measuring AP" if options.data else "sealing")
@@ -167,6 +171,9 @@ def _prepare(
         detections=graph_detections(options.nms, output.classes),
         pixels=takes_pixels(profile, options.input),
         opset=options.opset,
+        learned=learned_for(loaded.ranges, profile, options),
+        quantizer=options.quantizer,
+        judge=judge_for(options.quantizer, output, loaded.class_names, options.data, options.max_ap_drop),
     )
 
 
@@ -181,7 +188,7 @@ def _manifest(
     profile: TargetProfile,
     backend: Backend,
     compiled: Compiled,
-    calibration: CalibrationSource | None,
+    source: NetworkSource,
 ) -> Manifest:
     from edgeyolo.models.complexity import count
 
@@ -200,7 +207,7 @@ def _manifest(
         provenance={**loaded.provenance, "weights_sha256": loaded.origin.sha256},
         parameters=parameters,
         gflops=gflops,
-        calibration=record(calibration) if calibration else None,
+        calibration=record(source.calibration, source.learned),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo.files import sha256
+from edgeyolo.learned_ranges import LearnedRanges
 from edgeyolo.models import weights
 from edgeyolo.models.checkpoint import Contents, open_checkpoint, read_contents, read_tensor, sniff
 from edgeyolo.models.network import Network
@@ -53,7 +54,8 @@ class Imported:
     """A network in the form the file had, float32, in inference mode; its class names; and what the file was.
 
     `provenance` is where the weights first came from: `origin` as plain values, or our own file's memory.
-    `notes` say what a user should know: what was assumed, and what looks wrong.
+    `notes` say what a user should know: what was assumed, and what looks wrong. `ranges` are those that
+    quantization-aware training learned.
     """
 
     network: Network
@@ -61,6 +63,7 @@ class Imported:
     origin: Origin
     provenance: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    ranges: LearnedRanges | None = None
 
     @property
     def parameters(self) -> int:
@@ -134,7 +137,9 @@ def _from_own(path: Path) -> Imported:
         halves = {file.get_slice(key).get_dtype() for key in file.keys()} == {"F16"}  # noqa: SIM118  not a dict
     dtype = "float16" if halves else "float32"
     origin = Origin(path.name, sha256(path), "safetensors", "edgeyolo weights", "", dtype)
-    return Imported(own.network, own.class_names, origin, own.provenance or origin.to_json())
+    return Imported(
+        own.network, own.class_names, origin, own.provenance or origin.to_json(), ranges=own.ranges
+    )
 
 
 def _from_safetensors(path: Path) -> Imported:

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.files import atomic_file
+from edgeyolo.learned_ranges import LearnedRanges
 from edgeyolo.models.topology import MAX_CLASSES, Form, ModelSpec
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class WeightsInfo:
     class_names: tuple[str, ...]
     provenance: dict[str, Any]
     sha256: str
+    ranges: LearnedRanges | None = None
 
     @property
     def classes(self) -> int:
@@ -57,6 +59,7 @@ class Weights:
     class_names: tuple[str, ...]
     provenance: dict[str, Any]
     sha256: str
+    ranges: LearnedRanges | None = None
 
 
 def save(
@@ -66,8 +69,10 @@ def save(
     provenance: Mapping[str, Any],
     *,
     half: bool = False,
+    ranges: LearnedRanges | None = None,
 ) -> None:
-    """Write a network of any form, atomically. `provenance` is any JSON object; `half` stores float16.
+    """Write a network of any form, atomically. `provenance` is any JSON object; `half` stores float16; `ranges` are
+    those that quantization-aware training learned.
 
     Raises UsageError for class names that do not fit, EdgeYoloError for weights that `half` cannot hold.
     """
@@ -86,6 +91,8 @@ def save(
         "provenance": json.dumps(dict(provenance), ensure_ascii=False),
         "sha256": _content_hash(tensors),
     }
+    if ranges:
+        metadata["ranges"] = json.dumps(ranges.to_json(), ensure_ascii=False, separators=(",", ":"))
     with atomic_file(path) as draft:
         draft.touch()
         readable = draft.stat().st_mode
@@ -114,7 +121,7 @@ def load(path: str | Path) -> Weights:
     _check_shapes(path, network, tensors)
     # Copied out of the mapped file, which may change later.
     values = {key: value.to(torch.float32, copy=True) for key, value in tensors.items()}
-    return Weights(load_state(network, values), info.class_names, info.provenance, info.sha256)
+    return Weights(load_state(network, values), info.class_names, info.provenance, info.sha256, info.ranges)
 
 
 def is_weights(path: str | Path) -> bool:
@@ -151,7 +158,9 @@ def read_info(path: str | Path) -> WeightsInfo:
         raise DamagedFileError(f"{path}: the class names do not fit {classes} classes", hint=_AGAIN)
     if form not in get_args(Form) or not isinstance(provenance, dict):
         raise DamagedFileError(f"{path}: broken metadata (form {form!r})", hint=_AGAIN)
-    return WeightsInfo(spec, cast(Form, form), tuple(names), provenance, sha256)
+    text = metadata.get("ranges")
+    ranges = LearnedRanges.from_json(text, str(path)) if text else None
+    return WeightsInfo(spec, cast(Form, form), tuple(names), provenance, sha256, ranges)
 
 
 def _metadata(path: Path) -> dict[str, str]:

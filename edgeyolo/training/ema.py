@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.models.network import Network
+from edgeyolo.training.technique import Trainable
 
 
 class Ema:
@@ -20,7 +20,7 @@ class Ema:
     warmup)).
     """
 
-    def __init__(self, network: Network, *, decay: float = 0.9999, warmup: float = 2000.0) -> None:
+    def __init__(self, network: Trainable, *, decay: float = 0.9999, warmup: float = 2000.0) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay, self.warmup, self.updates = decay, warmup, 0
 

@@ -21,7 +21,6 @@ from edgeyolo.datasets import Dataset
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
-from edgeyolo.models.network import Network
 from edgeyolo.pipeline import Pipeline
 from edgeyolo.training.augment import load_albumentations
 from edgeyolo.training.batches import AugmentedSet, EpochBatches, make_loader
@@ -37,6 +36,7 @@ from edgeyolo.training.schedule import Schedule, makes_a_step
 from edgeyolo.training.session import make_pipeline
 from edgeyolo.training.state import Position, restore_state, save_state
 from edgeyolo.training.step import Stepper, explain_memory
+from edgeyolo.training.technique import ORDINARY, Technique, Trainable
 
 STATE, TABLE = "state.safetensors", "results.csv"
 LAST, BEST = "weights/last.safetensors", "weights/best.safetensors"
@@ -50,7 +50,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: Network,
+        network: Trainable,
         class_names: tuple[str, ...],
         training: Dataset,
         validation: Dataset | None,
@@ -60,6 +60,7 @@ class Trainer:
         folder: Path,
         processes: Processes | None = None,
         listener: Listener | None = None,
+        technique: Technique = ORDINARY,
     ) -> None:
         self.class_names, self.training, self.validation = class_names, training, validation
         self.recipe, self.config, self.folder = recipe, config, folder
@@ -79,7 +80,8 @@ class Trainer:
             processes=self.processes.count,
         )
         self.schedule = Schedule(recipe, config.epochs, len(self.batches), config.batch_size)
-        self.step = Stepper(network, recipe, config, self.schedule, self.processes)
+        self.technique = technique
+        self.step = Stepper(network, recipe, config, self.schedule, self.processes, penalty=technique.penalty)
         self.extra = load_albumentations(config.albumentations) if config.albumentations else None
         self.position = Position()
         self._reported: set[str] = set()
@@ -156,9 +158,7 @@ class Trainer:
         return self.processes.any_of(stop, due)
 
     def _read_losses(self) -> None:
-        """Take the losses of the last iterations from the device, where reading each would make the host
-        wait.
-        """
+        """Take the losses of the last iterations from the device at once: reading each makes the host wait."""
         for items in torch.stack(self._unread).tolist() if self._unread else ():
             self.position.sums = [a + b for a, b in zip(self.position.sums, items, strict=True)]
             self.listener.iteration(self.position, items)
@@ -210,9 +210,10 @@ class Trainer:
             "epoch": self.position.epoch - 1,
             "fitness": self.position.best,
         }
+        made = self.technique.publish(self.step.ema.network)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (LAST, BEST) if better else (LAST,):
-            weights.save(self.folder / name, self.step.ema.network, self.class_names, provenance)
+            weights.save(self.folder / name, made.network, self.class_names, provenance, ranges=made.ranges)
         write_csv(self.folder / TABLE, self.position.history)
 
     def save(self) -> None:
@@ -234,7 +235,7 @@ class Trainer:
             "network": self.step.network.spec.to_json(),
             "class_names": list(self.class_names),
             "data": str(self.training.source),
-        }
+        } | ({"technique": dict(self.technique.facts)} if self.technique.facts else {})
 
     def _out_of_patience(self) -> bool:
         waited = self.position.epoch - 1 - max(self.position.best_epoch, 0)

@@ -91,7 +91,12 @@ TINY = replace(
     P5, name="tiny", lrf=0.01, cls=0.5, obj=1.0, translate=0.1, scale=0.5, mixup=0.05, paste_in=0.05
 )
 CUSTOM = replace(P5, name="custom", scale=0.5, mixup=0.0, paste_in=0.0)
-RECIPES = (P5, P6, TINY, CUSTOM)
+# Quantization-aware: the network is trained already, so steps are small and pictures are those of the camera.
+QAT = replace(
+    P5, name="qat", lr0=1e-3, nominal_batch=16, warmup_epochs=0.5, warmup_iterations=0, warmup_bias_lr=0.0,
+    ema_decay=0.99, ema_warmup=20.0, scale=0.2, translate=0.1, mosaic=0.0, mosaic9=0.0, mixup=0.0, paste_in=0.0,
+)  # fmt: skip
+RECIPES = (P5, P6, TINY, CUSTOM, QAT)
 
 # Keys of published files: one that never had an effect, and one that chooses the assignment.
 _WITHOUT_EFFECT = "iou_t"
@@ -99,7 +104,7 @@ _DYNAMIC = "loss_ota"
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe called `name`: p5, p6, tiny or custom."""
+    """The recipe called `name`: p5, p6, tiny, custom or qat."""
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe

@@ -129,7 +129,7 @@ def train(
         processes=processes,
         listener=listener,
     )
-    return _finish(trainer)
+    return finish(trainer)
 
 
 def resume(
@@ -137,6 +137,10 @@ def resume(
 ) -> list[dict[str, Any]]:
     """Go on with the run in `folder`, as it was configured, on the same data."""
     facts = read_facts(Path(folder) / STATE)
+    if "technique" in facts:
+        from edgeyolo.training.quantized import resume_quantized
+
+        return resume_quantized(Path(folder), facts, training, validation, listener=listener)
     config = TrainConfig.from_dict(facts["config"])
     if tuple(facts["class_names"]) != training.class_names:
         raise UsageError(
@@ -157,7 +161,7 @@ def resume(
         listener=listener,
     )
     trainer.resume()
-    return _finish(trainer)
+    return finish(trainer)
 
 
 def _from_weights(
@@ -189,7 +193,7 @@ def _from_weights(
     return Start(network, tuple(report.sentences()))
 
 
-def _finish(trainer: Trainer) -> list[dict[str, Any]]:
+def finish(trainer: Trainer) -> list[dict[str, Any]]:
     """Run to the end, then draw results.png, labels.png and, of the validation, val_batch.jpg."""
     history = trainer.run()
     if trainer.processes.leads:

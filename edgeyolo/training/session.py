@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.models.network import Network
 from edgeyolo.pipeline import Pipeline
+from edgeyolo.training.technique import Trainable
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,7 +28,7 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 class NetworkSession:
     """Runs a network where and how it is trained; its auxiliary maps are left out."""
 
-    def __init__(self, network: Network, device: str, precision: str) -> None:
+    def __init__(self, network: Trainable, device: str, precision: str) -> None:
         self.network, self.device, self.precision = network, device, precision
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -43,7 +43,7 @@ class NetworkSession:
 
 
 def make_pipeline(
-    network: Network, class_names: tuple[str, ...], size: int, device: str, precision: str
+    network: Trainable, class_names: tuple[str, ...], size: int, device: str, precision: str
 ) -> Pipeline:
     """A network as `evaluation.validate` takes it, for square images of `size` or any other."""
     output = RawMaps(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.models.network import Network
 from edgeyolo.training.batches import Batch
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.ema import Ema
@@ -20,6 +21,7 @@ from edgeyolo.training.schedule import Schedule
 from edgeyolo.training.session import autocast
 from edgeyolo.training.state import Parts, Position
 from edgeyolo.training.strategy import find_strategy
+from edgeyolo.training.technique import Maps, Trainable
 
 _MULTI_SCALE = 1  # keeps its chance apart from that of the pictures
 
@@ -45,9 +47,16 @@ class Stepper:
     """Everything that an iteration changes. `parts` is what a saved state holds."""
 
     def __init__(
-        self, network: Network, recipe: Recipe, config: TrainConfig, schedule: Schedule, processes: Processes
+        self,
+        network: Trainable,
+        recipe: Recipe,
+        config: TrainConfig,
+        schedule: Schedule,
+        processes: Processes,
+        *,
+        penalty: Callable[[Tensor, Maps], Tensor] | None = None,
     ) -> None:
-        self.config, self.schedule, self.processes = config, schedule, processes
+        self.config, self.schedule, self.processes, self.penalty = config, schedule, processes, penalty
         self.image_size = config.image_size
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network = network.to(device=config.device, memory_format=layout).requires_grad_(True)  # type: ignore[call-overload]
@@ -91,7 +100,10 @@ class Stepper:
         with autocast(self.config.device, self.config.precision):
             maps = self.network(images)
         value = self.loss(maps, batch.targets)
-        self.scaler.scale(value.total).backward()
+        total = value.total
+        if self.penalty:
+            total = total + len(images) * self.penalty(images, maps)
+        self.scaler.scale(total).backward()
         if position.iteration + 1 - position.last_step >= rates.accumulate:
             self._step()
             position.last_step = position.iteration + 1

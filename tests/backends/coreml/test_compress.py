@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.export.graph import NetworkSource
-from edgeyolo_coreml.compress import KEPT, smallest_compressed
+from edgeyolo_coreml.compress import EIGHT, KEPT, sizes_for
 from edgeyolo_coreml.convert import prepare
 from edgeyolo_coreml.interpreter import Interpreter
 from edgeyolo_coreml.package import read
@@ -37,18 +37,21 @@ def test_the_file_holds_the_rounded_weights(
         del left[match[0]]
 
 
-@pytest.mark.parametrize(("precision", "kind"), [("int8", "affine_dequantize"), ("w6", "lut_to_dense")])
+@pytest.mark.parametrize("precision", ["int8", "w6"])
 def test_all_but_the_smallest_tensors_are_compressed(
-    artifacts: dict[str, Artifact], small_source: NetworkSource, precision: str, kind: str
+    artifacts: dict[str, Artifact], small_source: NetworkSource, precision: str
 ) -> None:
-    least = smallest_compressed(small_source.network)
+    wanted = sizes_for(small_source.network)
     program = read(artifacts[precision].path / "model.mlpackage")[1]
     convolutions = [each for each in program.functions["main"].operations if each.op_type == "conv"]
     for operation in convolutions:
-        compressed = operation.weight.op.op_type == f"constexpr_{kind}"
-        assert compressed == (np.prod(operation.weight.shape) >= least)
+        values = int(np.prod(operation.weight.shape))
+        kind = "affine_dequantize" if precision == "int8" or values < wanted.palettes else "lut_to_dense"
+        expected = f"constexpr_{kind}" if values >= wanted.compressed else "const"
+        assert operation.weight.op.op_type == expected
     sizes = [int(np.prod(operation.weight.shape)) for operation in convolutions]
-    assert 0 < sum(size for size in sizes if size < least) <= KEPT * sum(sizes)
+    assert 0 < sum(size for size in sizes if size < wanted.compressed) <= KEPT * sum(sizes)
+    assert KEPT * sum(sizes) < sum(size for size in sizes if size < wanted.palettes) <= EIGHT * sum(sizes)
 
 
 def test_smaller_forms_make_smaller_files(artifacts: dict[str, Artifact]) -> None:
@@ -66,4 +69,4 @@ def test_rounding_leaves_the_trained_network_alone(small_source: NetworkSource) 
 
 def test_a_network_of_nothing_to_compress_is_an_error() -> None:
     with pytest.raises(ValueError, match="without convolutions"):
-        smallest_compressed(nn.Identity())
+        sizes_for(nn.Identity())

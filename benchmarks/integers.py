@@ -1,0 +1,207 @@
+"""What integers cost in AP by target, beside quantizers without placement rules and quantization-aware training.
+
+python benchmarks/integers.py WEIGHTS --data D --split test --calib D --imgsz 256 --name integers-bccd-256 [--qat QAT]
+python benchmarks/integers.py benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --name integers-scenes
+
+AP lost is in points against the float network, with a paired bootstrap interval over the images. QAT are weights of
+`edgeyolo train WEIGHTS --qat --distill 1`; with --train-qat EPOCHS they are trained here. Writes
+benchmarks/results/NAME.json and NAME.md, again after every row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.cli.console import note, print_table
+from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.errors import EdgeYoloError
+from edgeyolo.evaluation.bootstrap import ap_difference
+from edgeyolo.evaluation.opened import open_to_judge
+from edgeyolo.evaluation.validate import ValidationResult, validate
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.files import atomic_file
+from edgeyolo.protocols import CalibrationSource
+from edgeyolo.scenes import write_dataset
+from edgeyolo.training.loop import LAST
+from naive import NAIVE
+
+RESULTS = Path(__file__).parent / "results"
+REFERENCE = "cpu-onnx-fp32"
+TARGETS = (
+    "cpu-onnx-int8", "cpu-openvino-int8", "jetson-trt-int8", "cpu-tflite-int8", "edgetpu-tflite-int8",
+    "ane-coreml-int8", "ane-coreml-w6",
+)  # fmt: skip
+LEARNED = ("cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8")
+CALIBRATION_SEEDS = range(2_000_000, 2_000_300)  # scenes that no training and no evaluation has seen
+TRAINING_SEEDS = range(4_000_000, 4_000_600)
+COLUMNS = ("how", "target", "AP", "AP lost", "95 % interval", "run by")
+
+Run = Callable[[], tuple[ValidationResult, str]]
+
+
+def judge(artifact: Artifact, dataset: Dataset) -> tuple[ValidationResult, str]:
+    """AP of an artifact, and what ran it."""
+    with open_to_judge(artifact) as (pipeline, stand_in):
+        return validate(pipeline, dataset), stand_in or artifact.manifest.backend
+
+
+def exported(
+    weights: str, target: str, options: ExportOptions, dataset: Dataset
+) -> tuple[ValidationResult, str]:
+    """AP of the target's artifact, made in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+        return judge(export(weights, target, Path(folder) / target, options), dataset)
+
+
+def without_rules(
+    quantizer: Callable[[Path, Artifact, CalibrationSource], Any], weights: str, options: ExportOptions,
+    dataset: Dataset,
+) -> tuple[ValidationResult, str]:  # fmt: skip
+    """AP of the float artifact's graph after another quantizer, run by ONNX Runtime or OpenVINO."""
+    assert options.calibration is not None
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+        artifact = export(weights, REFERENCE, Path(folder) / REFERENCE, replace(options, calibration=None))
+        with open_to_judge(artifact) as (pipeline, _):
+            session = quantizer(artifact.file(".onnx"), artifact, options.calibration)
+            with closing(session):
+                return validate(replace(pipeline, session=session), dataset), type(session).__name__
+
+
+def plan(
+    options: argparse.Namespace, dataset: Dataset, calibration: CalibrationSource
+) -> Iterator[tuple[str, str, Run]]:
+    """(how, target, what measures it), the float network first."""
+    chosen = ExportOptions(size=(options.imgsz, options.imgsz), calibration=calibration)
+    yield "float", REFERENCE, partial(exported, options.weights, REFERENCE, chosen, dataset)
+    for target in options.targets.split(","):
+        yield "calibrated", target, partial(exported, options.weights, target, chosen, dataset)
+    for target in LEARNED if options.qat else ():
+        yield (
+            "trained (QAT)",
+            target,
+            partial(exported, options.qat, target, replace(chosen, calibration=None), dataset),
+        )
+    for how, target, quantizer in () if options.no_naive else NAIVE:
+        yield how, target, partial(without_rules, quantizer, options.weights, chosen, dataset)
+
+
+def measure(
+    how: str, target: str, run: Run, exact: ValidationResult | None
+) -> tuple[dict[str, Any], ValidationResult | None]:
+    """One row of the table; a target that refuses the network says why."""
+    try:
+        result, runtime = run()
+    except EdgeYoloError as error:
+        note(f"{how}, {target}: {error.message}")
+        return {"how": how, "target": target, "refused": error.message.split("\n")[0]}, None
+    reference = exact or result
+    lost = ap_difference(reference.data, reference.predictions, result.predictions)
+    row = {
+        "how": how, "target": target, "AP": result.metrics["AP"], "AP50": result.metrics["AP50"],
+        "lost": 100 * lost.value, "interval": [100 * lost.low, 100 * lost.high], "run_by": runtime,
+    }  # fmt: skip
+    note(f"{how}, {target}: AP {row['AP']:.4f}, {row['lost']:+.2f} points lost")
+    return row, result
+
+
+def texts(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row for the terminal and for Markdown."""
+    if "refused" in row:
+        return row["how"], row["target"], "-", "-", "-", "refused: " + row["refused"]
+    low, high = row["interval"]
+    interval = f"{low:+.2f} to {high:+.2f}"
+    return row["how"], row["target"], f"{row['AP']:.4f}", f"{row['lost']:+.2f}", interval, row["run_by"]
+
+
+def write(
+    options: argparse.Namespace, dataset: Dataset, calibration: CalibrationSource, rows: list[dict[str, Any]]
+) -> None:
+    """The tables as they stand."""
+    weights = Path(options.weights).name
+    facts = {
+        "weights": weights, "data": dataset.name, "images": len(dataset), "imgsz": options.imgsz,
+        "calibration": calibration.described, "rows": rows,
+    }  # fmt: skip
+    about = (
+        f"{weights} at {options.imgsz} pixels, AP on {len(dataset)} images of {dataset.name}; calibrated on "
+        f"{calibration.described}; AP lost in points against float, with a paired bootstrap over the images."
+    )
+    lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *map(texts, rows))]
+    RESULTS.mkdir(exist_ok=True)
+    for suffix, text in ((".json", json.dumps(facts, indent=1)), (".md", "\n".join([about, "", *lines]))):
+        with atomic_file(RESULTS / f"{options.name}{suffix}") as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
+
+
+def train(options: argparse.Namespace, folder: Path) -> str:
+    """Weights after quantization-aware training, on the data's training split or on generated scenes."""
+    from edgeyolo.training.config import TrainConfig
+    from edgeyolo.training.quantized import QuantizedOptions, train_quantized
+
+    if options.scenes:
+        side = (options.imgsz, options.imgsz)
+        data = load_dataset(write_dataset(folder / "training", TRAINING_SEEDS, side))
+    else:
+        data = load_dataset(options.calib, split="train")
+    config = TrainConfig(epochs=options.train_qat, batch_size=8, image_size=options.imgsz)
+    note(f"quantization-aware training, {options.train_qat} epochs on {len(data)} images")
+    train_quantized(
+        options.weights, data, None, folder / "qat", config=config, options=QuantizedOptions(distill=1.0)
+    )
+    return str(folder / "qat" / LAST)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights")
+    parser.add_argument("--data")
+    parser.add_argument("--split")
+    parser.add_argument("--calib", help="calibration images; its training split where it has one")
+    parser.add_argument("--scenes", type=int, help="judge on so many generated scenes, calibrate on others")
+    parser.add_argument("--images", type=int, default=300, help="calibration images")
+    parser.add_argument("--imgsz", type=int, default=320)
+    parser.add_argument("--qat", help="the same network after quantization-aware training")
+    parser.add_argument("--train-qat", type=int, metavar="EPOCHS", help="train it here")
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument(
+        "--no-naive", action="store_true", help="leave out quantizers without placement rules"
+    )
+    parser.add_argument("--name", required=True, help="of the files in benchmarks/results")
+    options = parser.parse_args()
+    if not (options.scenes or (options.data and options.calib)):
+        parser.error("--scenes N, or --data and --calib")
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+        if options.scenes:
+            side = (options.imgsz, options.imgsz)
+            options.data = write_dataset(Path(folder) / "scenes", range(options.scenes), side)
+            seeds = CALIBRATION_SEEDS[: options.images]
+            options.calib = write_dataset(Path(folder) / "calibration", seeds, side)
+        if options.train_qat:
+            options.qat = train(options, Path(folder))
+        dataset = load_dataset(options.data, split=options.split)
+        calibration = registry.open_calibration(str(options.calib), images=options.images, evaluation=dataset)
+        rows: list[dict[str, Any]] = []
+        exact: ValidationResult | None = None
+        for how, target, run in plan(options, dataset, calibration):
+            row, result = measure(how, target, run, exact)
+            exact = exact or result
+            rows.append(row)
+            write(options, dataset, calibration, rows)
+        print_table(COLUMNS, [texts(row) for row in rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What a user may ask of a runtime's own quantizer, and the judge that it may ask while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.datasets import Dataset
+from edgeyolo.errors import UsageError
+from edgeyolo.pipeline import Pipeline
+from edgeyolo.protocols import Session
+
+Preset = Literal["mixed", "performance"]
+
+
+@dataclass(frozen=True)
+class QuantizerOptions:
+    """Of NNCF, OpenVINO's quantizer; others have nothing to choose.
+
+    preset: "mixed" gives activations a zero point where their activation function asks for it, "performance" none.
+    floats: layers that stay in float, as names or beginnings of names in the network ("top_down", "backbone.3.elan").
+    accuracy_aware: put layers back into float, those that cost most first, until no more AP is lost than allowed.
+    """
+
+    preset: Preset = "mixed"
+    floats: tuple[str, ...] = ()
+    accuracy_aware: bool = False
+
+
+DEFAULTS = QuantizerOptions()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """AP of a session on labelled images; `allowed` AP points may be lost."""
+
+    output: RawMaps
+    class_names: tuple[str, ...]
+    data: Dataset
+    allowed: float
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __call__(self, session: Session, contract: InputContract, images: Sequence[int]) -> float:
+        """COCO's AP (a fraction of 1) on the images with these indices; 0 where they show nothing."""
+        from edgeyolo.evaluation.validate import validate
+
+        part = replace(self.data, images=tuple(self.data.images[i] for i in images))
+        pipeline = Pipeline(session, contract, self.output, self.class_names)
+        return float(validate(pipeline, part).metrics["AP"] or 0.0)
+
+
+def judge_for(
+    asked: QuantizerOptions,
+    output: RawMaps,
+    class_names: tuple[str, ...],
+    data: Dataset | None,
+    allowed: float,
+) -> Judge | None:
+    """The judge that `asked` needs, None where it needs none. Raises UsageError where there is nothing to judge by."""
+    if not asked.accuracy_aware:
+        return None
+    if data is None:
+        raise UsageError("a quantizer can only be aware of AP that it can measure", hint="Add --data DATA.")
+    return Judge(output, class_names, data, allowed)

@@ -1,0 +1,149 @@
+"""Quantization-aware training: a trained network learns on with the roundings of its INT8 form, and so learns to bear
+them. Where the roundings stand is the calibration package's to say; it is found through the registry.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.datasets import Dataset, align_classes, describe_problems
+from edgeyolo.errors import UsageError
+from edgeyolo.export.graph import NetworkSource
+from edgeyolo.models import weights
+from edgeyolo.models.importer import import_checkpoint
+from edgeyolo.models.network import Network, build
+from edgeyolo.models.reparameterize import reparameterize
+from edgeyolo.models.topology import ModelSpec
+from edgeyolo.registry import quantized_training
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.listener import Listener
+from edgeyolo.training.loop import STATE, Trainer
+from edgeyolo.training.processes import join_processes
+from edgeyolo.training.recipe import QAT, Recipe
+from edgeyolo.training.run import finish
+
+Progress = Callable[[int, int | None], None]
+
+TEACHER = "weights/teacher.safetensors"
+
+EPOCHS = 10
+"""Of a run that asks for no other number."""
+
+_OPSET = 18  # of the graph that says where quantizers stand; names do not depend on it
+
+
+@dataclass(frozen=True)
+class QuantizedOptions:
+    """Settings beside those of every run: `images` to measure the first ranges on, and the gain of the distillation
+    from the float network, 0 for none.
+    """
+
+    images: int = 300
+    distill: float = 0.0
+
+
+def train_quantized(
+    model: str | Path,
+    training: Dataset,
+    validation: Dataset | None,
+    folder: str | Path,
+    *,
+    config: TrainConfig,
+    recipe: Recipe = QAT,
+    options: QuantizedOptions = QuantizedOptions(),
+    listener: Listener | None = None,
+    measuring: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
+) -> list[dict[str, Any]]:
+    """Fine-tune the weights file `model` for INT8 and return the table of epochs; `folder` as in `run.train`.
+
+    The network is re-parameterized first: quantizers stand in the deployed graph, batch norms folded. Weights files of
+    the run hold the plain network, and the ranges that it learned. Classes must be those of the file, in any order.
+    `measuring` shows how the first ranges are measured.
+    """
+    folder, listener = Path(folder), listener or Listener()
+    processes = join_processes(config.device, config.batch_size)
+    if (folder / STATE).exists():
+        raise UsageError(f"{folder} holds a run already", hint="Resume it, or choose another folder.")
+    network, names = _start(model)
+    training = align_classes(training, names)
+    validation = align_classes(validation, names) if validation is not None else None
+    for sentence in describe_problems(training.problems):
+        listener.note(sentence)
+    aware = quantized_training()
+    with _graph(network, training.class_names, config.image_size) as source:
+        with measuring() as progress:
+            module, facts = aware.prepare(
+                network, source.onnx(opset=_OPSET), source.input, training,
+                images=options.images, seed=config.seed, progress=progress,
+            )  # fmt: skip
+        teacher = None
+        if options.distill:
+            if processes.leads:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / TEACHER).parent.mkdir(exist_ok=True)
+                weights.save(folder / TEACHER, network, training.class_names, {"file": str(model)})
+            teacher = reparameterize(network).network.to(processes.device)
+        technique = aware.technique(source.onnx(opset=_OPSET), facts, teacher, options.distill)
+    trainer = Trainer(
+        module, training.class_names, training, validation, recipe=recipe,
+        config=replace(config, device=processes.device), folder=folder, processes=processes, listener=listener,
+        technique=technique,
+    )  # fmt: skip
+    return finish(trainer)
+
+
+def resume_quantized(
+    folder: Path,
+    facts: dict[str, Any],
+    training: Dataset,
+    validation: Dataset | None,
+    *,
+    listener: Listener | None = None,
+) -> list[dict[str, Any]]:
+    """Go on with the run in `folder`, whose state says `facts`, on the same data."""
+    config = TrainConfig.from_dict(facts["config"])
+    processes = join_processes(config.device, config.batch_size)
+    names = tuple(facts["class_names"])
+    training = align_classes(training, names)
+    validation = align_classes(validation, names) if validation is not None else None
+    network = build(ModelSpec.from_json(facts["network"], str(folder)), len(names), "plain")
+    aware, about = quantized_training(), facts["technique"]
+    teacher = weights.load(folder / TEACHER).network.to(processes.device) if about["distill"] else None
+    with _graph(network, training.class_names, config.image_size) as source:
+        graph = source.onnx(opset=_OPSET)
+        module = aware.restore(network, graph)
+        technique = aware.technique(graph, about, teacher, about["distill"])
+    trainer = Trainer(
+        module, training.class_names, training, validation, recipe=Recipe(**facts["recipe"]),
+        config=replace(config, device=processes.device), folder=folder, processes=processes, listener=listener,
+        technique=technique,
+    )  # fmt: skip
+    trainer.resume()
+    return finish(trainer)
+
+
+def _start(model: str | Path) -> tuple[Network, tuple[str, ...]]:
+    """The trained network in plain convolutions, and its class names."""
+    if not Path(model).is_file():
+        raise UsageError(
+            f"{model}: quantization-aware training starts from trained weights, and there is no such file",
+            hint="Train the network first, then give weights/best.safetensors of that run.",
+        )
+    imported = import_checkpoint(model)
+    return reparameterize(imported.network).network, imported.class_names
+
+
+@contextmanager
+def _graph(network: Network, class_names: tuple[str, ...], size: int) -> Iterator[NetworkSource]:
+    """The network as the export would write it."""
+    spec = network.spec
+    names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
+    output = RawMaps(names, spec.strides, spec.anchors, network.classes)
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as scratch:
+        yield NetworkSource(network, InputContract(size, size), output, class_names, Path(scratch))
