@@ -97,6 +97,20 @@ def test_other_commands_know_the_name(tmp_path: Path) -> None:
     assert json.loads(out)["target"] == "cpu-torch-fp32"
 
 
+def test_training_goes_on_from_it(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edgeyolo.scenes import write_dataset
+
+    data = write_dataset(tmp_path / "data", range(2), (64, 64))
+    code, out, err = run(
+        "train", "builtin", "--data", data, "--imgsz", 64, "--epochs", 1, "--batch", 2, "--no-val",
+        "--threads", 1, "-o", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "tensors taken from the weights" in err
+    assert Path(json.loads(out)["last"]).is_file()
+
+
 def test_another_size_is_exported_from_the_weights(
     tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def command(
 
 def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tuple[Path, History]:
     """Check all options, then make the folder and train."""
+    from edgeyolo import builtin
     from edgeyolo.errors import UsageError
     from edgeyolo.models import specs
     from edgeyolo.training.recipe import QAT, recipe_for
@@ -120,6 +121,8 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
             "train needs a MODEL: a network's name or a weights file; or --resume with the folder of a run",
             hint=f"Names: {', '.join(specs.names())}.",
         )
+    if builtin.is_builtin(model):
+        model = str(builtin.weights_path())
     weights = locate_weights(options["weights"]) if options["weights"] else None
     aware = quantized_options(options)
     fresh = model in specs.names() and weights is None
