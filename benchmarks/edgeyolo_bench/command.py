@@ -118,6 +118,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     scenario = _one_kind(models, scenario, bool(asked), remote or fleet)
     chosen = choose(scenario, batch=batch, min_duration=min_duration, min_count=min_count)
     earlier = load_report(baseline) if baseline else None  # a mistake in it should not cost a measurement
+    members = _members(remote, remote_python, remote_wheel, ssh_config, fleet, device)
     wanted = Wanted(
         scenario=chosen,
         workload=from_folder(images) if images else generated(),
@@ -128,7 +129,6 @@ def bench(  # noqa: PLR0917 - click passes every option by name
         calibration=_calibration(calib, data, split),
         processes=processes,
     )
-    members = _members(remote, remote_python, remote_wheel, ssh_config, fleet, device)
     places = [locate_weights(model) for model in models]
     labelled = Labelled(data, split) if data else None
     with listening() as listener:

@@ -124,14 +124,23 @@ def test_a_report_of_a_real_run_comes_back(measured: Report, tmp_path: Path) -> 
 
 def test_the_command_line_prints_one_json_document_and_a_table(small_artifact: Path, tmp_path: Path) -> None:
     done = bench(
-        small_artifact, "--min-duration", 0.1, "--min-count", 40, "--scenario", "paper", "-o", tmp_path
+        small_artifact,
+        "--min-duration",
+        0.1,
+        "--min-count",
+        40,
+        "--scenario",
+        "paper",
+        "--no-limits",
+        "-o",
+        tmp_path,
     )
     assert done.exit_code == 0, done.output
     assert "small-onnx" in done.stdout
     assert "the harness costs at most" in done.stderr
     report = load_report(tmp_path)
     assert [stage.name for stage in report.measurements[0].stages] == ["inference"]
-    done = bench(small_artifact, "--min-duration", 0, "--min-count", 40, "--scenario", "paper", "--json",
+    done = bench(small_artifact, "--min-duration", 0, "--min-count", 40, "--scenario", "paper", "--no-limits", "--json",
                  "--baseline", tmp_path, "--tolerance", 1000)  # fmt: skip
     assert done.exit_code == 0, done.output
     again = Report.from_json(json.loads(done.stdout))
