@@ -119,7 +119,7 @@ def opened_model(
     path = Path(model) if builtin.is_builtin(model) else locate_weights(model)
     with steps() as step:
         opened = open_model(path, Wanted(target, device, size, environment.threads(), spec), step=step)
-    if (device or environment.device() or environment.target()) and path.is_file():
+    if (device or environment.device() or environment.target()) and not path.is_dir():
         explanation = opened.explanation
         note(f"{explanation.target}: {explanation.decided}")
     return opened
