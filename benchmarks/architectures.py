@@ -20,68 +20,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from edgeyolo.artifact import Artifact
 from edgeyolo.cli.console import note, print_table
-from edgeyolo.contracts import InputContract
 from edgeyolo.files import atomic_file
-from edgeyolo.models.heads import ImplicitOutput
-from edgeyolo.models.network import Network, build
 from edgeyolo.models.specs import get, names
-from edgeyolo.models.topology import ModelSpec
-from edgeyolo.models.weights import save
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
+from edgeyolo_bench.random_weights import save_random
 
 RESULTS = Path(__file__).parent / "results"
 TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
-SCENES, SEEN = 4, 256  # what random weights are fitted to: so many pictures of so many pixels a side
-FULL = 0.999  # the share of anchors that hold nothing
-CONFIDENT, SURE = -1.0, 6.0  # raw values: the objectness from which an anchor detects, and its own class's
-
-
-@torch.inference_mode()
-def random_network(spec: ModelSpec, classes: int = 80, seed: int = 0) -> Network:
-    """A network in training form in which a picture neither fades nor explodes from layer to layer.
-
-    Behind fresh batch norms it fades, and maps of next to nothing hide every mistake. Norms as training would set them,
-    a channel at a time, blow up the channels that hardly vary, and with them every rounding: random networks are
-    chaotic where trained ones are not (float16 weights move their maps by 0.4). So each norm divides by one number.
-    """
-    torch.manual_seed(seed)
-    network = build(spec, classes, form="training").eval()
-    pictures, _ = preprocess([make_scene(seed).image for seed in range(SCENES)], InputContract(SEEN, SEEN))
-    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
-    hooks = [norm.register_forward_pre_hook(_fit) for norm in norms]
-    maps = network(torch.from_numpy(pictures))
-    for hook in hooks:
-        hook.remove()
-    for output, each in zip(network.outputs, maps, strict=False):  # auxiliary maps follow, without a head
-        assert isinstance(output, ImplicitOutput)
-        _center(output, each, network.classes + 5)
-    return network
-
-
-def _fit(norm: nn.Module, given: tuple[torch.Tensor]) -> None:
-    """Let a batch norm bring what it is given now to a mean square of 1."""
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
-    norm.running_var.fill_(given[0].square().mean())
-
-
-def _center(output: ImplicitOutput, maps: torch.Tensor, channels: int) -> None:
-    """Move raw maps so that an anchor in a thousand holds something, always of the anchor's own class.
-
-    Which of 80 random classes is ahead, any rounding may change; a trained network is surer.
-    """
-    values = maps.movedim(1, 0).flatten(1)
-    move = -values.mean(1)
-    for number, channel in enumerate(range(0, len(move), channels)):
-        move[channel + 4] = CONFIDENT - values[channel + 4].quantile(FULL)
-        move[channel + 5 + number] += SURE
-    assert output.conv.bias is not None
-    output.conv.bias.add_(move / output.scale.flatten())
 
 
 def exported(weights: Path, target: str, imgsz: int | None, place: Path) -> dict[str, Any]:
@@ -118,9 +64,7 @@ def rows_of(networks: Sequence[str], targets: Sequence[str], imgsz: int | None) 
     for name in networks:
         with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
             weights = Path(folder) / f"{name}.safetensors"
-            network = random_network(get(name))
-            save(weights, network, [f"class {index}" for index in range(80)], {"source": "random"})
-            del network
+            save_random(weights, get(name))
             for target in targets:
                 note(f"{name} {target}")
                 yield {"network": name} | exported(weights, target, imgsz, Path(folder) / target)
