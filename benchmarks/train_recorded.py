@@ -111,7 +111,9 @@ def run_stages(training: Training, folder: Path, learned: Dataset, judged: Datas
         place = folder / stage.name
         listener = ProgressListener()
         try:
-            if (place / STATE).exists():
+            if _epochs_in(place) >= stage.config.epochs:
+                note(f"stage {stage.name}: finished before")
+            elif (place / STATE).exists():
                 resume(place, learned, judged, listener=listener)
             else:
                 train(
@@ -120,6 +122,12 @@ def run_stages(training: Training, folder: Path, learned: Dataset, judged: Datas
         finally:
             listener.close()
         start = place / LAST
+
+
+def _epochs_in(folder: Path) -> int:
+    """How many epochs a stage has behind it."""
+    table = folder / TABLE
+    return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.is_file() else 0
 
 
 def record(training: Training, folder: Path, judged: Dataset, pictures: int) -> dict[str, Any]:
