@@ -38,6 +38,15 @@ class OnnxruntimeSession:
             name: np.asarray(each, np.float32) for name, each in zip(self._output.names, given, strict=True)
         }
 
+    def layers(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Every float tensor inside, by name, for looking into a missed gate; loads the file again."""
+        import onnx
+
+        from edgeyolo.export.layers import every_tensor
+
+        self._input.check(batch)
+        return every_tensor(onnx.load(str(self._path)), {self._input.name: batch})
+
     def close(self) -> None:
         """Release the runtime's memory."""
         self._session = None

@@ -17,6 +17,7 @@ from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
 from edgeyolo_openvino import runtime
 from edgeyolo_openvino.settings import Settings
 
+_NO_LAYERS = ("Parameter", "Constant", "Convert", "Result")
 Maps = dict[str, NDArray[np.float32]]
 
 
@@ -73,6 +74,31 @@ class OpenvinoSession:
         future.set_running_or_notify_cancel()
         self._waiters.submit(self._finish, future, request, started)
         return future
+
+    def layers(self, batch: NDArray[Any]) -> Maps:
+        """Every float tensor inside, by the name that the ONNX file gave it, for looking into a missed gate.
+
+        Compiles the network once more, with all of them as outputs.
+        """
+        self._input.check(batch)
+        model = self._core.read_model(str(self._path))
+        ends = {name for port in model.outputs for name in port.get_names()}
+        for operation in model.get_ordered_ops():
+            for port in operation.outputs():
+                if (
+                    operation.get_type_name() not in _NO_LAYERS
+                    and port.get_names()
+                    and not ends & port.get_names()
+                ):
+                    model.add_outputs(port)
+        compiled = self._core.compile_model(model, self.settings.device, self.settings.compile_properties())
+        found = compiled.create_infer_request().infer({self._input.name: batch})
+        return {
+            name: np.array(values, np.float32)
+            for port, values in found.items()
+            if values.dtype.kind == "f"
+            for name in port.get_names()
+        }
 
     def close(self) -> None:
         """Let what runs end, then release the device's memory."""

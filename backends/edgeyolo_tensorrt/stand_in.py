@@ -29,6 +29,9 @@ _MOVES = {
     "Unsqueeze",
 }
 
+# Quantizers round and convolutions accumulate exactly; no integer kernels of the CPU in their place.
+_EXACT = {"session.disable_quant_qdq": "1"}
+
 
 class StandIn:
     """Runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
@@ -50,8 +53,8 @@ class StandIn:
             ) from error
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        # Quantizers round and convolutions accumulate exactly; no integer kernels of the CPU in their place.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        for key, value in _EXACT.items():
+            options.add_session_config_entry(key, value)
         try:
             data = with_roundings(without_plugin(onnx.load(str(graph)))).SerializeToString()
             session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -75,6 +78,16 @@ class StandIn:
         return {
             name: np.asarray(each, np.float32) for name, each in zip(self._output.names, given, strict=True)
         }
+
+    def layers(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Every float tensor inside, by name, for looking into a missed gate; loads the file again."""
+        import onnx
+
+        from edgeyolo.export.layers import every_tensor
+
+        self._input.check(batch)
+        model = with_roundings(without_plugin(onnx.load(str(self._path))))
+        return every_tensor(model, {self._input.name: batch}, _EXACT)
 
     def close(self) -> None:
         """Release the graph."""

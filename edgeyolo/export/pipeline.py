@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from edgeyolo.export.check import check_source, require_fit
 from edgeyolo.export.contract import input_contract
 from edgeyolo.export.edges import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.golden import write_golden
+from edgeyolo.export.layers import explain
 from edgeyolo.export.quantizer import DEFAULTS, QuantizerOptions, judge_for
 from edgeyolo.export.verify import measure_parity, raw_maps, require_parity
 from edgeyolo.files import atomic_directory
@@ -251,6 +253,8 @@ def _verify(
             profile=profile,
             described=described,
         )
-        require_parity(parity, str(profile.target))
+        require_parity(
+            parity, str(profile.target), partial(explain, session, source, manifest, images[0], profile)
+        )
         write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, make_scene(0).image)
     return parity

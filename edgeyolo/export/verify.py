@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def reference_maps(network: Any, batch: NDArray[Any], contract: InputContract, o
     import torch
 
     with torch.inference_mode():
-        maps = network(torch.from_numpy(_as_network_input(batch, contract)))
+        maps = network(torch.from_numpy(as_network_input(batch, contract)))
     last = output.layout == "NHWC"
     return {
         name: np.ascontiguousarray(each.numpy().transpose(0, 2, 3, 1)) if last else each.numpy()
@@ -36,7 +36,7 @@ def reference_maps(network: Any, batch: NDArray[Any], contract: InputContract, o
     }
 
 
-def _as_network_input(batch: NDArray[Any], contract: InputContract) -> NDArray[np.float32]:
+def as_network_input(batch: NDArray[Any], contract: InputContract) -> NDArray[np.float32]:
     """The array that the contract describes as what the network itself takes."""
     planes = batch if contract.layout == "NCHW" else batch.transpose(0, 3, 1, 2)
     if contract.color_order == "BGR":
@@ -113,8 +113,9 @@ def _agreement(
     return sum((agreement(*pair) for pair in zip(*sides, strict=True)), Agreement())
 
 
-def require_parity(parity: Parity, target: str) -> None:
-    """Raise GateError with a table of the maps unless deviation and agreement are within the budget."""
+def require_parity(parity: Parity, target: str, layers: Callable[[], str] = str) -> None:
+    """Raise GateError with a table of the maps, and of the worst layers where they can be known, unless deviation and
+    agreement are within the budget. `layers` makes the latter, "" where the runtime shows none."""
     if parity.holds:
         return
     rows = [
@@ -127,6 +128,6 @@ def require_parity(parity: Parity, target: str) -> None:
     raise GateError(
         f"{target} is {parity.worst:.3g} away from torch (relative, on {parity.images}); "
         f"{parity.tolerance:g} is allowed:\n" + "\n".join(rows) + f"\ndetections that agree: {share}; "
-        f"{parity.least_agreement:.1%} are demanded",
+        f"{parity.least_agreement:.1%} are demanded" + (f"\n{told}" if (told := layers()) else ""),
         hint="Nothing was written. The runtime computes something else; `edgeyolo doctor` shows the versions in use.",
     )

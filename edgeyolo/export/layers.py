@@ -1,0 +1,112 @@
+"""Which layers of an artifact part from torch: what a missed gate is explained by.
+
+Tensors inside a file that was made from ONNX keep their names, so the float network's own ONNX file, run by ONNX
+Runtime, is what each is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.export.verify import as_network_input, batches
+from edgeyolo.manifest import Manifest
+from edgeyolo.protocols import Session
+from edgeyolo.targets import TargetProfile
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgeyolo.export.graph import NetworkSource
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@runtime_checkable
+class InspectableSession(Protocol):
+    """A session that can also give what its layers compute."""
+
+    def layers(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """An input array -> every float tensor inside, by the name it has in the ONNX file it was made from."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tensor inside the network: which operator makes it, and how far it is from torch's, relative to its largest
+    value."""
+
+    name: str
+    operator: str
+    deviation: float
+
+
+def compare_layers(model: onnx.ModelProto, expected: Tensors, actual: Tensors) -> list[Layer]:
+    """Every tensor that both sides have, in the order of execution."""
+    found = []
+    for node in model.graph.node:
+        for name in node.output:
+            if name not in expected or name not in actual or expected[name].shape != actual[name].shape:
+                continue
+            want, have = expected[name].astype(np.float32), actual[name].astype(np.float32)
+            apart = np.abs(have - want).max() / max(float(np.abs(want).max()), 1e-12)
+            found.append(Layer(name, node.op_type, float(apart) if np.isfinite(apart) else float("inf")))
+    return found
+
+
+def explain(
+    session: Session,
+    source: NetworkSource,
+    manifest: Manifest,
+    image: NDArray[np.uint8],
+    profile: TargetProfile,
+) -> str:
+    """A table of the layers that part from torch on one picture; "" where the runtime shows none."""
+    if not isinstance(session, InspectableSession) or profile.opset is None:
+        return ""
+    import onnx
+
+    batch, _ = next(batches([image], manifest.input))
+    model = onnx.load(source.onnx(opset=profile.opset))
+    expected = every_tensor(model, {source.input.name: as_network_input(batch, manifest.input)})
+    return table(compare_layers(model, expected, session.layers(batch)), profile.parity)
+
+
+def every_tensor(
+    model: onnx.ModelProto, feeds: Tensors, config: Mapping[str, str] | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Run a model in ONNX Runtime, without optimisations, and keep every float tensor it computes."""
+    import onnx
+    import onnxruntime as ort
+
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    given = {value.name for value in whole.graph.output}
+    names = [name for node in whole.graph.node for name in node.output if name]
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
+    session = ort.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    values = zip(names, session.run(names, dict(feeds)), strict=True)
+    return {name: value for name, value in values if value.dtype.kind == "f"}
+
+
+def table(layers: Sequence[Layer], tolerance: float, rows: int = 8) -> str:
+    """The layer where the deviation begins, then the worst ones; "" where there are none."""
+    if not layers:
+        return ""
+    first = next((each for each in layers if not each.deviation <= tolerance), None)
+    worst = sorted(layers, key=lambda each: -each.deviation)[:rows]
+    width = max(len(each.name) for each in (*worst, *([first] if first else [])))
+    lines = [f"  {each.name:<{width}}  {each.operator:<12} {each.deviation:.3g}" for each in worst]
+    begins = (
+        f"first layer beyond it: {first.name} ({first.operator}, {first.deviation:.3g})\n" if first else ""
+    )
+    return f"{begins}worst of {len(layers)} layers:\n" + "\n".join(lines)

@@ -1,0 +1,87 @@
+"""Every network of the family to ONNX, OpenVINO, Core ML and the TensorRT package, without auxiliary outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the export extra")
+
+import torch
+
+from edgeyolo import registry
+from edgeyolo.artifact import Artifact
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.models.specs import get, names
+from edgeyolo.models.weights import save
+
+TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    """benchmarks/architectures.py, which makes random weights that carry a picture through."""
+    path = Path(__file__).parents[2] / "benchmarks" / "architectures.py"
+    spec = importlib.util.spec_from_file_location("architectures", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module", params=names())
+def weights(request: Any, benchmark: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three-class weights in training form: auxiliary heads, RepConv, batch norms and all."""
+    path = tmp_path_factory.mktemp("weights") / f"{request.param}.safetensors"
+    save(path, benchmark.random_network(get(request.param), classes=3), ("a", "b", "c"), {"source": "random"})
+    yield path
+    path.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_it_exports_without_auxiliary_maps(weights: Path, target: str, tmp_path: Path) -> None:
+    _, backend = registry.find_target(target)
+    if not backend.can_compile().ok:
+        pytest.skip(backend.can_compile().reason)
+    spec = get(weights.stem)
+    artifact = export(weights, target, tmp_path / target, ExportOptions(size=(128, 128)))
+    levels = [f"p{stride.bit_length() - 1}" for stride in spec.strides]
+    assert outputs_of(artifact, target) == levels
+    assert artifact.manifest.parity is not None
+    assert artifact.manifest.parity.holds
+
+
+def outputs_of(artifact: Artifact, target: str) -> list[str]:
+    """The outputs of the runtime's own file, read by the runtime's own means."""
+    if target.startswith("cpu-openvino"):
+        import openvino
+
+        return [
+            next(iter(each.get_names()))
+            for each in openvino.Core().read_model(artifact.path / "model.xml").outputs
+        ]
+    if target.startswith("ane"):
+        from edgeyolo_coreml.package import read
+
+        return [item.name for item in read(artifact.path / "model.mlpackage")[0].description.output]
+    import onnx
+
+    return [value.name for value in onnx.load(artifact.path / "model.onnx").graph.output]
+
+
+def test_random_weights_carry_a_picture_to_the_maps(benchmark: ModuleType) -> None:
+    """Otherwise the comparison above would compare nothing with nothing."""
+    from edgeyolo.models.scaling import scale_width
+
+    network = benchmark.random_network(scale_width(get("yolov7-w6"), 1 / 8), classes=3)
+    with torch.inference_mode():
+        one, other = (network(torch.full((1, 3, 64, 64), value))[: network.levels] for value in (0.2, 0.8))
+    for before, after in zip(one, other, strict=True):
+        assert (before - after).abs().max() > 0.05
