@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 MODEL, COMPILED = "model.tflite", "model_edgetpu.tflite"
 
 
+REFUSES_NMS = "TensorFlow Lite has it as a custom operator only, on the CPU, in float"
 FP32 = TargetProfile(
     Target("cpu", "tflite", "fp32"),
     "LiteRT on any CPU, phones and boards included",
     parity=1e-4,
+    refuses_nms=REFUSES_NMS,
     files=(MODEL,),
     limits=limits.CPU,
 )
@@ -37,6 +39,7 @@ INT8 = TargetProfile(
     parity=0.85,
     agreement=0.9,
     calibrated=True,
+    refuses_nms=REFUSES_NMS,
     files=(MODEL,),
     limits=limits.CPU_INT8,
 )

@@ -33,6 +33,7 @@ class OpenvinoNcsBackend:
             target=Target("ncs", "openvino", "fp16"),
             note="Neural Compute Stick (MYRIAD), float16; runs on hosts with OpenVINO 2022.3 LTS",
             parity=backend.HALF_WEIGHTS,
+            refuses_nms="graphs that decode boxes are misread there, and nothing tells",
             files=(ONNX,),
             opset=OPSET,
             limits=limits.MYRIAD,
