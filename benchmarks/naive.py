@@ -79,8 +79,7 @@ def onnxruntime_default(model: Path, artifact: Artifact, calibration: Calibratio
 
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         made = Path(folder) / "model.onnx"
-        # One image's tensors at a time; otherwise all of them are held.
-        quantize_static(str(model), str(made), Reader(), extra_options={"CalibMaxIntermediateOutputs": 1})
+        quantize_static(str(model), str(made), Reader())
         return OnnxRuntime(made.read_bytes(), artifact.manifest.output.names)
 
 
