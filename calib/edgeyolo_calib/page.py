@@ -42,7 +42,11 @@ def _facts(record: dict[str, Any], tensors: int) -> dict[str, object]:
         "placement": f"{record['rules']} rules" + (f", for {record['target']}" if "target" in record else ""),
         "ranges": scheme["method"]
         + (f" {scheme['percentile']}" if scheme["method"] == "percentile" else "")
-        + (f", of the least output error: {tried}" if tried else ""),
+        + (
+            f" (output errors: {tried}; of those within 5 % of the least, the one that cuts least)"
+            if tried
+            else ""
+        ),
         "weights": f"{scheme['weights']}, a scale for each output channel",
         "tensors": f"{tensors} quantized",
         "layers in float": ", ".join(record["floats"]) or "none",
