@@ -44,8 +44,8 @@ def exported(weights: Path, target: str, imgsz: int | None, place: Path) -> dict
         told, said = out.read(), errors.read()
     row = {"target": target, "seconds": time.perf_counter() - start, "peak_megabytes": usage.ru_maxrss / 1e3}
     if process.returncode:
-        reason = [line for line in said.splitlines() if line.startswith("error: ")]
-        return row | {"failed": (reason or [f"exit code {process.returncode}"])[0]}
+        reason = [line for line in said.splitlines() if line.startswith(("error: ", "detections that agree"))]
+        return row | {"failed": " ".join(reason) or f"exit code {process.returncode}"}
     facts = json.loads(told)
     manifest = Artifact.open(place).manifest
     return row | {

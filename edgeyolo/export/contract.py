@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.contracts import InputContract
@@ -30,3 +31,10 @@ def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptio
             f"{profile.target} is not made from ONNX: it has no opset", hint="Leave out --opset."
         )
     return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
+
+
+def photographs(options: ExportOptions) -> tuple[Path, ...]:
+    """What an artifact is compared with torch on: what was given, else some labelled images; none: generated ones."""
+    return options.images or tuple(
+        sample.path for sample in (options.data.images if options.data else ())[:4]
+    )
