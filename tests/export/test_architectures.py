@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,28 +16,16 @@ from edgeyolo import registry
 from edgeyolo.artifact import Artifact
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.models.specs import get, names
-from edgeyolo.models.weights import save
+from edgeyolo_bench.random_weights import random_network, save_random
 
 TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
 
 
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    """benchmarks/architectures.py, which makes random weights that carry a picture through."""
-    path = Path(__file__).parents[2] / "benchmarks" / "architectures.py"
-    spec = importlib.util.spec_from_file_location("architectures", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module", params=names())
-def weights(request: Any, benchmark: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def weights(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Three-class weights in training form: auxiliary heads, RepConv, batch norms and all."""
     path = tmp_path_factory.mktemp("weights") / f"{request.param}.safetensors"
-    save(path, benchmark.random_network(get(request.param), classes=3), ("a", "b", "c"), {"source": "random"})
+    save_random(path, get(request.param), classes=3)
     yield path
     path.unlink()
 
@@ -76,11 +62,11 @@ def outputs_of(artifact: Artifact, target: str) -> list[str]:
     return [value.name for value in onnx.load(artifact.path / "model.onnx").graph.output]
 
 
-def test_random_weights_carry_a_picture_to_the_maps(benchmark: ModuleType) -> None:
+def test_random_weights_carry_a_picture_to_the_maps() -> None:
     """Otherwise the comparison above would compare nothing with nothing."""
     from edgeyolo.models.scaling import scale_width
 
-    network = benchmark.random_network(scale_width(get("yolov7-w6"), 1 / 8), classes=3)
+    network = random_network(scale_width(get("yolov7-w6"), 1 / 8), classes=3)
     with torch.inference_mode():
         one, other = (network(torch.full((1, 3, 64, 64), value))[: network.levels] for value in (0.2, 0.8))
     for before, after in zip(one, other, strict=True):
