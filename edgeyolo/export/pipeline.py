@@ -85,13 +85,12 @@ def export(
     require_edges(profile, options.nms, options.input)
     step("reading the weights")
     loaded = _load(weights)
-    learned = learned_for(loaded.ranges, profile, options)
-    require_calibration(profile, options, learned)
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
     with place as folder, _workspace() as scratch:
         step("re-parameterizing")
         source = _prepare(loaded, profile, options, scratch)
-        require_fit(check_source(source, profile))
+        require_fit(check_source(source, profile))  # no images help a network that the target cannot take
+        require_calibration(profile, options, source.learned)
         if options.ap_budget is not None:
             source.calibration = registry.keep_within_budget(
                 source, profile.target, options.data, options.ap_budget, step=step

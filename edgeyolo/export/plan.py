@@ -70,13 +70,13 @@ def plan_export(
     What only building shows, a gate that is missed for one, is not known.
     """
     profile, backend = registry.find_target(target)
-    require_calibration(profile, options)
     require_edges(profile, options.nms, options.input)
     _refuse_occupied(into, options.overwrite)
     with prepared(weights, target, options, step=step) as source:
         step("checking")
         check = check_source(source, profile)
         require_fit(check)
+        require_calibration(profile, options, source.learned)
         given, output = edge_contracts(source)
         made_by = backend.can_compile().version
         tools = {"edgeyolo": version("edgeyolo"), "torch": version("torch"), backend.name: made_by}

@@ -67,6 +67,18 @@ def test_export_checks_before_it_builds(small_weights: Path, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_no_images_would_help_is_said_before_they_are_asked_for(
+    small_weights: Path, tmp_path: Path, dry: tuple[str, ...]
+) -> None:
+    arguments = ("--target", "edgetpu-tflite-int8", "-o", tmp_path / "made", *dry)
+    with pytest.raises(UnsupportedTargetError, match="batch 2 was asked for"):
+        run("export", small_weights, *arguments, "--batch", 2)
+    with pytest.raises(UsageError, match="quantized from images, and none were given"):
+        run("export", small_weights, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("target", "opset"), [("cpu-onnx-fp32", 12), ("jetson-trt-fp16", 13)])
 def test_an_opset_of_ones_own(small_weights: Path, tmp_path: Path, target: str, opset: int) -> None:
     import onnx
