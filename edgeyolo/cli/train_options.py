@@ -151,10 +151,11 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
             names = ", ".join("--" + name.replace("_", "-") for name in given)
             raise UsageError(f"{names}: only for quantization-aware training", hint="Add --qat.")
         return None
-    if options["weights"] or options["freeze"]:
+    unfit = [f"--{name}" for name in ("weights", "freeze", "activation") if options[name]]
+    if unfit:
         raise UsageError(
-            "--qat goes on from a whole weights file, so --weights and --freeze do not fit it",
-            hint="Name the file as MODEL.",
+            f"--qat goes on from a whole weights file as it is: {', '.join(unfit)} cannot be had with it",
+            hint="Name the file as MODEL; for another activation, train without --qat first.",
         )
     if context.get_parameter_source("epochs") != ParameterSource.COMMANDLINE:
         options["epochs"] = EPOCHS

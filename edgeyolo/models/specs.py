@@ -45,7 +45,12 @@ def with_activation(spec: ModelSpec, activation: Activation) -> ModelSpec:
     """
     if activation == spec.act:
         return spec
-    return replace(spec, name=f"{spec.name}-{activation.replace('_', '-')}", act=activation)
+    plain = spec.name.removesuffix(_suffix(spec.act))
+    return replace(spec, name=plain + _suffix(activation), act=activation)
+
+
+def _suffix(activation: Activation) -> str:
+    return "-" + activation.replace("_", "-")
 
 
 def _anchors(*levels: tuple[int, ...]) -> Anchors:

@@ -51,7 +51,7 @@ def prepare_network(
 ) -> Start:
     """A network in training form for `class_names`: fresh if `model` is a name, else from a weights file.
 
-    activation: in place of the network's own.
+    activation: in place of the network's own, whatever the weights were trained with; a note says where they differ.
     Fresh networks whose anchors suit less than 98 % of the objects get new ones. weights: a file from which a
     network called by its name takes all that fits, and the anchors.
     """
@@ -61,7 +61,7 @@ def prepare_network(
         if activation:
             spec = specs.with_activation(spec, activation)
         if weights is not None:
-            return _from_weights(weights, class_names, spec, activation)
+            return _from_weights(weights, class_names, spec)
         if autoanchor:
             spec, notes = suit_anchors(spec, dataset, image_size, anchor_ratio)
         return Start(build(spec, len(class_names)), tuple(notes))
@@ -190,7 +190,13 @@ def _from_weights(
             f"{file} is a {source.spec.name}: nothing of it fits {spec.name}",
             hint=f"Train {source.spec.name}, or start from weights of {spec.name}.",
         )
-    return Start(network, tuple(report.sentences()))
+    notes = report.sentences()
+    if spec.act != source.spec.act:
+        notes.append(
+            f"the weights were trained with {source.spec.act}, this network has {spec.act}: AP begins low and is "
+            "learned again"
+        )
+    return Start(network, tuple(notes))
 
 
 def finish(trainer: Trainer) -> list[dict[str, Any]]:

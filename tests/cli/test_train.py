@@ -200,6 +200,66 @@ def test_out_of_memory_says_which_batch_to_try(
     assert "--batch 2" in done.stderr
 
 
+@pytest.mark.parametrize(("activation", "fits"), [("relu", True), ("leaky", False)])
+def test_another_activation_is_learned_kept_and_told_to_the_target(
+    data: tuple[str, ...], small_weights: Path, tmp_path: Path, activation: str, fits: bool
+) -> None:
+    """From --activation to what the edge TPU says of the weights that were learned, and to a file that runs."""
+    import onnx
+
+    options = (*SHORT, "--epochs", 1, "--activation", activation, "-o", "run")
+    done = edgeyolo("train", small_weights, *data, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "trained with silu, this network has" in " ".join(done.stderr.split())
+    best = tmp_path / "run/weights/best.safetensors"
+    spec = weights.load(best).network.spec
+    assert (spec.name, spec.act) == (("small-relu", "relu") if fits else ("small-leaky-relu", "leaky_relu"))
+    checked = edgeyolo("check", best, "--target", "edgetpu-tflite-int8", "--imgsz", 64, cwd=tmp_path)
+    assert checked.returncode == (0 if fits else 5), checked.stderr
+    assert ("takes this network" if fits else "LeakyRelu (") in checked.stderr
+    options = ("--target", "cpu-onnx-fp32", "--imgsz", 64, "--input", "float", "-o", "art")
+    made = edgeyolo("export", best, *options, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    kinds = {node.op_type for node in onnx.load(tmp_path / "art/model.onnx").graph.node}
+    assert kinds & {"Relu", "LeakyRelu", "Sigmoid"} == {"Relu" if fits else "LeakyRelu"}
+
+
+def test_what_comes_first_of_activations_is_the_one_that_was_asked_for(
+    data: tuple[str, ...], small_weights: Path
+) -> None:
+    """Before the name's own, and before that of the weights; a file alone keeps its own."""
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo.training.run import prepare_network
+
+    dataset = load_dataset(data[1])
+    named = prepare_network("yolov7-tiny", CLASS_NAMES, dataset, 64, activation="relu", autoanchor=False)
+    assert (named.network.spec.name, named.network.spec.act) == ("yolov7-tiny-relu", "relu")
+    assert prepare_network(small_weights, CLASS_NAMES, dataset, 64).network.spec.act == "silu"
+    same = prepare_network(small_weights, CLASS_NAMES, dataset, 64, activation="silu")
+    assert same.network.spec.name == "small"
+    assert not any("trained with" in note for note in same.notes)
+
+
+def test_weights_under_a_name_of_another_activation(data: tuple[str, ...], tmp_path: Path) -> None:
+    """The network is what its name and --activation say; its weights come from the file, which a note remarks."""
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo.models import specs
+    from edgeyolo.models.network import build
+    from edgeyolo.training.run import prepare_network
+
+    dataset, file = load_dataset(data[1]), tmp_path / "silu.safetensors"
+    weights.save(file, build(specs.get("yolov7-tiny-silu"), 3), ("cat", "dog", "bird"), {})
+    for activation, act, name in (
+        (None, "leaky_relu", "yolov7-tiny"),
+        ("relu", "relu", "yolov7-tiny-relu"),
+        ("silu", "silu", "yolov7-tiny-silu"),
+    ):
+        start = prepare_network("yolov7-tiny", CLASS_NAMES, dataset, 64, weights=file, activation=activation)
+        assert (start.network.spec.act, start.network.spec.name) == (act, name)
+        remarked = f"trained with silu, this network has {act}" in " ".join(start.notes)
+        assert remarked is (act != "silu")
+
+
 REFUSED = {
     "no model": ((), "train needs a MODEL"),
     "unknown model": (("yolov9",), "neither a network's name nor a weights file"),
@@ -213,6 +273,10 @@ REFUSED = {
     "unknown device": (("yolov7-tiny", "--device", "abacus"), "abacus"),
     "weights twice": (("WEIGHTS", "--weights", "WEIGHTS"), "brings weights already"),
     "weights of another network": (("yolov7-w6", "--weights", "WEIGHTS"), "nothing of it fits yolov7-w6"),
+    "another activation with --qat": (
+        ("WEIGHTS", "--qat", "--activation", "relu"),
+        "--activation cannot be had",
+    ),
     "unknown part": (("WEIGHTS", "--freeze", "wheels"), "wheels"),
     "patience without validation": (("yolov7-tiny", "--patience", "3", "--no-val"), "needs validation data"),
     "nothing to go on with": (("--resume", "nowhere"), "no run to go on with"),

@@ -125,3 +125,4 @@ def test_another_activation_is_another_spec() -> None:
     assert (relu.name, relu.act) == ("yolov7-tiny-relu", "relu")
     assert replace(relu, name=tiny.name, act=tiny.act) == tiny
     assert with_activation(tiny, "leaky_relu") is tiny
+    assert with_activation(relu, "silu").name == "yolov7-tiny-silu"  # the name says one activation, the last
