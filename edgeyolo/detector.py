@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
 
@@ -18,6 +19,7 @@ from edgeyolo.errors import UsageError
 from edgeyolo.images import ImageSource, read_image
 from edgeyolo.opening import Wanted, open_model
 from edgeyolo.pipeline import Pipeline, StageTimes
+from edgeyolo.protocols import Hint
 from edgeyolo.registry import open_session
 from edgeyolo.selection import Explanation
 from edgeyolo.targets import Target
@@ -47,6 +49,7 @@ class Detector:
         agnostic: bool = False,
         multi_label: bool = False,
         threads: int | None = None,
+        hint: Hint | None = None,
         target: str | Target | None = None,
         device: str | int | Device | None = None,
         size: int | tuple[int, int] | None = None,
@@ -69,6 +72,8 @@ class Detector:
             agnostic: let boxes suppress each other across classes.
             multi_label: report every class of a box above `conf`, not its best one only.
             threads: CPU threads of the runtime; None leaves it to the runtime.
+            hint: "throughput" for many images in flight at once (`submit`, or several threads), "latency", the default,
+                for each as soon as can be. OpenVINO can be told; runtimes that make no difference refuse "throughput".
             target: what to export weights for (default cpu-onnx-fp32); an artifact has its target already.
             device: "auto" takes the fastest runtime that is usable here, "cpu", "cuda", 0, "intel:gpu", "tpu" ... the
                 fastest of that device (edgeyolo.devices); `explain` says what decided. Several that are usable are
@@ -102,7 +107,7 @@ class Detector:
         )
         if classes is not None:
             config = replace(config, classes=resolve_classes(classes, manifest.class_names))
-        session = open_session(self.artifact, threads=threads, device=opened.device)
+        session = open_session(self.artifact, threads=threads, device=opened.device, hint=hint)
         self.pipeline = Pipeline(session, manifest.input, manifest.output, manifest.class_names, config)
         self._closed = False
 
@@ -119,20 +124,39 @@ class Detector:
         """What is in one image."""
         return self.batch([image])[0]
 
+    def submit(self, image: ImageSource) -> Future[Detections]:
+        """Start on one image and return; the future gives its Detections. Many are in flight where the runtime can.
+
+        Reading and preparing the image is done before it returns: that it cannot be read is raised here.
+        """
+        self._require_open()
+        found: Future[Detections] = Future()
+        found.set_running_or_notify_cancel()
+
+        def finish(batch: Future[list[Detections]]) -> None:
+            error = batch.exception()
+            found.set_exception(error) if error else found.set_result(batch.result()[0])
+
+        self.pipeline.submit([read_image(image)]).add_done_callback(finish)
+        return found
+
     def batch(self, images: Sequence[ImageSource]) -> list[Detections]:
         """What is in each of any number of images; they are run in batches as large as the artifact takes."""
         return self.timed(images)[0]
 
     def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:
         """Like `batch`; also says how long each stage took, reading excluded."""
-        if self._closed:
-            raise UsageError("the detector is closed", hint="Make a new Detector, or close it later.")
+        self._require_open()
         single = isinstance(images, np.ndarray) and images.ndim != 4
         if single or isinstance(images, (str, bytes, os.PathLike)):
             raise UsageError(
                 "batch: expected a list of images, came a single one", hint="For one image: detector(image)."
             )
         return self.pipeline.timed([read_image(image) for image in images])
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError("the detector is closed", hint="Make a new Detector, or close it later.")
 
     def close(self) -> None:
         """Release the runtime's memory. Calling it again does nothing."""

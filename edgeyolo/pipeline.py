@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -14,7 +15,7 @@ from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.detections import Detections
 from edgeyolo.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.preprocess import Letterbox, Preprocessor
-from edgeyolo.protocols import Session
+from edgeyolo.protocols import AsynchronousSession, Session
 
 Pixels = NDArray[np.uint8]
 
@@ -98,6 +99,28 @@ class Pipeline:
         """Detections of any number of images (h, w, 3) uint8 BGR, in their order."""
         return self.timed(images)[0]
 
+    def submit(self, images: Sequence[Pixels]) -> Future[list[Detections]]:
+        """Start on images, one batch at most, and return; the future gives what calling the pipeline gives.
+
+        Sessions that work on several batches at once (`AsynchronousSession`) do so while the caller reads on; with
+        others the future is ready when it is returned. What fails is raised by the future.
+        """
+        batch, letterboxes = self.preprocess(images)
+        done: Future[list[Detections]] = Future()
+        done.set_running_or_notify_cancel()
+
+        def finish(outputs: Future[dict[str, NDArray[np.float32]]]) -> None:
+            try:
+                done.set_result(self.postprocess(outputs.result(), letterboxes))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to see
+                done.set_exception(error)
+
+        if isinstance(self.session, AsynchronousSession):
+            self.session.submit(batch).add_done_callback(finish)
+        else:
+            finish(_at_once(self.session, batch))
+        return done
+
     def timed(self, images: Sequence[Pixels]) -> tuple[list[Detections], StageTimes]:
         """Like calling the pipeline; also says how long each stage took."""
         found: list[Detections] = []
@@ -118,3 +141,13 @@ class Pipeline:
     def _chunks(self, images: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
         size = MAX_BATCH if self.input.dynamic_batch else self.input.batch
         return (images[start : start + size] for start in range(0, len(images), size))
+
+
+def _at_once(session: Session, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
+    """What a session gives, or how it fails, as a future that is ready."""
+    ready: Future[dict[str, NDArray[np.float32]]] = Future()
+    try:
+        ready.set_result(session.run(batch))
+    except Exception as error:  # noqa: BLE001 - the future raises it
+        ready.set_exception(error)
+    return ready

@@ -7,9 +7,10 @@ and creating it imports no runtime. `tests/backends/example_backend.py` is a wor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from edgeyolo.contracts import GraphDetections, InputContract, OutputContract, RawMaps
 from edgeyolo.learned_ranges import LearnedRanges
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
     from edgeyolo.devices import Device
     from edgeyolo.export.quantizer import Judge, QuantizerOptions
+
+Hint = Literal["latency", "throughput"]
+"""What a session is made for: one batch as soon as can be, or as many as can be of those that are in flight."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,17 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class AsynchronousSession(Session, Protocol):
+    """A session that works on several batches at once."""
+
+    def submit(self, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
+        """Start on a batch and return; the future gives what `run` gives. The batch's buffer may be refilled at once.
+
+        Waits while the device has all that it can work on."""
+        ...
+
+
+@runtime_checkable
 class Backend(Protocol):
     """One hardware runtime."""
 
@@ -177,4 +192,13 @@ class PlaceableBackend(Backend, Protocol):
 
     def at(self, device: Device) -> Backend:
         """The same backend for the one device `device`: `can_run` speaks of it, sessions run on it."""
+        ...
+
+
+@runtime_checkable
+class TunableBackend(Backend, Protocol):
+    """A backend that can make its sessions for latency or for throughput."""
+
+    def tuned(self, hint: Hint) -> Backend:
+        """The same backend, with sessions made for that."""
         ...

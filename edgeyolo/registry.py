@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UnsupportedTargetError, UsageError
 from edgeyolo.protocols import (
@@ -18,9 +18,11 @@ from edgeyolo.protocols import (
     Backend,
     CalibrationSource,
     ExportSource,
+    Hint,
     ParityBackend,
     PlaceableBackend,
     Session,
+    TunableBackend,
 )
 from edgeyolo.targets import Target, TargetProfile
 
@@ -114,12 +116,14 @@ def half_sibling(target: Target | str) -> Target:
     )
 
 
-def open_session(artifact: Artifact, *, threads: int | None = None, device: Device | None = None) -> Session:
+def open_session(
+    artifact: Artifact, *, threads: int | None = None, device: Device | None = None, hint: Hint | None = None
+) -> Session:
     """Load an artifact with its backend; a runtime that is not there raises RuntimeMissingError with the reason.
 
-    `device` says on which of several devices, and must be one that the artifact's target is for.
+    `device` says on which of several devices, and must be one that the artifact's target is for. `hint`: see `tuned`.
     """
-    backend = placed(backend_of(artifact), device)
+    backend = tuned(placed(backend_of(artifact), device), hint)
     require(backend.can_run(), f"{artifact.path} needs {backend.name}")
     try:
         return backend.open(artifact, threads=threads)
@@ -153,6 +157,22 @@ def placed(backend: Backend, device: Device | None) -> Backend:
     raise UsageError(
         f"device {device}: the backend {backend.name} does not tell several devices apart",
         hint=f"Leave out the number: {device.kind}.",
+    )
+
+
+def tuned(backend: Backend, hint: Hint | None) -> Backend:
+    """The backend with sessions for "latency" or "throughput"; UsageError where there is no throughput to choose."""
+    if hint is not None and hint not in get_args(Hint):
+        raise UsageError(f"hint {hint!r}: expected {' or '.join(get_args(Hint))}")
+    if hint is None:
+        return backend
+    if isinstance(backend, TunableBackend):
+        return backend.tuned(hint)
+    if hint == "latency":  # all that sessions are made for where nothing else can be chosen
+        return backend
+    raise UsageError(
+        f"hint {hint}: the backend {backend.name} has no such choice, it makes its sessions for latency",
+        hint="Leave it out; there, larger batches raise the throughput: edgeyolo export --batch N.",
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,21 +81,35 @@ class ResultWriter:
                 draft.write_text(json.dumps(self._found, indent=2, ensure_ascii=False))
 
 
+IN_FLIGHT = 16
+"""Images that may be on their way at once; fewer where the runtime takes fewer."""
+
+
 def detect_all(
     detector: Detector, images: list[Path], writer: ResultWriter, progress: Callable[[int, int | None], None]
 ) -> tuple[list[tuple[Path, Detections]], list[ImageError]]:
     """Detect in every image and write what `writer` writes; images that cannot be read come back as their errors."""
     found: list[tuple[Path, Detections]] = []
     unreadable: list[ImageError] = []
-    for number, path in enumerate(images, start=1):
-        try:
-            detections = detector(path)
-        except ImageError as error:
-            unreadable.append(error)
-        else:
+    flying: deque[tuple[Path, Future[Detections]]] = deque()
+
+    def land(least: int) -> None:
+        """Write what is there, in the order of the images, until no more than `least` are on their way."""
+        while flying and (len(flying) > least or flying[0][1].done()):
+            path, future = flying.popleft()
+            detections = future.result()
             writer.write(path, detections)
             found.append((path, detections))
-        progress(number, len(images))
+            progress(len(found) + len(unreadable), len(images))
+
+    for path in images:
+        try:
+            flying.append((path, detector.submit(path)))
+        except ImageError as error:
+            unreadable.append(error)
+            progress(len(found) + len(unreadable), len(images))
+        land(IN_FLIGHT)
+    land(0)
     return found, unreadable
 
 

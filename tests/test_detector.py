@@ -84,7 +84,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> ReplaySession:
     cells[1, [4, 6], 3, 2] = 4
     cells[0, [4, 5], 5, 6] = 1
     replay = ReplaySession(maps)
-    monkeypatch.setattr(detector, "open_session", lambda artifact, *, threads, device: replay)
+    monkeypatch.setattr(detector, "open_session", lambda artifact, **given: replay)
     return replay
 
 
@@ -112,7 +112,7 @@ def test_golden_boxes_from_replayed_maps(
         _, anchors, height, width, channels = stored[name].shape
         maps[name] = stored[name].transpose(0, 1, 4, 2, 3).reshape(1, anchors * channels, height, width)
     replay = ReplaySession(maps)
-    monkeypatch.setattr(detector, "open_session", lambda artifact, *, threads, device: replay)
+    monkeypatch.setattr(detector, "open_session", lambda artifact, **given: replay)
     found = Detector(artifact)(shared / "data/bccd/JPEGImages/BloodImage_00007.jpg")
     assert_golden(found, expected_boxes(shared)["BloodImage_00007"])
     assert np.abs(replay.inputs[0] - stored["input"]).max() < 1e-6
@@ -198,6 +198,25 @@ def test_a_broken_image_is_named(artifact: Path, session: ReplaySession, tmp_pat
         Detector(artifact).batch([PICTURE, path])
 
 
+def test_submitted_images_are_detected_as_called_ones(
+    artifact: Path, session: ReplaySession, tmp_path: Path
+) -> None:
+    with Detector(artifact, conf=0.01) as detector:
+        picture = np.zeros((40, 60, 3), np.uint8)
+        assert detector.submit(picture).result().to_json() == detector(picture).to_json()
+        with pytest.raises(ImageError, match=r"absent\.jpg"):
+            detector.submit(tmp_path / "absent.jpg")
+    with pytest.raises(UsageError, match="closed"):
+        detector.submit(picture)
+
+
+def test_a_hint_that_the_runtime_cannot_take(small_artifact: Path) -> None:
+    with pytest.raises(UsageError, match="hint throughput: the backend onnxruntime has no such choice"):
+        Detector(small_artifact, hint="throughput")
+    with Detector(small_artifact, hint="latency") as detector:
+        assert detector(np.zeros((40, 60, 3), np.uint8)) is not None
+
+
 def test_closing(artifact: Path, session: ReplaySession) -> None:
     with Detector(artifact) as cells:
         cells(PICTURE)
@@ -213,7 +232,7 @@ def test_threads_reach_the_runtime(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        detector, "open_session", lambda artifact, *, threads, device: asked.append(threads) or session
+        detector, "open_session", lambda artifact, **given: asked.append(given["threads"]) or session
     )
     Detector(artifact, threads=3)
     monkeypatch.setenv("EDGEYOLO_THREADS", "2")

@@ -141,3 +141,22 @@ def test_a_session_that_breaks_its_contract_is_found_out() -> None:
     whole = Pipeline(Wrong(), InputContract(64, 64), OUTPUT, NAMES)
     with pytest.raises(EdgeYoloError, match=r"'p3': expected the shape \(1, 7, 8, 8\)"):
         whole(IMAGES[:1])
+
+
+def test_submitted_images_give_what_called_ones_give() -> None:
+    """On a session that knows no other way the future is ready; what fails in it is the future's to raise."""
+    whole = pipeline()
+    futures = [whole.submit([image(seed)]) for seed in range(3)]
+    assert all(future.done() for future in futures)
+    for seed, future in enumerate(futures):
+        (expected,), (found,) = whole([image(seed)]), future.result()
+        assert len(expected) > 0
+        assert np.array_equal(found.xyxy, expected.xyxy)
+
+    class Failing(GreySession):
+        def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+            raise EdgeYoloError("the device is gone")
+
+    failing = Pipeline(Failing(), InputContract(64, 64), OUTPUT, NAMES).submit([image(0)])
+    with pytest.raises(EdgeYoloError, match="the device is gone"):
+        failing.result()

@@ -12,6 +12,7 @@ import pytest
 
 from edgeyolo import registry
 from edgeyolo.errors import UsageError
+from edgeyolo.protocols import Backend, TunableBackend
 
 EXAMPLES = Path(__file__).parent / "backends"
 
@@ -80,3 +81,20 @@ def test_an_unknown_target_names_the_nearest() -> None:
 def test_every_target_is_offered_once() -> None:
     targets = [str(profile.target) for profile, _ in registry.profiles()]
     assert len(targets) == len(set(targets)) >= 2
+
+
+def test_a_hint_is_taken_or_refused_by_every_backend() -> None:
+    """OpenVINO's for its own devices; elsewhere throughput is refused with what does raise it, latency is what is."""
+    taking = set()
+    for backend in registry.backends().values():
+        assert registry.tuned(backend, None) is backend
+        assert isinstance(registry.tuned(backend, "latency"), Backend)
+        if isinstance(backend, TunableBackend):
+            taking.add(backend.name)
+            continue
+        with pytest.raises(UsageError, match=f"backend {backend.name} has no such choice") as caught:
+            registry.tuned(backend, "throughput")
+        assert "--batch N" in caught.value.hint
+    assert taking == {"openvino", "openvino-gpu", "openvino-npu"}
+    with pytest.raises(UsageError, match="expected latency or throughput"):
+        registry.tuned(backend, "speed")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeyolo.artifact import Artifact
 from edgeyolo.devices import Device
 from edgeyolo.errors import UsageError
 from edgeyolo.export.edges import edge_contracts
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.protocols import Availability, Compiled, ExportSource, Hint, Port, Session
 from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_openvino import ir, limits, runtime, settings
@@ -74,6 +75,7 @@ class OpenvinoBackend:
     placed = (
         ""  # the one of several devices that sessions run on, such as GPU.1; "" leaves it to the environment
     )
+    hint: Hint | None = None  # None leaves it to the environment
     variables = settings.VARIABLES
     adopts: Mapping[str, Target] = {".xml": Target("cpu", "openvino", "fp32")}
     profiles: tuple[TargetProfile, ...] = (
@@ -143,7 +145,15 @@ class OpenvinoBackend:
         wanted = settings.from_environment(artifact.manifest.target, self.device, threads)
         if self.placed:
             wanted = replace(wanted, device=self.placed)
+        if self.hint:
+            wanted = replace(wanted, hint=self.hint)
         return open_file(artifact, artifact.file(".xml"), wanted)
+
+    def tuned(self, hint: Hint) -> OpenvinoBackend:
+        """Sessions with that performance hint, which decides how many requests are worked on at once."""
+        found = copy(self)
+        found.hint = hint
+        return found
 
     def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Inputs and outputs of an OpenVINO file."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
+
+if TYPE_CHECKING:
+    from edgeyolo.protocols import Hint
 
 
 @click.command("detect")
@@ -23,6 +27,11 @@ from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec
 @target_option
 @device_option
 @spec_option
+@click.option(
+    "--hint",
+    type=click.Choice(["latency", "throughput"]),
+    help="OpenVINO: each image as soon as can be (default), or many at once.",
+)
 @click.option("--explain", is_flag=True, help="Say what runs the model and why, and end; needs no SOURCE.")
 @click.option(
     "--conf", "--conf-thres", type=float, help="Least confidence (default 0.25, or the artifact's own)."
@@ -51,7 +60,7 @@ from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec
 @json_option
 def command(
     model_and_sources: tuple[str, ...], model: str | None, size: tuple[int, int] | None, target: str | None,
-    device: str | None, spec: Path | None, explain: bool,
+    device: str | None, spec: Path | None, hint: Hint | None, explain: bool,
     conf: float | None, iou: float | None, classes: str | None, max_det: int | None, agnostic: bool, multi_label: bool,
     output: Path | None, save_txt: bool, save_json: bool, no_save: bool, as_json: bool,
 ) -> None:  # fmt: skip
@@ -70,6 +79,7 @@ def command(
     edgeyolo detect --weights yolov7-tiny photo.jpg
     edgeyolo detect best.safetensors photo.jpg --device auto
     edgeyolo detect best.safetensors --device auto --explain
+    edgeyolo detect cells-openvino photos --hint throughput
     """
     from edgeyolo.detector import Detector
     from edgeyolo.errors import ImageError, UsageError
@@ -97,6 +107,7 @@ def command(
         max_det=max_det,
         agnostic=agnostic,
         multi_label=multi_label,
+        hint=hint,
     )
     # Only now that nothing is wrong with the arguments is a folder made.
     folder = None if no_save or (as_json and not output) else output or next_run("detect")

@@ -14,9 +14,10 @@ import pytest
 
 from edgeyolo import registry
 from edgeyolo.artifact import Artifact
+from edgeyolo.detector import Detector
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
 from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Backend, ParityBackend
+from edgeyolo.protocols import AsynchronousSession, Backend, ParityBackend
 from edgeyolo.scenes import make_scene
 from edgeyolo_openvino import OpenvinoBackend, OpenvinoGpuBackend, runtime
 from edgeyolo_openvino.session import OpenvinoSession
@@ -84,6 +85,45 @@ def test_futures_give_what_run_gives(artifact: Artifact) -> None:
         futures = [session.submit(batch) for batch in batches]
         for future, expected in zip(futures, alone, strict=True):
             assert all(np.array_equal(future.result()[name], expected[name]) for name in expected)
+
+
+def requests_of(detector: Detector) -> int:
+    """How many inference requests OpenVINO wants in flight."""
+    session = detector.pipeline.session
+    assert isinstance(session, OpenvinoSession)
+    return int(session._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+
+def test_the_hint_of_a_detector_reaches_the_device(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes before EDGEYOLO_OPENVINO_HINT; many images are in flight, and each future gives its own detections."""
+    monkeypatch.setenv("EDGEYOLO_OPENVINO_HINT", "latency")
+    images = [make_scene(seed).image for seed in range(8)]
+    with Detector(artifact.path, conf=0.01, threads=2) as usual:
+        assert requests_of(usual) == 1
+        expected = [usual(image).to_json() for image in images]
+    assert any(expected)
+    assert len({str(each) for each in expected}) > 1
+    with Detector(artifact.path, conf=0.01, threads=2, hint="throughput") as detector:
+        assert requests_of(detector) > 1
+        assert isinstance(detector.pipeline.session, AsynchronousSession)
+        futures = [detector.submit(image) for image in images]
+        assert [future.result(timeout=20).to_json() for future in futures] == expected
+    monkeypatch.setenv("EDGEYOLO_OPENVINO_HINT", "throughput")
+    with Detector(artifact.path, threads=2) as detector:
+        assert requests_of(detector) > 1
+    with Detector(artifact.path, threads=2, hint="latency") as detector:
+        assert requests_of(detector) == 1
+
+
+def test_the_hint_stays_with_one_of_several_devices() -> None:
+    from edgeyolo.devices import Device
+
+    gpu = registry.tuned(registry.placed(OpenvinoGpuBackend(), Device("gpu", 1)), "throughput")
+    assert isinstance(gpu, OpenvinoGpuBackend)
+    assert (gpu.placed, gpu.hint) == ("GPU.1", "throughput")
+    assert OpenvinoGpuBackend().hint is None
 
 
 def test_the_buffer_may_be_refilled_after_submitting(artifact: Artifact, batch: np.ndarray) -> None:
