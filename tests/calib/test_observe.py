@@ -17,11 +17,12 @@ from edgeyolo.artifact import Artifact  # noqa: E402
 from edgeyolo.contracts import InputContract  # noqa: E402
 from edgeyolo.errors import DamagedFileError, UsageError  # noqa: E402
 from edgeyolo.protocols import CalibrationSource  # noqa: E402
+from edgeyolo_calib.graph import Graph  # noqa: E402
 from edgeyolo_calib.histogram import Histogram  # noqa: E402
 from edgeyolo_calib.observe import observe  # noqa: E402
 from edgeyolo_calib.qdq import quantize  # noqa: E402
 from edgeyolo_calib.ranges import METHODS, Scheme  # noqa: E402
-from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
+from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules, units  # noqa: E402
 from edgeyolo_calib.statistics import Statistics  # noqa: E402
 
 
@@ -175,11 +176,11 @@ def test_layers_kept_in_float_have_no_quantizers_and_lose_less(
 ) -> None:
     source = onnx.load(str(model))
     whole = quantize(source, statistics, rules)
-    every = [unit for unit in whole.placement.tensors if unit != contract.name]
+    every = [unit.output for unit in units(Graph(source))]
     none = quantize(source, statistics, rules, floats=every)
     assert set(none.placement.nodes) < set(whole.placement.nodes)
     exact = _deviation(none.model, model, contract, calibration)
-    assert exact < _deviation(whole.model, model, contract, calibration)
+    assert exact < 0.1 * _deviation(whole.model, model, contract, calibration)
 
 
 def test_ranges_that_lack_a_tensor_are_refused(model: Path, statistics: Statistics) -> None:

@@ -276,7 +276,7 @@ def test_an_engine_of_another_network_is_refused(device: Install, package: Packa
     with pytest.raises(DamagedFileError, match="engine takes float32, the manifest says uint8"):
         open_engine(engine, replace(given, dtype="uint8"), made)
     session = open_engine(engine, given, replace(made, classes=5))
-    with pytest.raises(DamagedFileError, match=r"gives maps of .*, the manifest says"):
+    with pytest.raises(DamagedFileError, match=r"the engine gives .*, the manifest says"):
         session.run(batch_for(artifact))
     session.close()
     assert machine.left_over() == []
