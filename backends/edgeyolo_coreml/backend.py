@@ -27,11 +27,16 @@ FILES = tuple(
     )
 )
 
+# Measured (benchmarks/results) with the MIL interpreter, which rounds after every operation. fp16: 1.7e-3 and 0.06 AP
+# points lost (trained yolov7-tiny; all of 1312 cells agree), 3.9e-3 (yolov7, random weights). int8 weights: 1.1e-2 and
+# 0.14 points. w6: 3.5e-2 and 0.16 points, 4.9e-2 for a narrow network. Two to three times the trained figures are left.
+PARITY = {"fp16": 5e-3, "int8": 3e-2, "w6": 1e-1}
 
-def _profile(precision: str, note: str, parity: float) -> TargetProfile:
+
+def _profile(precision: str, note: str) -> TargetProfile:
     target = Target("ane", "coreml", precision)
     known = {"fp16": limits.FP16, "int8": limits.INT8, "w6": limits.W6}[precision]
-    profile = TargetProfile(target, note, parity, dynamic_batch=True, files=FILES, limits=known)
+    profile = TargetProfile(target, note, PARITY[precision], dynamic_batch=True, files=FILES, limits=known)
     return replace(profile, inputs=("uint8",), refuses_nms="")
 
 
@@ -42,9 +47,9 @@ class CoremlBackend:
     package = "coremltools"
     parity_runtime = "the MIL interpreter"
     profiles = (
-        _profile("fp16", "Apple Neural Engine, float16; iOS 15, macOS 12", parity=5e-3),
-        _profile("int8", "Apple Neural Engine, int8 weights; iOS 16, macOS 13", parity=3e-2),
-        _profile("w6", "Apple Neural Engine, 6-bit palettes; iOS 16, macOS 13", parity=1e-1),
+        _profile("fp16", "Apple Neural Engine, float16; iOS 15, macOS 12"),
+        _profile("int8", "Apple Neural Engine, int8 weights; iOS 16, macOS 13"),
+        _profile("w6", "Apple Neural Engine, 6-bit palettes; iOS 16, macOS 13"),
     )
 
     adopts: Mapping[str, Target] = {".mlpackage": Target("ane", "coreml", "fp16")}
