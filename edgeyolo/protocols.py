@@ -78,6 +78,10 @@ class CalibrationSource(Protocol):
         """The images as input arrays of the contract, `contract.batch` at a time; every call starts again."""
         ...
 
+    def pictures(self, count: int) -> list[NDArray[np.uint8]]:
+        """The first `count` images as they are, BGR of any size, to compare on; none where there are only ranges."""
+        ...
+
 
 class ExportSource(Protocol):
     """A re-parameterized network on its way to a backend."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
@@ -31,6 +32,10 @@ class MeasuredRanges:
             f"{self.ranges} holds ranges for our own quantizers; this target's needs the images themselves",
             hint="Give the images: --calib DATA.",
         )
+
+    def pictures(self, count: int) -> list[NDArray[np.uint8]]:
+        """None: the images are not here."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class ChosenImages:
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
         """The images as input arrays of the contract."""
         return self.images.batches(contract)
+
+    def pictures(self, count: int) -> list[NDArray[np.uint8]]:
+        """The first `count` images as they are."""
+        return self.images.pictures(count)
 
 
 def open_ranges(path: str | Path, *, images: CalibrationSource | None = None) -> CalibrationSource:

@@ -72,6 +72,10 @@ class ImageSource:
             group += [first[i % len(first)] for i in range(missing)]
             yield preprocess(group, contract)[0]
 
+    def pictures(self, count: int) -> list[NDArray[np.uint8]]:
+        """The first `count` images that can be read, BGR in their own size; fewer where there are fewer."""
+        return [image for _, image in islice(self._decode(), count)]
+
     def names(self) -> list[str]:
         """The files' names, in the order of the sample."""
         return [path.name for path in self.paths]

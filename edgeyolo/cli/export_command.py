@@ -40,7 +40,7 @@ Done = TypeVar("Done")
 @imgsz_option
 @click.option("--batch", type=Batch(), default=1, show_default=True, help="Images at a time, or `dynamic`.")
 @click.option(
-    "--images", type=click.Path(exists=True), help="Photographs for the parity check (default: generated)."
+    "--images", type=click.Path(exists=True), help="For the parity check (default: of --data, or --calib)."
 )
 @click.option("--calib", help="Images for INT8 targets: a folder or a labelled data set.")
 @click.option("--calib-images", default=300, show_default=True, help="How many of them.")

@@ -1,17 +1,23 @@
-"""What a network is built to take, from what the user asked for."""
+"""What a network is built to take and compared on, from what the user asked for."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import UsageError
+from edgeyolo.images import read_image
+from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
 
 if TYPE_CHECKING:
     from edgeyolo.export.pipeline import ExportOptions
     from edgeyolo.models.topology import ModelSpec
+
+COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree on, a second or two on the large networks
 
 
 def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptions) -> InputContract:
@@ -33,8 +39,14 @@ def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptio
     return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
 
 
-def photographs(options: ExportOptions) -> tuple[Path, ...]:
-    """What an artifact is compared with torch on: what was given, else some labelled images; none: generated ones."""
-    return options.images or tuple(
-        sample.path for sample in (options.data.images if options.data else ())[:4]
-    )
+def comparison_pictures(options: ExportOptions) -> tuple[list[NDArray[np.uint8]], str]:
+    """What an artifact is compared with torch on, BGR pictures, and the words for what they are.
+
+    Photographs that were given, else some labelled images, else some that it is calibrated on, else generated ones.
+    """
+    labelled = [sample.path for sample in (options.data.images if options.data else ())[:COMPARED]]
+    if files := options.images or labelled:
+        return [read_image(path) for path in files], f"{len(files)} photographs"
+    if options.calibration and (calibrated := options.calibration.pictures(COMPARED)):
+        return calibrated, f"{len(calibrated)} pictures of the calibration"
+    return [make_scene(seed).image for seed in range(3)], "3 generated pictures"

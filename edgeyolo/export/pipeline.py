@@ -18,7 +18,7 @@ from edgeyolo.contracts import RawMaps
 from edgeyolo.errors import GateError, RuntimeMissingError
 from edgeyolo.export.calibrated import learned_for, record, require_calibration
 from edgeyolo.export.check import check_source, require_fit
-from edgeyolo.export.contract import input_contract, photographs
+from edgeyolo.export.contract import comparison_pictures, input_contract
 from edgeyolo.export.edges import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.golden import write_golden
 from edgeyolo.export.layers import explain
@@ -45,10 +45,10 @@ class ExportOptions:
     """What a user may choose.
 
     `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
-    check, by default some of `data`, else generated; `calibration` is what INT8 targets need; `data` is what AP is
-    measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost there before
-    layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an artifact that is
-    already there.
+    check, by default some of `data`, else of `calibration`, else generated; `calibration` is what INT8 targets need;
+    `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
+    there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
+    artifact that is already there.
     `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
     "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
     `opset` is that of the ONNX file which is made or converted, by default the target's own.
@@ -99,7 +99,7 @@ def export(
         compiled = backend.compile(source, profile.target, folder)
         draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source))
         step("comparing with torch")
-        parity = _verify(draft, source, profile, photographs(options))
+        parity = _verify(draft, source, profile, options)
         step("measuring AP" if options.data else "sealing")
         accuracy = _judge(draft, source, options)
         Artifact.seal(folder, replace(draft.manifest, files={}, parity=parity, accuracy=accuracy))
@@ -232,16 +232,11 @@ def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Ac
     return accuracy
 
 
-def _verify(
-    draft: Artifact, source: NetworkSource, profile: TargetProfile, given: tuple[Path, ...]
-) -> Parity:
+def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, options: ExportOptions) -> Parity:
     """Run the draft through its own runtime: the parity gate, then the golden vectors."""
-    from edgeyolo.images import read_image
-
-    images = [read_image(path) for path in given] or [make_scene(seed).image for seed in range(3)]
+    images, what = comparison_pictures(options)
     manifest = draft.manifest
     opened, runtime = registry.open_for_parity(draft)
-    described = f"{len(images)} {'photographs' if given else 'generated pictures'}, run by {runtime}"
     with closing(opened) as session:
         parity = measure_parity(
             source.network,
@@ -250,7 +245,7 @@ def _verify(
             manifest,
             images,
             profile=profile,
-            described=described,
+            described=f"{what}, run by {runtime}",
         )
         require_parity(
             parity, str(profile.target), partial(explain, session, source, manifest, images[0], profile)

@@ -56,6 +56,15 @@ def test_a_broken_file_is_left_out(folder: Path) -> None:
     assert source.count == 6
 
 
+def test_its_pictures_are_the_first_that_can_be_read(folder: Path) -> None:
+    (folder / "0.png").write_bytes(b"no picture")
+    source = open_images(folder, 6)
+    shown = source.pictures(2)
+    readable = [path for path in source.paths if path.name != "0.png"]
+    assert all(np.array_equal(a, read_image(b)) for a, b in zip(shown, readable[:2], strict=True))
+    assert len(source.pictures(99)) == source.count == 5
+
+
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EdgeYoloError):
         open_calibration(str(tmp_path / "absent"), images=3)

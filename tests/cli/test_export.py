@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -12,6 +14,9 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.cli import cli
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.export.contract import comparison_pictures
+from edgeyolo.protocols import CalibrationSource
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -47,3 +52,25 @@ def test_an_unknown_target_stops_before_any_work(small_weights: Path, tmp_path: 
     with pytest.raises(UsageError, match="cpu-onnx-fp31"):
         run("export", small_weights, "--target", "cpu-onnx-fp32,cpu-onnx-fp31", "-o", tmp_path / "made")
     assert not (tmp_path / "made").exists()
+
+
+def test_what_it_is_calibrated_on_it_is_compared_on(
+    small_weights: Path, calibration: CalibrationSource, tmp_path: Path
+) -> None:
+    """Photographs of one's own come first, then the calibration's, at last generated ones."""
+    from edgeyolo.scenes import make_scene
+    from edgeyolo_calib.measured import ChosenImages, MeasuredRanges
+
+    made = export(small_weights, "cpu-onnx-int8", tmp_path / "made", ExportOptions(calibration=calibration))
+    assert made.manifest.parity is not None
+    assert made.manifest.parity.images == "4 pictures of the calibration, run by onnxruntime"
+    cv2.imwrite(str(tmp_path / "mine.png"), make_scene(7).image)
+    file = tmp_path / "mine.png"
+    (mine,), said = comparison_pictures(ExportOptions(images=(file,), calibration=calibration))
+    assert said == "1 photographs"
+    assert np.array_equal(mine, make_scene(7).image)
+    chosen, said = comparison_pictures(ExportOptions(calibration=ChosenImages(calibration, file, ())))
+    assert said == "4 pictures of the calibration"
+    assert all(map(np.array_equal, chosen, calibration.pictures(4)))
+    for without in (None, MeasuredRanges(file, "0" * 64, 8, "ranges alone")):
+        assert comparison_pictures(ExportOptions(calibration=without))[1] == "3 generated pictures"
