@@ -68,6 +68,20 @@ class Versions:
 
 
 @dataclass(frozen=True)
+class Suppression:
+    """How a target's file gets decoding and suppression (`--nms graph`), where its profile does not refuse them.
+
+    `where` they run, "" for the accelerator, with the `reason` where it is elsewhere or in another precision than the
+    target's. `plugin`: by TensorRT's operator instead of ONNX's. `own`: by the runtime's own, which are these.
+    """
+
+    where: str = ""
+    reason: str = ""
+    plugin: bool = False
+    own: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
 class Limits:
     """What a target takes.
 
@@ -87,6 +101,7 @@ class Limits:
         no_precisions: precision -> why no target of this device has it.
         memory, versions: see there.
         weight_bytes: what the files of an artifact take for each weight, about.
+        suppression: see there.
         remarks: what else there is to say of one network.
         notes: what else is known of the target.
         sources: name in brackets -> the document.
@@ -111,6 +126,7 @@ class Limits:
     memory: Memory | None = None
     versions: Versions | None = None
     weight_bytes: float = 4.0
+    suppression: Suppression = Suppression()
     remarks: Callable[[Graph], tuple[str, ...]] = field(default=lambda graph: ())
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=lambda: _EMPTY)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import prod
 from types import MappingProxyType
 
-from edgeyolo.limits import Finding, Limits, Place, Versions
+from edgeyolo.limits import Finding, Limits, Place, Suppression, Versions
 from edgeyolo.operations import Graph, Operation
 from edgeyolo_coreml.tables import (
     CHANNELS,
@@ -109,6 +109,12 @@ FP16 = Limits(
             "Gather": Finding(REASONS["gather"] + " [guide]"),
             "NonMaxSuppression": Finding(REASONS["non_maximum_suppression"]),
         }
+    ),
+    suppression=Suppression(
+        own=(
+            Place("decoding, in float32", 1, "CPU", "the engine has no float32 [apple]"),
+            Place("nonMaximumSuppression", 1, "CPU", "Core ML has it on the CPU only"),
+        )
     ),
     max_rank=RANK,
     largest=65504.0,

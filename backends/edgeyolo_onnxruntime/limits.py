@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from edgeyolo.limits import Limits
+from edgeyolo.limits import Limits, Suppression
 from edgeyolo.operations import Graph, Operation
 
 FLOAT = Limits("CPU", opsets=(11, 20), sources=MappingProxyType({"versions": "ONNX Runtime, Compatibility"}))
@@ -51,6 +51,7 @@ INT8 = replace(
         }
     ),
     elsewhere=in_float,
+    suppression=Suppression("CPU, float32", "an integer's step would move corners"),
     fallback="CPU, float32",
     strict=False,
     notes=(

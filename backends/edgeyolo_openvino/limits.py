@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from edgeyolo.limits import Finding, Limits, Versions
+from edgeyolo.limits import Finding, Limits, Suppression, Versions
 from edgeyolo.operations import Graph, Operation
 
 OPERATORS: Mapping[str, str] = MappingProxyType(
@@ -57,7 +57,13 @@ def heads_in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None
 # The ONNX reader of OpenVINO 2023.1, the oldest that converts here, stops at opset 20.
 CPU = Limits("CPU", OPERATORS, opsets=(11, 20), strict=False, sources=SOURCES)
 CPU_HALF = replace(CPU, weight_bytes=2.0, largest=65504.0)
-CPU_INT8 = replace(CPU, accelerator="CPU, integers", elsewhere=heads_in_float, weight_bytes=1.1)
+CPU_INT8 = replace(
+    CPU,
+    accelerator="CPU, integers",
+    elsewhere=heads_in_float,
+    suppression=Suppression("CPU, float32", "an integer's step would move corners"),
+    weight_bytes=1.1,
+)
 GPU = replace(
     CPU,
     accelerator="GPU",

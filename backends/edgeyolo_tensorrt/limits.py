@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from edgeyolo.limits import Limits, Versions
+from edgeyolo.limits import Limits, Suppression, Versions
 from edgeyolo.operations import Graph, Operation
 from edgeyolo_tensorrt.facts import GENERATIONS, MINIMUM, OPSET
 
@@ -67,6 +67,11 @@ def limits(device: str, precision: str) -> Limits:
         accelerator="GPU" if precision != "int8" else "GPU, integers",
         operators=LAYERS,
         elsewhere=in_float if precision == "int8" else lambda operation, graph: None,
+        suppression=Suppression(
+            "" if precision == "fp32" else "GPU, float32",
+            "" if precision == "fp32" else "a box in float16 would be off by a third of a pixel",
+            plugin=True,
+        ),
         largest=65504.0 if precision == "fp16" else None,
         opsets=(13 if precision == "int8" else 11, OPSET),
         versions=versions,

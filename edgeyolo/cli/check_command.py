@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
+from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, targets_option
 
 if TYPE_CHECKING:
     from edgeyolo.export.check import Check
+    from edgeyolo.thresholds import PostprocessConfig
 
 
 @click.command("check")
@@ -19,11 +21,12 @@ if TYPE_CHECKING:
 @imgsz_option
 @click.option("--batch", type=Batch(), default=1, show_default=True, help="Images at a time, or `dynamic`.")
 @click.option("--opset", type=click.IntRange(min=1), help="ONNX opset (default: the target's own).")
+@nms_options
 @click.option("--runtime", metavar="VERSION", help="The runtime's version on the device, such as 10.3.")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], size: tuple[int, int] | None, batch: int | None,
-    opset: int | None, runtime: str | None, as_json: bool,
+    opset: int | None, nms: PostprocessConfig | None, runtime: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Say whether targets can take a network, and where its operators would run, before anything is built.
 
@@ -34,6 +37,7 @@ def command(
     edgeyolo check yolov7-tiny --target edgetpu-tflite-int8
     edgeyolo check best.pt --target jetson-trt-fp16,ncs-openvino-fp16 --imgsz 384x640
     edgeyolo check best.pt --target v100-trt-fp16 --runtime 10.7
+    edgeyolo check best.pt --target cpu-onnx-fp32,gpu-trt-fp16 --nms graph
     edgeyolo check best.pt --target all --json
     """
     from edgeyolo.cli.options import split_targets
@@ -41,7 +45,7 @@ def command(
     from edgeyolo.export import ExportOptions
     from edgeyolo.export.plan import check_weights
 
-    options = ExportOptions(size=size, batch=batch or 1, dynamic_batch=batch is None, opset=opset)
+    options = ExportOptions(size=size, batch=batch or 1, dynamic_batch=batch is None, opset=opset, nms=nms)
     with steps() as step:
         checks = check_weights(weights, split_targets(targets), options, runtime=runtime, step=step)
     if as_json:

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import UnsupportedTargetError, UsageError
+from edgeyolo.export.tail import Tail, merged, tail_misfits, tail_places
 from edgeyolo.limits import Finding, Limits, Place
 from edgeyolo.operations import Graph, Operation
 from edgeyolo.protocols import ExportSource
@@ -63,10 +64,13 @@ def check_graph(
     *,
     opset: int | None = None,
     runtime: str | None = None,
+    tail: Tail | None = None,
 ) -> Check:
-    """Hold a network against a target's table. `runtime` is the version of the runtime on the device, if known."""
+    """Hold a network, and the suppression behind it, against a target's table. `runtime` is the version of the runtime
+    on the device, if known."""
     limits = limits_of(profile)
     misfits = list(dict.fromkeys(_misfits(graph, profile, contract, opset, runtime)))
+    misfits += tail_misfits(profile, tail)
     notes = [*limits.notes, *limits.remarks(graph)]
     if limits.versions and runtime is None:
         reason = f" ({limits.versions.reason})" if limits.versions.reason else ""
@@ -79,6 +83,7 @@ def check_graph(
         replace(each, where=limits.fallback, reason=limits.cut) if is_cut else each
         for each in limits.around(graph)
     )
+    places = merged([*places, *tail_places(profile, limits, tail, contract, opset)])
     said = " ".join([*(each.sentence for each in misfits), *notes, *(each.reason for each in places)])
     return Check(
         target=profile.target,
@@ -103,9 +108,9 @@ def check_source(source: ExportSource, profile: TargetProfile, *, runtime: str |
     from edgeyolo.export.trace import trace
 
     opset = getattr(source, "opset", None)
-    return check_graph(
-        trace(source.network, source.input), profile, source.input, opset=opset, runtime=runtime
-    )
+    tail = Tail(source.output, source.detections) if source.detections else None
+    graph = trace(source.network, source.input)
+    return check_graph(graph, profile, source.input, opset=opset, runtime=runtime, tail=tail)
 
 
 def require_fit(check: Check) -> None:

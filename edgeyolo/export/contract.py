@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.contracts import InputContract, RawMaps
 from edgeyolo.errors import UsageError
 from edgeyolo.images import read_image
 from edgeyolo.scenes import make_scene
@@ -37,6 +37,12 @@ def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptio
             f"{profile.target} is not made from ONNX: it has no opset", hint="Leave out --opset."
         )
     return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
+
+
+def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
+    """What the network itself gives: p3, p4 ... by the logarithm of the stride."""
+    names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
+    return RawMaps(names, spec.strides, spec.anchors, classes)
 
 
 def comparison_pictures(options: ExportOptions) -> tuple[list[NDArray[np.uint8]], str]:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from edgeyolo import registry
 from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.contracts import RawMaps
 from edgeyolo.errors import GateError, RuntimeMissingError
 from edgeyolo.export.calibrated import learned_for, record, require_calibration
 from edgeyolo.export.check import check_source, require_fit
-from edgeyolo.export.contract import comparison_pictures, input_contract
+from edgeyolo.export.contract import comparison_pictures, input_contract, network_maps
 from edgeyolo.export.edges import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.golden import write_golden
 from edgeyolo.export.layers import explain
@@ -156,12 +155,7 @@ def _prepare(
         )
     spec = loaded.network.spec
     given = input_contract(spec, profile, options)
-    output = RawMaps(
-        names=tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides),
-        strides=spec.strides,
-        anchors=spec.anchors,
-        classes=len(loaded.class_names),
-    )
+    output = network_maps(spec, len(loaded.class_names))
     return NetworkSource(
         deploy.network,
         given,

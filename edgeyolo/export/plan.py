@@ -13,9 +13,10 @@ from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.export.calibrated import require_calibration
 from edgeyolo.export.check import Check, check_graph, check_source, limits_of, require_fit
-from edgeyolo.export.contract import input_contract
-from edgeyolo.export.edges import edge_contracts, require_edges
+from edgeyolo.export.contract import input_contract, network_maps
+from edgeyolo.export.edges import edge_contracts, graph_detections, require_edges
 from edgeyolo.export.pipeline import ExportOptions, prepared
+from edgeyolo.export.tail import Tail
 
 if TYPE_CHECKING:
     from edgeyolo.models.topology import ModelSpec
@@ -115,9 +116,10 @@ def check_weights(
     step("checking")
     from edgeyolo.export.trace import trace
 
-    graph = trace(network, contracts[0])
+    graph, given = trace(network, contracts[0]), graph_detections(options.nms, network.classes)
+    tail = Tail(network_maps(spec, network.classes), given) if given else None
     return [
-        check_graph(graph, profile, contract, opset=options.opset, runtime=runtime)
+        check_graph(graph, profile, contract, opset=options.opset, runtime=runtime, tail=tail)
         for profile, contract in zip(profiles, contracts, strict=True)
     ]
 

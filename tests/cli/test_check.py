@@ -54,6 +54,24 @@ def test_all_targets_in_one_document(small_weights: Path) -> None:
     assert [each["target"] for each in json.loads(out)] == [str(p.target) for p, _ in registry.profiles()]
 
 
+def test_suppression_in_the_graph_is_part_of_the_answer(small_weights: Path, tmp_path: Path) -> None:
+    """Of `check` and of a dry run alike; exit code 5 where the file cannot have it."""
+    asked = ("--nms", "graph", "--conf", "0.3")
+    code, out, _ = run("check", small_weights, "--target", "gpu-trt-fp16", *asked)
+    assert code == 0
+    assert "EfficientNMS_TRT" in out
+    code, _, told = run("check", small_weights, "--target", "ncs-openvino-fp16", *asked)
+    assert code == 5
+    assert "--nms host" in told
+    place = tmp_path / "made"
+    _, out, _ = run(
+        "export", small_weights, "--target", "gpu-trt-fp16", *asked, "--dry-run", "-o", place, "--json"
+    )
+    assert "EfficientNMS_TRT" in {each["operator"] for each in json.loads(out)["check"]["places"]}
+    with pytest.raises(UsageError, match="--conf"):
+        run("check", small_weights, "--target", "cpu-onnx-fp32", "--conf", "0.3")
+
+
 def test_no_file_of_that_name() -> None:
     with pytest.raises(EdgeYoloError) as caught:
         run("check", "absent.safetensors", "--target", "cpu-onnx-fp32")

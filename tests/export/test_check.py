@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +16,13 @@ import torch
 from edgeyolo import registry
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import UnsupportedTargetError, UsageError
-from edgeyolo.export import ExportOptions
+from edgeyolo.export import ExportOptions, export
 from edgeyolo.export.check import Check, check_graph, require_fit
 from edgeyolo.export.plan import check_weights
 from edgeyolo.export.trace import trace
 from edgeyolo.operations import Graph, Operation
 from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.thresholds import PostprocessConfig
 
 TARGETS = [str(profile.target) for profile, _ in registry.profiles()]
 
@@ -186,6 +189,63 @@ def test_operators_that_a_target_lacks_are_named() -> None:
     on_cpu = check_graph(graph_of(sort), registry.find_target("cpu-onnx-int8")[0], contract)
     assert on_cpu.fits
     assert (on_cpu.places[0].where, on_cpu.share) == ("CPU, float32", 0.0)
+
+
+def places_of(found: Check) -> dict[tuple[str, str], int]:
+    return {(place.operator, place.where): place.count for place in found.places}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected", "absent"),
+    [
+        ("cpu-onnx-fp32", ("NonMaxSuppression", "CPU"), "EfficientNMS_TRT"),
+        ("cpu-onnx-int8", ("NonMaxSuppression", "CPU, float32"), "EfficientNMS_TRT"),
+        ("cpu-openvino-fp32", ("NonMaxSuppression", "CPU"), "EfficientNMS_TRT"),
+        ("jetson-trt-fp32", ("EfficientNMS_TRT", "GPU"), "NonMaxSuppression"),
+        ("gpu-trt-fp16", ("EfficientNMS_TRT", "GPU, float32"), "NonMaxSuppression"),
+        ("ane-coreml-fp16", ("nonMaximumSuppression", "CPU"), "TopK"),
+    ],
+)
+def test_suppression_in_the_graph_is_placed_too(target: str, expected: tuple[str, str], absent: str) -> None:
+    nms = PostprocessConfig()
+    found, host = check("yolov7-tiny", target, 64, nms=nms), check("yolov7-tiny", target, 64)
+    assert found.fits
+    assert places_of(found)[expected] == 1
+    operators = {place.operator for place in found.places}
+    assert absent not in operators
+    assert ("TopK" in operators) is (not target.startswith("ane-"))
+    assert not {"TopK", "ArgMax", expected[0]} & {place.operator for place in host.places}
+    assert sum(places_of(host).values()) < sum(places_of(found).values())
+    assert all(place.reason for place in found.places if place.where != found.accelerator)
+
+
+def test_its_operators_are_those_of_the_file(small_weights: Path, tmp_path: Path) -> None:
+    """What `check` says of decoding and suppression, against the nodes of an export."""
+    import onnx
+
+    options = ExportOptions(nms=PostprocessConfig(), input="float")
+    made = export(small_weights, "cpu-onnx-fp32", tmp_path / "made", options)
+    (said,) = check_weights(small_weights, ["cpu-onnx-fp32"], options)
+    (host,) = check_weights(small_weights, ["cpu-onnx-fp32"], ExportOptions())
+    added = Counter({p.operator: p.count for p in said.places})
+    added.subtract({p.operator: p.count for p in host.places})
+    nodes = onnx.load(made.path / "model.onnx").graph.node
+    assert +added == Counter(node.op_type for node in nodes if node.name.startswith("detections/"))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("edgetpu-tflite-int8", "custom operator only"),
+        ("ncs-openvino-fp16", "misread"),
+        ("npu-openvino-int8", "no fixed size"),
+    ],
+)
+def test_suppression_where_the_target_has_none(target: str, said: str) -> None:
+    found = check("yolov7-tiny-silu", target, 64, nms=PostprocessConfig())
+    (finding,) = found.misfits
+    assert said in finding.sentence
+    assert "--nms host" in finding.hint
 
 
 @pytest.mark.parametrize("target", ["ane-coreml-fp16", "edgetpu-tflite-int8", "ncs-openvino-fp16"])

@@ -1,0 +1,54 @@
+"""What `--nms graph` adds to a network on a target: the operators of decoding and suppression, and where they run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.export.suppression import suppression_graph
+from edgeyolo.limits import Finding, Limits, Place
+from edgeyolo.targets import TargetProfile
+
+OLDEST = 11  # of the operators in the graph; only their kinds are asked for where a target has no opset
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Suppression that is asked for behind a network: its raw maps, and what the file shall give in their place."""
+
+    maps: RawMaps
+    given: GraphDetections
+
+
+def tail_misfits(profile: TargetProfile, tail: Tail | None) -> Iterator[Finding]:
+    """Why a target's file cannot have it."""
+    if tail and profile.refuses_nms:
+        yield Finding(f"suppression in the graph: {profile.refuses_nms}", "Leave it to the host: --nms host.")
+
+
+def tail_places(
+    profile: TargetProfile, limits: Limits, tail: Tail | None, contract: InputContract, opset: int | None
+) -> tuple[Place, ...]:
+    """Where its operators run, by kind; none where the target refuses them."""
+    if tail is None or profile.refuses_nms:
+        return ()
+    way = limits.suppression
+    if way.own:
+        return way.own
+    number = opset or profile.opset or OLDEST
+    graph = suppression_graph(tail.maps, tail.given, contract, number, plugin=way.plugin).graph
+    names = limits.operators or {}
+    kinds = Counter(names.get(node.op_type, node.op_type) for node in graph.node)
+    where = way.where or limits.accelerator
+    return tuple(Place(kind, count, where, way.reason) for kind, count in kinds.items())
+
+
+def merged(places: Iterable[Place]) -> tuple[Place, ...]:
+    """Rows of the same operator, place and reason as one, in the order of their first appearance."""
+    found: dict[tuple[str, str, str], Place] = {}
+    for place in places:
+        key = (place.operator, place.where, place.reason)
+        found[key] = replace(place, count=place.count + found[key].count) if key in found else place
+    return tuple(found.values())
