@@ -7,9 +7,9 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from edgeyolo.detector import resolve_classes
 from edgeyolo.errors import DamagedFileError, ImageError, RuntimeMissingError, UsageError
 from edgeyolo.images import read_image
 from edgeyolo.manifest import Manifest
+from edgeyolo.results import IN_FLIGHT, detect_all
 from edgeyolo.targets import Target
 
 NAMES = ("RBC", "WBC", "Platelets")
@@ -208,6 +209,39 @@ def test_submitted_images_are_detected_as_called_ones(
             detector.submit(tmp_path / "absent.jpg")
     with pytest.raises(UsageError, match="closed"):
         detector.submit(picture)
+
+
+def test_results_are_in_the_order_of_the_images_whichever_ends_first() -> None:
+    """Many are on their way, the first ends last; one that cannot be read is set aside."""
+    paths = [Path(f"{number}.jpg") for number in range(2 * IN_FLIGHT + 5)]
+    written: list[Path] = []
+    told: list[int] = []
+    nothing = Detections.empty(("cell",), (10, 10))
+
+    class Backwards:
+        """Ends what it was given when it has IN_FLIGHT images, the last one first."""
+
+        flying: ClassVar[list[tuple[Path, Future[Detections]]]] = []
+
+        def submit(self, path: Path) -> Future[Detections]:
+            if path.stem == "3":
+                raise ImageError(f"{path}: broken")
+            future: Future[Detections] = Future()
+            self.flying.append((path, future))
+            if len(self.flying) == IN_FLIGHT or path == paths[-1]:
+                while self.flying:
+                    self.flying.pop()[1].set_result(nothing)
+            return future
+
+    class Writer:
+        def write(self, path: Path, detections: Detections) -> None:
+            written.append(path)
+
+    found, unreadable = detect_all(Backwards(), paths, Writer(), lambda done, whole: told.append(done))  # type: ignore[arg-type]
+    readable = [path for path in paths if path.stem != "3"]
+    assert [path for path, _ in found] == written == readable
+    assert len(unreadable) == 1
+    assert told == list(range(1, len(paths) + 1))
 
 
 def test_a_hint_that_the_runtime_cannot_take(small_artifact: Path) -> None:
