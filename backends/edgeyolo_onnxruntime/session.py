@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +39,14 @@ class OnnxruntimeSession:
             name: np.asarray(each, np.float32) for name, each in zip(self._output.names, given, strict=True)
         }
 
-    def layers(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Every float tensor inside, by name, for looking into a missed gate; loads the file again."""
+    def layers(self, batch: NDArray[Any], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
         import onnx
 
-        from edgeyolo.export.layers import every_tensor
+        from edgeyolo.export.layers import tensors_of
 
         self._input.check(batch)
-        return every_tensor(onnx.load(str(self._path)), {self._input.name: batch})
+        return tensors_of(onnx.load(str(self._path)), {self._input.name: batch}, names)
 
     def close(self) -> None:
         """Release the runtime's memory."""

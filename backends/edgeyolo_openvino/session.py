@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,8 +75,8 @@ class OpenvinoSession:
         self._waiters.submit(self._finish, future, request, started)
         return future
 
-    def layers(self, batch: NDArray[Any]) -> Maps:
-        """Every float tensor inside, by the name that the ONNX file gave it, for looking into a missed gate.
+    def layers(self, batch: NDArray[Any], names: Collection[str]) -> Maps:
+        """The float tensors inside that the ONNX file called so, for looking into a missed gate.
 
         Compiles the network once more, with all of them as outputs.
         """
@@ -87,7 +87,7 @@ class OpenvinoSession:
             for port in operation.outputs():
                 if (
                     operation.get_type_name() not in _NO_LAYERS
-                    and port.get_names()
+                    and not port.get_names().isdisjoint(names)
                     and not ends & port.get_names()
                 ):
                     model.add_outputs(port)

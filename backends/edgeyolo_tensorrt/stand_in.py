@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,15 +80,15 @@ class StandIn:
             name: np.asarray(each, np.float32) for name, each in zip(self._output.names, given, strict=True)
         }
 
-    def layers(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Every float tensor inside, by name, for looking into a missed gate; loads the file again."""
+    def layers(self, batch: NDArray[Any], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
         import onnx
 
-        from edgeyolo.export.layers import every_tensor
+        from edgeyolo.export.layers import tensors_of
 
         self._input.check(batch)
         model = with_roundings(without_plugin(onnx.load(str(self._path))))
-        return every_tensor(model, {self._input.name: batch}, _EXACT)
+        return tensors_of(model, {self._input.name: batch}, names, _EXACT)
 
     def close(self) -> None:
         """Release the graph."""

@@ -6,8 +6,9 @@ Runtime, is what each is compared with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
     from edgeyolo.export.graph import NetworkSource
 
 Tensors = Mapping[str, NDArray[Any]]
+MOST_BYTES = 500_000_000  # of tensors that are looked at, on each side
 
 
 @runtime_checkable
 class InspectableSession(Protocol):
     """A session that can also give what its layers compute."""
 
-    def layers(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """An input array -> every float tensor inside, by the name it has in the ONNX file it was made from."""
+    def layers(self, batch: NDArray[Any], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """An input array -> those of the float tensors inside that are called so in the ONNX file it was made from."""
         ...
 
 
@@ -72,29 +74,50 @@ def explain(
 
     batch, _ = next(batches([image], manifest.input))
     model = onnx.load(source.onnx(opset=profile.opset))
-    expected = every_tensor(model, {source.input.name: as_network_input(batch, manifest.input)})
-    return table(compare_layers(model, expected, session.layers(batch)), profile.parity)
+    names = that_fit(model, MOST_BYTES)
+    expected = tensors_of(model, {source.input.name: as_network_input(batch, manifest.input)}, names)
+    return table(compare_layers(model, expected, session.layers(batch, names)), profile.parity)
 
 
-def every_tensor(
-    model: onnx.ModelProto, feeds: Tensors, config: Mapping[str, str] | None = None
+def that_fit(model: onnx.ModelProto, most: int) -> tuple[str, ...]:
+    """The names of the tensors that a model computes, thinned evenly until they take at most `most` bytes as float32.
+
+    The last ones stay: a network of 1280 pixels holds ten gigabytes of them, and where in it they part is told by a
+    few.
+    """
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    sizes = {
+        each.name: 4 * prod(side.dim_value or 1 for side in each.type.tensor_type.shape.dim)
+        for each in (*inferred.value_info, *inferred.output)
+    }
+    names = [name for node in model.graph.node for name in node.output if name in sizes]
+    step = max(1, ceil(sum(sizes[name] for name in names) / most))
+    while sum(sizes[name] for name in names[::-step]) > max(most, sizes[names[-1]]):
+        step += 1
+    return tuple(names[::-step][::-1])
+
+
+def tensors_of(
+    model: onnx.ModelProto, feeds: Tensors, names: Collection[str], config: Mapping[str, str] | None = None
 ) -> dict[str, NDArray[np.float32]]:
-    """Run a model in ONNX Runtime, without optimisations, and keep every float tensor it computes."""
+    """Run a model in ONNX Runtime, without optimisations, and keep the float tensors called so that it computes."""
     import onnx
     import onnxruntime as ort
 
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     given = {value.name for value in whole.graph.output}
-    names = [name for node in whole.graph.node for name in node.output if name]
-    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
+    kept = [name for node in whole.graph.node for name in node.output if name in names]
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in kept if name not in given)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
     session = ort.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    values = zip(names, session.run(names, dict(feeds)), strict=True)
+    values = zip(kept, session.run(kept, dict(feeds)), strict=True)
     return {name: value for name, value in values if value.dtype.kind == "f"}
 
 

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from edgeyolo import registry
 from edgeyolo.errors import GateError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export.layers import Layer, compare_layers, table
+from edgeyolo.export.layers import Layer, compare_layers, table, that_fit
 
 
 def break_convolution(model: onnx.ModelProto, number: int) -> str:
@@ -76,7 +76,7 @@ def test_an_honest_artifact_is_not_looked_into(
 ) -> None:
     from edgeyolo.export import layers
 
-    monkeypatch.setattr(layers, "every_tensor", lambda *_: pytest.fail("looked into"))
+    monkeypatch.setattr(layers, "tensors_of", lambda *_: pytest.fail("looked into"))
     export(small_weights, "cpu-onnx-fp32", tmp_path / "made", ExportOptions(size=(64, 64)))
 
 
@@ -91,3 +91,15 @@ def test_layers_are_compared_in_order_and_by_their_own_scale() -> None:
     assert told.startswith("first layer beyond it: b (Relu, inf)\nworst of 2 layers:\n  b")
     assert table([], 0.1) == ""
     assert "first layer" not in table(found[:1], 0.3)
+
+
+def test_what_is_looked_at_takes_a_bounded_memory_and_ends_with_the_outputs() -> None:
+    info = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"], name=f"n{i}") for i in range(100)]
+    ends = (info("t0", onnx.TensorProto.FLOAT, [1, 250]), info("t100", onnx.TensorProto.FLOAT, [1, 250]))
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [ends[0]], [ends[1]]))
+    assert len(that_fit(model, 100_000)) == 100
+    few = that_fit(model, 10_000)
+    assert 5 <= len(few) <= 10
+    assert few[-1] == "t100"
+    assert that_fit(model, 1) == ("t100",)
