@@ -16,8 +16,7 @@ from edgeyolo.preprocess import preprocess
 from edgeyolo.scenes import make_scene
 
 SCENES, SEEN = 4, 256  # what random weights are fitted to: so many pictures of so many pixels a side
-FULL = 0.9999  # the share of anchors that hold nothing
-CONFIDENT, SURE = -1.0, 6.0  # raw values: the objectness from which an anchor detects, and its own class's
+NOTHING = -8.0  # raw objectness of a cell that holds nothing: a confidence below 0.001
 
 
 def save_random(path: Path, spec: ModelSpec, classes: int = 80, seed: int = 0) -> None:
@@ -56,15 +55,13 @@ def _fit(norm: nn.Module, given: tuple[torch.Tensor]) -> None:
 
 
 def _center(output: ImplicitOutput, maps: torch.Tensor, channels: int) -> None:
-    """Move raw maps so that an anchor in ten thousand holds something, always of the anchor's own class.
+    """Move raw maps so that no anchor holds anything.
 
-    Which of 80 random classes is ahead, any rounding may change; a trained network is surer.
+    Random scores lie near each other, and which of two overlapping boxes is ahead any rounding may change: detections
+    of a random network say nothing about a runtime. Its maps do.
     """
     values = maps.movedim(1, 0).flatten(1)
     move = -values.mean(1)
-    for number, channel in enumerate(range(0, len(move), channels)):
-        move[channel + 2 : channel + 4] -= 1  # boxes of a third of their anchor, which overlap less
-        move[channel + 4] = CONFIDENT - values[channel + 4].quantile(FULL)
-        move[channel + 5 + number % (channels - 5)] += SURE
+    move[4::channels] = NOTHING - values[4::channels].amax(1)
     assert output.conv.bias is not None
     output.conv.bias.add_(move / output.scale.flatten())
