@@ -152,7 +152,7 @@ def test_what_it_cannot_start_from_is_refused(small_weights: Path, data: Dataset
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(("--distill", "1"), "Add --qat"), (("--qat", "--freeze", "stem"), "--freeze do not fit")],
+    [(("--distill", "1"), "Add --qat"), (("--qat", "--freeze", "stem"), "--freeze cannot be had")],
 )
 def test_options_that_do_not_fit_are_refused(  # noqa: PLR0917
     small_weights: Path, data: Dataset, words: tuple[str, ...], says: str,
