@@ -55,13 +55,14 @@ def _fit(norm: nn.Module, given: tuple[torch.Tensor]) -> None:
 
 
 def _center(output: ImplicitOutput, maps: torch.Tensor, channels: int) -> None:
-    """Move raw maps so that no anchor holds anything.
+    """Center raw maps, and let no anchor hold anything.
 
     Random scores lie near each other, and which of two overlapping boxes is ahead any rounding may change: detections
     of a random network say nothing about a runtime. Its maps do.
     """
-    values = maps.movedim(1, 0).flatten(1)
-    move = -values.mean(1)
-    move[4::channels] = NOTHING - values[4::channels].amax(1)
+    move = -maps.movedim(1, 0).flatten(1).mean(1)
     assert output.conv.bias is not None
     output.conv.bias.add_(move / output.scale.flatten())
+    # Whatever is seen: at another size than was fitted to, a random network's values may be several times as large.
+    output.conv.weight[4::channels] = 0
+    output.conv.bias[4::channels] = NOTHING / output.scale.flatten()[4::channels]

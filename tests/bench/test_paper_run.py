@@ -285,6 +285,7 @@ def test_random_weights_carry_a_picture_through() -> None:
     with torch.inference_mode():
         maps = network(torch.from_numpy(pictures))
     assert all(0.05 < each.std() < 20 and torch.isfinite(each).all() for each in maps[:3])
+    assert all(torch.allclose(each[:, 4::7], torch.tensor(-8.0), atol=1e-4) for each in maps[:3])
 
 
 def test_table_10_is_measured_at_both_thresholds(small_artifact: Path, tmp_path: Path) -> None:
