@@ -96,6 +96,10 @@ def test_a_busy_machine_and_a_bug_are_the_first_things_said() -> None:
     page = render(replace(report, limits=(Limits(DEVICE.name, report.limits[0].peaks, (wrong,)),)))
     warnings = page[page.index('<ul class="warnings"') : page.index("<h2>")]
     assert "38 % of the cores" in warnings
+    assert "<details>" not in warnings
+    many = replace(report, warnings=tuple(f"remark {number}" for number in range(30)))
+    folded = render(many)
+    assert folded.index("remark 0") < folded.index("<details>") < folded.index("remark 29")
     assert 'class="bug"' in warnings and "report this as a bug" in warnings
     repeated = replace(report, warnings=report.devices[0].interference.busy)
     assert render(repeated).count("took 38 % of the cores") == 1

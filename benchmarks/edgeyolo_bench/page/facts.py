@@ -12,6 +12,8 @@ from edgeyolo_bench.report import Report
 from edgeyolo_bench.result_table import Cell, Table, number
 from edgeyolo_bench.roofline import Limits, Placement, bugs
 
+SHOWN = 5  # warnings that stand open: a wall of them hides the figures
+
 
 def warnings(report: Report) -> str:
     """What a reader must know before any figure; "" if there is nothing."""
@@ -36,8 +38,12 @@ def warnings(report: Report) -> str:
     said += [("warn", f"{item.what}: {item.message}") for item in report.failures]
     if report.interrupted:
         said.append(("warn", "Interrupted: only what was completed is here."))
-    rows = "".join(tag("li", escape(text), class_=kind) for kind, text in dict.fromkeys(said))
-    return tag("ul", rows, class_="warnings", role="alert") if rows else ""
+    rows = [tag("li", escape(text), class_=kind) for kind, text in dict.fromkeys(said)]
+    shown = "".join(rows[:SHOWN])
+    if more := rows[SHOWN:]:
+        said_too = tag("ul", "".join(more), class_="warnings")
+        shown += tag("li", tag("details", tag("summary", f"and {len(more)} more") + said_too), class_="warn")
+    return tag("ul", shown, class_="warnings", role="alert") if rows else ""
 
 
 def device_facts(report: Report) -> str:
