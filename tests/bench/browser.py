@@ -83,6 +83,13 @@ class Page:
         """Move the mouse."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
+    def becomes(self, expression: str, wanted: object, seconds: float = 10.0) -> bool:
+        """Whether an expression has a value now or soon: events take effect when the page gets to them."""
+        end = time.monotonic() + seconds
+        while (found := self(expression)) != wanted and time.monotonic() < end:
+            time.sleep(0.05)
+        return bool(found == wanted)
+
     def hover(self, selector: str) -> None:
         """Move the mouse onto an element."""
         self.move(*self.middle(selector))
@@ -123,10 +130,10 @@ def chromium(program: str, profile: Path) -> Iterator[Page]:
     ) as process:  # fmt: skip
         try:
             end = time.monotonic() + 60
-            while not (port_file.exists() and port_file.read_text().strip()):
+            while not (said := port_file.read_text().split() if port_file.exists() else []):
                 assert process.poll() is None and time.monotonic() < end, "Chromium did not start"
                 time.sleep(0.05)
-            port = port_file.read_text().splitlines()[0]
+            port = said[0]
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=20) as answer:
                 targets = json.load(answer)
             address = next(each["webSocketDebuggerUrl"] for each in targets if each["type"] == "page")

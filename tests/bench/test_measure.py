@@ -122,7 +122,11 @@ def test_a_report_of_a_real_run_comes_back(measured: Report, tmp_path: Path) -> 
     assert load_report(tmp_path) == measured
 
 
-def test_the_command_line_prints_one_json_document_and_a_table(small_artifact: Path, tmp_path: Path) -> None:
+def test_the_command_line_prints_one_json_document_and_a_table(
+    small_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine makes queries alike; how many independent ones they are worth is tested elsewhere.
+    monkeypatch.setattr("edgeyolo_bench.statistics.effective_count", lambda values: float(len(values)))
     done = bench(
         small_artifact,
         "--min-duration",

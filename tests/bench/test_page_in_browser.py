@@ -72,9 +72,9 @@ def test_clicking_a_head_sorts_up_then_down_and_keeps_empty_cells_last(page: Pag
 
 
 def test_hovering_a_point_shows_its_facts(page: Page) -> None:
-    assert page("document.querySelector('#tooltip').hidden") is True
+    assert page.becomes("document.querySelector('#tooltip').hidden", True)
     page.hover(f"{POINT} .mark")
-    assert page("document.querySelector('#tooltip').hidden") is False
+    assert page.becomes("document.querySelector('#tooltip').hidden", False)
     words = page("document.querySelector('#tooltip').innerText")
     for expected in (
         "yolov7-tiny",
@@ -92,14 +92,14 @@ def test_hovering_a_point_shows_its_facts(page: Page) -> None:
     )
     assert 0 <= box[0] < box[1] <= 1160 and 0 <= box[2] < box[3] <= 900
     page.move(2, 2)
-    assert page("document.querySelector('#tooltip').hidden") is True
+    assert page.becomes("document.querySelector('#tooltip').hidden", True)
 
 
 def test_the_keyboard_reaches_a_point_and_escape_closes_it(page: Page) -> None:
     page(f"document.querySelector('{POINT}').focus()")
-    assert page("document.querySelector('#tooltip').hidden") is False
+    assert page.becomes("document.querySelector('#tooltip').hidden", False)
     page.press("Escape")
-    assert page("document.querySelector('#tooltip').hidden") is True
+    assert page.becomes("document.querySelector('#tooltip').hidden", True)
 
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> int:
