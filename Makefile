@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(BIN)/python benchmarks/demo.py
 
-# One process a core, four at the most, each with one thread of its own: half the time of one process with all of them.
+# One process a core, four at the most, each with one thread of its own: they do not wait for each other's threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test: $(READY)
@@ -40,7 +40,7 @@ train-builtin: $(READY)
 	@$(BIN)/python benchmarks/train_recorded.py builtin --data $(DATA) --threads $(THREADS)
 	@$(BIN)/python benchmarks/publish_builtin.py --data $(DATA)
 
-# yolov7-tiny from scratch on blood cells, about twelve minutes on two quiet cores: make train-bccd DATA=bccd
+# yolov7-tiny from scratch on blood cells: make train-bccd DATA=bccd
 train-bccd: $(READY)
 	@test -n "$(DATA)" || { echo "train-bccd needs pictures: make train-bccd DATA=bccd"; exit 2; }
 	@$(BIN)/python benchmarks/train_recorded.py bccd --data $(DATA) --threads $(THREADS)
@@ -59,7 +59,7 @@ bench-core: $(READY)
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/pre_post.py
 
-# All seven networks of the paper on this CPU, at their own sizes, by OpenVINO and ONNX Runtime: half an hour or more.
+# All seven networks of the paper on this CPU, at their own sizes, by OpenVINO and ONNX Runtime: leave it the machine.
 bench-paper: $(READY)
 	@rm -rf runs/bench-paper
 	@$(BIN)/edgeyolo bench --table 1 --table 2 -o runs/bench-paper; code=$$?; \

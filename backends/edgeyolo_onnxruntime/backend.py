@@ -53,7 +53,7 @@ class OnnxruntimeBackend:
         ),
         TargetProfile(
             target=Target("cpu", "onnx", "fp16"),
-            note="ONNX Runtime on any CPU, weights stored in float16: half the file, the same speed",
+            note="ONNX Runtime on any CPU, weights stored in float16: half the file, unfolded when it is loaded",
             parity=HALF_WEIGHTS,
             dynamic_batch=True,
             files=(MODEL,),

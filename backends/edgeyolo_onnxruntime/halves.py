@@ -1,4 +1,4 @@
-"""Weights stored in float16, arithmetic in float32: half the file, the same speed."""
+"""Weights stored in float16, arithmetic in float32: half the file, and the float32 graph once it is loaded."""
 
 from __future__ import annotations
 

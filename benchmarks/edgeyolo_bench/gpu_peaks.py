@@ -10,9 +10,9 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+from edgeyolo.plain import from_plain, to_plain
 from edgeyolo_bench.gemm import Peak, fastest
 from edgeyolo_bench.peaks import Peaks
-from edgeyolo_bench.plain import from_plain, to_plain
 
 
 def measure_gpu_peaks() -> Peaks | None:

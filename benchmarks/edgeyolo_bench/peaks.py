@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeyolo.errors import EdgeYoloError, UsageError
+from edgeyolo.plain import from_plain, to_plain
 from edgeyolo_bench.gemm import Peak, fastest, gemm_peaks
-from edgeyolo_bench.plain import from_plain, to_plain
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

@@ -10,9 +10,9 @@ from typing import Any
 
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.files import atomic_file
+from edgeyolo.plain import from_plain, json_schema, to_plain
 from edgeyolo_bench.device import DeviceFacts
 from edgeyolo_bench.measurement import Change, Comparison, Failure, Measurement
-from edgeyolo_bench.plain import from_plain, json_schema, to_plain
 from edgeyolo_bench.roofline import Limits
 
 SCHEMA = "edgeyolo-bench/1"

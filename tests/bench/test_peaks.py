@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 
 from edgeyolo.errors import EdgeYoloError
+from edgeyolo.plain import from_plain, to_plain
 from edgeyolo_bench.gemm import Peak, fastest, gemm_peaks, matmul_model
 from edgeyolo_bench.peaks import Peaks, measure_here, measure_peaks
-from edgeyolo_bench.plain import from_plain, to_plain
 
 
 def test_the_hand_written_model_multiplies() -> None:

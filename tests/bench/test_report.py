@@ -13,7 +13,7 @@ import pytest
 
 import edgeyolo_bench
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo_bench.plain import from_plain, to_plain
+from edgeyolo.plain import from_plain, to_plain
 from edgeyolo_bench.report import Report, load_report, merge, report_schema
 
 
