@@ -103,16 +103,15 @@ def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessCo
     if np.isnan(rows[:, 4].max()):
         raise _nan(output.names[0])
     rows = rows[rows[:, 4] > config.conf].astype(np.float32, copy=False)
+    if np.isnan(rows).any():
+        raise _nan(output.names[0])
     scores = rows[:, 4:5] if output.classes == 1 else rows[:, 4:5] * rows[:, 5:]
     if config.multi_label and output.classes > 1:
         which, class_id = np.nonzero(scores > config.conf)
     else:
         which, class_id = np.arange(len(rows)), scores.argmax(axis=1)
     confidence = scores[which, class_id]
-    keep = confidence > config.conf
-    if config.classes is not None:
-        require_classes(config.classes, output.classes)
-        keep &= np.isin(class_id, config.classes)
+    keep = passing(class_id, confidence, output.classes, config)
     which, class_id, confidence = which[keep], class_id[keep].astype(np.int64), confidence[keep]
     center, half = rows[which, :2], rows[which, 2:4] * np.float32(0.5)
     return Boxes(np.concatenate([center - half, center + half], axis=1), confidence, class_id)
@@ -155,17 +154,21 @@ def _score(
     else:
         class_id = rows[:, 5:].argmax(axis=1)
         confidence = objectness * sigmoid(rows[which, 5 + class_id])
-    keep = confidence > config.conf
-    if config.classes is not None:
-        require_classes(config.classes, classes)
-        keep &= np.isin(class_id, config.classes)
+    keep = passing(class_id, confidence, classes, config)
     return which[keep], class_id[keep], confidence[keep]
 
 
-def require_classes(wanted: Sequence[int], classes: int) -> None:
-    """Raise UsageError for class ids that a network of so many classes does not have."""
-    if unknown := [index for index in wanted if not 0 <= index < classes]:
-        raise UsageError(f"classes={unknown}: the network has the classes 0 to {classes - 1}")
+def passing(
+    class_id: NDArray[Any], confidence: FloatArray, classes: int, config: PostprocessConfig
+) -> NDArray[np.bool_]:
+    """Which are above `conf` and of the classes that are wanted; UsageError for ids that a network of so many classes
+    does not have."""
+    keep = confidence > config.conf
+    if config.classes is not None:
+        if unknown := [index for index in config.classes if not 0 <= index < classes]:
+            raise UsageError(f"classes={unknown}: the network has the classes 0 to {classes - 1}")
+        keep &= np.isin(class_id, config.classes)
+    return keep
 
 
 def best_candidates(confidence: FloatArray, count: int) -> IndexArray:

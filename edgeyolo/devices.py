@@ -68,7 +68,7 @@ class Device:
             name, number = text, ""
         kind = NAMES.get(name) or (name if name in _devices_of_targets() else None)
         if kind is None or (number and kind in _SINGLE):
-            raise UsageError(f"device {value!r}: {_complaint(text, name, kind)}", hint=_hint(text))
+            raise UsageError(f"device {value!r}: {_complaint(name, kind)}", hint=_hint(text))
         return cls(kind, int(number) if number else 0 if kind == "dla" else None)
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ def _devices_of_targets() -> set[str]:
     return {profile.target.device for profile, _ in registry.profiles()}
 
 
-def _complaint(text: str, name: str, kind: str | None) -> str:
+def _complaint(name: str, kind: str | None) -> str:
     return f"there is one {name} only, and it has no number" if kind else "there is no device of that name"
 
 

@@ -68,13 +68,13 @@ def atomic_directory(path: str | Path, *, overwrite: bool = False, marker: str =
     Raises UsageError where `path` may not be overwritten, EdgeYoloError where it cannot be written.
     """
     destination = Path(path).resolve()
-    _refuse_occupied(destination, overwrite, marker)
+    refuse_occupied(destination, overwrite, marker)
     with _workspace(destination) as workspace:
-        _refuse_occupied(destination, overwrite, marker)  # a killed writer's half-done exchange is undone now
+        refuse_occupied(destination, overwrite, marker)  # a killed writer's half-done exchange is undone now
         draft = workspace / _NEW / destination.name
         draft.mkdir()
         yield draft
-        _refuse_occupied(destination, overwrite, marker)  # it may have appeared meanwhile
+        refuse_occupied(destination, overwrite, marker)  # it may have appeared meanwhile
         with _explained(path):
             for file in draft.rglob("*"):
                 if file.is_file() and not file.is_symlink():
@@ -189,7 +189,8 @@ def _discard(workspace: Path, handle: IO[bytes]) -> None:
         release(handle)
 
 
-def _refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:
+def refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:
+    """Raise UsageError where `atomic_directory` would not write to `destination`, an absolute path."""
     if not destination.exists():
         return
     if not destination.is_dir():

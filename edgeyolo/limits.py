@@ -36,8 +36,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory on the chip. A network whose activations, `value_bytes` each, exceed `activations` bytes does not fit;
-    weights that find no room beside them cost time, as `otherwise` says."""
+    """Memory on the chip. A network whose activations, `value_bytes` each, exceed `size` bytes does not fit where it
+    `refuses`; weights that find no room beside them cost time, as `otherwise` says."""
 
     size: int
     value_bytes: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeyolo import builtin, environment, registry
@@ -67,15 +67,14 @@ def open_model(
             hint="Make an artifact: edgeyolo export WEIGHTS --target cpu-onnx-fp32 -o DIR",
         )
     device = _device(wanted)
-    if suffix_of(path):
-        artifact = adopted(path, require_spec(path, wanted.spec))
-        return _artifact(artifact.path, replace(wanted, spec=None), device, str(path))
+    if suffix_of(path) and not (path / MANIFEST).is_file():  # an artifact may be called tiny.onnx
+        return _artifact(adopted(path, require_spec(path, wanted.spec)), wanted, device, str(path))
     if wanted.spec is not None:
         raise UsageError(
             f"spec: {path} says itself what it takes and gives", hint="A spec is for files without manifest."
         )
     if path.is_dir():
-        return _artifact(path, wanted, device)
+        return _artifact(Artifact.open(path), wanted, device)
     target = wanted.target or environment.target()
     if target is not None:
         return _weights_for(path, registry.find_target(target)[0].target, wanted, device, step)
@@ -107,10 +106,9 @@ def _numbered(device: Device | None) -> Device | None:
     return device if device and device.index is not None else None
 
 
-def _artifact(path: Path, wanted: Wanted, device: Device | None, adopted_from: str = "") -> Opened:
+def _artifact(artifact: Artifact, wanted: Wanted, device: Device | None, adopted_from: str = "") -> Opened:
     """An artifact's size and target were settled when it was made; asking for them again is fine."""
-    artifact = Artifact.open(path)
-    manifest = artifact.manifest
+    path, manifest = artifact.path, artifact.manifest
     again = f"Leave it out, or export the weights again: edgeyolo export WEIGHTS --target {wanted.target or 'T'} -o DIR"
     if wanted.target is not None and str(wanted.target) != str(manifest.target):
         raise UsageError(f"{path} was exported for {manifest.target}, not for {wanted.target}", hint=again)
@@ -120,7 +118,7 @@ def _artifact(path: Path, wanted: Wanted, device: Device | None, adopted_from: s
             f"{path} was exported at {height}x{width}, not at {wanted.size[0]}x{wanted.size[1]} (imgsz)",
             hint="Leave out the size, or export the weights again with it.",
         )
-    _require_admitted(device, manifest.target, f"{path} was exported for")
+    _require_admitted(device, wanted, manifest.target, f"{path} was exported for")
     runs = registry.placed(registry.backend_of(artifact), _numbered(device)).can_run()
     decided = "it is an artifact, and its manifest says so."
     if adopted_from:
@@ -144,16 +142,16 @@ def _weights_for(path: Path, target: Target, wanted: Wanted, device: Device | No
         decided = f"EDGEYOLO_TARGET={environment.target()} says so."
     else:
         decided = 'it is the default, which runs everywhere; device="auto" looks for the fastest.'
-    _require_admitted(device, target, "the target is")
+    _require_admitted(device, wanted, target, "the target is")
     artifact = _exported(path, str(target), wanted.size, step)
     listed = (Considered(str(target), True),)
     explanation = Explanation(str(path), str(target), str(device or device_of(target)), decided, listed)
     return Opened(artifact, explanation, _numbered(device))
 
 
-def _require_admitted(device: Device | None, target: Target, what: str) -> None:
+def _require_admitted(device: Device | None, wanted: Wanted, target: Target, what: str) -> None:
     if device is not None and not device.admits(target):
-        source = "" if environment.device() is None else " (EDGEYOLO_DEVICE is set)"
+        source = " (EDGEYOLO_DEVICE is set)" if wanted.device is None else ""
         raise UsageError(
             f"device {device}{source}: {what} {target}, which is for the device {device_of(target)}",
             hint=f"Leave out the device, give {device_of(target)}, or export the weights for another target.",
@@ -169,4 +167,4 @@ def _exported(weights: Path, target: str, size: tuple[int, int] | None, step: St
             f"{weights} is a weights file; exporting it needs a package that is not installed ({error})",
             hint="pip install edgeyolo[export], or give the directory of an exported artifact.",
         ) from error
-    return Artifact.open(cached_artifact(weights, target, size=size, step=step))
+    return cached_artifact(weights, target, size=size, step=step)

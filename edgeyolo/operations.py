@@ -65,10 +65,6 @@ class Graph:
                 found.setdefault(name, []).append(operation)
         return {name: tuple(each) for name, each in found.items()}
 
-    def makers(self) -> Mapping[str, Operation]:
-        """The operation that makes a tensor, by its name."""
-        return {each.output: each for each in self.operations}
-
     def counts(self) -> Counter[str]:
         """How many operations there are of each kind."""
         return Counter(operation.kind for operation in self.operations)

@@ -19,8 +19,8 @@ from edgeyolo.decode import (
     decode,
     decode_levels,
     logit_floor,
+    passing,
     read_decoded,
-    require_classes,
     sigmoid,
 )
 from edgeyolo.errors import EdgeYoloError
@@ -117,9 +117,5 @@ def _read(rows: Sequence[NDArray[Any]], output: GraphDetections, config: Postpro
         raise EdgeYoloError(
             "the graph gives detections that are no numbers: the network's output is not usable"
         )
-    keep = confidence > config.conf
-    if config.classes is not None:
-        require_classes(config.classes, output.classes)
-        keep &= np.isin(class_id, config.classes)
-    kept = np.flatnonzero(keep)[: config.max_det]
+    kept = np.flatnonzero(passing(class_id, confidence, output.classes, config))[: config.max_det]
     return Boxes(xyxy[kept].astype(np.float32), confidence[kept], class_id[kept])

@@ -102,10 +102,9 @@ def _raw_maps(outputs: Ports, size: tuple[Any, Any]) -> tuple[str, dict[str, Any
 
 def _decoded(outputs: Ports) -> tuple[str, dict[str, Any]] | None:
     """One array (batch, boxes, 5 + classes)."""
-    big = [port for port in outputs if len(port.shape) == 3]
-    if len(big) != 1 or len(outputs) > 1:
+    if len(outputs) != 1 or len(outputs[0].shape) != 3:
         return None
-    _, boxes, columns = big[0].shape
+    _, boxes, columns = outputs[0].shape
     if boxes is None or columns is None or not 6 <= columns < boxes:
         return None
     classes = columns - 5
@@ -113,7 +112,7 @@ def _decoded(outputs: Ports) -> tuple[str, dict[str, Any]] | None:
         f"it gives {boxes} decoded boxes of {columns} numbers: centre, size, objectness and {classes} classes, if they "
         "are those of the published YOLOv7 export; networks without objectness have as many columns with a class more"
     )
-    return sentence, {"kind": "decoded boxes", "names": [big[0].name], "boxes": boxes, "classes": classes}
+    return sentence, {"kind": "decoded boxes", "names": [outputs[0].name], "boxes": boxes, "classes": classes}
 
 
 def _end_to_end(outputs: Ports) -> tuple[str, dict[str, Any]] | None:

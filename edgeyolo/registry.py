@@ -189,39 +189,31 @@ def open_calibration(data: str, *, images: int, evaluation: Any = None) -> Calib
 
     `evaluation` is the Dataset that AP will be measured on: images that lie in it too are refused.
     """
-    for entry in entry_points(group=CALIBRATION, name="images"):
-        source: CalibrationSource = entry.load()(data, images=images, evaluation=evaluation)
-        return source
-    raise RuntimeMissingError(
-        "no calibration package is installed", hint="Install edgeyolo with its calibration."
-    )
+    source: CalibrationSource = _registered(CALIBRATION, "images")(data, images=images, evaluation=evaluation)
+    return source
 
 
 def open_ranges(path: str, *, images: CalibrationSource | None = None) -> CalibrationSource:
     """Ranges that `edgeyolo calibrate` measured, in place of images, or beside the same ones."""
-    for entry in entry_points(group=CALIBRATION, name="ranges"):
-        source: CalibrationSource = entry.load()(path, images=images)
-        return source
-    raise RuntimeMissingError(
-        "no calibration package is installed", hint="Install edgeyolo with its calibration."
-    )
+    source: CalibrationSource = _registered(CALIBRATION, "ranges")(path, images=images)
+    return source
 
 
 def keep_within_budget(
     source: ExportSource, target: Target, data: Any, points: float, *, step: Callable[[str], None]
 ) -> CalibrationSource:
     """The source's calibration with the fewest layers in float that lose at most `points` AP points on the Dataset."""
-    for entry in entry_points(group=CALIBRATION, name="budget"):
-        chosen: CalibrationSource = entry.load()(source, target, data, points, step=step)
-        return chosen
-    raise RuntimeMissingError(
-        "no calibration package is installed", hint="Install edgeyolo with its calibration."
-    )
+    chosen: CalibrationSource = _registered(CALIBRATION, "budget")(source, target, data, points, step=step)
+    return chosen
 
 
 def quantized_training() -> Any:
     """The module registered as `quantization` in TRAINING: what quantization-aware training puts around a network."""
-    for entry in entry_points(group=TRAINING, name="quantization"):
+    return _registered(TRAINING, "quantization")
+
+
+def _registered(group: str, name: str) -> Any:
+    for entry in entry_points(group=group, name=name):
         return entry.load()
     raise RuntimeMissingError(
         "no calibration package is installed", hint="Install edgeyolo with its calibration."

@@ -14,7 +14,7 @@ from edgeyolo import Detector
 from edgeyolo.adoption import Spec, adopt, template
 from edgeyolo.artifact import Artifact
 from edgeyolo.contracts import DecodedBoxes
-from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.postprocess import postprocess
 from edgeyolo.preprocess import Letterbox
 from edgeyolo.protocols import Port
@@ -123,6 +123,11 @@ def test_an_artifact_needs_no_spec(small_artifact: Path, spec: dict[str, Any]) -
         Detector(small_artifact, spec=spec)
 
 
+def test_an_artifact_may_have_the_name_of_a_file(small_artifact: Path, tmp_path: Path) -> None:
+    with Detector(shutil.copytree(small_artifact, tmp_path / "tiny.onnx")) as detector:
+        assert "its manifest says so" in str(detector.explain())
+
+
 def test_an_engine_says_what_is_missing_without_a_gpu(tmp_path: Path) -> None:
     engine = tmp_path / "m.engine"
     engine.write_bytes(b"engine")
@@ -201,6 +206,10 @@ def test_decoded_boxes_are_suppressed_like_any() -> None:
         {"output": rows}, output, [letterbox], PostprocessConfig(conf=0.05, multi_label=True)
     )
     assert len(many) == 4
+    rows[0, 4, 2] = np.nan
+    with pytest.raises(EdgeYoloError, match="'output' holds NaN"):
+        postprocess({"output": rows}, output, [letterbox])
+    rows[0, 4, 2] = 20
     single = DecodedBoxes(("output",), 10, 1)
     (one,) = postprocess({"output": rows[:, :, :6]}, single, [letterbox])
     np.testing.assert_allclose(one.confidence, [0.9, 0.9], rtol=1e-6)

@@ -320,7 +320,9 @@ def test_weights_are_exported_into_a_cache(
     weights.write_bytes(b"weights")
     asked = []
     monkeypatch.setattr(
-        cache, "cached_artifact", lambda path, target, **_: asked.append((path, target)) or artifact
+        cache,
+        "cached_artifact",
+        lambda path, target, **_: asked.append((path, target)) or Artifact.open(artifact),
     )
     assert Detector(weights)(PICTURE).names == ["WBC", "RBC"]
     Detector(weights, target="cpu-torch-fp32")

@@ -96,6 +96,8 @@ def test_an_artifact_says_itself(
     monkeypatch.setenv("EDGEYOLO_DEVICE", "tpu")
     with pytest.raises(UsageError, match="EDGEYOLO_DEVICE is set"):
         open_model(small_artifact)
+    with pytest.raises(UsageError, match="device ane: "):
+        open_model(small_artifact, Wanted(device="ane"))
 
 
 def test_a_detector_explains_itself(small_artifact: Path) -> None:

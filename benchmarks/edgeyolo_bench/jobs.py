@@ -90,7 +90,7 @@ def _artifact_of(model: Path, target: str, wanted: Wanted, step: Callable[[str],
     step(f"exporting {model.name} for {target}")
     return cached_artifact(
         model, target, size=wanted.size, batch=wanted.batch, calibration=wanted.calibration, step=step
-    )
+    ).path
 
 
 def _job(model: Path, place: Path, wanted: Wanted) -> Job:

@@ -100,7 +100,7 @@ def command(
     chosen = [int(c) if c.isdigit() else c for c in classes.split(",")] if classes else None
     detector = Detector(
         opened.artifact.path,
-        device=opened.device,
+        device=device,
         conf=conf,
         iou=iou,
         classes=chosen,

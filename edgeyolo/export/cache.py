@@ -22,7 +22,7 @@ def cached_artifact(
     batch: int = 1,
     calibration: CalibrationSource | None = None,
     step: Callable[[str], None] = lambda _: None,
-) -> Path:
+) -> Artifact:
     """The artifact of a weights file for `target`; made on the first call.
 
     The place is named by the content of the weights, the target, the size, the batch, the calibration images and this
@@ -40,9 +40,9 @@ def cached_artifact(
     place = user_cache() / "artifacts" / f"{path.stem}-{target}-{key}"
     if (place / MANIFEST).is_file():
         try:
-            return Artifact.open(place).path
+            return Artifact.open(place)
         except DamagedFileError:
             step("the cached artifact is damaged; making it again")
     place.parent.mkdir(parents=True, exist_ok=True)
     options = ExportOptions(size=size, batch=batch, calibration=calibration, overwrite=place.exists())
-    return export(path, target, place, options, step=step).path
+    return export(path, target, place, options, step=step)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.export.tail import Tail, merged, tail_misfits, tail_places
 from edgeyolo.limits import Finding, Limits, Place
 from edgeyolo.operations import Graph, Operation
-from edgeyolo.protocols import ExportSource
 from edgeyolo.targets import Target, TargetProfile
+
+if TYPE_CHECKING:
+    from edgeyolo.export.graph import NetworkSource
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def check_graph(
         notes.insert(0, f"needs {limits.versions} on the device{reason}")
     if limits.memory and (told := _memory_note(graph, limits)):
         notes.append(told)
-    places = tuple(_places(graph, limits))
+    places = _places(graph, limits)
     is_cut = limits.cut and any(place.where == limits.fallback for place in places)
     places += tuple(
         replace(each, where=limits.fallback, reason=limits.cut) if is_cut else each
@@ -103,14 +105,13 @@ def limits_of(profile: TargetProfile) -> Limits:
     return profile.limits or Limits(accelerator=profile.target.runtime)
 
 
-def check_source(source: ExportSource, profile: TargetProfile, *, runtime: str | None = None) -> Check:
+def check_source(source: NetworkSource, profile: TargetProfile) -> Check:
     """Hold a network on its way to a backend against the target's table."""
     from edgeyolo.export.trace import trace
 
-    opset = getattr(source, "opset", None)
     tail = Tail(source.output, source.detections) if source.detections else None
     graph = trace(source.network, source.input)
-    return check_graph(graph, profile, source.input, opset=opset, runtime=runtime, tail=tail)
+    return check_graph(graph, profile, source.input, opset=source.opset, tail=tail)
 
 
 def require_fit(check: Check) -> None:
@@ -193,32 +194,30 @@ def _version_misfit(limits: Limits, target: Target, runtime: str) -> str:
     return limits.versions.misfit(tuple(int(part) for part in numbers.group().split(".")))
 
 
-def _places(graph: Graph, limits: Limits) -> Iterator[Place]:
-    """A row for each kind and place, in the order of their first appearance."""
-    rows: dict[tuple[str, str, str], int] = {}
+def _places(graph: Graph, limits: Limits) -> tuple[Place, ...]:
+    """A row for each kind and place: the accelerator's, then the others, in the order of their first appearance."""
+    rows: list[Place] = []
     is_cut = False
     for operation in graph.operations:
-        key = _place(operation, graph, limits)
-        if is_cut and key[1] == limits.accelerator:
-            key = (key[0], limits.fallback, limits.cut)
-        is_cut |= bool(limits.cut) and key[1] == limits.fallback
-        rows[key] = rows.get(key, 0) + 1
-    ordered = sorted(rows.items(), key=lambda row: row[0][1] != limits.accelerator)
-    return (Place(operator, count, where, reason) for (operator, where, reason), count in ordered)
+        place = _place(operation, graph, limits)
+        if is_cut and place.where == limits.accelerator:
+            place = replace(place, where=limits.fallback, reason=limits.cut)
+        is_cut |= bool(limits.cut) and place.where == limits.fallback
+        rows.append(place)
+    return tuple(sorted(merged(rows), key=lambda place: place.where != limits.accelerator))
 
 
-def _place(operation: Operation, graph: Graph, limits: Limits) -> tuple[str, str, str]:
+def _place(operation: Operation, graph: Graph, limits: Limits) -> Place:
     if limits.operators is None:
-        return operation.kind, limits.accelerator, ""
+        return Place(operation.kind, 1, limits.accelerator)
     if operation.kind not in limits.operators:
         reason = limits.reasons.get(operation.kind, Finding("no operator of its table")).sentence
-        return operation.kind, limits.fallback, reason
+        return Place(operation.kind, 1, limits.fallback, reason)
     name = limits.operators[operation.kind]
     if refused := limits.refuse(operation, graph):
-        return name, limits.fallback, refused.sentence
-    if other := limits.elsewhere(operation, graph):
-        return (name, *other)
-    return name, limits.accelerator, ""
+        return Place(name, 1, limits.fallback, refused.sentence)
+    where, reason = limits.elsewhere(operation, graph) or (limits.accelerator, "")
+    return Place(name, 1, where, reason)
 
 
 def _memory_note(graph: Graph, limits: Limits) -> str:

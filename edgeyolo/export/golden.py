@@ -33,7 +33,6 @@ def write_golden(
     path: Path, session: Session, contract: InputContract, output: OutputContract, image: NDArray[np.uint8]
 ) -> None:
     """Run the artifact on `image` (BGR) and save input, sampled outputs and detections."""
-
     batch, boxes = preprocess([image] * contract.batch, contract)
     outputs = {name: each[:1] for name, each in session.run(batch).items()}
     found = postprocess(outputs, output, boxes[:1], settle(output))[0]

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo import registry
+from edgeyolo.artifact import MANIFEST
 from edgeyolo.contracts import InputContract, OutputContract
-from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export.calibrated import require_calibration
 from edgeyolo.export.check import Check, check_graph, check_source, limits_of, require_fit
 from edgeyolo.export.contract import input_contract, network_maps
 from edgeyolo.export.edges import edge_contracts, graph_detections, require_edges
 from edgeyolo.export.pipeline import ExportOptions, prepared
 from edgeyolo.export.tail import Tail
+from edgeyolo.files import refuse_occupied
 
 if TYPE_CHECKING:
     from edgeyolo.models.topology import ModelSpec
@@ -72,7 +74,7 @@ def plan_export(
     """
     profile, backend = registry.find_target(target)
     require_edges(profile, options.nms, options.input)
-    _refuse_occupied(into, options.overwrite)
+    refuse_occupied(into.resolve(), options.overwrite, MANIFEST)
     with prepared(weights, target, options, step=step) as source:
         step("checking")
         check = check_source(source, profile)
@@ -141,10 +143,3 @@ def _network(weights: str | Path) -> tuple[Any, ModelSpec]:
         return build(spec, form="plain", device="meta").eval(), spec
     network = reparameterize(import_checkpoint(weights).network).network
     return network, network.spec
-
-
-def _refuse_occupied(into: Path, overwrite: bool) -> None:
-    if into.exists() and not overwrite:
-        raise UsageError(
-            f"{into} already exists", hint="Choose another directory, or ask for overwriting (--overwrite)."
-        )

@@ -71,7 +71,7 @@ def suppression_graph(
     from onnx import TensorProto, helper
 
     writer = GraphWriter(_PREFIX)
-    boxes, scores, labels, _ = _candidates(writer, raw, given, contract.size, opset)
+    boxes, scores, labels = _candidates(writer, raw, given, contract.size, opset)
     if plugin:
         _by_plugin(writer, given, boxes, scores, labels)
     else:
@@ -133,8 +133,8 @@ def describe(given: GraphDetections) -> str:
 
 def _candidates(
     writer: GraphWriter, raw: RawMaps, given: GraphDetections, size: tuple[int, int], opset: int
-) -> tuple[str, str, str, int]:
-    """Boxes (batch, k, 4), scores (batch, k) and labels (batch, k) of the best k cells, best first; and k."""
+) -> tuple[str, str, str]:
+    """Boxes (batch, k, 4), scores (batch, k) and labels (batch, k) of the best k cells, best first."""
     anchors, channels = len(raw.anchors[0]), 5 + raw.classes
     objectness, classes, flat = [], [], []
     for name, (_, _, height, width) in zip(raw.names, raw.shapes(0, size), strict=True):
@@ -159,7 +159,7 @@ def _candidates(
     rows = writer.reshape(rows, (0, count, channels))
     labels = writer.add("ArgMax", writer.slice(rows, 5, channels, 2), axis=2, keepdims=0)
     cells = writer.add("Gather", writer.constant(table, np.float32), order)
-    return _boxes(writer, rows, cells), scores, labels, count
+    return _boxes(writer, rows, cells), scores, labels
 
 
 def _boxes(writer: GraphWriter, rows: str, cells: str) -> str:

@@ -27,8 +27,7 @@ def trace(network: nn.Module, contract: InputContract) -> Graph:
     recorder = _Recorder(contract.name)
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), _module_names(network, recorder):
         images = torch.zeros(contract.shape())
-        recorder.names[id(images)] = contract.name
-        recorder.kept.append(images)
+        recorder.name(images, contract.name)
         with recorder:
             maps = network(images)
     return Graph(
@@ -65,7 +64,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         rule = RULES.get(func.overloadpacket.__name__, _Rule((f"aten::{func.overloadpacket.__name__}",)))
         if rule.skip(args):
-            self._name(output, given[0])
+            self.name(output, given[0])
             return result
         made = ""
         for kind in rule.kinds:
@@ -73,7 +72,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 (given[0], made) if made else tuple(given)
             )  # the second of two takes what the first made, too
             made = self._note(kind, inputs, output, rule.attributes(args, output))
-        self._name(output, made)
+        self.name(output, made)
         return result
 
     def _note(self, kind: str, inputs: tuple[str, ...], output: Tensor, attributes: Attributes) -> str:
@@ -83,9 +82,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.operations.append(Operation(kind, self.modules[-1], inputs, name, shape, attributes))
         return name
 
-    def _name(self, output: Tensor, name: str) -> None:
-        self.names[id(output)] = name
-        self.kept.append(output)
+    def name(self, value: Tensor, name: str) -> None:
+        self.names[id(value)] = name
+        self.kept.append(value)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ def choose(
     """
     step(f"looking for the fastest runtime on device {device}")
     targets, refused = candidates(device)
+    digest = sha256(weights)
     judge = Judge(export, step, threads, device)
     asked = {"device": str(device), "size": size, "threads": threads}
     while targets:
@@ -52,7 +53,7 @@ def choose(
         group = [target for target in targets if class_of(target) == best]
         targets = [target for target in targets if class_of(target) != best]
         facts = {**asked, "runtimes": versions(group, device), "targets": [str(target) for target in group]}
-        verdict = judge(group, memory.key_of(sha256(weights), facts))
+        verdict = judge(group, memory.key_of(digest, facts))
         if verdict.made:
             order = [str(target) for target in group if str(target) not in judge.failed]
             taken = fastest(verdict.milliseconds, order) if verdict.milliseconds else next(iter(verdict.made))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgeyolo import environment
 from edgeyolo.artifact import Artifact
 from edgeyolo.devices import Device
-from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
+from edgeyolo.errors import EdgeYoloError
 from edgeyolo.selection import memory
 from edgeyolo.selection.measure import fastest, measure
 from edgeyolo.targets import Target
@@ -67,7 +67,7 @@ class Judge:
                 made[name] = self.export(name, lambda text, name=name: self.step(f"{name}: {text}"))  # type: ignore[misc]
             except EdgeYoloError as error:
                 # Wrong weights or a wrong size are so for every target.
-                if error.exit_code in (2, 6) and not isinstance(error, RuntimeMissingError):
+                if error.exit_code in (2, 6):
                     raise
                 self.failed[name] = error.message
             except Exception as error:  # noqa: BLE001 - a converter may fail in any way; the others are still there

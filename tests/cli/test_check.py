@@ -147,3 +147,16 @@ def test_a_dry_run_ends_as_the_export_would(small_weights: Path, tmp_path: Path)
     (tmp_path / "taken").mkdir()
     with pytest.raises(UsageError, match="already exists"):
         run("export", small_weights, "--target", "cpu-onnx-fp32", "-o", tmp_path / "taken", "--dry-run")
+    (tmp_path / "taken" / "letters.txt").write_text("dear")
+    for dry in ((), ("--dry-run",)):
+        with pytest.raises(UsageError, match="holds other things"):
+            run(
+                "export",
+                small_weights,
+                "--target",
+                "cpu-onnx-fp32",
+                "-o",
+                tmp_path / "taken",
+                "--overwrite",
+                *dry,
+            )

@@ -60,6 +60,17 @@ def test_devices_that_do_not_fit(run, small_artifact: Path, photo: Path) -> None
     assert "Did you mean cuda" in err
 
 
+def test_an_option_comes_before_its_variable(  # type: ignore[no-untyped-def]
+    run, small_artifact: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEYOLO_DEVICE", "tpu")
+    code, _, err = run("detect", small_artifact, photo)
+    assert code == 2
+    assert "EDGEYOLO_DEVICE is set" in err
+    code, _, err = run("detect", small_artifact, photo, "--device", "cpu", "--no-save")
+    assert code == 0, err
+
+
 def test_foreign_files(run, small_artifact: Path, photo: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     shutil.copy(small_artifact / "model.onnx", tmp_path / "m.onnx")
     code, out, err = run("detect", "m.onnx", photo)
