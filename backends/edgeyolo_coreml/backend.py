@@ -31,13 +31,21 @@ FILES = tuple(
 # points lost (trained yolov7-tiny; all of 1312 cells agree), 3.9e-3 (yolov7, random weights). int8 weights: 1.1e-2 and
 # 0.14 points. w6: 3.5e-2 and 0.16 points, 4.9e-2 for a narrow network. Two to three times the trained figures are left.
 PARITY = {"fp16": 5e-3, "int8": 3e-2, "w6": 1e-1}
+LIMITS = {"fp16": limits.FP16, "int8": limits.INT8, "w6": limits.W6}
 
 
 def _profile(precision: str, note: str) -> TargetProfile:
     target = Target("ane", "coreml", precision)
-    known = {"fp16": limits.FP16, "int8": limits.INT8, "w6": limits.W6}[precision]
-    profile = TargetProfile(target, note, PARITY[precision], dynamic_batch=True, files=FILES, limits=known)
-    return replace(profile, inputs=("uint8",), refuses_nms="")
+    return TargetProfile(
+        target,
+        note,
+        PARITY[precision],
+        dynamic_batch=True,
+        inputs=("uint8",),
+        refuses_nms="",
+        files=FILES,
+        limits=LIMITS[precision],
+    )
 
 
 class CoremlBackend:

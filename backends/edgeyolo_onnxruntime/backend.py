@@ -4,6 +4,7 @@ InferenceSession."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,52 +35,45 @@ INT8_PARITY = 0.5
 INT8_AGREEMENT = 0.85
 
 
+FP32 = TargetProfile(
+    target=Target("cpu", "onnx", "fp32"),
+    note="ONNX Runtime on any CPU; the base install runs it",
+    parity=EXACT,
+    dynamic_batch=True,
+    files=(MODEL,),
+    inputs=("float", "uint8"),
+    refuses_nms="",
+    opset=OPSET,
+    limits=limits.FLOAT,
+)
+FP16 = replace(
+    FP32,
+    target=Target("cpu", "onnx", "fp16"),
+    note="ONNX Runtime on any CPU, weights stored in float16: half the file, unfolded when it is loaded",
+    parity=HALF_WEIGHTS,
+    limits=limits.HALF,
+)
+INT8 = replace(
+    FP32,
+    target=Target("cpu", "onnx", "int8"),
+    note="ONNX Runtime in integers, about twice as fast on CPUs with VNNI; needs calibration images",
+    parity=INT8_PARITY,
+    agreement=INT8_AGREEMENT,
+    calibrated=True,
+    mixed=True,
+    take_ranges=True,
+    files=(MODEL, RECORD),
+    limits=limits.INT8,
+)
+
+
 class OnnxruntimeBackend:
     """Targets `cpu-onnx-*`."""
 
     name = "onnxruntime"
     package = "onnxruntime"
-    profiles = (
-        TargetProfile(
-            target=Target("cpu", "onnx", "fp32"),
-            note="ONNX Runtime on any CPU; the base install runs it",
-            parity=EXACT,
-            dynamic_batch=True,
-            files=(MODEL,),
-            inputs=("float", "uint8"),
-            refuses_nms="",
-            opset=OPSET,
-            limits=limits.FLOAT,
-        ),
-        TargetProfile(
-            target=Target("cpu", "onnx", "fp16"),
-            note="ONNX Runtime on any CPU, weights stored in float16: half the file, unfolded when it is loaded",
-            parity=HALF_WEIGHTS,
-            dynamic_batch=True,
-            files=(MODEL,),
-            inputs=("float", "uint8"),
-            refuses_nms="",
-            opset=OPSET,
-            limits=limits.HALF,
-        ),
-        TargetProfile(
-            target=Target("cpu", "onnx", "int8"),
-            note="ONNX Runtime in integers, about twice as fast on CPUs with VNNI; needs calibration images",
-            parity=INT8_PARITY,
-            agreement=INT8_AGREEMENT,
-            calibrated=True,
-            mixed=True,
-            take_ranges=True,
-            dynamic_batch=True,
-            files=(MODEL, RECORD),
-            inputs=("float", "uint8"),
-            refuses_nms="",
-            opset=OPSET,
-            limits=limits.INT8,
-        ),
-    )
-
-    adopts: Mapping[str, Target] = {".onnx": Target("cpu", "onnx", "fp32")}
+    profiles = (FP32, FP16, INT8)
+    adopts: Mapping[str, Target] = {".onnx": FP32.target}
 
     def can_compile(self) -> Availability:
         """The ONNX file comes from torch and onnx; the pipeline has already said so where they are missing."""

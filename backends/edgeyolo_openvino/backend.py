@@ -40,8 +40,6 @@ _REFUSES_NMS = {
     "gpu": "OpenVINO computes in float16 there, which moves corners by a quarter of a pixel and more",
     "npu": "the NPU takes no operators whose result has no fixed size",
 }
-
-
 _LIMITS = {
     "cpu-fp32": limits.CPU,
     "cpu-fp16": limits.CPU_HALF,
@@ -77,9 +75,7 @@ class OpenvinoBackend:
     name = "openvino"
     package = "openvino"
     device = "CPU"
-    placed = (
-        ""  # the one of several devices that sessions run on, such as GPU.1; "" leaves it to the environment
-    )
+    placed = ""  # the one of several devices to run on, such as GPU.1; "" leaves it to the environment
     hint: Hint | None = None  # None leaves it to the environment
     variables = settings.VARIABLES
     adopts: Mapping[str, Target] = {".xml": Target("cpu", "openvino", "fp32")}
@@ -186,7 +182,7 @@ class OpenvinoGpuBackend(OpenvinoBackend):
 
     def at(self, device: Device) -> OpenvinoGpuBackend:
         """Sessions on the device of that number, as OpenVINO counts them."""
-        found = type(self)()
+        found = copy(self)
         found.placed = self.device if device.index is None else f"{self.device}.{device.index}"
         return found
 

@@ -16,7 +16,7 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -49,9 +49,9 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 HEADS = "raw maps decide boxes to a fraction of a cell"
 
 
-def heads_in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """NNCF leaves the last convolutions alone, as `quantize` asks it to."""
-    return ("CPU, float32", HEADS) if operation.output in graph.outputs else None
+def heads_in(place: str) -> Callable[[Operation, Graph], tuple[str, str] | None]:
+    """NNCF leaves the last convolutions alone, as `quantize` asks it to: they run in the device's floats."""
+    return lambda operation, graph: (place, HEADS) if operation.output in graph.outputs else None
 
 
 # The ONNX reader of OpenVINO 2023.1, the oldest that converts here, stops at opset 20.
@@ -60,7 +60,7 @@ CPU_HALF = replace(CPU, weight_bytes=2.0, largest=65504.0)
 CPU_INT8 = replace(
     CPU,
     accelerator="CPU, integers",
-    elsewhere=heads_in_float,
+    elsewhere=heads_in("CPU, float32"),
     suppression=Suppression("CPU, float32", "an integer's step would move corners"),
     weight_bytes=1.1,
 )
@@ -76,7 +76,7 @@ NPU = replace(
     CPU,
     accelerator="NPU",
     weight_bytes=1.1,
-    elsewhere=lambda operation, graph: ("NPU, float16", HEADS) if operation.output in graph.outputs else None,
+    elsewhere=heads_in("NPU, float16"),
     strict=True,
     notes=("the NPU takes fixed shapes only and hands nothing to the CPU [devices]",),
     no_precisions=MappingProxyType({"fp32": "the NPU computes in integers and float16 only [devices]"}),

@@ -18,7 +18,7 @@ from edgeyolo.registry import require
 from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_tensorrt.calibration_cache import CACHE
 from edgeyolo_tensorrt.engine_cache import ENGINE
-from edgeyolo_tensorrt.facts import GENERATIONS, OPSET, version_text
+from edgeyolo_tensorrt.facts import OPSET, VOLTA, version_text
 from edgeyolo_tensorrt.limits import limits
 from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
 from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_plugins, graph_types
@@ -211,8 +211,7 @@ class TensorrtBackend:
 def _recipe(contract: InputContract, target: Target, model: onnx.ModelProto, largest: int) -> Recipe:
     below, reason = "", ""
     if target.device == "v100":
-        volta = next(item for item in GENERATIONS if item.covers((7, 0)))
-        below, reason = version_text(volta.removed), volta.source
+        below, reason = version_text(VOLTA.removed), VOLTA.source
     return Recipe(
         target=str(target),
         precision=target.precision,

@@ -37,6 +37,11 @@ class Generation:
         return self.lowest <= compute_capability <= self.highest
 
 
+VOLTA = Generation(
+    "Volta (V100)", (7, 0), (7, 0), (10, 5),
+    'TensorRT 10.5.0 release notes: "NVIDIA Volta support (GPUs with compute capability 7.0) has been removed '
+    'starting with TensorRT 10.5"; the last version for it is 10.4',
+)  # fmt: skip
 GENERATIONS = (
     Generation(
         "Kepler", (3, 0), (3, 7), (8, 6),
@@ -50,11 +55,7 @@ GENERATIONS = (
         "Pascal", (6, 0), (6, 2), (10, 0),
         'TensorRT 10.1.0 support matrix: "compiled to support all NVIDIA hardware with capability SM 7.0 or higher"',
     ),
-    Generation(
-        "Volta (V100)", (7, 0), (7, 0), (10, 5),
-        'TensorRT 10.5.0 release notes: "NVIDIA Volta support (GPUs with compute capability 7.0) has been removed '
-        'starting with TensorRT 10.5"; the last version for it is 10.4',
-    ),
+    VOLTA,
 )  # fmt: skip
 
 

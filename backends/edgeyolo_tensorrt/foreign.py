@@ -8,8 +8,9 @@ from typing import Any
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.protocols import Port
 from edgeyolo_tensorrt.cuda import open_cuda
-from edgeyolo_tensorrt.library import listening, load_library, make
+from edgeyolo_tensorrt.library import listening, load_library, logger_for, make
 from edgeyolo_tensorrt.options import DeviceOptions
+from edgeyolo_tensorrt.plugin import plugins_load
 
 _TYPES = {"FLOAT": "float32", "HALF": "float16"}
 
@@ -19,7 +20,9 @@ def ports(file: Path, options: DeviceOptions) -> tuple[tuple[Port, ...], tuple[P
     library, cuda = load_library(), open_cuda(options.device)
     try:
         with cuda.current(), listening(library.module) as heard:
-            engine = make(library, library.module.Runtime, heard).deserialize_cuda_engine(file.read_bytes())
+            runtime = make(library, library.module.Runtime, heard)
+            plugins_load(library, logger_for(library.module))  # an engine that lacks one is not loaded below
+            engine = runtime.deserialize_cuda_engine(file.read_bytes())
             if engine is None:
                 raise RuntimeMissingError(
                     f"{file}: TensorRT {library.text} on {cuda.gpu.name} cannot load this engine:\n{heard.complaint()}",

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from edgeyolo.limits import Limits, Suppression, Versions
 from edgeyolo.operations import Graph, Operation
-from edgeyolo_tensorrt.facts import GENERATIONS, MINIMUM, OPSET
+from edgeyolo_tensorrt.facts import MINIMUM, OPSET, VOLTA
 
 # ONNX operator -> TensorRT's layer, for all that [parser] takes of what networks of the family hold; `half` types
 # each of them in float16.
@@ -41,7 +41,6 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "rules": "edgeyolo_calib/rules.py",
     }
 )
-_VOLTA = next(item for item in GENERATIONS if item.covers((7, 0)))
 
 
 def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
@@ -59,10 +58,9 @@ def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
 
 def limits(device: str, precision: str) -> Limits:
     """What the target `device`-trt-`precision` takes."""
-    volta = device == "v100"
     versions = Versions("TensorRT", MINIMUM)
-    if volta:
-        versions = Versions("TensorRT", MINIMUM, _VOLTA.removed, f"{_VOLTA.source} [notes]")
+    if device == "v100":
+        versions = Versions("TensorRT", MINIMUM, VOLTA.removed, f"{VOLTA.source} [notes]")
     return Limits(
         accelerator="GPU" if precision != "int8" else "GPU, integers",
         operators=LAYERS,

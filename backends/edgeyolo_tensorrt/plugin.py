@@ -19,12 +19,17 @@ def register_plugins(library: Library, logger: Any) -> None:
 
     Raises RuntimeMissingError where their library is not beside TensorRT.
     """
-    register = getattr(library.module, "init_libnvinfer_plugins", None)
-    if register is None or not register(logger, ""):
+    if not plugins_load(library, logger):
         raise RuntimeMissingError(
             f"TensorRT {library.text} does not load its plugins, and the graph suppresses by {PLUGIN}",
             hint="Install libnvinfer_plugin of the same version, or export with --nms host.",
         )
+
+
+def plugins_load(library: Library, logger: Any) -> bool:
+    """Load TensorRT's own plugins; whether there are any."""
+    register = getattr(library.module, "init_libnvinfer_plugins", None)
+    return register is not None and bool(register(logger, ""))
 
 
 def without_plugin(model: onnx.ModelProto) -> onnx.ModelProto:

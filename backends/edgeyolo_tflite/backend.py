@@ -126,12 +126,13 @@ class EdgeTpuBackend(TfliteBackend):
         Raises UnsupportedTargetError if the edge TPU does not take the network whole: before any conversion where
         that can be known then, and before an image is read in any case.
         """
+        from edgeyolo.export.check import check_source, require_fit
         from edgeyolo_tflite.check import require_edge_tpu
         from edgeyolo_tflite.compiler import compile_for_edge_tpu
         from edgeyolo_tflite.convert import to_flatbuffer
         from edgeyolo_tflite.quantize import skeleton
 
-        _refuse_early(source)
+        require_fit(check_source(source, EDGE_TPU))  # operators, the batch, memory on the chip
         data = to_flatbuffer(source)
         require_edge_tpu(skeleton(data), str(target))
         compiled = _write(data, source, target, into)
@@ -203,11 +204,3 @@ def _write(data: bytes, source: ExportSource, target: Target, into: Path) -> Com
         tools["ai-edge-quantizer"] = version("ai-edge-quantizer")
     (into / MODEL).write_bytes(data)
     return Compiled((MODEL,), given, output, tools)
-
-
-def _refuse_early(source: ExportSource) -> None:
-    """What needs no conversion to be known: operators, the batch, memory on the chip."""
-    from edgeyolo.export.check import check_graph, require_fit
-    from edgeyolo.export.trace import trace
-
-    require_fit(check_graph(trace(source.network, source.input), EDGE_TPU, source.input))

@@ -13,23 +13,24 @@ from edgeyolo_torch.cuda import packages
 from edgeyolo_torch.limits import CPU
 from edgeyolo_torch.session import TorchSession
 
+MODEL = "model.safetensors"
+FP32 = TargetProfile(
+    target=Target("cpu", "torch", "fp32"),
+    note="torch on the CPU: the reference, any image size",
+    parity=1e-5,  # the same operators on the same weights: measured 0; threads may sum in another order
+    dynamic_batch=True,
+    dynamic_size=True,
+    files=(MODEL,),
+    limits=CPU,
+)
+
 
 class TorchBackend:
     """Targets `cpu-torch-*`."""
 
     name = "torch"
     package = "torch"
-    profiles = (
-        TargetProfile(
-            target=Target("cpu", "torch", "fp32"),
-            note="torch on the CPU: the reference, any image size",
-            parity=1e-5,  # the same operators on the same weights: measured 0; threads may sum in another order
-            dynamic_batch=True,
-            dynamic_size=True,
-            files=("model.safetensors",),
-            limits=CPU,
-        ),
-    )
+    profiles = (FP32,)
 
     def can_compile(self) -> Availability:
         """Needs what running needs."""
@@ -54,6 +55,6 @@ def write(source: ExportSource, into: Path, tools: Mapping[str, str]) -> Compile
     from edgeyolo.models.weights import save
 
     names = tuple(str(index) for index in range(source.output.classes))
-    save(into / "model.safetensors", source.network, names, {})
+    save(into / MODEL, source.network, names, {})
     free = replace(source.input, dynamic_batch=True, dynamic_size=True)
-    return Compiled(("model.safetensors",), free, source.output, tools)
+    return Compiled((MODEL,), free, source.output, tools)

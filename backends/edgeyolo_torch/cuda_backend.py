@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.devices import Device
 from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.targets import Target
 from edgeyolo_torch import cuda
-from edgeyolo_torch.backend import write
+from edgeyolo_torch.backend import FP32, write
 from edgeyolo_torch.limits import CUDA
 
 # Rounding weights and activations of a trained yolov7-tiny to float16 moves its raw maps by up to 8.5e-3 of their
@@ -25,13 +26,11 @@ class TorchCudaBackend:
     parity_runtime = "torch on the CPU, rounding to float16 after every operator"
     variables = cuda.VARIABLES
     profiles = (
-        TargetProfile(
+        replace(
+            FP32,
             target=Target("cuda", "torch", "fp16"),
             note="torch on an NVIDIA GPU, float16, channels last; nothing to build",
             parity=HALF_ARITHMETIC,
-            dynamic_batch=True,
-            dynamic_size=True,
-            files=("model.safetensors",),
             limits=CUDA,
         ),
     )

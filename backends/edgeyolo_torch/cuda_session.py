@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -138,30 +140,21 @@ class CudaSession:
     def _pinned(self, shape: Any) -> Any:
         return self._torch.empty(tuple(shape), dtype=self._torch.float32, pin_memory=True)
 
-    def _explained(self, doing: str) -> _Explained:
-        return _Explained(self._path, self._torch, doing)
-
-
-@dataclass(frozen=True)
-class _Explained:
-    """Turns torch's CUDA errors into ours; others pass."""
-
-    path: Path
-    torch: Any
-    doing: str
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self.torch.cuda.OutOfMemoryError):
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        """Turn torch's CUDA errors into ours; others pass."""
+        try:
+            yield
+        except self._torch.cuda.OutOfMemoryError as error:
             raise EdgeYoloError(
-                f"{self.path}: the GPU's memory is full ({self.doing}): {_first_line(error)}",
+                f"{self._path}: the GPU's memory is full ({doing}): {_first_line(error)}",
                 hint="Take a smaller batch or image, or end other programs on the GPU (`nvidia-smi`).",
             ) from error
-        if isinstance(error, RuntimeError) and "CUDA" in str(error):
+        except RuntimeError as error:
+            if "CUDA" not in str(error):
+                raise
             raise EdgeYoloError(
-                f"{self.path}: the GPU failed ({self.doing}): {_first_line(error)}",
+                f"{self._path}: the GPU failed ({doing}): {_first_line(error)}",
                 hint="`edgeyolo doctor` shows versions; CUDA_LAUNCH_BLOCKING=1 shows where.",
             ) from error
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor, float16, float32, from_numpy, inference_mode, nn
+from torch import Tensor, float16, float32, inference_mode, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from edgeyolo.contracts import InputContract, OutputContract
-from edgeyolo.errors import EdgeYoloError
-from edgeyolo.models.weights import load
+from edgeyolo_torch.session import TorchSession
 
 
 def rounded(value: Tensor) -> Tensor:
@@ -41,23 +38,23 @@ def round_weights(network: nn.Module) -> nn.Module:
     return network
 
 
-class RoundedSession:
+class Rounded(nn.Module):
+    """A network with its weights, its input and what every operator gives rounded to float16."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = round_weights(network)
+
+    def forward(self, images: Tensor) -> Any:
+        """What the network gives for (n, 3, height, width) float32."""
+        with RoundsToHalf():  # type: ignore[no-untyped-call]
+            return self.network(rounded(images))
+
+
+class RoundedSession(TorchSession):
     """The parity stand-in of `cuda-torch-fp16` on machines without CUDA."""
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract) -> None:
-        self._path, self._input, self._output = path, input, output
-        self._network: nn.Module | None = round_weights(load(path).network.eval())
-
-    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map (n, 3, height, width) float32 to the raw maps by name."""
-        network = self._network
-        if network is None:
-            raise EdgeYoloError(f"{self._path}: the session is closed")
-        self._input.check(batch)
-        with inference_mode(), RoundsToHalf():  # type: ignore[no-untyped-call]
-            maps = network(rounded(from_numpy(np.ascontiguousarray(batch))))
-        return {name: each.numpy() for name, each in zip(self._output.names, maps, strict=True)}
-
-    def close(self) -> None:
-        """Release the weights."""
-        self._network = None
+        super().__init__(path, input, output, threads=None)
+        assert self._network is not None  # open until it is closed
+        self._network = Rounded(self._network)

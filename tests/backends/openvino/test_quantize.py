@@ -114,9 +114,10 @@ def test_the_judge_is_asked_about_the_float_and_the_integer_model(
 
 
 def test_awareness_needs_labelled_images(
-    small_weights: Path, calibration: CalibrationSource, tmp_path: Path
+    small_weights: Path, calibration: CalibrationSource, judge: Judge, tmp_path: Path
 ) -> None:
     options = ExportOptions(calibration=calibration, quantizer=QuantizerOptions(accuracy_aware=True))
     with pytest.raises(UsageError, match="aware of AP that it can measure"):
         export(small_weights, "cpu-openvino-int8", tmp_path / "made", options)
-    assert judge_for(QuantizerOptions(), judge, (), None, 1.0) is None  # type: ignore[arg-type]
+    assert judge_for(options.quantizer, judge.output, judge.class_names, judge.data, 1.0) is not None
+    assert judge_for(QuantizerOptions(), judge.output, judge.class_names, judge.data, 1.0) is None

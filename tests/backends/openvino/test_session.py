@@ -123,6 +123,9 @@ def test_the_hint_stays_with_one_of_several_devices() -> None:
     gpu = registry.tuned(registry.placed(OpenvinoGpuBackend(), Device("gpu", 1)), "throughput")
     assert isinstance(gpu, OpenvinoGpuBackend)
     assert (gpu.placed, gpu.hint) == ("GPU.1", "throughput")
+    other = registry.placed(gpu, Device("gpu", 2))
+    assert isinstance(other, OpenvinoGpuBackend)
+    assert (other.placed, other.hint, gpu.placed) == ("GPU.2", "throughput", "GPU.1")
     assert OpenvinoGpuBackend().hint is None
 
 

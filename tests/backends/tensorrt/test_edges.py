@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from tensorrt_fakes.machine import FakeGpu, Machine
 from tensorrt_fakes.scenario import Install
 
 from edgeyolo import registry
+from edgeyolo.adoption import template
 from edgeyolo.artifact import Artifact
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export import ExportOptions, export, graph
 from edgeyolo.preprocess import preprocess
 from edgeyolo.scenes import make_scene
 from edgeyolo.thresholds import PostprocessConfig
+from edgeyolo_tensorrt.builder import build_engine
+from edgeyolo_tensorrt.options import DeviceOptions
 from edgeyolo_tensorrt.recipe import Recipe
 
 
@@ -71,6 +75,17 @@ def test_an_engine_gives_what_the_stand_in_gives(
             np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
     session.close()
     assert expected["count"].min() > 0
+
+
+def test_an_engine_of_others_that_suppresses_is_looked_into(
+    suppressing: Artifact, device: Install, tmp_path: Path
+) -> None:
+    device(FakeGpu("Orin", (8, 7)))
+    engine = Path(shutil.copy(build_engine(suppressing, DeviceOptions()).path, tmp_path / "m.engine"))
+    device(FakeGpu("Orin", (8, 7)))  # another process, that has loaded no plugins yet
+    _, blank = template(engine)
+    assert blank["output"]["kind"] == "detections"
+    assert blank["output"]["names"] == list(suppressing.manifest.output.names)
 
 
 def test_plugins_that_do_not_load_are_named(suppressing: Artifact, device: Install) -> None:
