@@ -20,7 +20,7 @@ import numpy as np
 
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.plain import from_plain, to_plain
-from edgeyolo_bench.gemm import Peak, fastest, gemm_peaks
+from edgeyolo_bench.gemm import SIDES, Peak, fastest, gemm_peaks
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -67,14 +67,16 @@ def measure_peaks(threads: int) -> Peaks:
     return peaks
 
 
-def measure_here(threads: int, *, side: int = 1024, seconds: float = 0.3, array_bytes: int = 0) -> Peaks:
+def measure_here(
+    threads: int, *, sides: tuple[int, ...] = SIDES, seconds: float = 0.3, array_bytes: int = 0
+) -> Peaks:
     """Measure in this process; arrays are made four times as large as the largest cache unless their size is given."""
     if threads < 1:
         raise UsageError(f"threads: expected a number from 1, got {threads}")
     cache = largest_cache()
     size = array_bytes or _array_bytes(cache)
     return Peaks(
-        threads, gemm_peaks(threads, side=side, seconds=seconds), _bandwidth(threads, size, seconds), size, cache
+        threads, gemm_peaks(threads, sides=sides, seconds=seconds), _bandwidth(threads, size, seconds), size, cache
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.plain import from_plain, to_plain
+from edgeyolo_bench import gemm
 from edgeyolo_bench.gemm import Peak, fastest, gemm_peaks, matmul_model
 from edgeyolo_bench.peaks import Peaks, measure_here, measure_peaks
 
@@ -29,13 +30,31 @@ def test_the_hand_written_model_is_what_onnx_writes() -> None:
 
 
 def test_every_library_is_measured_and_the_fastest_counts() -> None:
-    peaks = gemm_peaks(1, side=64, seconds=0.01)
+    peaks = gemm_peaks(1, sides=(64, 96), seconds=0.01)
     assert {"fp32", "int8"} <= set(peaks)
     assert {"numpy", "onnxruntime"} <= {peak.by for peak in peaks["fp32"]}
     for found in peaks.values():
+        assert len({peak.by for peak in found}) == len(found)  # one figure of a library, whatever the sizes
         rates = [peak.gops for peak in found]
         assert rates == sorted(rates, reverse=True)
         assert min(rates) > 0
+
+
+@pytest.mark.parametrize("sides", [(10, 100), (100, 10)])
+def test_the_fastest_size_counts(monkeypatch: pytest.MonkeyPatch, sides: tuple[int, int]) -> None:
+    """Large products that were interrupted do not hide what small ones reached, nor the other way round."""
+    seconds = {("fp32", 10): 1e-6, ("fp32", 100): 1e-2, ("int8", 10): 1e-5, ("int8", 100): 1e-3}
+
+    def multiplications(threads: int, side: int) -> list[tuple[str, str, float]]:
+        return [(name, "library", seconds[name, side]) for name in ("fp32", "int8")]
+
+    monkeypatch.setattr(gemm, "_multiplications", multiplications)
+    monkeypatch.setattr(gemm, "fastest", lambda took, _: took)
+    peaks = gemm_peaks(1, sides=sides)
+    assert peaks == {
+        "fp32": (Peak(pytest.approx(2.0), "library"),),
+        "int8": (Peak(pytest.approx(2.0), "library"),),
+    }
 
 
 def test_the_fastest_run_counts() -> None:
@@ -45,7 +64,7 @@ def test_the_fastest_run_counts() -> None:
 
 
 def test_peaks_here_and_back_from_json() -> None:
-    peaks = measure_here(2, side=64, seconds=0.01, array_bytes=1 << 20)
+    peaks = measure_here(2, sides=(64,), seconds=0.01, array_bytes=1 << 20)
     assert set(peaks.bandwidth) == {"copy", "add", "read"}
     assert peaks.gbps == max(peaks.bandwidth.values()) > 0
     assert peaks.array_bytes == 1 << 20
