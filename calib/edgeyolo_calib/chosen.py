@@ -13,7 +13,7 @@ from edgeyolo.protocols import CalibrationSource, ExportSource
 from edgeyolo.registry import find_target
 from edgeyolo.targets import Target
 from edgeyolo_calib.budget import Budget, require_points, require_reached, search
-from edgeyolo_calib.content import identify
+from edgeyolo_calib.content import identify_labelled
 from edgeyolo_calib.graph import Graph, constants_as_weights
 from edgeyolo_calib.ledger import Ledger
 from edgeyolo_calib.measured import ChosenImages
@@ -70,7 +70,7 @@ def investigate(
     about = {
         "graph": statistics.origin.graph, "images": statistics.origin.images, "size": list(contract.size),
         "rules": rules.name, "scheme": asdict(scheme),
-        "data": identify([sample.path for sample in data.images]) if data else None,
+        "data": identify_labelled(data) if data else None,
     }  # fmt: skip
     ledger = Ledger(keep, about)
     found = measure(variants, compared, judge, ledger, worst=worst, progress=progress)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from edgeyolo.datasets import Dataset
 from edgeyolo.datasets.image_size import read_image_size
 from edgeyolo.errors import ImageError
 from edgeyolo.files import sha256
@@ -17,6 +18,17 @@ def identify(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         digest.update(_file(path).encode())
+    return digest.hexdigest()
+
+
+def identify_labelled(dataset: Dataset) -> str:
+    """The same of a data set's images, with their labels: what AP is measured on."""
+    digest = hashlib.sha256(identify([sample.path for sample in dataset.images]).encode())
+    digest.update(repr(dataset.class_names).encode())
+    for sample in dataset.images:
+        digest.update(repr((len(sample), sample.relative)).encode())
+        for labels in (sample.class_id, sample.rows, sample.crowd, sample.difficult):
+            digest.update(labels.tobytes())
     return digest.hexdigest()
 
 

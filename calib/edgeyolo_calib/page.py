@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeyolo_calib.schemes import CLEARLY
+
 _WIDE, _HIGH = 288, 40  # of a drawn histogram, pixels
 _LAYERS = 40  # bars in the chart of layers
 
@@ -43,7 +45,8 @@ def _facts(record: dict[str, Any], tensors: int) -> dict[str, object]:
         "ranges": scheme["method"]
         + (f" {scheme['percentile']}" if scheme["method"] == "percentile" else "")
         + (
-            f" (output errors: {tried}; of those within 5 % of the least, the one that cuts least)"
+            f" (output errors: {tried}; of those within {100 * (CLEARLY - 1):.0f} % of the least, the one that cuts "
+            "least)"
             if tried
             else ""
         ),

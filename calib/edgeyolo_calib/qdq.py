@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo_calib.graph import Graph
@@ -77,7 +76,7 @@ def assemble(
 ) -> Quantized:
     """Put quantizers of given ranges at given places; `origin` and `scheme` say where they come from."""
     overrides: dict[str, list[dict[str, Any]]] = {
-        name: [dict(zip(("scale", "zero_point"), _typed(rules, *ranges[name]), strict=True))]
+        name: [dict(zip(("scale", "zero_point"), rules.grid.constants(*ranges[name]), strict=True))]
         for name in placement.tensors
     }
     overrides |= _weight_overrides(graph, placement, rules, scheme)
@@ -119,11 +118,6 @@ def _range_of(
         merged.merge(statistics.tensors[name])
     function = placement.through.get(names[0]) if len(names) == 1 else None
     return choose(merged, rules.grid, scheme.method, percentile=scheme.percentile, through=function)
-
-
-def _typed(rules: Rules, low: float, high: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    scale, zero = rules.grid.place(low, high)
-    return np.array(scale), np.array(zero, np.int8 if rules.grid.symmetric else np.uint8)
 
 
 def _weight_overrides(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,11 @@ class Grid:
             return np.float32(1.0), 0
         zero = 0 if self.symmetric else round(self.low - low / scale)
         return np.float32(scale), int(np.clip(zero, self.low, self.high))
+
+    def constants(self, low: float, high: float) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """The same as the scalar arrays that QuantizeLinear takes: float32, and int8 or uint8."""
+        scale, zero = self.place(low, high)
+        return np.array(scale), np.array(zero, np.int8 if self.symmetric else np.uint8)
 
     def round(self, values: Values, scale: float, zero: int) -> Values:
         """What becomes of values that are quantized and dequantized."""

@@ -14,10 +14,12 @@ from edgeyolo.contracts import InputContract
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo_calib.graph import Graph, constants_as_weights
 from edgeyolo_calib.measured import MeasuredRanges
+from edgeyolo_calib.qdq import settle
 from edgeyolo_calib.ranges import Scheme
-from edgeyolo_calib.rules import Rules
+from edgeyolo_calib.rules import Rules, place
+from edgeyolo_calib.simulate import rounded_weights, simulated
 from edgeyolo_calib.statistics import Statistics
-from edgeyolo_calib.variants import Compared, Variants
+from edgeyolo_calib.variants import Compared
 
 CANDIDATES = (
     Scheme("percentile", percentile=99.999),
@@ -42,10 +44,14 @@ def best_scheme(
 ) -> tuple[Scheme, Mapping[str, float]]:
     """The candidate with the least output error (see `Compared.error`), and the error of each by name. Where the least
     is not `CLEARLY` less, the candidate that cuts less is taken."""
+    placement, fixed = place(graph, rules), dict.fromkeys(graph.inputs, (0.0, pixels))
+    rounded = {
+        method: rounded_weights(graph, rules, method) for method in {each.weights for each in CANDIDATES}
+    }
     errors = {}
     for scheme in CANDIDATES:
-        variants = Variants(graph, statistics, rules, scheme, pixels)
-        errors[scheme] = compared.error(variants.without(()))
+        ranges = settle(placement, statistics, rules, scheme, fixed)
+        errors[scheme] = compared.error(simulated(graph, placement, ranges, rules, rounded[scheme.weights]))
     least = min(errors.values())
     best = next(scheme for scheme in CANDIDATES if errors[scheme] <= CLEARLY * least)
     return best, {named(scheme): error for scheme, error in errors.items()}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.ranges import INT8, Scheme, weight_scales
+from edgeyolo_calib.ranges import INT8, Grid, WeightMethod, weight_scales
 from edgeyolo_calib.rules import Placement, Rules
 
 if TYPE_CHECKING:
@@ -44,62 +44,51 @@ def simulated(
     for tensor in model.graph.initializer:
         if tensor.name in taken:
             tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
-    pairs: dict[str, list[onnx.NodeProto]] = {}
-    for name in placement.tensors:
-        pairs[name] = _pair(model, name, rules, *ranges[name])
-    outputs = set(graph.outputs)
+    # A raw map that is rounded keeps its name, for it is the graph's output; others get another behind the rounding.
+    exact = {name: f"{name}.exact" for name in graph.outputs if name in placement.tensors}
+    rounded = {name: name if name in exact else f"{name}.rounded" for name in placement.tensors}
+    pairs = {
+        name: _pair(model, name, (exact.get(name, name), rounded[name]), rules.grid, ranges[name])
+        for name in placement.tensors
+    }
     nodes = [node for name in graph.inputs for node in pairs.get(name, ())]
     for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            if name in pairs:
-                node.input[index] = _rounded(name)
-        nodes.append(node)
-        nodes += [each for name in node.output for each in pairs.get(name, ())]
-    for node in nodes:  # a raw map that is rounded keeps its name: it is the graph's output
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-            _rename(node.output, {name: f"{name}.exact" for name in outputs & pairs.keys()})
-        elif node.op_type == "QuantizeLinear":
-            _rename(node.input, {name: f"{name}.exact" for name in outputs & pairs.keys()})
-        else:
-            _rename(node.output, {_rounded(name): name for name in outputs & pairs.keys()})
-        _rename(node.input, {_rounded(name): name for name in outputs & pairs.keys()})
+        made = list(node.output)
+        _rename(node.input, rounded)
+        _rename(node.output, exact)
+        nodes += [node, *(each for name in made for each in pairs.get(name, ()))]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
 
 
-def rounded_weights(graph: Graph, rules: Rules, scheme: Scheme) -> dict[str, NDArray[np.float32]]:
+def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[str, NDArray[np.float32]]:
     """Every convolution's weight (out, in, kh, kw), put on the integers that `qdq` would and back."""
     found = {}
     for node in graph.nodes:
         if node.op_type == "Conv":
             weight = graph.array(node.input[1])
-            scales = weight_scales(weight, scheme.weights, per_channel=rules.per_channel).reshape(-1, 1, 1, 1)
+            scales = weight_scales(weight, method, per_channel=rules.per_channel).reshape(-1, 1, 1, 1)
             found[node.input[1]] = (np.clip(np.rint(weight / scales), INT8.low, INT8.high) * scales).astype(
                 np.float32
             )
     return found
 
 
-def _pair(model: onnx.ModelProto, name: str, rules: Rules, low: float, high: float) -> list[onnx.NodeProto]:
-    """Q and DQ behind a tensor; their constants are added to the model."""
+def _pair(
+    model: onnx.ModelProto, name: str, ends: tuple[str, str], grid: Grid, limits: tuple[float, float]
+) -> list[onnx.NodeProto]:
+    """Q and DQ behind a tensor, from the first of `ends` to the second; their constants are added to the model."""
     import onnx
 
-    scale, zero = rules.grid.place(low, high)
-    kind = np.int8 if rules.grid.symmetric else np.uint8
-    for suffix, value in ((".scale", np.array(scale)), (".zero", np.array(zero, kind))):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(value, name + suffix))
     constants = [name + ".scale", name + ".zero"]
+    for constant, value in zip(constants, grid.constants(*limits), strict=True):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, constant))
+    integers = f"{name}.integers"
     return [
-        onnx.helper.make_node("QuantizeLinear", [name, *constants], [f"{name}.integers"], f"{name}.Q"),
-        onnx.helper.make_node(
-            "DequantizeLinear", [f"{name}.integers", *constants], [_rounded(name)], f"{name}.DQ"
-        ),
+        onnx.helper.make_node("QuantizeLinear", [ends[0], *constants], [integers], f"{name}.Q"),
+        onnx.helper.make_node("DequantizeLinear", [integers, *constants], [ends[1]], f"{name}.DQ"),
     ]
-
-
-def _rounded(name: str) -> str:
-    return f"{name}.rounded"
 
 
 def _rename(names: list[str], new: Mapping[str, str]) -> None:

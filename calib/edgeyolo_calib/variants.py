@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from edgeyolo.contracts import InputContract
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo_calib.graph import Graph
+from edgeyolo_calib.naming import module_of
 from edgeyolo_calib.qdq import settle
 from edgeyolo_calib.ranges import Scheme
-from edgeyolo_calib.rules import Placement, Rules, place, units
+from edgeyolo_calib.rules import Placement, Rules, Unit, place, units
 from edgeyolo_calib.simulate import rounded_weights, simulated
 from edgeyolo_calib.statistics import Statistics
 
@@ -50,12 +51,15 @@ class Variants:
     @cached_property
     def layers(self) -> tuple[str, ...]:
         """The layers that the rules quantize, in the graph's order."""
-        return tuple(unit.output for unit in units(self.graph) if unit.output not in set(self._whole.floats))
+        return tuple(name for name in self._units if name not in self._whole.floats)
 
     def place_of(self, layer: str) -> str:
         """Where in the network a layer is, as its weights are named: "backbone.0.elan.twins.0.enter"."""
-        weights = {unit.output: unit.conv.input[1] for unit in units(self.graph)}
-        return str(weights[layer]).removesuffix(".weight").removesuffix(".conv")
+        return module_of(self._units[layer].conv.input[1]).removesuffix(".conv")
+
+    @cached_property
+    def _units(self) -> dict[str, Unit]:
+        return {unit.output: unit for unit in units(self.graph)}
 
     @cached_property
     def _whole(self) -> Placement:
@@ -67,7 +71,7 @@ class Variants:
 
     @cached_property
     def _weights(self) -> dict[str, NDArray[np.float32]]:
-        return rounded_weights(self.graph, self.rules, self.scheme)
+        return rounded_weights(self.graph, self.rules, self.scheme.weights)
 
     def only(self, layer: str) -> onnx.ModelProto:
         """The float network with this layer alone in integers, by the ranges it has where all are."""

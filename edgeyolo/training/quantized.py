@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.contracts import InputContract
 from edgeyolo.datasets import Dataset, align_classes, describe_problems
 from edgeyolo.errors import UsageError
+from edgeyolo.export.contract import network_maps
 from edgeyolo.export.graph import NetworkSource
 from edgeyolo.models import weights
 from edgeyolo.models.importer import import_checkpoint
@@ -142,8 +143,6 @@ def _start(model: str | Path) -> tuple[Network, tuple[str, ...]]:
 @contextmanager
 def _graph(network: Network, class_names: tuple[str, ...], size: int) -> Iterator[NetworkSource]:
     """The network as the export would write it."""
-    spec = network.spec
-    names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
-    output = RawMaps(names, spec.strides, spec.anchors, network.classes)
+    output = network_maps(network.spec, network.classes)
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as scratch:
         yield NetworkSource(network, InputContract(size, size), output, class_names, Path(scratch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeyolo.contracts import InputContract
+from edgeyolo.datasets import Dataset, Sample
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.images import read_image
 from edgeyolo.preprocess import preprocess
 from edgeyolo.registry import open_calibration
 from edgeyolo.scenes import make_scene
+from edgeyolo_calib.content import identify_labelled
 from edgeyolo_calib.sampling import EMPTY, stratified
 from edgeyolo_calib.source import open_images
 
@@ -63,6 +66,22 @@ def test_its_pictures_are_the_first_that_can_be_read(folder: Path) -> None:
     readable = [path for path in source.paths if path.name != "0.png"]
     assert all(np.array_equal(a, read_image(b)) for a, b in zip(shown, readable[:2], strict=True))
     assert len(source.pictures(99)) == source.count == 5
+
+
+def test_labels_are_a_part_of_what_is_measured_on(folder: Path) -> None:
+    none = np.zeros(1, np.bool_)
+    boxes = np.array([[1.0, 2, 3, 4]])
+    sample = Sample(folder / "0.png", 0, np.zeros(1, np.int64), boxes, none, none)
+    data = Dataset("d", "coco", folder, ("cat", "dog"), (1, 2), (sample,))
+    others = [
+        replace(sample, rows=boxes + 1),
+        replace(sample, class_id=sample.class_id + 1),
+        replace(sample, crowd=~none),
+    ]
+    found = {identify_labelled(replace(data, images=(each,))) for each in (sample, *others)}
+    assert len(found) == 4
+    assert identify_labelled(replace(data, name="renamed")) in found
+    assert identify_labelled(replace(data, class_names=("dog", "cat"))) not in found
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
