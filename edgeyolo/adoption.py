@@ -20,10 +20,11 @@ from typing import Any
 
 from edgeyolo import __version__, registry
 from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.contracts import InputContract, OutputContract, contract_from_json, output_from_json
+from edgeyolo.contracts import InputContract, OutputContract, output_from_json
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, RuntimeMissingError, UsageError
 from edgeyolo.files import atomic_directory, sha256, user_cache
 from edgeyolo.manifest import Manifest
+from edgeyolo.plain import from_plain
 from edgeyolo.protocols import AdoptingBackend
 from edgeyolo.recognition import FILL_IN, recognise
 from edgeyolo.scenes import make_scene
@@ -64,7 +65,7 @@ class Spec:
         try:
             made = cls(
                 names,
-                contract_from_json(InputContract, data["input"], f"{where}: input"),
+                from_plain(InputContract, data["input"], f"{where}: input"),
                 output_from_json(output, f"{where}: output"),
                 Target.parse(data["target"]) if "target" in data else None,
             )

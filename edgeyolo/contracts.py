@@ -163,10 +163,5 @@ def output_from_json(data: Any, where: str) -> OutputContract:
     kind = data.get("kind", "raw maps") if isinstance(data, dict) else "raw maps"
     if kind not in kinds:
         raise DamagedFileError(f"{where}: kind {kind!r}, expected {' or '.join(map(repr, kinds))}")
-    contract: OutputContract = contract_from_json(kinds[kind], data, where)
+    contract: OutputContract = from_plain(kinds[kind], data, where)
     return contract
-
-
-def contract_from_json(kind: type[Any], data: Any, where: str) -> Any:
-    """Rebuild a contract from parsed JSON; unknown or missing fields, or those of another type, are an error."""
-    return from_plain(kind, data, where)

@@ -33,7 +33,7 @@ def examine() -> dict[str, Any]:
             "Python": platform.python_version(),
             "system": platform.platform(),
             "processor": processor_name(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": cores(),
             "cache": str(user_cache()),
         },
         "environment": _environment(),
@@ -57,6 +57,11 @@ def processor_name() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int | None:
+    """The logical processors that this process may use, where the system tells it; else all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _runtimes() -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from edgeyolo.contracts import InputContract, OutputContract, RawMaps, contract_from_json, output_from_json
+from edgeyolo.contracts import InputContract, OutputContract, RawMaps, output_from_json
 from edgeyolo.errors import DamagedFileError
+from edgeyolo.plain import from_plain
 from edgeyolo.targets import Target
 
 SCHEMA = "edgeyolo-artifact/1"
@@ -140,11 +141,9 @@ class Manifest:
             | {
                 "target": Target.parse(str(data["target"])),
                 "class_names": tuple(str(name) for name in data["class_names"]),
-                "input": contract_from_json(InputContract, data["input"], f"{where}: input"),
+                "input": from_plain(InputContract, data["input"], f"{where}: input"),
                 "output": output_from_json(data["output"], f"{where}: output"),
-                "parity": contract_from_json(Parity, parity, f"{where}: parity") if parity else None,
-                "accuracy": contract_from_json(Accuracy, accuracy, f"{where}: accuracy")
-                if accuracy
-                else None,
+                "parity": from_plain(Parity, parity, f"{where}: parity") if parity else None,
+                "accuracy": from_plain(Accuracy, accuracy, f"{where}: accuracy") if accuracy else None,
             }
         )

@@ -131,7 +131,11 @@ class AsynchronousSession(Session, Protocol):
 
 @runtime_checkable
 class Backend(Protocol):
-    """One hardware runtime."""
+    """One hardware runtime.
+
+    It may have two attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it, and
+    `variables`, the environment variables of its own and what each says.
+    """
 
     name: str
     profiles: tuple[TargetProfile, ...]

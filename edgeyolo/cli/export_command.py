@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
     from edgeyolo.datasets import Dataset
     from edgeyolo.errors import EdgeYoloError
-    from edgeyolo.export import ExportOptions
-    from edgeyolo.export.plan import Plan
     from edgeyolo.manifest import Manifest
     from edgeyolo.protocols import CalibrationSource
     from edgeyolo.thresholds import PostprocessConfig
@@ -94,7 +92,7 @@ def command(
     edgeyolo export best.pt --target cpu-openvino-fp32 --nms graph --conf 0.3 --max-det 100
     edgeyolo export best.pt --target cpu-onnx-fp32,jetson-trt-fp16,ane-coreml-fp16 -o artifacts
     """
-    from edgeyolo.export import ExportOptions
+    from edgeyolo.export import ExportOptions, export
     from edgeyolo.images import list_images
 
     path = locate_weights(weights)
@@ -126,11 +124,16 @@ def command(
         places = {name: output / name if output else Path(f"{path.stem}-{name}") for name in names}
     if dry_run:
         from edgeyolo.cli.dry_run import say_plans
+        from edgeyolo.export.plan import plan_export
 
-        planned, failed = for_each(places, partial(_plan, path, options))
+        planned, failed = for_each(
+            places, lambda target, place, step: plan_export(path, target, place, options, step=step)
+        )
         say_plans(planned, failed, as_json)
     else:
-        made, failed = for_each(places, partial(_export, path, options))
+        made, failed = for_each(
+            places, lambda target, place, step: export(path, target, place, options, step=step)
+        )
         _print(made, failed, as_json)
     if failed:
         click.get_current_context().exit(max(error.exit_code for error in failed.values()))
@@ -163,22 +166,6 @@ def for_each(
                     raise
                 failed[target] = error
     return done, failed
-
-
-def _export(
-    weights: Path, options: ExportOptions, target: str, place: Path, step: Callable[[str], None]
-) -> Artifact:
-    from edgeyolo.export import export
-
-    return export(weights, target, place, options, step=step)
-
-
-def _plan(
-    weights: Path, options: ExportOptions, target: str, place: Path, step: Callable[[str], None]
-) -> Plan:
-    from edgeyolo.export.plan import plan_export
-
-    return plan_export(weights, target, place, options, step=step)
 
 
 def _tell(step: Callable[[str], None], about: str, text: str) -> None:

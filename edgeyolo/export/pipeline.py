@@ -29,7 +29,7 @@ from edgeyolo.pipeline import Pipeline
 from edgeyolo.protocols import Backend, CalibrationSource, Compiled
 from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
-from edgeyolo.thresholds import PostprocessConfig, settle
+from edgeyolo.thresholds import PostprocessConfig
 
 if TYPE_CHECKING:
     from edgeyolo.datasets import Dataset
@@ -210,17 +210,14 @@ def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Ac
     """The accuracy gate, where there are labelled images to judge by."""
     if options.data is None:
         return None
+    from edgeyolo.evaluation.opened import open_to_judge
     from edgeyolo.export.accuracy import TorchSession, measure_accuracy, require_accuracy
 
     manifest = draft.manifest
     raw = raw_maps(manifest, source.output)
     exact = TorchSession(source.network, manifest.input, raw)
     reference = Pipeline(exact, manifest.input, raw, manifest.class_names)
-    opened, _ = registry.open_for_parity(draft)
-    with closing(opened) as session:
-        made = Pipeline(
-            session, manifest.input, manifest.output, manifest.class_names, settle(manifest.output)
-        )
+    with open_to_judge(draft) as (made, _):
         accuracy = measure_accuracy(reference, made, options.data, options.max_ap_drop)
     require_accuracy(accuracy, str(manifest.target))
     return accuracy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256 as new_sha256
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo import __version__, environment
-from edgeyolo.doctor import processor_name
+from edgeyolo.doctor import cores, processor_name
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.files import atomic_file, user_cache
 
@@ -34,7 +33,7 @@ def key_of(weights_sha256: str, facts: Mapping[str, Any]) -> str:
         "weights": weights_sha256,
         "edgeyolo": __version__,
         "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "environment": {
             name: value
             for name, value in environment.set_here().items()
