@@ -2,8 +2,8 @@
 
 python benchmarks/architectures.py [--networks a,b] [--targets a,b] [--imgsz N] [--name architectures]
 
-There are no weights to ship, so each network gets random ones that carry a picture through to the maps, and some cells
-detect something. Each export is `edgeyolo export` in a process of its own, one after another.
+There are no weights to ship, so each network gets random ones that carry a picture through to the maps, and detect
+nothing. Each export is `edgeyolo export` in a process of its own, one after another.
 Writes benchmarks/results/architectures.json and .md after every row, so that a run that is stopped keeps what it has.
 """
 
@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import apart
+import written
 from edgeyolo.artifact import Artifact
 from edgeyolo.cli.console import note, print_table
-from edgeyolo.files import atomic_file
-from edgeyolo.models.specs import get, names
-from edgeyolo_bench.random_weights import save_random
+from edgeyolo.models.specs import names
+from edgeyolo_bench.markdown import table_lines
 
-RESULTS = Path(__file__).parent / "results"
 TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
 
 
@@ -34,18 +31,15 @@ def exported(weights: Path, target: str, imgsz: int | None, place: Path) -> dict
     """One row: what `edgeyolo export` says, the seconds it took and the memory it needed at most."""
     command = [sys.executable, "-c", "from edgeyolo.cli import main; main()", "export", str(weights)]
     command += ["--target", target, "-o", str(place), "--json", *(["--imgsz", str(imgsz)] if imgsz else [])]
-    start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=out, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        spent = apart.run(command, stdout=out, stderr=errors)
         out.seek(0)
         errors.seek(0)
         told, said = out.read(), errors.read()
-    row = {"target": target, "seconds": time.perf_counter() - start, "peak_megabytes": usage.ru_maxrss / 1e3}
-    if process.returncode:
+    row = {"target": target, "seconds": spent.seconds, "peak_megabytes": spent.peak / 1e6}
+    if spent.code:
         reason = [line for line in said.splitlines() if line.startswith(("error: ", "detections that agree"))]
-        return row | {"failed": " ".join(reason) or f"exit code {process.returncode}"}
+        return row | {"failed": " ".join(reason) or f"exit code {spent.code}"}
     facts = json.loads(told)
     manifest = Artifact.open(place).manifest
     return row | {
@@ -62,7 +56,7 @@ def rows_of(networks: Sequence[str], targets: Sequence[str], imgsz: int | None) 
     for name in networks:
         with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
             weights = Path(folder) / f"{name}.safetensors"
-            save_random(weights, get(name))
+            apart.save_random(weights, name)
             for target in targets:
                 note(f"{name} {target}")
                 yield {"network": name} | exported(weights, target, imgsz, Path(folder) / target)
@@ -98,16 +92,12 @@ def texts_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def write(rows: Sequence[dict[str, Any]], name: str) -> None:
     """The results as JSON and as a table."""
-    lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *texts_of(rows))]
     about = (
         "Every network with random weights, 80 classes, through `edgeyolo export`: maps are the outputs of the file "
         "(no auxiliary ones), seconds and memory those of the whole export with its comparison with torch on three "
         "pictures, on two shared cores. Random scores lie too near each other for detections to be compared: maps are."
     )
-    RESULTS.mkdir(exist_ok=True)
-    for suffix, text in ((".json", json.dumps(rows, indent=1)), (".md", "\n".join([about, "", *lines]))):
-        with atomic_file(RESULTS / f"{name}{suffix}") as draft:
-            draft.write_text(text + "\n", encoding="utf-8")
+    written.write(name, rows, [about, "", *table_lines(COLUMNS, texts_of(rows))])
 
 
 def main() -> None:

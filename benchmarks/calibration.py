@@ -19,31 +19,20 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 
+import apart
 from edgeyolo.cli.console import note, print_table, progress
 from edgeyolo.files import atomic_file
 from edgeyolo.scenes import make_scene
+from written import RESULTS
 
-RESULTS = Path(__file__).parent / "results"
 DEFAULTS = {"memory": ("yolov7", 500), "time": ("yolov7-tiny", 300)}
 LIMITS = {"memory": 1.5e9, "time": 240.0}  # bytes, seconds
 FIRST_SEED = 9000
-
-
-def write_weights(network: str, path: Path) -> None:
-    """A network with random weights, made in a process of its own."""
-    program = (
-        "import sys, torch; from edgeyolo.models.network import build; from edgeyolo.models.specs import get\n"
-        "from edgeyolo.models.weights import save\n"
-        "torch.manual_seed(0); network = build(get(sys.argv[1]), classes=80, form='training').eval()\n"
-        "save(sys.argv[2], network, tuple(f'class{i}' for i in range(80)), {'source': 'random'})"
-    )
-    subprocess.run([sys.executable, "-c", program, network, str(path)], check=True)
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -80,12 +69,10 @@ COMMAND = "from edgeyolo.cli import main; main()"
 def run(program: str, *arguments: object) -> tuple[float, int]:
     """Seconds and peak resident bytes of a Python process."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{arguments[0]} ended with exit code {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - start, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    spent = apart.run(command, stdout=subprocess.DEVNULL)
+    if spent.code:
+        raise SystemExit(f"{arguments[0]} ended with exit code {spent.code}")
+    return spent.seconds, spent.peak
 
 
 def measure(what: str, folder: Path, images: int, size: int) -> tuple[float, int]:
@@ -114,7 +101,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as name:
         folder = Path(name)
-        write_weights(network, folder / "weights.safetensors")
+        apart.save_random(folder / "weights.safetensors", network)
         write_images(folder / "images", images)
         seconds, peak = measure(options.what, folder, images, options.imgsz)
     figures = {

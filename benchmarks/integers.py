@@ -11,7 +11,6 @@ benchmarks/results/NAME.json and NAME.md, again after every row.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import written
 from edgeyolo import registry
 from edgeyolo.artifact import Artifact
 from edgeyolo.cli.console import note, print_table
@@ -29,13 +29,12 @@ from edgeyolo.evaluation.bootstrap import ap_difference
 from edgeyolo.evaluation.opened import open_to_judge
 from edgeyolo.evaluation.validate import ValidationResult, validate
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.files import atomic_file
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo.scenes import write_dataset
 from edgeyolo.training.loop import LAST
+from edgeyolo_bench.markdown import table_lines
 from naive import NAIVE
 
-RESULTS = Path(__file__).parent / "results"
 REFERENCE = "cpu-onnx-fp32"
 TARGETS = (
     "cpu-onnx-int8", "cpu-openvino-int8", "jetson-trt-int8", "cpu-tflite-int8", "edgetpu-tflite-int8",
@@ -136,11 +135,7 @@ def write(
         f"{weights} at {options.imgsz} pixels, AP on {len(dataset)} images of {dataset.name}; calibrated on "
         f"{calibration.described}; AP lost in points against float, with a paired bootstrap over the images."
     )
-    lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *map(texts, rows))]
-    RESULTS.mkdir(exist_ok=True)
-    for suffix, text in ((".json", json.dumps(facts, indent=1)), (".md", "\n".join([about, "", *lines]))):
-        with atomic_file(RESULTS / f"{options.name}{suffix}") as draft:
-            draft.write_text(text + "\n", encoding="utf-8")
+    written.write(options.name, facts, [about, "", *table_lines(COLUMNS, [texts(row) for row in rows])])
 
 
 def train(options: argparse.Namespace, folder: Path) -> str:

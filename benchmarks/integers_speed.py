@@ -10,7 +10,6 @@ over rounds. Writes benchmarks/results/integers-speed-640.json and .md.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from contextlib import ExitStack, closing
@@ -18,19 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from edgeyolo import registry
 from edgeyolo.cli.console import note, print_table, progress
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.files import atomic_file
-from edgeyolo.models.network import build
-from edgeyolo.models.weights import save
+from edgeyolo.models.specs import get
 from edgeyolo.protocols import CalibrationSource, Session
 from edgeyolo.scenes import write_dataset
+from edgeyolo_bench.markdown import table_lines
+from edgeyolo_bench.random_weights import save_random
+from written import write
 
-RESULTS = Path(__file__).parent / "results"
 PAIRS = (("cpu-openvino-fp32", "cpu-openvino-int8", 2.3), ("cpu-onnx-fp32", "cpu-onnx-int8", 1.6))
 TARGETS = tuple(target for pair in PAIRS for target in pair[:2])
 RUNS, WARM_UP, RESAMPLES = 5, 10, 2000
@@ -41,10 +39,8 @@ Times = dict[str, NDArray[np.float64]]
 
 def measure(network: str, options: argparse.Namespace, calibration: CalibrationSource, folder: Path) -> Times:
     """Milliseconds by target: (rounds,)."""
-    torch.manual_seed(0)
     weights = folder / f"{network}.safetensors"
-    made = build(network, 80).eval()
-    save(weights, made, [f"class_{i}" for i in range(80)], {"source": "random"})
+    save_random(weights, get(network))
     side = (options.imgsz, options.imgsz)
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
@@ -134,12 +130,8 @@ def main() -> None:
         f"{options.imgsz}x{options.imgsz}, one image at a time, {options.threads} threads, {options.rounds} rounds in "
         "turns; milliseconds are medians, ratios medians over rounds with a bootstrap interval."
     )
-    lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *map(texts, rows))]
     facts = {"imgsz": options.imgsz, "threads": options.threads, "rows": rows}
-    RESULTS.mkdir(exist_ok=True)
-    for suffix, text in ((".json", json.dumps(facts, indent=1)), (".md", "\n".join([about, "", *lines]))):
-        with atomic_file(RESULTS / f"{name}{suffix}") as draft:
-            draft.write_text(text + "\n", encoding="utf-8")
+    write(name, facts, [about, "", *table_lines(COLUMNS, [texts(row) for row in rows])])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import onnx
 from numpy.typing import NDArray
 
 from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo_calib.observe import observe
 from edgeyolo_calib.qdq import quantize
@@ -88,7 +88,7 @@ def nncf_default(model: Path, artifact: Artifact, calibration: CalibrationSource
     import nncf
     import openvino as ov
 
-    batches = list(_first(calibration, artifact.manifest.input))
+    batches = list(islice(calibration.batches(artifact.manifest.input), 100))
     made = nncf.quantize(ov.Core().read_model(str(model)), nncf.Dataset(batches), subset_size=len(batches))
     return OpenVino(made, artifact.manifest.output.names)
 
@@ -102,11 +102,6 @@ def everywhere(
     return OnnxRuntime(
         made.model.SerializeToString(), artifact.manifest.output.names, exact=rules is NAIVE_TENSORRT
     )
-
-
-def _first(calibration: CalibrationSource, contract: InputContract, count: int = 100) -> Any:
-    for _, batch in zip(range(count), calibration.batches(contract), strict=False):
-        yield batch
 
 
 Quantizer = Callable[[Path, Artifact, CalibrationSource], Any]

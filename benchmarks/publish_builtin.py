@@ -25,7 +25,8 @@ from edgeyolo.export import ExportOptions, export
 from edgeyolo.files import atomic_file
 from edgeyolo.models import weights
 from edgeyolo.training.loop import LAST
-from train_recorded import RESULTS, TRAININGS
+from train_recorded import TRAININGS
+from written import RESULTS
 
 TARGET = "cpu-onnx-fp16"
 LARGEST = 14_000_000  # bytes that the artifact may add to the wheel

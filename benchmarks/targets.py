@@ -9,7 +9,6 @@ benchmarks/results/targets.json and targets.md.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -26,12 +25,12 @@ from edgeyolo.errors import GateError, UnsupportedTargetError
 from edgeyolo.evaluation.opened import open_to_judge
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.files import atomic_file
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo.scenes import make_scene
 from edgeyolo.targets import TargetProfile
+from edgeyolo_bench.markdown import table_lines
+from written import write
 
-RESULTS = Path(__file__).parent / "results"
 REFERENCE = "cpu-torch-fp32"
 RUNS = 60
 REFUSALS = (GateError, UnsupportedTargetError)  # anything else is a mistake of ours and ends the run
@@ -154,15 +153,11 @@ def main() -> None:
         "weights": Path(options.weights).name, "data": dataset.name, "images": len(dataset), "imgsz": options.imgsz,
         "calibration_images": options.images if options.calib else 0, "rows": rows,
     }  # fmt: skip
-    lines = ["| " + " | ".join(row) + " |" for row in (COLUMNS, ("---",) * len(COLUMNS), *texts)]
     about = (
         f"{facts['weights']} at {options.imgsz} pixels, AP on {len(dataset)} images of {dataset.name}; latency is the "
         "median of one image's inference on two shared cores; AP lost in points against the first row."
     )
-    RESULTS.mkdir(exist_ok=True)
-    for suffix, text in ((".json", json.dumps(facts, indent=1)), (".md", "\n".join([about, "", *lines]))):
-        with atomic_file(RESULTS / f"{options.name}{suffix}") as draft:
-            draft.write_text(text + "\n", encoding="utf-8")
+    write(options.name, facts, [about, "", *table_lines(COLUMNS, texts)])
 
 
 if __name__ == "__main__":

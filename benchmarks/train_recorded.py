@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from typing import Any
 import cv2
 import torch
 
+import written
 from edgeyolo.cli.console import note, print_table, progress
 from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.evaluation.validate import validate
-from edgeyolo.files import atomic_file
 from edgeyolo.models import weights
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.loop import LAST, STATE, TABLE
@@ -33,8 +32,7 @@ from edgeyolo.training.recipe import TINY, Recipe
 from edgeyolo.training.run import resume, train
 from edgeyolo.training.session import make_pipeline
 from edgeyolo_bench.facts import Machine, read_device
-
-RESULTS = Path(__file__).parent / "results"
+from edgeyolo_bench.markdown import table_lines
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,9 @@ TRAININGS = {
         )),
     )
 }  # fmt: skip
+
+
+_CURVE = ("lr", "box", "obj", "cls", "AP", "AP50")
 
 
 def with_epochs(training: Training, epochs: int) -> Training:
@@ -171,15 +172,13 @@ def _stage_facts(folder: Path, pictures: int) -> dict[str, Any]:
     }
 
 
-def to_markdown(facts: dict[str, Any]) -> str:
+def to_markdown(facts: dict[str, Any]) -> list[str]:
     """The result for readers: AP first, then how it came about."""
     shown = {key: f"{value:.4f}" for key, value in facts["metrics"].items() if value is not None}
     lines = [
         f"# {facts['network']}, trained from scratch: {facts['name']}",
         "",
-        _row(shown),
-        _row("---" for _ in shown),
-        _row(shown.values()),
+        *table_lines(tuple(shown), [tuple(shown.values())]),
         "",
         f"{facts['protocol']}. Averaged weights of the last epoch, SHA-256 {facts['sha256'][:12]}.",
         f"{facts['seconds'] / 60:.1f} minutes on {facts['device']['model']}, {facts['threads']} threads, torch "
@@ -197,29 +196,17 @@ def to_markdown(facts: dict[str, Any]) -> str:
             f"{config['batch_size']}, {config['precision']}, seed {config['seed']}.",
             "Recipe `tiny` with " + ", ".join(f"{key}={value}" for key, value in changed.items()) + ".",
             "",
-            "| epoch | lr | box | obj | cls | AP | AP50 | minutes |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
-            *(_curve_row(row) for row in stage["curve"] if "AP" in row),
+            *table_lines(
+                ("epoch", *_CURVE, "minutes"), [_curve_row(row) for row in stage["curve"] if "AP" in row]
+            ),
             "",
         ]
-    return "\n".join(lines)
+    return lines
 
 
-def _row(cells: Any) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _curve_row(row: dict[str, float]) -> str:
-    numbers = [f"{row[key]:.4f}" for key in ("lr", "box", "obj", "cls", "AP", "AP50")]
-    return _row([str(int(row["epoch"]) + 1), *numbers, f"{row['seconds'] / 60:.1f}"])
-
-
-def write(facts: dict[str, Any]) -> None:
-    """Both files, in benchmarks/results."""
-    for suffix, text in (("json", json.dumps(facts, indent=1) + "\n"), ("md", to_markdown(facts))):
-        with atomic_file(RESULTS / f"train-{facts['name']}.{suffix}") as draft:
-            draft.write_text(text, encoding="utf-8")
-    note(f"written to {RESULTS}/train-{facts['name']}.md")
+def _curve_row(row: dict[str, float]) -> list[str]:
+    numbers = [f"{row[key]:.4f}" for key in _CURVE]
+    return [str(int(row["epoch"]) + 1), *numbers, f"{row['seconds'] / 60:.1f}"]
 
 
 def main() -> None:
@@ -247,7 +234,8 @@ def main() -> None:
     if not options.judge_only:
         run_stages(training, folder, learned, judged)
     facts = record(training, folder, judged, len(learned))
-    write(facts)
+    written.write(f"train-{facts['name']}", facts, to_markdown(facts))
+    note(f"written to {written.RESULTS}/train-{facts['name']}.md")
     print_table(tuple(facts["metrics"]), [[f"{value or 0:.4f}" for value in facts["metrics"].values()]])
     note(f"{facts['seconds'] / 60:.1f} minutes of training")
 

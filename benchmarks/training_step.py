@@ -9,7 +9,6 @@ cores, and figures of a busy machine say little.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,20 +20,14 @@ import data_loading
 import train_step
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.datasets import Dataset, load_dataset
-from edgeyolo.files import atomic_file
 from edgeyolo.scenes import write_dataset
 from edgeyolo_bench.device import Interference
 from edgeyolo_bench.facts import Machine, Watch
+from edgeyolo_bench.markdown import table_lines
+from written import RESULTS, write
 
-RESULTS = Path(__file__).parent / "results"
 NETWORKS = ("yolov7-tiny", "yolov7-w6")
 LIMIT = 1 / 3  # of the published code's seconds
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown."""
-    lines = (columns, ["---"] * len(columns), *rows)
-    return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
 
 
 def verdicts(cases: Sequence[assign_loss.Case]) -> list[str]:
@@ -116,11 +109,11 @@ def main() -> None:
     heading = f"{device.cpu.model}, {options.threads} threads, load average before {watch.load}"
     lines = ["# A training step", "", heading, ""]
     for split in splits:
-        lines += [f"## {split.sentence()}", "", *table(train_step.COLUMNS, split.cells())]
+        lines += [f"## {split.sentence()}", "", *table_lines(train_step.COLUMNS, split.cells()), ""]
     lines += ["## Assignment and loss: 640 pixels, 80 classes, float32", ""]
-    lines += table(assign_loss.COLUMNS, [case.cells() for case in cases])
-    lines += [*(f"- {line}" for line in verdicts(cases)), "", "## Data loading", ""]
-    lines += table(data_loading.COLUMNS, [rate.cells() for rate in rates])
+    lines += table_lines(assign_loss.COLUMNS, [case.cells() for case in cases])
+    lines += ["", *(f"- {line}" for line in verdicts(cases)), "", "## Data loading", ""]
+    lines += table_lines(data_loading.COLUMNS, [rate.cells() for rate in rates])
     facts: dict[str, Any] = {
         "device": asdict(device),
         "threads": options.threads,
@@ -128,9 +121,7 @@ def main() -> None:
         "assign_loss": [asdict(case) for case in cases],
         "data_loading": [asdict(rate) for rate in rates],
     }
-    for suffix, text in (("json", json.dumps(facts, indent=1) + "\n"), ("md", "\n".join(lines))):
-        with atomic_file(RESULTS / f"training-step.{suffix}") as draft:
-            draft.write_text(text, encoding="utf-8")
+    write("training-step", facts, lines)
     for split in splits:
         note(split.sentence())
         print_table(train_step.COLUMNS, split.cells())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("faster_coco_eval")
 
 import train_recorded  # noqa: E402
+import written  # noqa: E402
 from edgeyolo.datasets import load_dataset  # noqa: E402
-from edgeyolo.models import weights  # noqa: E402
+from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.scenes import write_dataset  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.loop import LAST  # noqa: E402
+from edgeyolo.training.phases import Phases  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
 from train_recorded import TRAININGS, Stage, Training  # noqa: E402
 
@@ -39,9 +42,12 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     again = (tmp_path / "runs/second" / LAST).read_bytes()
     train_recorded.run_stages(SMALL, tmp_path / "runs", learned, judged)
     assert (tmp_path / "runs/second" / LAST).read_bytes() == again
-    monkeypatch.setattr(train_recorded, "RESULTS", tmp_path)
-    train_recorded.write(facts)
+    monkeypatch.setattr(written, "RESULTS", tmp_path)
+    written.write("train-small", facts, train_recorded.to_markdown(facts))
     told = (tmp_path / "train-small.md").read_text(encoding="utf-8")
+    assert (
+        json.loads((tmp_path / "train-small.json").read_text(encoding="utf-8"))["sha256"] == facts["sha256"]
+    )
     assert "## Stage second" in told
     assert "1 epochs, 4 pictures" in told
     assert facts["sha256"][:12] in told
@@ -64,3 +70,7 @@ def test_what_is_written_down_can_be_trained(name: str) -> None:
     training = TRAININGS[name]
     assert train_recorded.with_epochs(training, 7).stages[-1].config.epochs == 7
     assert all(stage.config.seed == 0 for stage in training.stages)
+    for stage in training.stages:
+        config, strides = stage.config, specs.get(training.network).strides
+        first = config.first_size or config.image_size
+        Phases(stage.recipe, config.epochs, config.image_size, first, max(strides))

@@ -1,0 +1,48 @@
+"""Work in processes of their own, so that the memory which one of them needs is not taken for another's.
+
+On Linux the peak of a process begins with that of the process that started it: who measures others stays small itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process took: its exit code, seconds, and the most resident bytes."""
+
+    code: int
+    seconds: float
+    peak: int
+
+
+def run(command: Sequence[str], **streams: Any) -> Spent:
+    """Run a command to its end; `streams` as for `subprocess.Popen`."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, **streams)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Spent(process.returncode, time.perf_counter() - start, peak)
+
+
+def save_random(path: Path, network: str) -> None:
+    """`random_weights.save_random` of a network called by its name."""
+    with get_context("spawn").Pool(1) as fresh:
+        fresh.apply(_save_random, (path, network))
+
+
+def _save_random(path: Path, network: str) -> None:
+    from edgeyolo.models.specs import get
+    from edgeyolo_bench import random_weights
+
+    random_weights.save_random(path, get(network))
