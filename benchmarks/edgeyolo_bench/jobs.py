@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeyolo import registry
 from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
+from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo_bench.measurement import Failure
 from edgeyolo_bench.scenarios import Scenario
 from edgeyolo_bench.subject import Job
@@ -55,7 +55,7 @@ def make_jobs(
             jobs.append(_job(model, place, wanted))
         except EdgeYoloError as error:
             errors.append(error)
-            failures.append(Failure(name, error.message, error.hint, error.exit_code))
+            failures.append(Failure.of(name, error))
     if errors and not jobs:
         raise errors[0]
     return _distinct(jobs), failures
@@ -80,13 +80,8 @@ def _artifact_of(model: Path, target: str, wanted: Wanted, step: Callable[[str],
     _, backend = registry.find_target(target)
     if wanted.runs_here:  # said before minutes of exporting
         registry.require(backend.can_run(), f"{target} cannot be measured here")
-    try:
-        from edgeyolo.export.cache import cached_artifact
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"{model} is a weights file; exporting it needs a package that is not installed ({error})",
-            hint="pip install 'edgeyolo[export]', or give the directory of an exported artifact.",
-        ) from error
+    from edgeyolo.export.cache import cached_artifact
+
     step(f"exporting {model.name} for {target}")
     return cached_artifact(
         model, target, size=wanted.size, batch=wanted.batch, calibration=wanted.calibration, step=step

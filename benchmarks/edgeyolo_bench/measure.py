@@ -55,7 +55,7 @@ class _Bench:
 
     def fail(self, name: str, error: EdgeYoloError) -> None:
         """Note what went wrong."""
-        self.failures.append(Failure(name, error.message, error.hint, error.exit_code))
+        self.failures.append(Failure.of(name, error))
         self.errors.append(error)
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgeyolo.errors import UsageError
+from edgeyolo.errors import EdgeYoloError, UsageError
 
 STAGES = ("decode", "preprocess", "inference", "postprocess", "end-to-end")
 """Stages of a query in their order; "end-to-end" is from encoded file to detections, timed on its own clock."""
@@ -234,6 +234,11 @@ class Failure:
     message: str
     hint: str = ""
     exit_code: int = 1
+
+    @classmethod
+    def of(cls, what: str, error: EdgeYoloError) -> Failure:
+        """What an error says of `what`."""
+        return cls(what, error.message, error.hint, error.exit_code)
 
 
 @dataclass(frozen=True)

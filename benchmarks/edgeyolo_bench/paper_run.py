@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from edgeyolo import registry
@@ -17,13 +17,14 @@ from edgeyolo.devices import Device
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
 from edgeyolo.models import specs
 from edgeyolo.targets import Target
+from edgeyolo_bench.gpu_peaks import measure_gpu_peaks
 from edgeyolo_bench.jobs import Wanted, make_jobs
 from edgeyolo_bench.measure import Labelled, Listener, measure
 from edgeyolo_bench.measurement import Failure
 from edgeyolo_bench.paper_tables import PROTOCOLS, PaperRow, table
-from edgeyolo_bench.peaks import Peaks, measure_peaks
+from edgeyolo_bench.peaks import measure_peaks
 from edgeyolo_bench.physics import with_limits
-from edgeyolo_bench.report import Report, join
+from edgeyolo_bench.report import Report, gather, join
 from edgeyolo_bench.subject import Job
 from edgeyolo_bench.table10 import with_other_iou
 
@@ -156,37 +157,20 @@ def run_tables(run: PaperRun, listener: Listener) -> Report:
     A network that fails is in the report's `failures`; where all fail, the first error is raised. Ctrl-C gives a
     report of what was completed.
     """
-    several = Counter(cell.network for cell in cells(run))
-    limits = cache(measure_peaks)
-    reports: list[Report] = []
-    failures: list[Failure] = []
-    errors: list[EdgeYoloError] = []
-    for cell in cells(run):
+    wanted = cells(run)
+    several = Counter(cell.network for cell in wanted)
+    # The machine's limits once for all networks, so that all stand under one roofline.
+    limits = partial(with_limits, measure=cache(measure_peaks), measure_gpu=cache(measure_gpu_peaks))
+
+    def measure_cell(cell: Cell) -> Report:
         name = cell.name if several[cell.network] > 1 else cell.network
-        try:
-            report = _measure(run, cell, listener, name, limits)
-        except EdgeYoloError as error:
-            errors.append(error)
-            failures.append(
-                Failure(f"{cell.network} at {cell.imgsz}", error.message, error.hint, error.exit_code)
-            )
-            continue
-        except KeyboardInterrupt:
-            if not reports:
-                raise
-            reports[-1] = replace(reports[-1], interrupted=True)
-            break
-        reports.append(report)
-        if report.interrupted:
-            break
-    if not reports:
-        raise errors[0]
-    whole = join(reports)
-    return replace(whole, failures=(*whole.failures, *failures))
+        return _measure(run, cell, listener, name, limits)
+
+    return gather(wanted, measure_cell, lambda cell: f"{cell.network} at {cell.imgsz}", join)
 
 
 def _measure(
-    run: PaperRun, cell: Cell, listener: Listener, name: str, peaks: Callable[[int], Peaks]
+    run: PaperRun, cell: Cell, listener: Listener, name: str, limits: Callable[..., Report]
 ) -> Report:
     scenario = replace(run.wanted.scenario, query_images=cell.batch)
     wanted = replace(run.wanted, scenario=scenario, size=(cell.imgsz, cell.imgsz), batch=cell.batch)
@@ -206,7 +190,7 @@ def _measure(
         if not run.limits or report.interrupted:
             return report
         listener.step("measuring this machine's limits")
-        return with_limits(report, jobs, threads=wanted.threads, measure=peaks)
+        return limits(report, jobs, threads=wanted.threads)
 
 
 def _checked(job: Job, network: str) -> Job:
@@ -246,4 +230,4 @@ def _models(
         if not made:
             raise errors[0][1]
         weights.unlink()
-        yield made, [Failure(name, error.message, error.hint, error.exit_code) for name, error in errors]
+        yield made, [Failure.of(name, error) for name, error in errors]

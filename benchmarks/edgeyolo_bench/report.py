@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.files import atomic_file
 from edgeyolo.plain import from_plain, json_schema, to_plain
 from edgeyolo_bench.device import DeviceFacts
@@ -16,6 +16,7 @@ from edgeyolo_bench.measurement import Change, Comparison, Failure, Measurement
 from edgeyolo_bench.roofline import Limits
 
 SCHEMA = "edgeyolo-bench/1"
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,41 @@ def load_report(path: str | Path) -> Report:
     return Report.from_json(data, str(file))
 
 
-def merge(reports: tuple[Report, ...]) -> Report:
+def gather(
+    items: Iterable[Item],
+    measure: Callable[[Item], Report],
+    name: Callable[[Item], str],
+    unite: Callable[[Sequence[Report]], Report],
+) -> Report:
+    """One report, by `unite`, of what `measure` gives for each of `items`.
+
+    One that fails is in the report's `failures`, as `name` calls it, and costs the others nothing; where all fail, the
+    first error is raised. Ctrl-C ends it with what was completed; before anything was, it is raised.
+    """
+    reports: list[Report] = []
+    failures: list[Failure] = []
+    errors: list[EdgeYoloError] = []
+    interrupted = False
+    for item in items:
+        try:
+            reports.append(measure(item))
+        except EdgeYoloError as error:
+            errors.append(error)
+            failures.append(Failure.of(name(item), error))
+            continue
+        except KeyboardInterrupt:
+            if not reports:
+                raise
+            interrupted = True
+        if interrupted or reports[-1].interrupted:
+            break
+    if not reports:
+        raise errors[0]
+    whole = unite(reports)
+    return replace(whole, failures=(*whole.failures, *failures), interrupted=whole.interrupted or interrupted)
+
+
+def merge(reports: Sequence[Report]) -> Report:
     """One report of several, in their order; a device that occurs twice is kept once per report, numbered."""
     taken: set[str] = set()
     devices: list[DeviceFacts] = []
@@ -147,10 +182,12 @@ def _one_roofline(limits: tuple[Limits, ...]) -> tuple[Limits, ...]:
     """Limits that are the same, joined."""
     found: list[Limits] = []
     for item in limits:
-        if found and (found[-1].peaks, found[-1].device) == (item.peaks, item.device):
-            found[-1] = replace(found[-1], placements=(*found[-1].placements, *item.placements))
-        else:
+        bare = replace(item, placements=())
+        same = next((n for n, other in enumerate(found) if replace(other, placements=()) == bare), None)
+        if same is None:
             found.append(item)
+        else:
+            found[same] = replace(item, placements=(*found[same].placements, *item.placements))
     return tuple(found)
 
 

@@ -8,9 +8,8 @@ than the arithmetic's: that alone is a bug in the measurement, and called one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from edgeyolo.manifest import Manifest
 from edgeyolo.models.layers import ConvLayer, conv_layers
@@ -142,9 +141,3 @@ def bugs(limits: Iterable[Limits]) -> tuple[str, ...]:
                     "measured while the machine was busy; measure again on a quiet machine"
                 )
     return tuple(sentences)
-
-
-def summary(limits: Limits) -> Mapping[str, Any]:
-    """The machine's limits in words and numbers, for tables: fastest library by arithmetic, GB/s by access."""
-    gemm = {name: f"{found[0].gops:.0f} Gop/s ({found[0].by})" for name, found in limits.peaks.gemm.items()}
-    return gemm | {name: f"{rate:.1f} GB/s" for name, rate in limits.peaks.bandwidth.items()}

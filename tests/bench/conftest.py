@@ -1,4 +1,4 @@
-"""An ssh server of our own on the loopback address, and a measured report."""
+"""An ssh server of our own on the loopback address, and the project as a wheel."""
 
 from __future__ import annotations
 
@@ -97,3 +97,25 @@ def _wait_for(server: subprocess.Popen[bytes], config: Path, log: Path) -> None:
 def python() -> str:
     """The interpreter that has edgeyolo."""
     return sys.executable
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as a wheel; skips without what builds it."""
+    pytest.importorskip("hatchling", reason="needs hatchling to build a wheel")
+    folder, root = tmp_path_factory.mktemp("wheel"), Path(__file__).parents[2]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        folder,
+        root,
+    ]
+    subprocess.run(command, check=True)
+    (file,) = folder.glob("*.whl")
+    return file

@@ -255,6 +255,35 @@ def test_limits_are_put_under_what_was_measured(small_artifact: Path) -> None:
     assert not impossible(doubted) and "Winograd" in doubted.warnings[0]
 
 
+def test_one_roofline_of_each_kind_for_all_networks(
+    small_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    job = Job("", "", small_artifact, choose("paper"), None, None)  # type: ignore[arg-type]
+
+    def cpu(threads: int) -> Peaks:
+        asked.append("cpu")
+        return PEAKS
+
+    def cuda() -> Peaks:
+        asked.append("cuda")
+        return PEAKS
+
+    def measure(run: PaperRun, cell: Cell, listener: Listener, name: str, limits: Any) -> Report:
+        report = one(cell)
+        (item,) = report.measurements
+        both = (item, replace(item, artifact=replace(item.artifact, target="cuda-torch-fp16")))
+        jobs = [replace(job, name=each.artifact.name, target=each.artifact.target) for each in both]
+        return limits(replace(report, measurements=both), jobs)
+
+    monkeypatch.setattr(paper_run, "measure_peaks", cpu)
+    monkeypatch.setattr(paper_run, "measure_gpu_peaks", cuda)
+    monkeypatch.setattr(paper_run, "_measure", measure)
+    found = run_tables(run(2), Listener())
+    assert asked == ["cpu", "cuda"]
+    assert [(item.kind, len(item.placements)) for item in found.limits] == [("cpu", 7), ("cuda", 7)]
+
+
 def test_devices_without_measured_limits_are_left_as_they_are(small_artifact: Path) -> None:
     item = measurement("yolov7-tiny", "cpu-onnx-fp32", size=96)
     job = Job(item.artifact.name, "cpu-onnx-fp32", small_artifact, choose("paper"), None, None)  # type: ignore[arg-type]

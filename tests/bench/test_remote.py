@@ -119,27 +119,9 @@ def test_a_python_that_is_too_old_is_named(sshd, small_artifact: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_wheel_is_installed_for_the_time_of_the_measurement(
-    sshd, small_artifact: Path, tmp_path: Path
+    sshd, small_artifact: Path, wheel: Path, tmp_path: Path
 ) -> None:
     """The interpreter over there has what edgeyolo needs, but not edgeyolo; nothing is fetched."""
-    pytest.importorskip("hatchling", reason="needs hatchling to build a wheel")
-    root = Path(__file__).parents[2]
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            tmp_path,
-            root,
-        ],
-        check=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
     bare = tmp_path / "bare"
     packages = tmp_path / "packages"
     packages.mkdir()

@@ -12,7 +12,7 @@ from edgeyolo.manifest import Manifest
 from edgeyolo.targets import Target
 from edgeyolo_bench.gemm import Peak
 from edgeyolo_bench.peaks import Peaks
-from edgeyolo_bench.roofline import Limits, arithmetic_of, bugs, layers_of, place, summary
+from edgeyolo_bench.roofline import Limits, arithmetic_of, bugs, layers_of, place
 
 PEAKS = Peaks(
     2, {"fp32": (Peak(100.0, "numpy"),), "int8": (Peak(400.0, "openvino"),)}, {"read": 10.0}, 1, None
@@ -84,8 +84,3 @@ def test_faster_than_possible_is_called_a_bug(manifest: Manifest) -> None:
     assert len(sentences) == 2
     assert "Winograd" in sentences[0]
     assert "impossible" in sentences[1] and "bug" in sentences[1]
-
-
-def test_a_summary_names_the_library() -> None:
-    words = summary(Limits("here", PEAKS))
-    assert words == {"fp32": "100 Gop/s (numpy)", "int8": "400 Gop/s (openvino)", "read": "10.0 GB/s"}

@@ -11,8 +11,8 @@ from edgeyolo_bench.jobs import Wanted, make_jobs
 from edgeyolo_bench.measure import SILENT, Labelled, Listener
 from edgeyolo_bench.measurement import AccuracyFacts
 from edgeyolo_bench.remote.device import measure_remotely
-from edgeyolo_bench.remote.fleet import Member, measure_fleet
-from edgeyolo_bench.report import Report
+from edgeyolo_bench.remote.fleet import Member
+from edgeyolo_bench.report import Report, gather, merge
 from edgeyolo_bench.subject import Job
 
 
@@ -26,7 +26,7 @@ def measure_elsewhere(
     command: str = "",
     listener: Listener = SILENT,
 ) -> Report:
-    """The report of `models` on every device; see `measure_fleet` for what becomes of one that fails.
+    """The report of `models` on every device; see `gather` for what becomes of one that fails.
 
     AP does not depend on the machine but on the artifact and its arithmetic, so it is measured here, by the artifact's
     own runtime or its stand-in, and the report says so.
@@ -53,7 +53,7 @@ def measure_elsewhere(
             failures=(*failures, *report.failures),
         )
 
-    return replace(measure_fleet(members, measure), command=command)
+    return replace(gather(members, measure, lambda member: member.name, merge), command=command)
 
 
 def _judge(

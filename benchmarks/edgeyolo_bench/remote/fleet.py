@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
-from edgeyolo_bench.measurement import Failure
+from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo_bench.remote.device import Remote
-from edgeyolo_bench.report import Report, merge
 
 EXAMPLE = """devices:
   - host: pi@raspberrypi.local
@@ -77,33 +74,3 @@ def _member(data: Any, where: str, folder: Path) -> Member:
         if name in values:
             values[name] = folder / str(values[name])
     return Member(Remote(**values), tuple(map(str, targets)))
-
-
-def measure_fleet(members: Sequence[Member], measure: Callable[[Member], Report]) -> Report:
-    """One report of all devices. One that fails is in its `failures` and costs the others nothing; where all fail, the
-    first error is raised. Ctrl-C ends it with what was completed."""
-    reports: list[Report] = []
-    failures: list[Failure] = []
-    errors: list[EdgeYoloError] = []
-    interrupted = False
-    for member in members:
-        try:
-            report = measure(member)
-        except EdgeYoloError as error:
-            errors.append(error)
-            failures.append(Failure(member.name, error.message, error.hint, error.exit_code))
-            continue
-        except KeyboardInterrupt:
-            if not reports:
-                raise
-            interrupted = True
-            break
-        reports.append(report)
-        if report.interrupted:
-            break
-    if not reports:
-        raise errors[0]
-    merged = merge(tuple(reports))
-    return replace(
-        merged, failures=(*merged.failures, *failures), interrupted=merged.interrupted or interrupted
-    )
