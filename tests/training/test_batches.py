@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgeyolo.datasets import Dataset, Sample  # noqa: E402
 from edgeyolo.errors import DatasetError, UsageError  # noqa: E402
 from edgeyolo.scenes import CLASS_NAMES, make_scene  # noqa: E402
 from edgeyolo.training.augment import Picture  # noqa: E402
-from edgeyolo.training.batches import AugmentedSet, EpochBatches, Item, collate, make_loader  # noqa: E402
+from edgeyolo.training.batches import AugmentedSet, EpochBatches, Item, Place, collate, make_loader  # noqa: E402
 from edgeyolo.training.phases import Phase  # noqa: E402
 from edgeyolo.training.pictures import PictureStore  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
@@ -137,6 +138,21 @@ def test_weights_prefer_pictures() -> None:
     batches = EpochBatches(200, 10, seed=1)
     batches.weights = np.r_[np.full(100, 0.0), np.full(100, 1.0)]
     assert min(place.picture for batch in batches for place in batch) >= 100
+
+
+def test_pictures_are_those_of_their_epochs_phase(dataset: Dataset) -> None:
+    phases = (
+        Phase(64, replace(TINY, mosaic=1.0)),
+        Phase(32, replace(TINY, mosaic=0.0, mixup=0.0, paste_in=0.0)),
+    )
+    both = AugmentedSet(PictureStore(dataset), phases.__getitem__, seed=3)
+    for epoch, phase in enumerate(phases):
+        place = Place(epoch, 2, 4)
+        alone = AugmentedSet(PictureStore(dataset), lambda _, phase=phase: phase, seed=3)  # type: ignore[misc]
+        assert np.array_equal(both[place].picture.image, alone[place].picture.image)
+        assert both[place].picture.image.shape == (phase.image_size, phase.image_size, 3)
+    mixed = AugmentedSet(PictureStore(dataset), lambda _: replace(phases[1], recipe=phases[0].recipe), seed=3)
+    assert not np.array_equal(both[place].picture.image, mixed[place].picture.image)
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ from edgeyolo.training.loop import BEST, LAST, STATE, TABLE, Trainer  # noqa: E4
 from edgeyolo.training.processes import Processes  # noqa: E402
 from edgeyolo.training.recipe import TINY, Recipe  # noqa: E402
 from edgeyolo.training.state import Position, read_facts  # noqa: E402
+from edgeyolo.training.technique import ORDINARY, Technique  # noqa: E402
 
 SMALL = TrainConfig(epochs=3, batch_size=4, image_size=64, save_minutes=0, cache="pixels")
 RECIPE = replace(TINY, nominal_batch=8, warmup_iterations=4, warmup_epochs=0)
@@ -84,6 +85,7 @@ def trainer(
     listener: Listener | None = None,
     recipe: Recipe = RECIPE,
     processes: Processes | None = None,
+    technique: Technique = ORDINARY,
     **options: Any,
 ) -> Trainer:
     torch.manual_seed(0)
@@ -91,6 +93,7 @@ def trainer(
     return Trainer(
         build(NANO, len(CLASS_NAMES)), CLASS_NAMES, data, None, recipe=recipe,
         config=replace(SMALL, **options), folder=folder, listener=listener, processes=processes,
+        technique=technique,
     )  # fmt: skip
 
 
@@ -153,6 +156,25 @@ def test_goes_on_bit_by_bit(iteration: int, whole: Path, data: Dataset, tmp_path
     ours, theirs = ((folder / TABLE).read_text().splitlines() for folder in (tmp_path, whole))
     assert [line.rpartition(",")[0] for line in ours] == [line.rpartition(",")[0] for line in theirs]
     assert len(history) == 3
+
+
+def test_a_penalty_is_learned_from(data: Dataset, tmp_path: Path) -> None:
+    """One for large maps leaves smaller ones than there are without it."""
+    shapes = []
+
+    def penalty(images: torch.Tensor, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        shapes.append(tuple(images.shape))
+        assert 0 <= float(images.min()) < float(images.max()) <= 1
+        return torch.stack([head.square().mean() for head in maps]).sum()
+
+    grey, sizes = torch.full((1, 3, 64, 64), 0.5), []
+    for name, technique in (("without", ORDINARY), ("with", Technique(penalty=penalty))):
+        trainer(tmp_path / name, data, technique=technique, epochs=1).run()
+        with torch.no_grad():
+            maps = weights.load(tmp_path / name / LAST).network(grey)
+        sizes.append(float(sum(head.square().sum() for head in maps)))
+    assert shapes == [(4, 3, 64, 64), (4, 3, 64, 64), (2, 3, 64, 64)]
+    assert sizes[1] < sizes[0]
 
 
 class Sizes(Listener):
