@@ -123,16 +123,14 @@ class EdgeTpuBackend(TfliteBackend):
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.tflite` and, where `edgetpu_compiler` is installed, `model_edgetpu.tflite`.
 
-        Raises UnsupportedTargetError if the edge TPU does not take the network whole: before any conversion where
-        that can be known then, and before an image is read in any case.
+        Raises UnsupportedTargetError, before an image is read, if the edge TPU does not take the converted network
+        whole; what can be known before that, the export has asked already.
         """
-        from edgeyolo.export.check import check_source, require_fit
         from edgeyolo_tflite.check import require_edge_tpu
         from edgeyolo_tflite.compiler import compile_for_edge_tpu
         from edgeyolo_tflite.convert import to_flatbuffer
         from edgeyolo_tflite.quantize import skeleton
 
-        require_fit(check_source(source, EDGE_TPU))  # operators, the batch, memory on the chip
         data = to_flatbuffer(source)
         require_edge_tpu(skeleton(data), str(target))
         compiled = _write(data, source, target, into)

@@ -84,6 +84,18 @@ def leaky(small: Network) -> Network:
 
 
 @pytest.fixture(scope="session")
+def leaky_weights(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of the small network with the other activation of the family."""
+    from edgeyolo.models.network import build
+    from edgeyolo.models.weights import load, save
+
+    spec = load(small_weights).network.spec
+    path = tmp_path_factory.mktemp("leaky") / "leaky.safetensors"
+    save(path, build(replace(spec, act="leaky_relu"), len(SMALL_NAMES), "training"), SMALL_NAMES, {})
+    return path
+
+
+@pytest.fixture(scope="session")
 def source(source_of: SourceOf, small: Network) -> NetworkSource:
     """The small network at 96 pixels, with pictures for calibration."""
     return source_of(small, 96)

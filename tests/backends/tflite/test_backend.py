@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ import pytest
 
 from edgeyolo.artifact import Artifact
 from edgeyolo.errors import RuntimeMissingError, UnsupportedTargetError, UsageError
+from edgeyolo.export import ExportOptions, export
 from edgeyolo.export.graph import NetworkSource
 from edgeyolo.export.verify import deviations, reference_maps
 from edgeyolo.preprocess import preprocess
@@ -120,25 +122,23 @@ def test_integers_need_images(ready: object, source: NetworkSource, tmp_path: Pa
         TfliteBackend().compile(replace(source, calibration=None), CPU, tmp_path)
 
 
-def test_leaky_relu_is_refused_before_any_work(
-    convert: ModuleType,
-    leaky: object,
-    source_of: Callable[..., NetworkSource],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("weights", "batch", "sentence"),
+    [
+        ("leaky_weights", 1, "LeakyRelu (55 times): no operator of the edge TPU"),
+        ("small_weights", 4, "one image at a time, batch 4 was asked for"),
+    ],
+)
+def test_what_the_chip_cannot_take_is_refused_before_any_work(
+    weights: str, batch: int, sentence: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(convert, "to_flatbuffer", lambda source: pytest.fail("it was converted"))
-    with pytest.raises(UnsupportedTargetError) as caught:
-        EdgeTpuBackend().compile(source_of(leaky, 96), EDGE_TPU, tmp_path)
-    assert "LeakyRelu (55 times): no operator of the edge TPU" in caught.value.message
-    assert "yolov7-tiny-silu" in caught.value.hint
+    convert = request.getfixturevalue("convert")
+    never = request.getfixturevalue("monkeypatch")
+    never.setattr(convert, "to_flatbuffer", lambda source: pytest.fail("it was converted"))
+    file = request.getfixturevalue(weights)
+    with pytest.raises(UnsupportedTargetError, match=re.escape(sentence)):
+        export(file, str(EDGE_TPU), tmp_path / "a", ExportOptions(batch=batch))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_batch_is_refused_before_any_work(source: NetworkSource, tmp_path: Path) -> None:
-    four = replace(source, input=replace(source.input, batch=4))
-    with pytest.raises(UnsupportedTargetError, match="one image at a time, batch 4 was asked for"):
-        EdgeTpuBackend().compile(four, EDGE_TPU, tmp_path)
 
 
 def test_a_network_that_misfits_is_refused_before_an_image_is_read(
