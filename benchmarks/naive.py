@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgeyolo.artifact import Artifact
+from edgeyolo.onnx_options import cpu_options
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo_calib.observe import observe
 from edgeyolo_calib.qdq import quantize
@@ -29,10 +30,7 @@ class OnnxRuntime:
     def __init__(self, model: bytes, names: tuple[str, ...], *, exact: bool = False) -> None:
         import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        if exact:
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options = cpu_options(settings={"session.disable_quant_qdq": "1"} if exact else {})
         self._names = names
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

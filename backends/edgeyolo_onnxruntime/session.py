@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
+from edgeyolo.onnx_options import cpu_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -57,11 +58,7 @@ def load(path: Path, threads: int | None) -> ort.InferenceSession:
     """ONNX Runtime's own session on the CPU; DamagedFileError where it cannot load the file."""
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # warnings about graph optimisation say nothing a user can act on
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), cpu_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own exceptions share no base class but Exception
         raise DamagedFileError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
+from edgeyolo.onnx_options import cpu_options
 from edgeyolo_tensorrt.plugin import without_plugin
 
 if TYPE_CHECKING:
@@ -52,10 +53,7 @@ class StandIn:
                 f"looking into a TensorRT package without a GPU needs the package {error.name}",
                 hint="pip install 'edgeyolo[export]', or do it on the device.",
             ) from error
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        for key, value in _EXACT.items():
-            options.add_session_config_entry(key, value)
+        options = cpu_options(settings=_EXACT)
         try:
             data = with_roundings(without_plugin(onnx.load(str(graph)))).SerializeToString()
             session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
 from edgeyolo.errors import EdgeYoloError, UsageError
+from edgeyolo.onnx_options import cpu_options
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo_calib.graph import Graph, constants_as_weights, split
 from edgeyolo_calib.histogram import Histogram
@@ -146,10 +147,7 @@ class _Runner:
 def _session(model: Any, threads: int | None) -> ort.InferenceSession:
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options = cpu_options(threads)
     # The arena keeps the most that a session ever used; with a session for each part, that adds up.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False

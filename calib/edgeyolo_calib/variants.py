@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.contracts import InputContract
+from edgeyolo.onnx_options import cpu_options
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo_calib.graph import Graph
 from edgeyolo_calib.naming import module_of
@@ -146,10 +147,8 @@ def opened(model: onnx.ModelProto) -> Iterator[Maps]:
     """The model in ONNX Runtime on the CPU."""
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
     data = model.SerializeToString()
-    yield Maps(ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
+    yield Maps(ort.InferenceSession(data, cpu_options(), providers=["CPUExecutionProvider"]))
 
 
 def _run(

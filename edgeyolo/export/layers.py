@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.export.verify import as_network_input, batches
 from edgeyolo.manifest import Manifest
+from edgeyolo.onnx_options import EXACT_INTEGERS, cpu_options
 from edgeyolo.protocols import Session
 from edgeyolo.targets import TargetProfile
 
@@ -100,7 +101,10 @@ def that_fit(model: onnx.ModelProto, most: int) -> tuple[str, ...]:
 
 
 def tensors_of(
-    model: onnx.ModelProto, feeds: Tensors, names: Collection[str], config: Mapping[str, str] | None = None
+    model: onnx.ModelProto,
+    feeds: Tensors,
+    names: Collection[str],
+    settings: Mapping[str, str] = EXACT_INTEGERS,
 ) -> dict[str, NDArray[np.float32]]:
     """Run a model in ONNX Runtime, without optimisations, and keep the float tensors called so that it computes."""
     import onnx
@@ -111,11 +115,8 @@ def tensors_of(
     given = {value.name for value in whole.graph.output}
     kept = [name for node in whole.graph.node for name in node.output if name in names]
     whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in kept if name not in given)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options = cpu_options(settings=settings)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    for key, value in (config or {}).items():
-        options.add_session_config_entry(key, value)
     session = ort.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = zip(kept, session.run(kept, dict(feeds)), strict=True)
     return {name: value for name, value in values if value.dtype.kind == "f"}

@@ -1,0 +1,29 @@
+"""How ONNX Runtime is set up on the CPU, once for all that runs a graph there: what is judged is what is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+EXACT_INTEGERS: Mapping[str, str] = {"session.x64quantprecision": "1"}
+"""x86 processors without VNNI (before Intel's Ice Lake and AMD's Zen 4, many Atoms and Celerons) add two products of
+uint8 and int8 in 16 bits, which overflow: strong activations times large weights are cut without a word. With this ONNX
+Runtime takes another kernel there, which does not. Processors with VNNI, and ARM, compute as before."""
+
+
+def cpu_options(
+    threads: int | None = None, settings: Mapping[str, str] = EXACT_INTEGERS
+) -> ort.SessionOptions:
+    """Options of a session on the CPU, by default with as many threads as ONNX Runtime finds cores."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # warnings about graph optimisation say nothing a user can act on
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
+    return options
