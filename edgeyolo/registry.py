@@ -184,12 +184,14 @@ def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tupl
     return open_session(artifact, device=device), artifact.manifest.backend
 
 
-def open_calibration(data: str, *, images: int, evaluation: Any = None) -> CalibrationSource:
+def open_calibration(data: str, *, images: int, seed: int = 0, evaluation: Any = None) -> CalibrationSource:
     """Calibration images from a folder or data set, by the package registered as `images` in CALIBRATION.
 
-    `evaluation` is the Dataset that AP will be measured on: images that lie in it too are refused.
+    `images` of them are drawn with `seed`. `evaluation` is the Dataset that AP will be measured on: images that lie in
+    it too are refused.
     """
-    source: CalibrationSource = _registered(CALIBRATION, "images")(data, images=images, evaluation=evaluation)
+    opener = _registered(CALIBRATION, "images")
+    source: CalibrationSource = opener(data, images=images, seed=seed, evaluation=evaluation)
     return source
 
 

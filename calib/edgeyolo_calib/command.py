@@ -10,6 +10,7 @@ import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress, steps
 from edgeyolo.cli.options import imgsz_option, locate_weights
+from edgeyolo.cli.quantizer_options import calibration_sample
 
 if TYPE_CHECKING:
     from edgeyolo.datasets import Dataset
@@ -23,7 +24,7 @@ _WORST = 8
 @click.command("calibrate")
 @click.argument("weights")
 @click.option("--calib", required=True, help="Images: a folder or a labelled data set.")
-@click.option("--calib-images", default=300, show_default=True, help="How many of them.")
+@calibration_sample
 @imgsz_option
 @click.option(
     "--target",
@@ -55,9 +56,9 @@ _WORST = 8
 )
 @json_option
 def calibrate(  # noqa: PLR0917 - click passes every option by name
-    weights: str, calib: str, calib_images: int, size: tuple[int, int] | None, target_name: str, method: str | None,
-    percentile: float | None, sensitivity: bool, data: str | None, split: str | None, ap_layers: int,
-    ap_budget: float | None, output: Path | None, as_json: bool,
+    weights: str, calib: str, calib_images: int, calib_seed: int, size: tuple[int, int] | None,
+    target_name: str, method: str | None, percentile: float | None, sensitivity: bool, data: str | None,
+    split: str | None, ap_layers: int, ap_budget: float | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure the ranges of a network's tensors on images, and report what integers will cost each of them.
 
@@ -81,7 +82,7 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
 
     judged = _labelled(data, split, sensitivity, ap_budget)
     rules, asked = _choices(target_name, method, percentile)
-    images = open_images(calib, calib_images, evaluation=judged)
+    images = open_images(calib, calib_images, seed=calib_seed, evaluation=judged)
     path = locate_weights(weights)
     folder = output or next_run("calibrate")
     folder.mkdir(parents=True, exist_ok=True)

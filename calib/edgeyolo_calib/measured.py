@@ -89,7 +89,7 @@ def open_ranges(path: str | Path, *, images: CalibrationSource | None = None) ->
         if images.sha256 != origin.images:
             raise UsageError(
                 f"{path} was measured on {origin.described}, and --calib gives {images.described}",
-                hint="Give the same --calib and --calib-images, or leave out one of --calib and --ranges.",
+                hint="Give the same --calib, images and seed, or leave out one of --calib and --ranges.",
             )
         return ChosenImages(images, Path(path), found.floats)
     return MeasuredRanges(Path(path), origin.images, origin.count, origin.described, found.floats)

@@ -13,7 +13,7 @@ import click
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
 from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, locate_weights, split_targets, targets_option
-from edgeyolo.cli.quantizer_options import quantizer_choices, quantizer_options
+from edgeyolo.cli.quantizer_options import calibration_sample, quantizer_choices, quantizer_options
 
 if TYPE_CHECKING:
     from edgeyolo.artifact import Artifact
@@ -41,7 +41,7 @@ Done = TypeVar("Done")
     "--images", type=click.Path(exists=True), help="For the parity check (default: of --data, or --calib)."
 )
 @click.option("--calib", help="Images for INT8 targets: a folder or a labelled data set.")
-@click.option("--calib-images", default=300, show_default=True, help="How many of them.")
+@calibration_sample
 @click.option(
     "--ranges",
     help="What `edgeyolo calibrate` measured (ranges.json): it takes the place of --calib; beside "
@@ -74,8 +74,8 @@ Done = TypeVar("Done")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
-    images: str | None, calib: str | None, calib_images: int, ranges: str | None, data: str | None,
-    split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
+    images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
+    data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
     nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, overwrite: bool, as_json: bool,
     **asked: Any,
 ) -> None:  # fmt: skip
@@ -107,7 +107,7 @@ def command(
         batch=batch or 1,
         dynamic_batch=batch is None,
         images=photographs,
-        calibration=_calibration(calib, calib_images, ranges, judged),
+        calibration=_calibration(calib, (calib_images, calib_seed), ranges, judged),
         data=judged,
         max_ap_drop=max_ap_drop,
         ap_budget=ap_budget,
@@ -140,11 +140,12 @@ def command(
 
 
 def _calibration(
-    calib: str | None, images: int, ranges: str | None, judged: Dataset | None
+    calib: str | None, sample: tuple[int, int], ranges: str | None, judged: Dataset | None
 ) -> CalibrationSource | None:
     from edgeyolo.registry import open_calibration, open_ranges
 
-    found = open_calibration(calib, images=images, evaluation=judged) if calib else None
+    images, seed = sample
+    found = open_calibration(calib, images=images, seed=seed, evaluation=judged) if calib else None
     return open_ranges(ranges, images=found) if ranges else found
 
 

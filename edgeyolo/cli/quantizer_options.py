@@ -1,4 +1,4 @@
-"""Options of `export` for runtimes that quantize by a tool of their own."""
+"""Options of what makes integers: the sample of calibration images, and what runtimes with a tool of their own take."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from edgeyolo.cli.train_options import with_options
 
 if TYPE_CHECKING:
     from edgeyolo.export.quantizer import QuantizerOptions
+
+calibration_sample = with_options(
+    click.option(
+        "--calib-images", type=click.IntRange(min=1), default=300, show_default=True, help="How many of them."
+    ),
+    click.option(
+        "--calib-seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="What they are drawn by.",
+    ),
+)
+"""The decorator that adds which of the images of --calib are looked at."""
 
 quantizer_choices = with_options(
     click.option(

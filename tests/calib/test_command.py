@@ -141,6 +141,9 @@ def test_ranges_of_another_size_or_for_another_quantizer_are_refused(
     with pytest.raises(UsageError, match="was measured on"):
         run("export", small_weights, "--target", "cpu-onnx-int8", "--calib", pictures, "--calib-images", 3,
             "--ranges", calibrated / "ranges.json")  # fmt: skip
+    with pytest.raises(UsageError, match="was measured on"):
+        run("export", small_weights, "--target", "cpu-onnx-int8", "--calib", pictures, "--calib-seed", 7,
+            "--ranges", calibrated / "ranges.json")  # fmt: skip
     with pytest.raises(UsageError, match="no such ranges"):
         open_ranges(tmp_path / "none.json")
 

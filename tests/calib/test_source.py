@@ -47,6 +47,9 @@ def test_a_sample_is_repeatable_and_named_by_its_content(folder: Path) -> None:
     assert all(
         np.array_equal(a, b) for a, b in zip(one.batches(CONTRACT), same.batches(CONTRACT), strict=True)
     )
+    other = open_calibration(str(folder), images=4, seed=1)
+    assert other.sha256 != one.sha256
+    assert "seed 1" in other.described
     for path in folder.glob("*.png"):
         cv2.imwrite(str(path), 255 - read_image(path))
     assert open_calibration(str(folder), images=4).sha256 != one.sha256
