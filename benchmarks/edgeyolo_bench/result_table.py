@@ -90,7 +90,7 @@ def _paper_row(line: Line, columns: Sequence[str], numbers: Sequence[int]) -> tu
     speed = line.figure("ms" if row.table == 1 else "fps")
     return (
         *head, number(row.imgsz, 0), *_pair(line.figure("params"), 1, " M"),
-        *_pair(line.figure("gflops"), 1), *_pair(speed, 1), number(speed.ratio, 3), *accuracy, notes,
+        *_pair(line.figure("gflops"), 1), *_speeds(speed), number(speed.ratio, 3), *accuracy, notes,
     )  # fmt: skip
 
 
@@ -114,6 +114,12 @@ def _word(text: str) -> Cell:
 
 def _pair(figure: Figure, digits: int, unit: str = "") -> tuple[Cell, Cell]:
     return number(figure.ours, digits, unit), number(figure.paper, digits, unit)
+
+
+def _speeds(figure: Figure) -> tuple[Cell, Cell]:
+    """Ours to three digits, the paper's as it is printed."""
+    ours = Cell(DASH, None) if figure.ours is None else Cell(table.digits(figure.ours), figure.ours)
+    return ours, Cell(DASH, None) if figure.paper is None else Cell(f"{figure.paper:g}", figure.paper)
 
 
 def _points(figure: Figure) -> Cell:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edgeyolo_bench.device import DeviceFacts
 from edgeyolo_bench.measurement import Change, Comparison, Measurement, Quantile
@@ -116,9 +116,7 @@ def notes(report: Report) -> Iterator[str]:
     for item in report.measurements:
         for reason in item.reasons:
             yield f"{item.label}: not reportable: {reason}"
-        for warning in item.warnings:
-            if warning not in report.warnings:
-                yield f"{item.label}: {warning}"
+    yield from warned(report.measurements, but=report.warnings)
     for comparison in report.comparisons:
         yield compared(comparison)
     for change in report.changes:
@@ -133,6 +131,18 @@ def notes(report: Report) -> Iterator[str]:
         yield f"note: {warning}"
     if report.interrupted:
         yield "interrupted: these are the figures of what was completed"
+
+
+def warned(measurements: Sequence[Measurement], but: Sequence[str] = ()) -> Iterator[str]:
+    """Their warnings, each once with all that it is for; without those of `but`."""
+    labels: dict[str, list[str]] = {}
+    for item in measurements:
+        for text in item.warnings:
+            labels.setdefault(text, []).append(item.label)
+    for text, of in labels.items():
+        if text not in but:
+            every = len(of) == len(measurements) > 1
+            yield f"{f'all {len(of)}' if every else ', '.join(of)}: {text}"
 
 
 def compared(item: Comparison) -> str:

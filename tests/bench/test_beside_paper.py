@@ -11,6 +11,7 @@ from edgeyolo_bench.measurement import Measurement
 from edgeyolo_bench.paper_tables import Improvement
 from edgeyolo_bench.report import Report
 from edgeyolo_bench.result_table import beside_paper, number, results
+from edgeyolo_bench.table import notes
 
 from .sample import DEVICE, measurement, sample_report
 
@@ -107,7 +108,7 @@ def test_networks_that_we_do_not_have_print_the_papers_values_only() -> None:
     found = beside_paper(sample_report(), 2)
     (row,) = (row for row in found.texts() if row[0] == "YOLOX-S")
     assert row[found.columns.index("size")] == "640"
-    assert row.count("–") == 6 and "102.0" in row and "40.5%" in row
+    assert row.count("–") == 6 and "102" in row and "40.5%" in row
     assert len([row for row in found.texts() if row[0] == "YOLOv7"]) == 3  # three targets
 
 
@@ -162,3 +163,30 @@ def test_cells_sort_by_what_they_begin_with() -> None:
     first = table.rows[0][place]
     assert isinstance(first.value, float) and first.text.startswith(f"{first.value:g}"[:4])
     assert number(None, 2).text == "–" and number(0.5, 1, "%", 100).text == "50.0%"
+
+
+def test_slow_devices_keep_their_digits_beside_the_papers() -> None:
+    item = measurement("yolov7-e6e", "cpu-onnx-fp32", size=1280)
+    (stage,) = item.stages
+    slow = replace(
+        item,
+        stages=(replace(stage, quantiles=tuple(replace(each, value=6051.0) for each in stage.quantiles)),),
+    )
+    found = beside_paper(report(slow), 2, ("yolov7-e6e",))
+    (row,) = (row for row in found.texts() if row[1])
+    at = found.columns.index("FPS")
+    assert row[at : at + 2] == ("0.17", "36")
+
+
+def test_a_warning_of_several_is_said_once() -> None:
+    one, two, three = (measurement(name, "cpu-onnx-fp32") for name in ("yolov7-tiny", "yolov7", "yolov7x"))
+    warned = [
+        replace(one, warnings=("random", "drifts")), replace(two, warnings=("random",)),
+        replace(three, warnings=("random", "drifts", "of all")),
+    ]  # fmt: skip
+    said = notes(replace(report(*warned), warnings=("of all",)))
+    assert [line for line in said if line.endswith((": random", ": drifts", ": of all"))] == [
+        "all 3: random",
+        f"{one.label}, {three.label}: drifts",
+        "note: of all",
+    ]

@@ -11,6 +11,7 @@ from edgeyolo_bench.page.tables import sortable
 from edgeyolo_bench.report import Report
 from edgeyolo_bench.result_table import Cell, Table, number
 from edgeyolo_bench.roofline import Limits, Placement, bugs
+from edgeyolo_bench.table import warned
 
 SHOWN = 5  # warnings that stand open: a wall of them hides the figures
 
@@ -30,7 +31,7 @@ def warnings(report: Report) -> str:
         text for device in report.devices for text in (*device.interference.busy, *device.throttling)
     }
     said += [("warn", text) for text in report.warnings if text not in of_machines | set(bugs(report.limits))]
-    said += [("warn", f"{item.label}: {text}") for item in report.measurements for text in item.warnings]
+    said += [("warn", text) for text in warned(report.measurements)]
     said += [
         ("warn", f"{item.label}, {item.scenario.name}, may not be quoted: {'; '.join(item.reasons)}")
         for item in report.measurements if not item.reportable
