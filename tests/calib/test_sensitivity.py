@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgeyolo.errors import DamagedFileError, GateError, UnsupportedTargetError,
 from edgeyolo.export import ExportOptions, export  # noqa: E402
 from edgeyolo.protocols import CalibrationSource  # noqa: E402
 from edgeyolo.scenes import make_scene  # noqa: E402
+from edgeyolo_calib import schemes  # noqa: E402
 from edgeyolo_calib.budget import CANDIDATES, require_reached, search  # noqa: E402
 from edgeyolo_calib.graph import Graph  # noqa: E402
 from edgeyolo_calib.ledger import Ledger  # noqa: E402
@@ -35,6 +37,7 @@ from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
 from edgeyolo_calib.schemes import CANDIDATES as CANDIDATE_SCHEMES  # noqa: E402
 from edgeyolo_calib.schemes import CLEARLY, best_scheme, named, settle_scheme  # noqa: E402
 from edgeyolo_calib.sensitivity import measure  # noqa: E402
+from edgeyolo_calib.simulate import rounded_weights  # noqa: E402
 from edgeyolo_calib.variants import Compared, Variants  # noqa: E402
 
 
@@ -234,6 +237,26 @@ def test_layers_found_for_a_budget_stay_in_float_in_the_artifact(
     assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
 
 
+def test_corrected_labels_are_measured_on_again(
+    small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
+) -> None:
+    """In the same folder, with the measurements of the run before still in it."""
+    folder = Path(shutil.copytree(labelled.parent, tmp_path / "labelled"))
+
+    def lost() -> float:
+        report = run(
+            "calibrate", small_weights, "--calib", pictures, "--data", folder / labelled.name, "--sensitivity",
+            "--ap-layers", 1, "--json", "-o", tmp_path / "c",
+        )  # fmt: skip
+        return float(json.loads(report)["sensitivity"]["whole"]["lost"]["points"])
+
+    before = lost()
+    labels = json.loads(labelled.read_text())
+    labels["annotations"] = labels["annotations"][::2]
+    (folder / labelled.name).write_text(json.dumps(labels))
+    assert lost() != before
+
+
 def test_a_target_that_would_forget_them_refuses(
     small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
 ) -> None:
@@ -258,9 +281,14 @@ def test_arrays_are_taken_apart_by_image(compared: Compared) -> None:
 
 def test_the_method_that_errs_least_is_taken_and_said(  # noqa: PLR0917
     variants: Variants, compared: Compared, rules: Rules, contract: InputContract, calibration: CalibrationSource,
-    small_artifact: Path,
+    small_artifact: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    rounded: list[str] = []
+    monkeypatch.setattr(
+        schemes, "rounded_weights", lambda *asked: rounded.append(asked[2]) or rounded_weights(*asked)
+    )
     best, tried = best_scheme(variants.graph, variants.statistics, rules, compared, 1.0)
+    assert len(rounded) == len(set(rounded)) > 0  # seconds each, and the same for all ways to choose ranges
     assert set(tried) == {named(scheme) for scheme in CANDIDATE_SCHEMES}
     enough = [error <= CLEARLY * min(tried.values()) for error in tried.values()]
     assert list(tried)[enough.index(True)] == named(best)
