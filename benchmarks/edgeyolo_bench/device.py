@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+INTEGERS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+"""Instructions for integers, in the words of /proc/cpuinfo."""
+
 
 @dataclass(frozen=True)
 class CpuFacts:
@@ -23,6 +26,12 @@ class CpuFacts:
     mhz_max: float | None = None
     turbo: bool | None = None
     features: tuple[str, ...] = ()
+
+    @property
+    def multiplies_integers(self) -> bool | None:
+        """Whether it has instructions for sums of products of 8-bit integers, without which INT8 is hardly faster than
+        float32; None where the system does not tell."""
+        return bool(INTEGERS & set(self.features)) if self.features else None
 
 
 @dataclass(frozen=True)

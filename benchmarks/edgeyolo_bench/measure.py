@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 from edgeyolo import __version__
 from edgeyolo.errors import EdgeYoloError
+from edgeyolo_bench.device import DeviceFacts
 from edgeyolo_bench.facts import Machine, Watch
 from edgeyolo_bench.facts.load import Spent, judge
 from edgeyolo_bench.measurement import Failure
@@ -161,6 +162,16 @@ def _judge(bench: _Bench, labelled: Labelled | None, listener: Listener) -> None
             bench.fail(f"AP of {name}" if labelled else name, error)
 
 
+def _integers_without_gain(device: DeviceFacts, runs: Sequence[Run]) -> Iterator[str]:
+    artifacts = [run.opened.artifact for run in runs]
+    on_cpu = any(each.target.startswith("cpu-") and each.precision == "int8" for each in artifacts)
+    if on_cpu and device.cpu.multiplies_integers is False:
+        yield (
+            f"{device.cpu.model} has no instructions for integers (VNNI, dot products), only "
+            f"{', '.join(device.cpu.features)}: INT8 is hardly faster than float32 here"
+        )
+
+
 def _report(bench: _Bench, watch: Watch, command: str, *, interrupted: bool) -> Report:
     runs = [run for run in bench.runs.values() if run.turns]
     cores, name = watch.device.cpu.available, watch.device.name
@@ -173,7 +184,7 @@ def _report(bench: _Bench, watch: Watch, command: str, *, interrupted: bool) -> 
         measurements=tuple(summarize(run, name, cores, interrupted=interrupted) for run in runs),
         comparisons=compare_runs(runs, name) if runs else (),
         failures=tuple(bench.failures),
-        warnings=(*device.interference.busy, *device.throttling),
+        warnings=(*device.interference.busy, *device.throttling, *_integers_without_gain(device, runs)),
         command=command,
         interrupted=interrupted,
     )

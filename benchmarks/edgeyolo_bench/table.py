@@ -174,6 +174,7 @@ def _device(device: DeviceFacts) -> str:
     parts = [f"{cpu.model}, {cpu.available:g} of {cpu.cores} cores"]
     clocks = [f"{value:.0f}" for value in (cpu.mhz_before, cpu.mhz_after) if value]
     parts += [f"{' to '.join(dict.fromkeys(clocks))} MHz"] if clocks else []
+    parts += [" ".join(cpu.features)] if cpu.features else []
     parts += [f"governor {cpu.governor}"] if cpu.governor else []
     hottest = max(device.temperatures_after.values(), default=None)
     parts += [f"{hottest:.0f} C"] if hottest is not None else []

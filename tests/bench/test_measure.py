@@ -24,6 +24,8 @@ from edgeyolo.scenes import write_dataset
 from edgeyolo_bench import measure as measuring
 from edgeyolo_bench.baseline import compare
 from edgeyolo_bench.deliver import exit_code
+from edgeyolo_bench.device import CpuFacts
+from edgeyolo_bench.facts import cpu
 from edgeyolo_bench.facts.load import Spent
 from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
 from edgeyolo_bench.measure import Labelled, Listener, measure
@@ -212,8 +214,9 @@ class FakeWorker:
 
     def open(self) -> Opened:
         self.note("open")
+        precision = "int8" if self.job.target.endswith("int8") else "fp32"
         facts = ArtifactFacts(
-            self.job.name, "0" * 64, "small", self.job.target, "fake", "fp32", (96, 96), 1, 3, 1000
+            self.job.name, "0" * 64, "small", self.job.target, "fake", precision, (96, 96), 1, 3, 1000
         )
         scenario = self.job.scenario
         shape = replace(
@@ -298,6 +301,34 @@ def test_too_few_queries_are_never_quoted(fakes: type[FakeWorker]) -> None:
     assert cells["p90 ms"] == cells["images/s"] == NOT_REPORTABLE
     assert cells["p50 ms"] != NOT_REPORTABLE  # twenty queries are enough for a median
     assert any("not reportable" in line for line in notes(report))
+
+
+@pytest.mark.parametrize(
+    ("features", "target", "warned"),
+    [
+        (("avx2", "asimd"), "cpu-onnx-int8", True),
+        (("avx2", "asimd"), "cpu-onnx-fp32", False),
+        (("avx2", "asimd"), "gpu-openvino-int8", False),
+        ((), "cpu-onnx-int8", False),
+    ],
+)
+def test_a_processor_that_gains_nothing_by_integers_is_named(
+    fakes: type[FakeWorker],
+    monkeypatch: pytest.MonkeyPatch,
+    features: tuple[str, ...],
+    target: str,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr(cpu, "FEATURES", features)
+    report = measure([replace(job, target=target) for job in fake_jobs(names="a")])
+    said = [text for text in report.warnings if "no instructions for integers" in text]
+    assert bool(said) == (warned and bool(report.devices[0].cpu.features))
+
+
+def test_vnni_and_dot_products_multiply_integers() -> None:
+    facts = CpuFacts("c", "x86_64", 2, 2)
+    asked = {(): None, ("avx2", "avx512f"): False, ("avx2", "avx_vnni"): True, ("asimd", "asimddp"): True}
+    assert {features: replace(facts, features=features).multiplies_integers for features in asked} == asked
 
 
 def test_a_narrow_terminal_gets_two_tables(fakes: type[FakeWorker]) -> None:
