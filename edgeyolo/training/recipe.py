@@ -93,7 +93,7 @@ TINY = replace(
 CUSTOM = replace(P5, name="custom", scale=0.5, mixup=0.0, paste_in=0.0)
 # Quantization-aware: the network is trained already, so steps are small and pictures are those of the camera.
 QAT = replace(
-    P5, name="qat", lr0=1e-3, nominal_batch=16, warmup_epochs=0.5, warmup_iterations=0, warmup_bias_lr=0.0,
+    P5, name="qat", lr0=2e-4, nominal_batch=16, warmup_epochs=0.5, warmup_iterations=0, warmup_bias_lr=0.0,
     ema_decay=0.99, ema_warmup=20.0, scale=0.2, translate=0.1, mosaic=0.0, mosaic9=0.0, mixup=0.0, paste_in=0.0,
 )  # fmt: skip
 RECIPES = (P5, P6, TINY, CUSTOM, QAT)
