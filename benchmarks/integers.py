@@ -43,7 +43,9 @@ TARGETS = (
 LEARNED = ("cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8")
 CALIBRATION_SEEDS = range(2_000_000, 2_000_300)  # scenes that no training and no evaluation has seen
 TRAINING_SEEDS = range(4_000_000, 4_000_600)
-DISTILL = 20.0  # gain; labels pull a trained network away from itself, and what is lost is judged against itself
+DISTILL = (
+    20.0  # gain; labels pull a trained network away from itself, and what is lost is judged against itself
+)
 COLUMNS = ("how", "target", "AP", "AP lost", "95 % interval", "run by")
 
 Run = Callable[[], tuple[ValidationResult, str]]

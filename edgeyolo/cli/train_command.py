@@ -54,7 +54,7 @@ _WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
 @click.option(
     "--distill",
     type=click.FloatRange(min=0),
-    help="--qat: gain of the loss that stays near the float network.",
+    help="--qat: gain of the loss that stays near the float network (20 to lose least against it; default: 0).",
 )
 @click.option(
     "--calib-images", type=click.IntRange(min=1), help="--qat: images that ranges start from (default: 300)."
@@ -95,7 +95,7 @@ def command(
     edgeyolo train yolov7 --data train.json --val-data val.json --batch 32 --amp bf16
     edgeyolo train best.safetensors --data voc --freeze backbone --set lr0=0.001 --set mosaic=0
     edgeyolo train yolov7-tiny-silu --data voc --imgsz 256 --grow-from 128 --set plain_epochs=10
-    edgeyolo train best.safetensors --data data.yaml --imgsz 320 --qat --distill 1
+    edgeyolo train best.safetensors --data data.yaml --imgsz 320 --qat --distill 20
     edgeyolo train --resume runs/train/exp
     torchrun --no-python --nproc-per-node 4 edgeyolo train yolov7 --data data.yaml --batch 64
     """

@@ -23,10 +23,11 @@ from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.listener import Listener  # noqa: E402
-from edgeyolo.training.quantized import QuantizedOptions, train_quantized  # noqa: E402
+from edgeyolo.training.loop import STATE  # noqa: E402
+from edgeyolo.training.quantized import CLIP, QuantizedOptions, train_quantized  # noqa: E402
 from edgeyolo.training.recipe import QAT  # noqa: E402
 from edgeyolo.training.run import resume  # noqa: E402
-from edgeyolo.training.state import Position  # noqa: E402
+from edgeyolo.training.state import Position, read_facts  # noqa: E402
 
 CONFIG = TrainConfig(epochs=2, batch_size=2, image_size=96)
 RECIPE = replace(QAT, nominal_batch=2)
@@ -73,6 +74,7 @@ def test_the_weights_are_plain_have_moved_a_little_and_bring_ranges(run: Path, s
     ]
     assert 0 < max(moved) < 0.1
     assert made.provenance["training"]["technique"]["name"] == "quantization"
+    assert read_facts(run / STATE)["config"]["clip"] == CLIP
 
 
 @pytest.mark.parametrize("target", ["cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8"])
