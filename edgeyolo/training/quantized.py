@@ -37,8 +37,8 @@ EPOCHS = 10
 """Of a run that asks for no other number."""
 
 CLIP = 10.0
-"""Largest norm of the gradient where the configuration names none. Convolutions whose batch norms are folded are held back
-by the learning rate alone: at 1e-3 and 320 pixels norms grew from 5 to 1200 in ten steps, and the network was lost."""
+"""Largest norm of the gradient where the configuration names none. Convolutions whose batch norms are folded are held
+back by the learning rate alone: at 1e-3 and 320 pixels norms grew from 5 to 1200 in ten steps, and nothing was left."""
 
 _OPSET = 18  # of the graph that says where quantizers stand; names do not depend on it
 

@@ -115,6 +115,20 @@ def test_ctrl_c_keeps_what_was_completed(monkeypatch: pytest.MonkeyPatch) -> Non
         run_tables(run(2, networks=("yolov7x",)), Listener())
 
 
+def test_what_was_interrupted_within_a_network_ends_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measurement that Ctrl-C ends gives what it has, and says so: the networks behind it are not begun."""
+    begun: list[str] = []
+
+    def measure(run: PaperRun, cell: Cell, *_: Any) -> Report:
+        begun.append(cell.network)
+        return replace(one(cell), interrupted=cell.network == "yolov7")
+
+    monkeypatch.setattr(paper_run, "_measure", measure)
+    found = run_tables(run(2), Listener())
+    assert begun == ["yolov7-tiny-silu", "yolov7"]
+    assert found.interrupted and len(found.measurements) == 2
+
+
 def test_joining_keeps_one_machine_and_all_that_disturbed_it() -> None:
     quiet, other = sample_report(), busy(sample_report())
     joined = join([quiet, other])

@@ -33,12 +33,12 @@ from edgeyolo_calib.measured import ChosenImages  # noqa: E402
 from edgeyolo_calib.observe import observe  # noqa: E402
 from edgeyolo_calib.qdq import quantize  # noqa: E402
 from edgeyolo_calib.ranges import Scheme  # noqa: E402
-from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
+from edgeyolo_calib.rules import NAIVE_ONNXRUNTIME, NAIVE_TENSORRT, ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
 from edgeyolo_calib.schemes import CANDIDATES as CANDIDATE_SCHEMES  # noqa: E402
 from edgeyolo_calib.schemes import CLEARLY, best_scheme, named, settle_scheme  # noqa: E402
 from edgeyolo_calib.sensitivity import measure  # noqa: E402
 from edgeyolo_calib.simulate import rounded_weights  # noqa: E402
-from edgeyolo_calib.variants import Compared, Variants  # noqa: E402
+from edgeyolo_calib.variants import Compared, Variants, opened  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,18 @@ def test_the_simulation_errs_as_the_graph_with_quantizers_does(
         assert compared.error(variants.without(floats)) == pytest.approx(compared.error(made), rel=0.25)
     assert compared.error(variants.without(variants.layers)) == pytest.approx(0, abs=1e-6)
     assert compared.error(variants.graph.model) == 0
+
+
+@pytest.mark.parametrize("naive", [NAIVE_ONNXRUNTIME, NAIVE_TENSORRT], ids=lambda rules: rules.name)
+def test_raw_maps_are_rounded_where_the_rules_say_so(
+    naive: Rules, variants: Variants, compared: Compared
+) -> None:
+    whole = Variants(variants.graph, variants.statistics, naive, naive.scheme).without(())
+    with opened(whole) as session:
+        maps = session.run(compared.batches[0])
+    assert list(maps) == list(variants.graph.outputs)
+    for name, values in maps.items():
+        assert len(np.unique(values)) <= 256, name
 
 
 def test_every_layer_errs_and_no_one_more_than_all(variants: Variants, compared: Compared) -> None:

@@ -172,6 +172,27 @@ def test_a_full_gpu_is_said_so(
     assert session.run(batch())["p3"].shape[0] == 1
 
 
+def test_errors_of_the_gpu_are_explained_and_others_pass(
+    install: Any, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, Machine(L4))
+    session = make()
+
+    def failing(sentence: str) -> Callable[..., Any]:
+        def fail(*_: Any) -> Any:
+            raise RuntimeError(sentence)
+
+        return fail
+
+    monkeypatch.setattr(session, "_forward", failing("CUDA error: an illegal memory access\nMore lines."))
+    with pytest.raises(EdgeYoloError, match="the GPU failed") as caught:
+        session.run(batch())
+    assert caught.value.message.endswith(": CUDA error: an illegal memory access")
+    monkeypatch.setattr(session, "_forward", failing("sizes of tensors must match"))
+    with pytest.raises(RuntimeError, match="sizes of tensors"):
+        session.run(batch(1, (1, 3, 64, 64)))
+
+
 def test_the_graph_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda.wants_graph({cuda.GRAPH_VARIABLE: "1"})
     assert not cuda.wants_graph({})
