@@ -11,6 +11,7 @@ benchmarks/results/NAME.json and NAME.md, again after every row.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -116,6 +117,13 @@ def measure(
     return row, result
 
 
+def measured_before(name: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of an earlier run by (how, target)."""
+    path = written.RESULTS / f"{name}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return {(row["how"], row["target"]): row for row in rows}
+
+
 def texts(row: dict[str, Any]) -> tuple[str, ...]:
     """A row for the terminal and for Markdown."""
     if "refused" in row:
@@ -177,6 +185,7 @@ def main() -> None:
     parser.add_argument(
         "--no-naive", action="store_true", help="leave out quantizers without placement rules"
     )
+    parser.add_argument("--resume", action="store_true", help="take the rows that NAME.json has already")
     parser.add_argument("--name", required=True, help="of the files in benchmarks/results")
     options = parser.parse_args()
     if not (options.scenes or (options.data and options.calib)):
@@ -191,11 +200,15 @@ def main() -> None:
             options.qat = train(options, Path(folder))
         dataset = load_dataset(options.data, split=options.split)
         calibration = registry.open_calibration(str(options.calib), images=options.images, evaluation=dataset)
+        kept = measured_before(options.name) if options.resume else {}
         rows: list[dict[str, Any]] = []
         exact: ValidationResult | None = None
         for how, target, run in plan(options, dataset, calibration):
-            row, result = measure(how, target, run, exact)
-            exact = exact or result
+            if exact and (how, target) in kept:
+                row = kept[how, target]
+            else:
+                row, result = measure(how, target, run, exact)
+                exact = exact or result
             rows.append(row)
             write(options, dataset, calibration, rows)
         print_table(COLUMNS, [texts(row) for row in rows])
