@@ -29,6 +29,9 @@ TITLES = {
     "targets": "Every target of the blood-cell checkpoint at its own 256 pixels",
     "targets-320": "The INT8 targets of the blood-cell checkpoint at 320 pixels",
     "targets-scenes": "Every target of the demo's network on generated scenes",
+    "integers-bccd-256": "What integers cost: the blood-cell checkpoint at its own 256 pixels",
+    "integers-bccd-320": "What integers cost: the blood-cell checkpoint at 320 pixels",
+    "integers-scenes": "What integers cost: the demo's network on generated scenes",
     "integers-640": "What integers are worth at 640 pixels",
     "architectures": "Every network through the whole export at its own size",
 }
