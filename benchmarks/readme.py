@@ -27,7 +27,6 @@ from edgeyolo_bench.report import Report, load_report
 HERE = Path(__file__).parent
 TITLES = {
     "targets": "Every target of the blood-cell checkpoint at its own 256 pixels",
-    "targets-320": "The INT8 targets of the blood-cell checkpoint at 320 pixels",
     "targets-scenes": "Every target of the demo's network on generated scenes",
     "integers-bccd-256": "What integers cost: the blood-cell checkpoint at its own 256 pixels",
     "integers-bccd-320": "What integers cost: the blood-cell checkpoint at 320 pixels",
