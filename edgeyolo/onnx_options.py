@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 EXACT_INTEGERS: Mapping[str, str] = {"session.x64quantprecision": "1"}
-"""x86 processors without VNNI (before Intel's Ice Lake and AMD's Zen 4, many Atoms and Celerons) add two products of
-uint8 and int8 in 16 bits, which overflow: strong activations times large weights are cut without a word. With this ONNX
-Runtime takes another kernel there, which does not. Processors with VNNI, and ARM, compute as before."""
+"""x86 processors without VNNI add two products of uint8 and int8 in 16 bits, which overflow: strong
+activations times large weights are cut without a word. With this ONNX Runtime takes another kernel there, which does
+not, for weights that are constants of the graph."""
 
 
 def cpu_options(

@@ -29,8 +29,8 @@ class CpuFacts:
 
     @property
     def multiplies_integers(self) -> bool | None:
-        """Whether it has instructions for sums of products of 8-bit integers, without which INT8 is hardly faster than
-        float32; None where the system does not tell."""
+        """Whether it has instructions for sums of products of 8-bit integers, without which INT8 gains less; None where
+        the system does not tell."""
         return bool(INTEGERS & set(self.features)) if self.features else None
 
 

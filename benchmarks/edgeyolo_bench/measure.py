@@ -168,7 +168,7 @@ def _integers_without_gain(device: DeviceFacts, runs: Sequence[Run]) -> Iterator
     if on_cpu and device.cpu.multiplies_integers is False:
         yield (
             f"{device.cpu.model} has no instructions for integers (VNNI, dot products), only "
-            f"{', '.join(device.cpu.features)}: INT8 is hardly faster than float32 here"
+            f"{', '.join(device.cpu.features)}: INT8 gains less here than where there are some"
         )
 
 

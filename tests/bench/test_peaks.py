@@ -15,9 +15,8 @@ from edgeyolo_bench.peaks import Peaks, measure_here, measure_peaks
 
 def test_the_hand_written_model_multiplies() -> None:
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 128, (300, 300)).astype(
-        np.uint8
-    )  # larger ones overflow on processors without VNNI
+    # Larger ones overflow on processors without VNNI.
+    pixels = rng.integers(0, 128, (300, 300)).astype(np.uint8)
     weights = rng.integers(-127, 128, (300, 300)).astype(np.int8)
     session = onnxruntime.InferenceSession(matmul_model("MatMulInteger", ("uint8", "int8"), "int32", 300))
     (product,) = session.run(None, {"a": pixels, "b": weights})

@@ -1,4 +1,4 @@
-"""Integers give the same on every processor."""
+"""Sums of integers are not cut on processors that add them in 16 bits."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def test_strong_activations_times_large_weights_are_not_cut(convolution: Path) -
     np.testing.assert_allclose(raw[0, 4:], -64 * 255, atol=64)
 
 
-def test_the_kernels_that_cut_are_not_asked_for_anywhere() -> None:
+def test_sessions_ask_for_kernels_that_do_not_cut() -> None:
     """The test above sees it on processors without VNNI only."""
     assert cpu_options().get_session_config_entry("session.x64quantprecision") == "1"

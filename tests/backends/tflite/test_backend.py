@@ -123,21 +123,22 @@ def test_integers_need_images(ready: object, source: NetworkSource, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("weights", "batch", "sentence"),
+    ("weights", "batch", "sentence", "hint"),
     [
-        ("leaky_weights", 1, "LeakyRelu (55 times): no operator of the edge TPU"),
-        ("small_weights", 4, "one image at a time, batch 4 was asked for"),
+        ("leaky_weights", 1, "LeakyRelu (55 times): no operator of the edge TPU", "yolov7-tiny-silu"),
+        ("small_weights", 4, "one image at a time, batch 4 was asked for", ""),
     ],
 )
-def test_what_the_chip_cannot_take_is_refused_before_any_work(
-    weights: str, batch: int, sentence: str, request: pytest.FixtureRequest, tmp_path: Path
+def test_what_the_chip_cannot_take_is_refused_before_any_work(  # noqa: PLR0917
+    weights: str, batch: int, sentence: str, hint: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     convert = request.getfixturevalue("convert")
     never = request.getfixturevalue("monkeypatch")
     never.setattr(convert, "to_flatbuffer", lambda source: pytest.fail("it was converted"))
     file = request.getfixturevalue(weights)
-    with pytest.raises(UnsupportedTargetError, match=re.escape(sentence)):
+    with pytest.raises(UnsupportedTargetError, match=re.escape(sentence)) as caught:
         export(file, str(EDGE_TPU), tmp_path / "a", ExportOptions(batch=batch))
+    assert hint in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
