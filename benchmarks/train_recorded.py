@@ -26,6 +26,7 @@ from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.devices import multiplies_bfloat16
 from edgeyolo.training.loop import LAST, STATE, TABLE
 from edgeyolo.training.progress import ProgressListener
 from edgeyolo.training.recipe import TINY, Recipe
@@ -56,7 +57,7 @@ class Training:
     stages: tuple[Stage, ...]
 
 
-_CPU = TrainConfig(precision="bf16", cache="pixels", validate_every=10)
+_CPU = TrainConfig(precision="bf16" if multiplies_bfloat16() else "fp32", cache="pixels", validate_every=10)
 # Small data, few steps: an optimiser step for every batch, a short warm-up, an average over some 500 steps.
 _SHORT = replace(
     TINY,
@@ -88,7 +89,7 @@ TRAININGS = {
             ),
             Stage(
                 "end",
-                replace(_VOC_CPU, epochs=40, image_size=192, first_size=128),
+                replace(_VOC_CPU, epochs=32, image_size=192, first_size=128),
                 replace(_VOC, lr0=0.015, warmup_bias_lr=0.015, plain_epochs=2),
             ),
         )),

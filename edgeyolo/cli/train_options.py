@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from edgeyolo.cli.console import note
+
 if TYPE_CHECKING:
     from edgeyolo.training.config import TrainConfig
     from edgeyolo.training.quantized import QuantizedOptions
@@ -113,7 +115,7 @@ def run_config(options: dict[str, Any]) -> TrainConfig:
     import torch
 
     from edgeyolo.training.config import TrainConfig
-    from edgeyolo.training.devices import default_precision, find_device
+    from edgeyolo.training.devices import default_precision, find_device, multiplies_bfloat16
 
     known = {field.name for field in fields(TrainConfig)}
     values = {name: value for name, value in options.items() if name in known and value is not None}
@@ -122,6 +124,10 @@ def run_config(options: dict[str, Any]) -> TrainConfig:
     values["precision"] = values.get("precision", default_precision(device)).replace("none", "fp32")
     if device != "cpu":
         values.setdefault("workers", min(os.cpu_count() or 1, 8))
+    elif values["precision"] == "bf16" and not multiplies_bfloat16():
+        note(
+            "--amp bf16: this processor has no instructions for bfloat16; --amp none is about ten times as fast"
+        )
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     return TrainConfig(**values)

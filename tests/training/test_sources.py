@@ -9,9 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgeyolo.cli.train_options import run_config  # noqa: E402
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UsageError  # noqa: E402
 from edgeyolo.scenes import write_dataset  # noqa: E402
-from edgeyolo.training.devices import default_precision, find_device  # noqa: E402
+from edgeyolo.training.devices import default_precision, find_device, multiplies_bfloat16  # noqa: E402
 from edgeyolo.training.sources import FILE, DataSource  # noqa: E402
 
 
@@ -42,6 +43,29 @@ def test_read_back_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "run" / FILE).write_text('{"where": 1}')
     with pytest.raises(DamagedFileError, match=FILE):
         DataSource.read(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "found, fast",
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": True}, True),
+        ({}, False),
+    ],
+)
+def test_processors_with_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, bool | str], fast: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert multiplies_bfloat16() is fast
+    options = dict.fromkeys(("device", "threads")) | {"precision": "bf16"}
+    said: list[str] = []
+    monkeypatch.setattr("edgeyolo.cli.train_options.note", said.append)
+    assert run_config(options | {"device": "cpu"}).precision == "bf16"
+    assert [text.split(":")[0] for text in said] == ([] if fast else ["--amp bf16"])
+    assert run_config(options | {"device": "cpu", "precision": "none"}).precision == "fp32"
+    assert len(said) == (not fast)
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
