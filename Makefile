@@ -13,7 +13,9 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Setting up needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 3; }
 	@echo "Setting up $(VENV): a minute or two, about 2 GB"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all,dev]'
+# pip would compile with one core. Some packages hold templates that end in .py and do not compile: not our error.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 demo: $(READY)

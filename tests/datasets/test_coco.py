@@ -141,9 +141,9 @@ def test_reads_five_thousand_images_quickly(tmp_path):
     labels = [annotation(i, i % 5000, [i % 600, 10.5, 20.25, 30.125], area=5.0) for i in range(1, 36001)]
     file = tmp_path / "big.json"
     file.write_text(json.dumps({"images": images, "annotations": labels, "categories": CATEGORIES}))
-    begin = time.perf_counter()
+    begin = time.process_time()
     dataset = load_dataset(file, need_images=False)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     assert (len(dataset), dataset.objects) == (5000, 36000)
     assert seconds < 3, "0.4 s on an idle core"
 

@@ -66,9 +66,9 @@ def test_every_model_form_and_class_count_is_recognised(
 
 def test_recognising_takes_less_than_two_seconds(published: Callable[..., State]) -> None:
     state = published("yolov7-e6e", "training")
-    start = time.perf_counter()
+    start = time.process_time()
     recognise(state)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize("name", ["yolov7-tiny", "yolov7", "yolov7-e6"])

@@ -93,10 +93,10 @@ def refuse() -> Callable[..., str]:
     """`refuse(path, error, **limits)`: the message with which a file is refused, by exactly that error, quickly."""
 
     def attempt(path: Path, error: type[FileRefusedError] = UntrustedFileError, **limits: int) -> str:
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(FileRefusedError) as caught, open_checkpoint(path, Limits(**limits)):
             pass
-        assert time.perf_counter() - start < 5.0
+        assert time.process_time() - start < 5.0
         assert type(caught.value) is error
         assert caught.value.exit_code == 6
         assert caught.value.hint

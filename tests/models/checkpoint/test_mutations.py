@@ -62,7 +62,7 @@ def small_checkpoint(asm: SimpleNamespace) -> bytes:
 
 def use(path: Path) -> Any:
     """Read everything that can be read from a file; errors of ours are fine, others come out."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         with open_checkpoint(path) as checkpoint:
             root = checkpoint.root
@@ -75,7 +75,7 @@ def use(path: Path) -> Any:
         assert str(error)
         return error
     finally:
-        assert time.perf_counter() - start < SECONDS
+        assert time.process_time() - start < SECONDS
 
 
 def test_the_small_checkpoint_itself_is_read(asm: SimpleNamespace, forge: Forge) -> None:
