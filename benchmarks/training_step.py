@@ -21,6 +21,7 @@ import train_step
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.scenes import write_dataset
+from edgeyolo.training.devices import multiplies_bfloat16
 from edgeyolo_bench.device import Interference
 from edgeyolo_bench.facts import Machine, Watch
 from edgeyolo_bench.markdown import table_lines
@@ -67,7 +68,7 @@ def measure(
                 network,
                 options.imgsz,
                 batch=16,
-                precision="bf16",
+                precision="bf16" if multiplies_bfloat16() else "fp32",
                 device="cpu",
                 threads=options.threads,
                 steps=options.steps,
