@@ -22,8 +22,9 @@ class ProgressListener(Listener):
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self._epochs = self._first = self._iterations = self._batches = 0
-        self._before = 0.0
+        self._epochs = self._iterations = self._batches = 0
+        self._sizes = (1, 1)
+        self._first = self._before = 0.0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -40,7 +41,8 @@ class ProgressListener(Listener):
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         self._epochs, self._batches = config.epochs, schedule.batches
         self._iterations = config.epochs * schedule.batches
-        self._first, self._before = position.iteration, position.seconds
+        self._sizes = (config.first_size or config.image_size, config.image_size)
+        self._first, self._before = self._share(position), position.seconds
         if position.iteration:
             self._say(f"going on at epoch {position.epoch}, iteration {position.iteration}")
         self._progress.start()
@@ -75,9 +77,19 @@ class ProgressListener(Listener):
         self.console.print(line, soft_wrap=True)
 
     def _left(self, position: Position) -> str:
-        done = position.iteration - self._first
-        if not done:
+        share = self._share(position)
+        if share <= self._first:
             return ""
-        seconds = (position.seconds - self._before) / done * (self._iterations - position.iteration)
+        seconds = (position.seconds - self._before) / (share - self._first) * (1 - share)
         minutes, hours = round(seconds / 60), int(seconds // 3600)
         return f"{hours} h {minutes - 60 * hours:02} min left" if hours else f"{minutes} min left"
+
+    def _share(self, position: Position) -> float:
+        """How much of the run's work is done, from 0 to 1: an iteration takes as long as its pictures have pixels, and
+        their sides grow evenly.
+        """
+        done = position.iteration / self._iterations
+        first, last = self._sizes
+        if first == last:
+            return done
+        return float(((first + (last - first) * done) ** 3 - first**3) / (last**3 - first**3))

@@ -115,6 +115,19 @@ def test_progress_shows_problems_and_time_left() -> None:
     assert "AP 0.5000  AP50 0.7000  best  1 h 05 min left" in shown.getvalue()
 
 
+@pytest.mark.parametrize(("first_size", "left"), [(0, "10 min left"), (32, "19 min left")])
+def test_growing_pictures_take_longer_at_the_end(first_size: int, left: str) -> None:
+    """Half the iterations in ten minutes; from 32 to 64 pixels they are a third of the work."""
+    shown = io.StringIO()
+    progress = ProgressListener(Console(file=shown, width=120))
+    schedule: Any = type("S", (), {"batches": 10})
+    progress.start(replace(CONFIG, epochs=4, image_size=64, first_size=first_size), schedule, Position())
+    row = {"epoch": 1, "box": 0.1, "obj": 0.2, "cls": 0.3}
+    progress.epoch(row, Position(iteration=20, seconds=600))
+    progress.close()
+    assert left in shown.getvalue()
+
+
 def test_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     listener: Listener = TensorBoardListener(tmp_path, every=1)
