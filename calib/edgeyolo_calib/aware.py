@@ -24,8 +24,10 @@ from edgeyolo_calib.observe import observe
 from edgeyolo_calib.qdq import settle
 from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules, place
 from edgeyolo_calib.sampling import strata, stratified
+from edgeyolo_calib.schemes import best_scheme
 from edgeyolo_calib.simulated import Quantizers, Ranges, Simulated
 from edgeyolo_calib.source import ImageSource
+from edgeyolo_calib.variants import Compared
 
 PLACEMENTS = (ONNXRUNTIME, TENSORRT)
 
@@ -42,7 +44,8 @@ def prepare(
     seed: int,
     progress: Progress | None = None,
 ) -> tuple[Simulated, dict[str, Any]]:
-    """A network of plain convolutions with fake quantizers, its ranges measured on `images` of the training images.
+    """A network of plain convolutions with fake quantizers, its ranges measured on `images` of the training images and
+    chosen as an export without training would choose them.
 
     `graph` is the network as ONNX. Also gives the facts that `restore` and `technique` need.
     """
@@ -53,8 +56,11 @@ def prepare(
     model = Graph(onnx.load(graph))
     pixels = dict.fromkeys(model.inputs, (0.0, 255 * contract.scale))
 
+    compared = Compared.take(model, source, contract)
+
     def measured(rules: Rules) -> Ranges:
-        return settle(place(model, rules), statistics, rules, rules.scheme, pixels)
+        scheme, _ = best_scheme(model, statistics, rules, compared, 255 * contract.scale)
+        return settle(place(model, rules), statistics, rules, scheme, pixels)
 
     facts = {
         "images": len(training), "images_sha256": identify([each.path for each in training.images]),

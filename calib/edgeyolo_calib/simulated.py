@@ -23,6 +23,10 @@ from edgeyolo_calib.steps import Step, compute, steps_of
 
 Ranges = Mapping[str, tuple[float, float]]
 
+_RATE = 100.0
+"""Optimisers' steps are made for weights, a few hundredths each; logarithms of scales have to move in proportion, so
+they are learned as this times a parameter."""
+
 
 class Quantizers(nn.Module):
     """The fake quantizers of one placement: a learned scale and zero point for each group of tensors.
@@ -44,7 +48,7 @@ class Quantizers(nn.Module):
         self.place = {name: number[group] for name, group in placement.tensors.items()}
         self.fixed = frozenset(self.place[name] for name in inputs if name in self.place)
         placed = [self.grid.place(*ranges[name]) for name in first.values()]
-        self.log_scale = nn.Parameter(torch.tensor([math.log(scale) for scale, _ in placed]))
+        self.log_scale = nn.Parameter(torch.tensor([math.log(scale) / _RATE for scale, _ in placed]))
         zero = torch.tensor([float(zero) for _, zero in placed])
         if self.grid.symmetric:
             self.register_buffer("zero", zero)
@@ -56,7 +60,7 @@ class Quantizers(nn.Module):
         number = self.place.get(name)
         if number is None:
             return values
-        scale, zero = self.log_scale[number : number + 1].exp(), self.zero[number : number + 1]
+        scale, zero = (self.log_scale[number : number + 1] * _RATE).exp(), self.zero[number : number + 1]
         if number in self.fixed:
             scale, zero = scale.detach(), zero.detach()
         weight = 1.0 / math.sqrt(values.numel() * self.grid.high)
@@ -68,7 +72,7 @@ class Quantizers(nn.Module):
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Each tensor's (low, high) as it stands."""
         low, high = self.grid.low, self.grid.high
-        scales = self.log_scale.detach().double().exp().tolist()
+        scales = (self.log_scale.detach().double() * _RATE).exp().tolist()
         zeros = self.zero.detach().double().round().clamp(low, high).tolist()
         return {
             name: (scales[i] * (low - zeros[i]), scales[i] * (high - zeros[i]))

@@ -146,9 +146,11 @@ def run_recipe(options: dict[str, Any], default: Recipe) -> Recipe:
 
 
 def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
-    """What --qat and its options say; None for ordinary training. Changes the number of epochs where none was given."""
+    """What --qat and its options say; None for ordinary training. Changes the number of epochs and the optimiser where
+    none was given.
+    """
     from edgeyolo.errors import UsageError
-    from edgeyolo.training.quantized import EPOCHS, QuantizedOptions
+    from edgeyolo.training.quantized import EPOCHS, OPTIMIZER, QuantizedOptions
 
     context = click.get_current_context()
     given = {name: options[name] for name in ("distill", "calib_images") if options[name] is not None}
@@ -163,8 +165,9 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
             f"--qat goes on from a whole weights file as it is: {', '.join(unfit)} cannot be had with it",
             hint="Name the file as MODEL; for another activation, train without --qat first.",
         )
-    if context.get_parameter_source("epochs") != ParameterSource.COMMANDLINE:
-        options["epochs"] = EPOCHS
+    for name, value in (("epochs", EPOCHS), ("optimizer", OPTIMIZER)):
+        if context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
+            options[name] = value
     default = QuantizedOptions()
     return QuantizedOptions(given.get("calib_images", default.images), given.get("distill", default.distill))
 

@@ -25,6 +25,7 @@ from edgeyolo.registry import quantized_training
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.listener import Listener
 from edgeyolo.training.loop import STATE, Trainer
+from edgeyolo.training.optimizer import OptimizerName
 from edgeyolo.training.processes import join_processes
 from edgeyolo.training.recipe import QAT, Recipe
 from edgeyolo.training.run import finish
@@ -35,6 +36,10 @@ TEACHER = "weights/teacher.safetensors"
 
 EPOCHS = 10
 """Of a run that asks for no other number."""
+
+OPTIMIZER: OptimizerName = "adamw"
+"""That the recipe's learning rate is made for. Gradients of the roundings are large and point anywhere; SGD followed
+them away from the network that was trained, at any rate at which it learned at all."""
 
 CLIP = 10.0
 """Largest norm of the gradient where the configuration names none. Convolutions whose batch norms are folded are held
@@ -69,7 +74,7 @@ def train_quantized(
 
     The network is re-parameterized first: quantizers stand in the deployed graph, batch norms folded. Weights files of
     the run hold the plain network, and the ranges that it learned. Classes must be those of the file, in any order.
-    Gradients are clipped, to `CLIP` unless `config` says otherwise.
+    Gradients are clipped, to `CLIP` unless `config` says otherwise; `config.optimizer` should be `OPTIMIZER`.
     `measuring` shows how the first ranges are measured.
     """
     folder, listener = Path(folder), listener or Listener()
