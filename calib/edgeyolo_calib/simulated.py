@@ -29,11 +29,11 @@ they are learned as this times a parameter."""
 
 
 class Quantizers(nn.Module):
-    """The fake quantizers of one placement: a learned scale and zero point for each group of tensors.
+    """The fake quantizers of one placement: a learned scale for each group of tensors; zero points stay as measured.
 
     Scales are learned as logarithms, so that they stay positive and move in proportion (Jain et al., "Trained
     Quantization Thresholds", 2020); gradients are weighted as in "Learned Step Size Quantization" (Esser et al., 2020).
-    Groups that hold an input are not learned: pixels have their range. Symmetric grids have no zero point to learn.
+    Groups that hold an input are not learned: pixels have their range.
     """
 
     zero: Tensor
@@ -49,11 +49,7 @@ class Quantizers(nn.Module):
         self.fixed = frozenset(self.place[name] for name in inputs if name in self.place)
         placed = [self.grid.place(*ranges[name]) for name in first.values()]
         self.log_scale = nn.Parameter(torch.tensor([math.log(scale) / _RATE for scale, _ in placed]))
-        zero = torch.tensor([float(zero) for _, zero in placed])
-        if self.grid.symmetric:
-            self.register_buffer("zero", zero)
-        else:
-            self.zero = nn.Parameter(zero)
+        self.register_buffer("zero", torch.tensor([float(zero) for _, zero in placed]))
 
     def quantize(self, name: str, values: Tensor) -> Tensor:
         """A tensor's values on its grid; unchanged where it has no quantizer."""
@@ -62,7 +58,7 @@ class Quantizers(nn.Module):
             return values
         scale, zero = (self.log_scale[number : number + 1] * _RATE).exp(), self.zero[number : number + 1]
         if number in self.fixed:
-            scale, zero = scale.detach(), zero.detach()
+            scale = scale.detach()
         weight = 1.0 / math.sqrt(values.numel() * self.grid.high)
         rounded: Tensor = torch._fake_quantize_learnable_per_tensor_affine(
             values.float(), scale, zero, self.grid.low, self.grid.high, weight
@@ -73,7 +69,7 @@ class Quantizers(nn.Module):
         """Each tensor's (low, high) as it stands."""
         low, high = self.grid.low, self.grid.high
         scales = (self.log_scale.detach().double() * _RATE).exp().tolist()
-        zeros = self.zero.detach().double().round().clamp(low, high).tolist()
+        zeros = self.zero.double().tolist()
         return {
             name: (scales[i] * (low - zeros[i]), scales[i] * (high - zeros[i]))
             for name, i in self.place.items()

@@ -91,9 +91,9 @@ TINY = replace(
     P5, name="tiny", lrf=0.01, cls=0.5, obj=1.0, translate=0.1, scale=0.5, mixup=0.05, paste_in=0.05
 )
 CUSTOM = replace(P5, name="custom", scale=0.5, mixup=0.0, paste_in=0.0)
-# Quantization-aware: the network is trained already, and a change of its weights by a thousandth moves its maps as far as
-# the roundings do. Steps are AdamW's and tiny, and pictures nearly those of the camera: roundings of colours that it
-# never sees are not worth learning.
+# Quantization-aware: the network is trained already, and a change of its weights by a thousandth moves its maps as far
+# as the roundings do. Steps are AdamW's and tiny, and pictures nearly those of the camera: roundings of colours that
+# it never sees are not worth learning.
 QAT = replace(
     P5, name="qat", lr0=1e-5, lrf=0.01, nominal_batch=8, warmup_epochs=0.5, warmup_iterations=0, warmup_bias_lr=0.0,
     ema_decay=0.99, ema_warmup=20.0, hsv_h=0.005, hsv_s=0.2, hsv_v=0.1, scale=0.2, translate=0.1,

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from edgeyolo.models.network import Network  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.models.weights import load  # noqa: E402
 from edgeyolo.protocols import CalibrationSource  # noqa: E402
+from edgeyolo.training.recipe import QAT  # noqa: E402
 from edgeyolo_calib.distillation import Distillation  # noqa: E402
 from edgeyolo_calib.graph import Graph, constants_as_weights  # noqa: E402
 from edgeyolo_calib.naming import stable_names  # noqa: E402
@@ -169,11 +171,45 @@ def test_weights_and_scales_learn_and_placements_take_turns(simulated: Simulated
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
-def test_symmetric_quantizers_have_no_zero_point_to_learn(simulated: Simulated) -> None:
-    unsigned, signed = simulated.quantizers()
-    assert "zero" in dict(unsigned.named_parameters())
-    assert "zero" not in dict(signed.named_parameters())
-    assert all(low == -high for low, high in signed.ranges().values())
+def test_a_step_moves_scales_by_a_thousandth_and_leaves_the_pixels(simulated: Simulated) -> None:
+    _, signed = simulated.quantizers()
+    optimizer = torch.optim.AdamW(signed.parameters(), lr=QAT.lr0, weight_decay=0)
+    before = signed.ranges()
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    simulated.train().turn.fill_(1)
+    (1000 * sum(head.square().mean() for head in simulated(images))).backward()  # far from AdamW's epsilon
+    optimizer.step()
+    after = signed.ranges()
+    assert all(low == -high for low, high in after.values())
+    moved = {name: abs(np.log(after[name][1] / before[name][1])) for name in after}
+    assert sum(0.9e-3 < by < 1.1e-3 for by in moved.values()) > len(moved) / 2
+    pixels = [name for name in moved if signed.place[name] in signed.fixed]
+    assert [moved[name] for name in pixels] == [0.0] * len(pixels)
+
+
+def test_distillation_brings_integers_that_are_cut_short_nearer_to_the_float_network(
+    simulated: Simulated, network: Network
+) -> None:
+    """With the recipe's own steps: a gradient that points elsewhere, or steps that are too long, lead away."""
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    penalty = Distillation(network, gain=1e5)  # far from AdamW's epsilon
+    with torch.no_grad():
+        for quantizers in simulated.quantizers():
+            quantizers.log_scale -= 0.005
+    how: dict[str, Any] = {"lr": QAT.lr0, "betas": (QAT.momentum, 0.999), "weight_decay": 0}
+    optimizer = torch.optim.AdamW(simulated.parameters(), **how)
+    simulated.train()
+    distances = []
+    for _ in range(24):
+        optimizer.zero_grad()
+        value = penalty(images, simulated(images))
+        value.backward()
+        optimizer.step()
+        distances.append(float(value.detach()))
+    for turn in (0, 1):  # of the two placements
+        found = distances[turn::2]
+        assert found == sorted(found, reverse=True)
+        assert found[-1] < 0.95 * found[0]
 
 
 def test_weights_are_on_their_grid() -> None:
@@ -203,7 +239,7 @@ def test_exports_have_the_learned_scales(  # noqa: PLR0917
 ) -> None:
     with torch.no_grad():
         for quantizers in simulated.quantizers():
-            quantizers.log_scale += 0.25  # no calibration would give these
+            quantizers.log_scale += 0.0025  # a quarter in logarithms; no calibration would give these
     learned = learned_from(simulated, graph)
     path = tmp_path / "model.onnx"
     onnx.save(constants_as_weights(onnx.load(source.onnx(opset=opset))), str(path))
