@@ -47,7 +47,9 @@ RUN_OPTIONS = (
     ),
     click.option("--recipe", metavar="NAME|YAML", help="p5, p6, tiny, custom or a file (default: the network's)."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: box=0.05."),
-    click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
+    click.option(
+        "--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default="sgd; --qat: adamw"
+    ),
     click.option("--device", help="cpu, mps or the number of a GPU (default: the first GPU, else cpu)."),
     click.option(
         "--amp", "precision", type=click.Choice(["bf16", "fp16", "none"]),

@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeyolo.cli.train_options import run_config  # noqa: E402
+from edgeyolo.cli.train_command import command as train  # noqa: E402
+from edgeyolo.cli.train_options import quantized_options, run_config  # noqa: E402
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UsageError  # noqa: E402
 from edgeyolo.scenes import write_dataset  # noqa: E402
 from edgeyolo.training.devices import default_precision, find_device, multiplies_bfloat16  # noqa: E402
@@ -66,6 +67,22 @@ def test_processors_with_bfloat16(
     assert [text.split(":")[0] for text in said] == ([] if fast else ["--amp bf16"])
     assert run_config(options | {"device": "cpu", "precision": "none"}).precision == "fp32"
     assert len(said) == (not fast)
+
+
+@pytest.mark.parametrize(
+    "given, optimizer, epochs",
+    [
+        (["--qat"], "adamw", 10),
+        (["--qat", "--optimizer", "sgd", "--epochs", "3"], "sgd", 3),
+        ([], "sgd", 300),
+    ],
+)
+def test_quantization_aware_runs_have_defaults_of_their_own(
+    given: list[str], optimizer: str, epochs: int
+) -> None:
+    with train.make_context("train", ["best.safetensors", "--data", "data.yaml", *given]) as context:
+        assert (quantized_options(context.params) is not None) == bool(given)
+    assert (context.params["optimizer"], context.params["epochs"]) == (optimizer, epochs)
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
