@@ -140,12 +140,14 @@ def write(
     weights = Path(options.weights).name
     facts = {
         "weights": weights, "data": dataset.name, "images": len(dataset), "imgsz": options.imgsz,
-        "calibration": calibration.described, "rows": rows,
+        "calibration": calibration.described, "qat_epochs": options.train_qat, "rows": rows,
     }  # fmt: skip
     about = (
         f"{weights} at {options.imgsz} pixels, AP on {len(dataset)} images of {dataset.name}; calibrated on "
         f"{calibration.described}; AP lost in points against float, with a paired bootstrap over the images."
     )
+    if options.train_qat:
+        about += f" QAT: {options.train_qat} epochs with a distillation of {DISTILL:g}."
     written.write(options.name, facts, [about, "", *table_lines(COLUMNS, [texts(row) for row in rows])])
 
 
