@@ -28,7 +28,8 @@ from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.evaluation.bootstrap import ap_difference
 from edgeyolo.evaluation.opened import open_to_judge
-from edgeyolo.evaluation.validate import ValidationResult, validate
+from edgeyolo.evaluation.result import ValidationResult
+from edgeyolo.evaluation.validate import validate
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.protocols import CalibrationSource
 from edgeyolo.scenes import write_dataset
