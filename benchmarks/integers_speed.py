@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from edgeyolo.export import ExportOptions, export
 from edgeyolo.models.specs import get
 from edgeyolo.protocols import CalibrationSource, Session
 from edgeyolo.scenes import write_dataset
+from edgeyolo_bench.facts import Machine, read_device
 from edgeyolo_bench.markdown import table_lines
 from edgeyolo_bench.random_weights import save_random
 from written import write
@@ -126,11 +128,12 @@ def main() -> None:
             note(f"{network}: exporting, then {options.rounds} rounds")
             rows += compare(network, measure(network, options, calibration, Path(folder)))
     print_table(COLUMNS, [texts(row) for row in rows])
+    cpu = read_device(Machine()).cpu
     about = (
-        f"{options.imgsz}x{options.imgsz}, one image at a time, {options.threads} threads, {options.rounds} rounds in "
+        f"{cpu.model} ({', '.join(cpu.features)}); {options.imgsz}x{options.imgsz}, one image at a time, {options.threads} threads, {options.rounds} rounds in "
         "turns; milliseconds are medians, ratios medians over rounds with a bootstrap interval."
     )
-    facts = {"imgsz": options.imgsz, "threads": options.threads, "rows": rows}
+    facts = {"device": asdict(cpu), "imgsz": options.imgsz, "threads": options.threads, "rows": rows}
     write(name, facts, [about, "", *table_lines(COLUMNS, [texts(row) for row in rows])])
 
 
