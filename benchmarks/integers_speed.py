@@ -130,8 +130,9 @@ def main() -> None:
     print_table(COLUMNS, [texts(row) for row in rows])
     cpu = read_device(Machine()).cpu
     about = (
-        f"{cpu.model} ({', '.join(cpu.features)}); {options.imgsz}x{options.imgsz}, one image at a time, {options.threads} threads, {options.rounds} rounds in "
-        "turns; milliseconds are medians, ratios medians over rounds with a bootstrap interval."
+        f"{cpu.model} ({', '.join(cpu.features)}); {options.imgsz}x{options.imgsz}, one image at a time, "
+        f"{options.threads} threads, {options.rounds} rounds in turns; milliseconds are medians, ratios medians over "
+        "rounds with a bootstrap interval."
     )
     facts = {"device": asdict(cpu), "imgsz": options.imgsz, "threads": options.threads, "rows": rows}
     write(name, facts, [about, "", *table_lines(COLUMNS, [texts(row) for row in rows])])
