@@ -25,7 +25,7 @@ from edgeyolo import registry
 from edgeyolo.artifact import Artifact
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.datasets import Dataset, load_dataset
-from edgeyolo.errors import EdgeYoloError
+from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.evaluation.bootstrap import ap_difference
 from edgeyolo.evaluation.opened import open_to_judge
 from edgeyolo.evaluation.result import ValidationResult
@@ -45,9 +45,8 @@ TARGETS = (
 LEARNED = ("cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8")
 CALIBRATION_SEEDS = range(2_000_000, 2_000_300)  # scenes that no training and no evaluation has seen
 TRAINING_SEEDS = range(4_000_000, 4_000_600)
-DISTILL = (
-    20.0  # gain; labels pull a trained network away from itself, and what is lost is judged against itself
-)
+DISTILL = 20.0  # gain: what is lost is judged against the float network, and labels pull away from it
+TRAINED, QAT_EPOCHS = "trained (QAT)", "qat_epochs"
 COLUMNS = ("how", "target", "AP", "AP lost", "95 % interval", "run by")
 
 Run = Callable[[], tuple[ValidationResult, str]]
@@ -91,7 +90,7 @@ def plan(
         yield "calibrated", target, partial(exported, options.weights, target, chosen, dataset)
     for target in LEARNED if options.qat else ():
         yield (
-            "trained (QAT)",
+            TRAINED,
             target,
             partial(exported, options.qat, target, replace(chosen, calibration=None), dataset),
         )
@@ -118,11 +117,25 @@ def measure(
     return row, result
 
 
-def measured_before(name: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """The rows of an earlier run by (how, target)."""
+def measured_before(name: str, about: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of an earlier run by (how, target), but for those of weights that this run has trained anew.
+
+    Raises UsageError where that run was about something else.
+    """
     path = written.RESULTS / f"{name}.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return {(row["how"], row["target"]): row for row in rows}
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    other = [key for key in about if key != QAT_EPOCHS and kept[key] != about[key]]
+    if other:
+        raise UsageError(
+            f"{path}: is of other {', '.join(other)}", hint="Take another --name, or leave out --resume."
+        )
+    return {
+        (row["how"], row["target"]): row
+        for row in kept["rows"]
+        if not (row["how"] == TRAINED and about[QAT_EPOCHS])
+    }
 
 
 def texts(row: dict[str, Any]) -> tuple[str, ...]:
@@ -134,22 +147,16 @@ def texts(row: dict[str, Any]) -> tuple[str, ...]:
     return row["how"], row["target"], f"{row['AP']:.4f}", f"{row['lost']:+.2f}", interval, row["run_by"]
 
 
-def write(
-    options: argparse.Namespace, dataset: Dataset, calibration: CalibrationSource, rows: list[dict[str, Any]]
-) -> None:
+def write(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """The tables as they stand."""
-    weights = Path(options.weights).name
-    facts = {
-        "weights": weights, "data": dataset.name, "images": len(dataset), "imgsz": options.imgsz,
-        "calibration": calibration.described, "qat_epochs": options.train_qat, "rows": rows,
-    }  # fmt: skip
-    about = (
-        f"{weights} at {options.imgsz} pixels, AP on {len(dataset)} images of {dataset.name}; calibrated on "
-        f"{calibration.described}; AP lost in points against float, with a paired bootstrap over the images."
-    )
-    if options.train_qat:
-        about += f" QAT: {options.train_qat} epochs with a distillation of {DISTILL:g}."
-    written.write(options.name, facts, [about, "", *table_lines(COLUMNS, [texts(row) for row in rows])])
+    sentence = (
+        "{weights} at {imgsz} pixels, AP on {images} images of {data}; calibrated on {calibration}; AP lost in points "
+        "against float, with a paired bootstrap over the images."
+    ).format(**about)
+    if about[QAT_EPOCHS]:
+        sentence += f" QAT: {about[QAT_EPOCHS]} epochs with a distillation of {DISTILL:g}."
+    lines = [sentence, "", *table_lines(COLUMNS, [texts(row) for row in rows])]
+    written.write(name, about | {"rows": rows}, lines)
 
 
 def train(options: argparse.Namespace, folder: Path) -> str:
@@ -205,7 +212,11 @@ def main() -> None:
             options.qat = train(options, Path(folder))
         dataset = load_dataset(options.data, split=options.split)
         calibration = registry.open_calibration(str(options.calib), images=options.images, evaluation=dataset)
-        kept = measured_before(options.name) if options.resume else {}
+        about: dict[str, Any] = {
+            "weights": Path(options.weights).name, "data": dataset.name, "images": len(dataset),
+            "imgsz": options.imgsz, "calibration": calibration.described, QAT_EPOCHS: options.train_qat,
+        }  # fmt: skip
+        kept = measured_before(options.name, about) if options.resume else {}
         rows: list[dict[str, Any]] = []
         exact: ValidationResult | None = None
         for how, target, run in plan(options, dataset, calibration):
@@ -215,7 +226,7 @@ def main() -> None:
                 row, result = measure(how, target, run, exact)
                 exact = exact or result
             rows.append(row)
-            write(options, dataset, calibration, rows)
+            write(options.name, about, rows)
         print_table(COLUMNS, [texts(row) for row in rows])
 
 

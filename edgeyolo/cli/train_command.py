@@ -54,7 +54,7 @@ _WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
 @click.option(
     "--distill",
     type=click.FloatRange(min=0),
-    help="--qat: gain of the loss that stays near the float network (20 to lose least against it; default: 0).",
+    help="--qat: gain of the loss that stays near the float network (default: 0).",
 )
 @click.option(
     "--calib-images", type=click.IntRange(min=1), help="--qat: images that ranges start from (default: 300)."

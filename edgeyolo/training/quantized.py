@@ -38,12 +38,13 @@ EPOCHS = 10
 """Of a run that asks for no other number."""
 
 OPTIMIZER: OptimizerName = "adamw"
-"""That the recipe's learning rate is made for. Gradients of the roundings are large and point anywhere; SGD followed
-them away from the network that was trained, at any rate at which it learned at all."""
+"""That the recipe's learning rate is made for. Gradients of the roundings are large and point anywhere: two epochs of
+distillation alone took SGD at 2e-4 to 1.7 times the distance from the float network that it began with, and AdamW at
+1e-5 to 0.9 times (blood cells, validation pictures)."""
 
 CLIP = 10.0
 """Largest norm of the gradient where the configuration names none. Convolutions whose batch norms are folded are held
-back by the learning rate alone: at 1e-3 and 320 pixels norms grew from 5 to 1200 in ten steps, and nothing was left."""
+back by the learning rate alone: with SGD at 1e-3 and 320 pixels norms grew from 5 to 1200 in ten steps."""
 
 _OPSET = 18  # of the graph that says where quantizers stand; names do not depend on it
 

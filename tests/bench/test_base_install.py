@@ -87,13 +87,13 @@ def test_an_artifact_is_measured_in_the_base_install(
     p50 = next(item for item in stages["inference"]["quantiles"] if item["q"] == 0.5)
     # 40 queries are too few for a p50 where the machine is busy; then there is nothing to place.
     assert len(limits["placements"]) == p50["reportable"]
-    done = base.in_base_install(PLACED, str(small_artifact), json.dumps(limits["peaks"]), str(p50["value"]))
-    placed = json.loads(done.stdout)
-    assert placed["verdict"] in ("possible", "above-peak", "impossible")
-    assert placed["latency_ms"] == p50["value"] and placed["layers"] > 40
+    for milliseconds, verdict in (("1e6", "possible"), ("1e-9", "impossible")):
+        done = base.in_base_install(PLACED, str(small_artifact), json.dumps(limits["peaks"]), milliseconds)
+        found, layers = done.stdout.split()
+        assert found == verdict and int(layers) > 40
 
 
-# What was measured, placed under the limits, from an artifact and without torch.
+# A latency of an artifact, placed under the limits without torch.
 PLACED = """
 import json, sys
 from edgeyolo.artifact import Artifact
@@ -103,7 +103,7 @@ from edgeyolo_bench.roofline import place
 manifest = Artifact.open(sys.argv[1]).manifest
 peaks = from_plain(Peaks, json.loads(sys.argv[2]), "peaks")
 found = place(manifest, peaks, device="here", label="small", latency_ms=float(sys.argv[3]))
-print(json.dumps({"verdict": found.verdict, "latency_ms": found.latency_ms, "layers": len(found.layers)}))
+print(found.verdict, len(found.layers))
 """
 
 
