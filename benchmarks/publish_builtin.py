@@ -53,7 +53,8 @@ At the default confidence, 0.25, it finds {found} of the {objects} objects in th
 
 Trained from scratch, from random weights, by this project's own code on the other {learned} images of PASCAL VOC 2007
 trainval, scaled to a long side of 384 pixels: {passes} picture passes in {hours:.1f} hours on {device}, {threads}
-thread(s). Stages, every hyperparameter and the curve: `benchmarks/results/train-builtin.md` and `.json`. The seed is
+thread(s). {remark}
+Stages, every hyperparameter and the curve: `benchmarks/results/train-builtin.md` and `.json`. The seed is
 {seed}; `make train-builtin DATA=...` repeats it (on another machine to within rounding).
 
 ## Licence and data
@@ -123,6 +124,7 @@ def describe(artifact: Artifact, result: ValidationResult, facts: dict[str, Any]
         hours=facts["seconds"] / 3600,
         device=facts["device"]["model"],
         threads=facts["threads"],
+        remark=facts["remark"],
         seed=facts["stages"][0]["config"]["seed"],
         sha256=weights.read_info(ROOT / "benchmarks/weights/builtin.safetensors").sha256,
         artifact=artifact.sha256,

@@ -132,8 +132,10 @@ def _epochs_in(folder: Path) -> int:
     return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.is_file() else 0
 
 
-def record(training: Training, folder: Path, judged: Dataset, pictures: int) -> dict[str, Any]:
-    """What was trained, as its files tell, and what it is worth."""
+def record(
+    training: Training, folder: Path, judged: Dataset, pictures: int, *, remark: str = ""
+) -> dict[str, Any]:
+    """What was trained, as its files tell, and what it is worth. remark: what the files cannot tell."""
     stages = [_stage_facts(folder / stage.name, pictures) for stage in training.stages]
     final = folder / training.stages[-1].name / LAST
     loaded = weights.load(final)
@@ -151,6 +153,7 @@ def record(training: Training, folder: Path, judged: Dataset, pictures: int) -> 
         "device": asdict(read_device(Machine()).cpu),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "remark": remark,
         "stages": stages,
     }
 
@@ -184,6 +187,7 @@ def to_markdown(facts: dict[str, Any]) -> list[str]:
         f"{facts['protocol']}. Averaged weights of the last epoch, SHA-256 {facts['sha256'][:12]}.",
         f"{facts['seconds'] / 60:.1f} minutes on {facts['device']['model']}, {facts['threads']} threads, torch "
         f"{facts['torch']}; validation during the run included.",
+        *([facts["remark"]] if facts["remark"] else []),
         "",
     ]
     for stage in facts["stages"]:
@@ -223,6 +227,9 @@ def main() -> None:
         "--epochs", type=int, help="of the last stage, for a machine that has more or less time"
     )
     parser.add_argument("--judge-only", action="store_true")
+    parser.add_argument(
+        "--remark", default="", help="a sentence for the result, on what else the machine did, say"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
@@ -234,7 +241,7 @@ def main() -> None:
     folder = options.runs or Path("runs") / training.name
     if not options.judge_only:
         run_stages(training, folder, learned, judged)
-    facts = record(training, folder, judged, len(learned))
+    facts = record(training, folder, judged, len(learned), remark=options.remark)
     written.write(f"train-{facts['name']}", facts, to_markdown(facts))
     note(f"written to {written.RESULTS}/train-{facts['name']}.md")
     print_table(tuple(facts["metrics"]), [[f"{value or 0:.4f}" for value in facts["metrics"].values()]])

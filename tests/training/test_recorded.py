@@ -34,7 +34,7 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     learned = load_dataset(write_dataset(tmp_path / "train", range(1000, 1004), (64, 64)))
     judged = load_dataset(write_dataset(tmp_path / "val", range(2), (64, 64)))
     train_recorded.run_stages(SMALL, tmp_path / "runs", learned, judged)
-    facts = train_recorded.record(SMALL, tmp_path / "runs", judged, len(learned))
+    facts = train_recorded.record(SMALL, tmp_path / "runs", judged, len(learned), remark="It rained.")
     assert [(stage["name"], stage["passes"]) for stage in facts["stages"]] == [("first", 4), ("second", 4)]
     assert facts["stages"][0]["config"]["image_size"] == 32
     assert 0 <= facts["metrics"]["AP"] <= 1
@@ -50,6 +50,7 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     )
     assert "## Stage second" in told
     assert "1 epochs, 4 pictures" in told
+    assert "It rained." in told
     assert facts["sha256"][:12] in told
 
 
