@@ -53,9 +53,10 @@ At the default confidence, 0.25, it finds {found} of the {objects} objects in th
 
 Trained from scratch, from random weights, by this project's own code on the other {learned} images of PASCAL VOC 2007
 trainval, scaled to a long side of 384 pixels: {passes} picture passes in {hours:.1f} hours on {device}, {threads}
-thread(s). {remark}
+thread(s).{remark}
 Stages, every hyperparameter and the curve: `benchmarks/results/train-builtin.md` and `.json`. The seed is
-{seed}; `make train-builtin DATA=...` repeats it (on another machine to within rounding).
+{seed}; `make train-builtin DATA=...` trains anew by the same stages and seed, in bf16 where the processor has it,
+else in fp32: other rounding gives other weights.
 
 ## Licence and data
 
@@ -124,7 +125,7 @@ def describe(artifact: Artifact, result: ValidationResult, facts: dict[str, Any]
         hours=facts["seconds"] / 3600,
         device=facts["device"]["model"],
         threads=facts["threads"],
-        remark=facts["remark"],
+        remark=f" {facts['remark']}".rstrip(),
         seed=facts["stages"][0]["config"]["seed"],
         sha256=weights.read_info(ROOT / "benchmarks/weights/builtin.safetensors").sha256,
         artifact=artifact.sha256,
