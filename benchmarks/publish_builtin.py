@@ -25,7 +25,7 @@ from edgeyolo.export import ExportOptions, export
 from edgeyolo.files import atomic_file
 from edgeyolo.models import weights
 from edgeyolo.training.loop import LAST
-from train_recorded import TRAININGS
+from trainings import TRAININGS
 from written import RESULTS
 
 TARGET = "cpu-onnx-fp16"

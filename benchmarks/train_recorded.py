@@ -1,19 +1,21 @@
-"""Trainings whose result is quoted somewhere, each by one command: python benchmarks/train_recorded.py NAME --data D
+"""One of the trainings of trainings.py by one command: python benchmarks/train_recorded.py NAME --data D
 
 bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
 builtin   the model that comes with the package: yolov7-tiny-silu from scratch on PASCAL VOC 2007
 
 Trains in --runs (default runs/NAME), one folder for each stage; a run that was stopped goes on, finished stages are
-kept. Judges the last stage's averaged weights once, on pictures that no step and no choice has seen, and writes
-benchmarks/results/train-NAME.json and .md: settings, curve, AP, seconds. --judge-only does the second half only.
-`builtin` is then published by benchmarks/publish_builtin.py.
+kept. Judges the last stage's averaged weights, on pictures that no step has seen and that chose no epoch (but the
+stages themselves were settled with such results in view), and writes benchmarks/results/train-NAME.json and .md:
+settings, curve, AP, seconds. --judge-only does the second half only, and keeps the remark of the record that it writes
+again. `builtin` is then published by benchmarks/publish_builtin.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from dataclasses import asdict, dataclass, replace
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.devices import multiplies_bfloat16
 from edgeyolo.training.loop import LAST, STATE, TABLE
 from edgeyolo.training.progress import ProgressListener
 from edgeyolo.training.recipe import TINY, Recipe
@@ -34,81 +35,9 @@ from edgeyolo.training.run import resume, train
 from edgeyolo.training.session import make_pipeline
 from edgeyolo_bench.facts import Machine, read_device
 from edgeyolo_bench.markdown import table_lines
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One run of the training loop."""
-
-    name: str
-    config: TrainConfig
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class Training:
-    """Stages, each of which starts from the averaged weights of the one before. judged: split and pixels."""
-
-    name: str
-    network: str
-    learned: str
-    judged: str
-    size: int
-    stages: tuple[Stage, ...]
-
-
-_CPU = TrainConfig(precision="bf16" if multiplies_bfloat16() else "fp32", cache="pixels", validate_every=10)
-# Small data, few steps: an optimiser step for every batch, a short warm-up, an average over some 500 steps.
-_SHORT = replace(
-    TINY,
-    warmup_epochs=0.0,
-    warmup_iterations=200,
-    ema_decay=0.998,
-    ema_warmup=200.0,
-    mixup=0.0,
-    paste_in=0.0,
-)
-_VOC = replace(_SHORT, nominal_batch=16, cls=1.0, mosaic=0.5, mosaic9=0.0)
-_VOC_CPU = replace(_CPU, batch_size=16, validate_every=4, clip=10.0)
-TRAININGS = {
-    training.name: training
-    for training in (
-        Training("bccd", "yolov7-tiny", "train", "test", 256, (
-            Stage(
-                "whole",
-                replace(_CPU, epochs=160, batch_size=8, image_size=256, first_size=160, validate_every=20),
-                replace(_SHORT, lr0=0.03, nominal_batch=8, flipud=0.5, plain_epochs=15),
-            ),
-        )),
-        # At 0.03 the losses of the second stage rose again, so it takes half of that.
-        Training("builtin", "yolov7-tiny-silu", "train", "val", 192, (
-            Stage(
-                "slow",
-                replace(_VOC_CPU, epochs=10, image_size=128),
-                replace(_VOC, lrf=1.0, warmup_iterations=300),
-            ),
-            Stage(
-                "end",
-                replace(_VOC_CPU, epochs=32, image_size=192, first_size=128),
-                replace(_VOC, lr0=0.015, warmup_bias_lr=0.015, plain_epochs=2),
-            ),
-            Stage(
-                "adam",
-                replace(_VOC_CPU, epochs=28, image_size=192, first_size=128, optimizer="adamw"),
-                replace(_VOC, lr0=0.001, momentum=0.9, warmup_bias_lr=0.0, plain_epochs=2),
-            ),
-        )),
-    )
-}  # fmt: skip
-
+from trainings import TRAININGS, Training, with_epochs
 
 _CURVE = ("lr", "box", "obj", "cls", "AP", "AP50")
-
-
-def with_epochs(training: Training, epochs: int) -> Training:
-    """The same with a last stage of another length; its rates and sizes are spread over it."""
-    *before, last = training.stages
-    return replace(training, stages=(*before, replace(last, config=replace(last.config, epochs=epochs))))
 
 
 def run_stages(training: Training, folder: Path, learned: Dataset, judged: Dataset) -> None:
@@ -163,6 +92,12 @@ def record(
     }
 
 
+def remark_before(training: Training) -> str:
+    """The remark of the record that there is; "" where there is none."""
+    file = written.RESULTS / f"train-{training.name}.json"
+    return str(json.loads(file.read_text(encoding="utf-8"))["remark"]) if file.is_file() else ""
+
+
 def _stage_facts(folder: Path, pictures: int) -> dict[str, Any]:
     """Settings and curve of a stage; `passes` counts pictures."""
     facts = weights.read_info(folder / LAST).provenance["training"]
@@ -203,7 +138,7 @@ def to_markdown(facts: dict[str, Any]) -> list[str]:
             "",
             f"{config['epochs']} epochs, {stage['passes']} pictures, {stage['images_per_second']:.1f} a second; "
             f"{config['first_size'] or config['image_size']} to {config['image_size']} pixels, batch "
-            f"{config['batch_size']}, {config['precision']}, seed {config['seed']}.",
+            f"{config['batch_size']}, {config['precision']}, {config['optimizer']}, seed {config['seed']}.",
             "Recipe `tiny` with " + ", ".join(f"{key}={value}" for key, value in changed.items()) + ".",
             "",
             *table_lines(
@@ -232,9 +167,7 @@ def main() -> None:
         "--epochs", type=int, help="of the last stage, for a machine that has more or less time"
     )
     parser.add_argument("--judge-only", action="store_true")
-    parser.add_argument(
-        "--remark", default="", help="a sentence for the result, on what else the machine did, say"
-    )
+    parser.add_argument("--remark", help="a sentence for the result, on what else the machine did, say")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
@@ -246,7 +179,10 @@ def main() -> None:
     folder = options.runs or Path("runs") / training.name
     if not options.judge_only:
         run_stages(training, folder, learned, judged)
-    facts = record(training, folder, judged, len(learned), remark=options.remark)
+    remark = options.remark
+    if remark is None:
+        remark = remark_before(training) if options.judge_only else ""
+    facts = record(training, folder, judged, len(learned), remark=remark)
     written.write(f"train-{facts['name']}", facts, to_markdown(facts))
     note(f"written to {written.RESULTS}/train-{facts['name']}.md")
     print_table(tuple(facts["metrics"]), [[f"{value or 0:.4f}" for value in facts["metrics"].values()]])

@@ -20,7 +20,7 @@ from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.loop import LAST  # noqa: E402
 from edgeyolo.training.phases import Phases  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
-from train_recorded import TRAININGS, Stage, Training  # noqa: E402
+from trainings import TRAININGS, Stage, Training, with_epochs  # noqa: E402
 
 CONFIG = TrainConfig(epochs=1, batch_size=4, image_size=64, cache="pixels")
 RECIPE = replace(TINY, nominal_batch=4, warmup_iterations=1, warmup_epochs=0, mosaic=0)
@@ -43,6 +43,7 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     train_recorded.run_stages(SMALL, tmp_path / "runs", learned, judged)
     assert (tmp_path / "runs/second" / LAST).read_bytes() == again
     monkeypatch.setattr(written, "RESULTS", tmp_path)
+    assert train_recorded.remark_before(SMALL) == ""
     written.write("train-small", facts, train_recorded.to_markdown(facts))
     told = (tmp_path / "train-small.md").read_text(encoding="utf-8")
     assert (
@@ -51,6 +52,8 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     assert "## Stage second" in told
     assert "1 epochs, 4 pictures" in told
     assert "It rained." in told
+    assert "fp32, sgd, seed 0" in told
+    assert train_recorded.remark_before(SMALL) == "It rained."
     assert facts["sha256"][:12] in told
 
 
@@ -69,7 +72,7 @@ def test_the_second_stage_starts_from_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(TRAININGS))
 def test_what_is_written_down_can_be_trained(name: str) -> None:
     training = TRAININGS[name]
-    assert train_recorded.with_epochs(training, 7).stages[-1].config.epochs == 7
+    assert with_epochs(training, 7).stages[-1].config.epochs == 7
     assert all(stage.config.seed == 0 for stage in training.stages)
     for stage in training.stages:
         config, strides = stage.config, specs.get(training.network).strides

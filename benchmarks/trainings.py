@@ -1,0 +1,82 @@
+"""Trainings whose result is quoted somewhere: network, data and stages. `train_recorded.py` runs and judges them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.devices import multiplies_bfloat16
+from edgeyolo.training.recipe import TINY, Recipe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the training loop."""
+
+    name: str
+    config: TrainConfig
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Training:
+    """Stages, each of which starts from the averaged weights of the one before. judged: split and pixels."""
+
+    name: str
+    network: str
+    learned: str
+    judged: str
+    size: int
+    stages: tuple[Stage, ...]
+
+
+_CPU = TrainConfig(precision="bf16" if multiplies_bfloat16() else "fp32", cache="pixels", validate_every=10)
+# Small data, few steps: an optimiser step for every batch, a short warm-up, an average over some 500 steps.
+_SHORT = replace(
+    TINY,
+    warmup_epochs=0.0,
+    warmup_iterations=200,
+    ema_decay=0.998,
+    ema_warmup=200.0,
+    mixup=0.0,
+    paste_in=0.0,
+)
+_VOC = replace(_SHORT, nominal_batch=16, cls=1.0, mosaic=0.5, mosaic9=0.0)
+_VOC_CPU = replace(_CPU, batch_size=16, validate_every=4, clip=10.0)
+TRAININGS = {
+    training.name: training
+    for training in (
+        Training("bccd", "yolov7-tiny", "train", "test", 256, (
+            Stage(
+                "whole",
+                replace(_CPU, epochs=160, batch_size=8, image_size=256, first_size=160, validate_every=20),
+                replace(_SHORT, lr0=0.03, nominal_batch=8, flipud=0.5, plain_epochs=15),
+            ),
+        )),
+        # At 0.03 the losses of the second stage rose again, so it takes half of that. The third goes on from its end
+        # with rates of AdamW, small pictures first again: AP50 0.216 became 0.257.
+        Training("builtin", "yolov7-tiny-silu", "train", "val", 192, (
+            Stage(
+                "slow",
+                replace(_VOC_CPU, epochs=10, image_size=128),
+                replace(_VOC, lrf=1.0, warmup_iterations=300),
+            ),
+            Stage(
+                "end",
+                replace(_VOC_CPU, epochs=32, image_size=192, first_size=128),
+                replace(_VOC, lr0=0.015, warmup_bias_lr=0.015, plain_epochs=2),
+            ),
+            Stage(
+                "adam",
+                replace(_VOC_CPU, epochs=28, image_size=192, first_size=128, optimizer="adamw"),
+                replace(_VOC, lr0=0.001, momentum=0.9, warmup_bias_lr=0.0, plain_epochs=2),
+            ),
+        )),
+    )
+}  # fmt: skip
+
+
+def with_epochs(training: Training, epochs: int) -> Training:
+    """The same with a last stage of another length; its rates and sizes are spread over it."""
+    *before, last = training.stages
+    return replace(training, stages=(*before, replace(last, config=replace(last.config, epochs=epochs))))
