@@ -162,16 +162,14 @@ def write(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
 def train(options: argparse.Namespace, folder: Path) -> str:
     """Weights after quantization-aware training, on the data's training split or on generated scenes."""
     from edgeyolo.training.config import TrainConfig
-    from edgeyolo.training.quantized import OPTIMIZER, QuantizedOptions, train_quantized
+    from edgeyolo.training.quantized import QuantizedOptions, train_quantized
 
     if options.scenes:
         side = (options.imgsz, options.imgsz)
         data = load_dataset(write_dataset(folder / "training", TRAINING_SEEDS, side))
     else:
         data = load_dataset(options.calib, split="train")
-    config = TrainConfig(
-        epochs=options.train_qat, batch_size=8, image_size=options.imgsz, optimizer=OPTIMIZER
-    )
+    config = TrainConfig(epochs=options.train_qat, batch_size=8, image_size=options.imgsz)
     note(f"quantization-aware training, {options.train_qat} epochs on {len(data)} images")
     train_quantized(
         options.weights, data, None, folder / "qat", config=config, options=QuantizedOptions(distill=DISTILL)

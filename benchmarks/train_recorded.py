@@ -27,10 +27,10 @@ from edgeyolo.cli.console import note, print_table, progress
 from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
-from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.config import settings_of
 from edgeyolo.training.loop import LAST, STATE, TABLE
 from edgeyolo.training.progress import ProgressListener
-from edgeyolo.training.recipe import TINY, Recipe
+from edgeyolo.training.recipe import TINY
 from edgeyolo.training.run import resume, train
 from edgeyolo.training.session import make_pipeline
 from edgeyolo_bench.facts import Machine, read_device
@@ -100,15 +100,15 @@ def remark_before(training: Training) -> str:
 
 def _stage_facts(folder: Path, pictures: int) -> dict[str, Any]:
     """Settings and curve of a stage; `passes` counts pictures."""
-    facts = weights.read_info(folder / LAST).provenance["training"]
+    config, recipe = settings_of(weights.read_info(folder / LAST).provenance["training"])
     with (folder / TABLE).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     curve = [{key: float(value) for key, value in row.items() if value} for row in rows]
     seconds, passes = curve[-1]["seconds"], len(curve) * pictures
     return {
         "name": folder.name,
-        "config": {**TrainConfig.from_dict(facts["config"]).to_dict(), "epochs": len(curve)},
-        "recipe": Recipe(**facts["recipe"]).to_dict(),
+        "config": {**config.to_dict(), "epochs": len(curve)},
+        "recipe": recipe.to_dict(),
         "seconds": seconds,
         "passes": passes,
         "images_per_second": passes / seconds,
@@ -138,7 +138,7 @@ def to_markdown(facts: dict[str, Any]) -> list[str]:
             "",
             f"{config['epochs']} epochs, {stage['passes']} pictures, {stage['images_per_second']:.1f} a second; "
             f"{config['first_size'] or config['image_size']} to {config['image_size']} pixels, batch "
-            f"{config['batch_size']}, {config['precision']}, {config['optimizer']}, seed {config['seed']}.",
+            f"{config['batch_size']}, {config['precision']}, {recipe['optimizer']}, seed {config['seed']}.",
             "Recipe `tiny` with " + ", ".join(f"{key}={value}" for key, value in changed.items()) + ".",
             "",
             *table_lines(

@@ -68,8 +68,8 @@ TRAININGS = {
             ),
             Stage(
                 "adam",
-                replace(_VOC_CPU, epochs=28, image_size=192, first_size=128, optimizer="adamw"),
-                replace(_VOC, lr0=0.001, momentum=0.9, warmup_bias_lr=0.0, plain_epochs=2),
+                replace(_VOC_CPU, epochs=28, image_size=192, first_size=128),
+                replace(_VOC, optimizer="adamw", lr0=0.001, momentum=0.9, warmup_bias_lr=0.0, plain_epochs=2),
             ),
         )),
     )

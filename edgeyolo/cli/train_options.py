@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _COUNT = click.IntRange(min=1)
+_RATES = {
+    "sgd": "0.01",
+    "adamw": "0.001",
+}  # of which others are told where the recipe's rate is not made for them
 
 DATA_OPTIONS = (
     click.option("--data", help="COCO json, YOLO data.yaml or a Pascal VOC folder."),
@@ -38,18 +42,20 @@ RUN_OPTIONS = (
     ),
     click.option(
         "--grow-from", "first_size", type=_COUNT, default=None, metavar="PIXELS",
-        help="Let the pictures grow from this side to --imgsz over the run: early epochs cost less.",
+        help="Let the pictures grow from this side to --imgsz over the run: early epochs cost less. "
+        "Costs AP where all objects have one size.",
     ),
     click.option("--epochs", type=_COUNT, default=300, show_default=True),
     click.option(
         "--batch", "--batch-size", "batch_size", type=_COUNT, default=16, show_default=True,
-        help="Images an iteration, all processes together; gradients add up to the nominal batch, 64.",
+        help="Images an iteration, all processes together; gradients add up to the recipe's nominal batch.",
     ),
-    click.option("--recipe", metavar="NAME|YAML", help="p5, p6, tiny, custom or a file (default: the network's)."),
-    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: box=0.05."),
     click.option(
-        "--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default="sgd; --qat: adamw"
+        "--recipe", metavar="NAME|YAML",
+        help="p5, p6, tiny, custom, short (from scratch in few steps) or a file (default: the network's).",
     ),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe: box=0.05."),
+    click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), help="In place of the recipe's."),
     click.option("--device", help="cpu, mps or the number of a GPU (default: the first GPU, else cpu)."),
     click.option(
         "--amp", "precision", type=click.Choice(["bf16", "fp16", "none"]),
@@ -137,22 +143,28 @@ def run_config(options: dict[str, Any]) -> TrainConfig:
 
 def run_recipe(options: dict[str, Any], default: Recipe) -> Recipe:
     """The recipe of --recipe, else `default`, changed by every --set."""
-    from edgeyolo.training.recipe import change_by_text, find_recipe, read_recipe
+    from edgeyolo.training.recipe import change, change_by_text, find_recipe, read_recipe
 
     name, recipe = options["recipe"], default
     if name and Path(name).suffix.lower() in (".yaml", ".yml"):
         recipe = read_recipe(name, default)
     elif name:
         recipe = find_recipe(name)
-    return change_by_text(recipe, options["settings"])
+    changed = change_by_text(recipe, options["settings"])
+    wanted = options["optimizer"]
+    if not wanted or wanted == changed.optimizer:
+        return changed
+    if changed.lr0 == recipe.lr0:
+        note(
+            f"lr0={recipe.lr0:g} is {changed.optimizer}'s; {wanted} takes about {_RATES[wanted]}: --set lr0=..."
+        )
+    return change(changed, {"optimizer": wanted})
 
 
 def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
-    """What --qat and its options say; None for ordinary training. Changes the number of epochs and the optimiser where
-    none was given.
-    """
+    """What --qat and its options say; None for ordinary training. Changes the number of epochs where none was given."""
     from edgeyolo.errors import UsageError
-    from edgeyolo.training.quantized import EPOCHS, OPTIMIZER, QuantizedOptions
+    from edgeyolo.training.quantized import EPOCHS, QuantizedOptions
 
     context = click.get_current_context()
     given = {name: options[name] for name in ("distill", "calib_images") if options[name] is not None}
@@ -167,9 +179,8 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
             f"--qat goes on from a whole weights file as it is: {', '.join(unfit)} cannot be had with it",
             hint="Name the file as MODEL; for another activation, train without --qat first.",
         )
-    for name, value in (("epochs", EPOCHS), ("optimizer", OPTIMIZER)):
-        if context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
-            options[name] = value
+    if context.get_parameter_source("epochs") != ParameterSource.COMMANDLINE:
+        options["epochs"] = EPOCHS
     default = QuantizedOptions()
     return QuantizedOptions(given.get("calib_images", default.images), given.get("distill", default.distill))
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from edgeyolo.errors import UsageError
-from edgeyolo.training.optimizer import OptimizerName
 from edgeyolo.training.pictures import Cache
+from edgeyolo.training.recipe import Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -37,7 +37,6 @@ class TrainConfig:
     channels_last: bool = True
     workers: int = 0
     cache: Cache = "none"
-    optimizer: OptimizerName = "sgd"
     clip: float = 0.0
     freeze: tuple[str, ...] = ()
     multi_scale: bool = False
@@ -53,7 +52,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "image_size", "validate_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: expected at least 1")
-        for name, known in (("precision", Precision), ("cache", Cache), ("optimizer", OptimizerName)):
+        for name, known in (("precision", Precision), ("cache", Cache)):
             if getattr(self, name) not in get_args(known):
                 raise UsageError(
                     f"{name}={getattr(self, name)!r}: expected one of {', '.join(get_args(known))}"
@@ -67,3 +66,14 @@ class TrainConfig:
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """The inverse of `to_dict`."""
         return cls(**{**values, "freeze": tuple(values["freeze"])})
+
+
+def settings_of(facts: dict[str, Any]) -> tuple[TrainConfig, Recipe]:
+    """Configuration and recipe that a state or a weights file tells of its run.
+
+    Files from before optimisers were the recipe's name theirs in the configuration.
+    """
+    config, recipe = dict(facts["config"]), dict(facts["recipe"])
+    if "optimizer" in config:
+        recipe["optimizer"] = config.pop("optimizer")
+    return TrainConfig.from_dict(config), Recipe(**recipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -11,20 +10,13 @@ from torch import nn
 from edgeyolo.errors import UsageError
 from edgeyolo.training.schedule import Rates, Schedule
 
-OptimizerName = Literal["sgd", "adamw"]
 
-
-def make_optimizer(
-    network: nn.Module, schedule: Schedule, name: OptimizerName = "sgd"
-) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW (momentum is its first beta), over the parameters that are not
-    frozen.
+def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """The recipe's optimiser, SGD with Nesterov momentum or AdamW, over the parameters that are not frozen.
 
     Groups: "plain" (batch norm weights and implicit vectors; no decay), "decayed" (convolution weights),
     "bias".
     """
-    if name not in get_args(OptimizerName):
-        raise UsageError(f"optimizer {name!r}: expected one of {', '.join(get_args(OptimizerName))}")
     groups = [
         {"name": kind, "params": values, "weight_decay": schedule.weight_decay if kind == "decayed" else 0.0}
         for kind, values in _groups(network).items()
@@ -33,7 +25,7 @@ def make_optimizer(
     if not groups:
         raise UsageError("every parameter is frozen: there is nothing to train")
     rates = schedule.at(0)
-    if name == "sgd":
+    if schedule.recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rates.lr, momentum=rates.momentum, nesterov=True)
     return torch.optim.AdamW(groups, lr=rates.lr, betas=(rates.momentum, 0.999))
 

@@ -22,10 +22,9 @@ from edgeyolo.models.network import Network, build
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.models.topology import ModelSpec
 from edgeyolo.registry import quantized_training
-from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.listener import Listener
 from edgeyolo.training.loop import STATE, Trainer
-from edgeyolo.training.optimizer import OptimizerName
 from edgeyolo.training.processes import join_processes
 from edgeyolo.training.recipe import QAT, Recipe
 from edgeyolo.training.run import finish
@@ -36,11 +35,6 @@ TEACHER = "weights/teacher.safetensors"
 
 EPOCHS = 10
 """Of a run that asks for no other number."""
-
-OPTIMIZER: OptimizerName = "adamw"
-"""That the recipe's learning rate is made for. Gradients of the roundings are large and point anywhere: two epochs of
-distillation alone took SGD at 2e-4 to 1.7 times the distance from the float network that it began with, and AdamW at
-1e-5 to 0.9 times (blood cells, validation pictures)."""
 
 CLIP = 10.0
 """Largest norm of the gradient where the configuration names none. Convolutions whose batch norms are folded are held
@@ -75,8 +69,7 @@ def train_quantized(
 
     The network is re-parameterized first: quantizers stand in the deployed graph, batch norms folded. Weights files of
     the run hold the plain network, and the ranges that it learned. Classes must be those of the file, in any order.
-    Gradients are clipped, to `CLIP` unless `config` says otherwise; `config.optimizer` should be `OPTIMIZER`.
-    `measuring` shows how the first ranges are measured.
+    Gradients are clipped, to `CLIP` unless `config` says otherwise. `measuring` shows how the first ranges are found.
     """
     folder, listener = Path(folder), listener or Listener()
     config = replace(config, clip=config.clip or CLIP)
@@ -120,7 +113,7 @@ def resume_quantized(
     listener: Listener | None = None,
 ) -> list[dict[str, Any]]:
     """Go on with the run in `folder`, whose state says `facts`, on the same data."""
-    config = TrainConfig.from_dict(facts["config"])
+    config, recipe = settings_of(facts)
     processes = join_processes(config.device, config.batch_size)
     names = tuple(facts["class_names"])
     training = align_classes(training, names)
@@ -133,7 +126,7 @@ def resume_quantized(
         module = aware.restore(network, graph)
         technique = aware.technique(graph, about, teacher, about["distill"])
     trainer = Trainer(
-        module, training.class_names, training, validation, recipe=Recipe(**facts["recipe"]),
+        module, training.class_names, training, validation, recipe=recipe,
         config=replace(config, device=processes.device), folder=folder, processes=processes, listener=listener,
         technique=technique,
     )  # fmt: skip

@@ -16,17 +16,22 @@ from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.topology import Activation, ModelSpec
 from edgeyolo.training.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
-from edgeyolo.training.config import TrainConfig
+from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.history import draw_history
 from edgeyolo.training.listener import Listener
 from edgeyolo.training.loop import STATE, Trainer
 from edgeyolo.training.pages import draw_found, draw_labels
 from edgeyolo.training.processes import join_processes
-from edgeyolo.training.recipe import Recipe, recipe_for
+from edgeyolo.training.recipe import SHORT, Recipe, recipe_for
 from edgeyolo.training.state import read_facts
 from edgeyolo.training.transfer import transfer
 
 _NAMES = f"Names: {', '.join(specs.names())}."
+
+
+FEW_STEPS = 3000
+"""Of SGD from scratch, below which a run is told of the recipe "short": on blood cells its AP was 0.03 after 520 steps
+and 0.42 after 1,500, where "short" had 0.50 after 950."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,11 @@ def train(
         processes=processes,
         listener=listener,
     )
+    if fresh and recipe.optimizer == "sgd" and trainer.schedule.steps < FEW_STEPS:
+        listener.note(
+            f"{trainer.schedule.steps} steps of SGD are few for a network from scratch: --recipe short makes one of "
+            f"every {SHORT.nominal_batch} pictures, and each learns more"
+        )
     return finish(trainer)
 
 
@@ -141,7 +151,7 @@ def resume(
         from edgeyolo.training.quantized import resume_quantized
 
         return resume_quantized(Path(folder), facts, training, validation, listener=listener)
-    config = TrainConfig.from_dict(facts["config"])
+    config, recipe = settings_of(facts)
     if tuple(facts["class_names"]) != training.class_names:
         raise UsageError(
             f"{folder}: the run's classes are {', '.join(facts['class_names'])}; the data's are "
@@ -154,7 +164,7 @@ def resume(
         training.class_names,
         training,
         validation,
-        recipe=Recipe(**facts["recipe"]),
+        recipe=recipe,
         config=replace(config, device=processes.device),
         folder=Path(folder),
         processes=processes,

@@ -44,6 +44,11 @@ class Schedule:
         return max(round(self.recipe.nominal_batch / self.batch_size), 1)
 
     @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run, without the smaller ones of the warm-up."""
+        return self.epochs * self.batches // self.accumulate
+
+    @property
     def weight_decay(self) -> float:
         """The recipe's weight decay, for the images that one optimiser step really sees."""
         return self.recipe.weight_decay * self.batch_size * self.accumulate / self.recipe.nominal_batch

@@ -72,7 +72,7 @@ class Stepper:
             image_size=config.image_size,
         ).to(config.device)
         self.loss.mean_over_processes = processes.mean
-        self.optimizer = make_optimizer(self.network, schedule, config.optimizer)
+        self.optimizer = make_optimizer(self.network, schedule)
         self.scaler = torch.amp.GradScaler(
             torch.device(config.device).type, enabled=config.precision == "fp16"
         )

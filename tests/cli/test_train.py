@@ -330,8 +330,8 @@ def test_a_run_is_not_trained_over_and_not_changed_on_the_way(
 def test_choices_are_those_of_the_training_package() -> None:
     from edgeyolo.cli.train_command import command
     from edgeyolo.training.config import Precision
-    from edgeyolo.training.optimizer import OptimizerName
     from edgeyolo.training.pictures import Cache
+    from edgeyolo.training.recipe import OptimizerName
 
     choices = {item.name: getattr(item.type, "choices", None) for item in command.params}
     assert tuple(choices["cache"]) == get_args(Cache)

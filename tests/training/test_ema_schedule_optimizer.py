@@ -72,8 +72,8 @@ def test_weight_decay_of_batches_that_do_not_divide() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_groups(network: Network, name: str) -> None:
-    schedule = Schedule(TINY, 10, 10, 64)
-    optimizer = make_optimizer(network, schedule, name)
+    schedule = Schedule(replace(TINY, optimizer=name), 10, 10, 64)
+    optimizer = make_optimizer(network, schedule)
     groups = {group["name"]: group for group in optimizer.param_groups}
     assert sum(len(group["params"]) for group in groups.values()) == len(list(network.parameters()))
     assert all(value.ndim == 4 and value.shape[0] > 1 for value in groups["decayed"]["params"])
@@ -102,8 +102,3 @@ def test_freeze(network: Network) -> None:
     freeze(network, [name for name, child in network.named_children() if list(child.parameters())])
     with pytest.raises(UsageError, match="every parameter is frozen"):
         make_optimizer(network, Schedule(TINY, 1, 1, 1))
-
-
-def test_unknown_optimizer(network: Network) -> None:
-    with pytest.raises(UsageError, match="expected one of sgd, adamw"):
-        make_optimizer(network, Schedule(TINY, 1, 1, 1), "lion")

@@ -25,7 +25,7 @@ from edgeyolo.models.network import build  # noqa: E402
 from edgeyolo.models.topology import Elan, ModelSpec, Stage, TopDown  # noqa: E402
 from edgeyolo.scenes import CLASS_NAMES, make_scene  # noqa: E402
 from edgeyolo.training.batches import Batch  # noqa: E402
-from edgeyolo.training.config import TrainConfig  # noqa: E402
+from edgeyolo.training.config import TrainConfig, settings_of  # noqa: E402
 from edgeyolo.training.history import draw_history  # noqa: E402
 from edgeyolo.training.listener import Listener, Listeners  # noqa: E402
 from edgeyolo.training.loop import BEST, LAST, STATE, TABLE, Trainer  # noqa: E402
@@ -140,7 +140,15 @@ def test_files_of_a_run(whole: Path) -> None:
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert all(float(row["loss"]) > 0 for row in rows)
     assert read_facts(whole / STATE)["config"]["epochs"] == 3
-    assert TrainConfig.from_dict(read_facts(whole / STATE)["config"]) == SMALL
+    assert settings_of(read_facts(whole / STATE)) == (SMALL, RECIPE)
+
+
+def test_settings_of_a_run_whose_configuration_names_the_optimizer(whole: Path) -> None:
+    """States and weights were written so before optimisers were the recipe's."""
+    facts = read_facts(whole / STATE)
+    del facts["recipe"]["optimizer"]
+    facts["config"]["optimizer"] = "adamw"
+    assert settings_of(facts) == (SMALL, replace(RECIPE, optimizer="adamw"))
 
 
 @pytest.mark.parametrize("iteration", [1, 4, 8])
@@ -243,8 +251,10 @@ def test_learns_and_validates(data: Dataset, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_loss_falls(data: Dataset, tmp_path: Path) -> None:
-    still = replace(RECIPE, mosaic=0, scale=0, translate=0, fliplr=0, hsv_s=0, hsv_v=0, lr0=0.005)
-    options = {"optimizer": "adamw", "batch_size": 10, "save_minutes": 10}
+    still = replace(
+        RECIPE, mosaic=0, scale=0, translate=0, fliplr=0, hsv_s=0, hsv_v=0, lr0=0.005, optimizer="adamw"
+    )
+    options = {"batch_size": 10, "save_minutes": 10}
     history = trainer(tmp_path, data, recipe=still, epochs=40, **options).run()
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
 
@@ -253,7 +263,7 @@ def test_the_loss_falls(data: Dataset, tmp_path: Path) -> None:
     "options",
     [
         {"precision": "bf16"},
-        {"optimizer": "adamw", "clip": 1.0},
+        {"recipe": replace(RECIPE, optimizer="adamw", lr0=0.001), "clip": 1.0},
         {"multi_scale": True},
         {"freeze": ("stem", "backbone")},
         {"channels_last": False},

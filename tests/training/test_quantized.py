@@ -24,12 +24,12 @@ from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.listener import Listener  # noqa: E402
 from edgeyolo.training.loop import STATE  # noqa: E402
-from edgeyolo.training.quantized import CLIP, OPTIMIZER, QuantizedOptions, train_quantized  # noqa: E402
+from edgeyolo.training.quantized import CLIP, QuantizedOptions, train_quantized  # noqa: E402
 from edgeyolo.training.recipe import QAT  # noqa: E402
 from edgeyolo.training.run import resume  # noqa: E402
 from edgeyolo.training.state import Position, read_facts  # noqa: E402
 
-CONFIG = TrainConfig(epochs=2, batch_size=2, image_size=96, optimizer=OPTIMIZER)
+CONFIG = TrainConfig(epochs=2, batch_size=2, image_size=96)
 RECIPE = replace(QAT, nominal_batch=2)
 OPTIONS = QuantizedOptions(images=4, distill=1.0)
 NAMES = ("bird", "cat", "dog")  # not in the order of the weights

@@ -87,6 +87,7 @@ def test_settings() -> None:
         ("nominal_batch=1.5", "nominal_batch"),
         ("autobalance=perhaps", "expected true or false"),
         ("strategy=none", "expected one of coarse-to-fine"),
+        ("optimizer=lion", "expected one of sgd, adamw"),
     ],
 )
 def test_refused_settings(setting: str, message: str) -> None:

@@ -10,10 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeyolo.cli.train_command import command as train  # noqa: E402
-from edgeyolo.cli.train_options import quantized_options, run_config  # noqa: E402
+from edgeyolo.cli.train_options import quantized_options, run_config, run_recipe  # noqa: E402
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UsageError  # noqa: E402
 from edgeyolo.scenes import write_dataset  # noqa: E402
 from edgeyolo.training.devices import default_precision, find_device, multiplies_bfloat16  # noqa: E402
+from edgeyolo.training.recipe import QAT, SHORT, TINY, Recipe  # noqa: E402
 from edgeyolo.training.sources import FILE, DataSource  # noqa: E402
 
 
@@ -70,19 +71,40 @@ def test_processors_with_bfloat16(
 
 
 @pytest.mark.parametrize(
-    "given, optimizer, epochs",
-    [
-        (["--qat"], "adamw", 10),
-        (["--qat", "--optimizer", "sgd", "--epochs", "3"], "sgd", 3),
-        ([], "sgd", 300),
-    ],
+    "given, epochs",
+    [(["--qat"], 10), (["--qat", "--epochs", "3"], 3), ([], 300)],
 )
-def test_quantization_aware_runs_have_defaults_of_their_own(
-    given: list[str], optimizer: str, epochs: int
-) -> None:
+def test_quantization_aware_runs_have_defaults_of_their_own(given: list[str], epochs: int) -> None:
     with train.make_context("train", ["best.safetensors", "--data", "data.yaml", *given]) as context:
         assert (quantized_options(context.params) is not None) == bool(given)
-    assert (context.params["optimizer"], context.params["epochs"]) == (optimizer, epochs)
+    assert context.params["epochs"] == epochs
+
+
+@pytest.mark.parametrize(
+    "default, given, chosen, told",
+    [
+        (TINY, [], ("sgd", 0.01), False),
+        (QAT, [], ("adamw", 1e-5), False),
+        (TINY, ["--optimizer", "sgd"], ("sgd", 0.01), False),
+        (TINY, ["--optimizer", "adamw"], ("adamw", 0.01), True),
+        (TINY, ["--optimizer", "adamw", "--set", "lr0=0.001"], ("adamw", 0.001), False),
+        (TINY, ["--set", "optimizer=adamw", "--set", "lr0=0.001"], ("adamw", 0.001), False),
+        (TINY, ["--recipe", "short"], ("adamw", SHORT.lr0), False),
+        (TINY, ["--recipe", "short", "--optimizer", "sgd"], ("sgd", SHORT.lr0), True),
+    ],
+)
+def test_a_rate_is_made_for_one_optimizer(
+    default: Recipe,
+    given: list[str],
+    chosen: tuple[str, float],
+    told: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who takes the other optimiser and leaves the rate is told of it."""
+    with train.make_context("train", ["yolov7-tiny", "--data", "data.yaml", *given]) as context:
+        recipe = run_recipe(context.params, default)
+    assert (recipe.optimizer, recipe.lr0) == chosen
+    assert ("--set lr0=" in capsys.readouterr().err) is told
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
