@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.devices import multiplies_bfloat16
-from edgeyolo.training.recipe import TINY, Recipe
+from edgeyolo.training.recipe import SHORT, TINY, Recipe
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,11 @@ class Training:
 
 
 _CPU = TrainConfig(precision="bf16" if multiplies_bfloat16() else "fp32", cache="pixels", validate_every=10)
-# Small data, few steps: an optimiser step for every batch, a short warm-up, an average over some 500 steps.
-_SHORT = replace(
-    TINY,
-    warmup_epochs=0.0,
-    warmup_iterations=200,
-    ema_decay=0.998,
-    ema_warmup=200.0,
-    mixup=0.0,
-    paste_in=0.0,
-)
-_VOC = replace(_SHORT, nominal_batch=16, cls=1.0, mosaic=0.5, mosaic9=0.0)
+# Small data: an optimiser step for every batch, a short warm-up, an average over some 500 steps.
+_VOC = replace(
+    TINY, nominal_batch=16, warmup_epochs=0.0, warmup_iterations=200, ema_decay=0.998, ema_warmup=200.0,
+    cls=1.0, mosaic=0.5, mosaic9=0.0, mixup=0.0, paste_in=0.0,
+)  # fmt: skip
 _VOC_CPU = replace(_CPU, batch_size=16, validate_every=4, clip=10.0)
 TRAININGS = {
     training.name: training
@@ -49,8 +43,8 @@ TRAININGS = {
         Training("bccd", "yolov7-tiny", "train", "test", 256, (
             Stage(
                 "whole",
-                replace(_CPU, epochs=160, batch_size=8, image_size=256, first_size=160, validate_every=20),
-                replace(_SHORT, lr0=0.03, nominal_batch=8, flipud=0.5, plain_epochs=15),
+                replace(_CPU, epochs=100, batch_size=8, image_size=256),
+                replace(SHORT, flipud=0.5),
             ),
         )),
         # At 0.03 the losses of the second stage rose again, so it takes half of that. The third goes on from its end

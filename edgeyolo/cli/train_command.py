@@ -92,6 +92,7 @@ def command(
 
     \b
     edgeyolo train yolov7-tiny --data data.yaml --imgsz 320 --epochs 100
+    edgeyolo train yolov7-tiny --data cells --imgsz 256 --epochs 100 --batch 8 --recipe short
     edgeyolo train yolov7 --data train.json --val-data val.json --batch 32 --amp bf16
     edgeyolo train best.safetensors --data voc --freeze backbone --set lr0=0.001 --set mosaic=0
     edgeyolo train yolov7-tiny-silu --data voc --imgsz 256 --grow-from 128 --set plain_epochs=10
