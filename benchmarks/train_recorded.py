@@ -30,7 +30,7 @@ from edgeyolo.models import weights
 from edgeyolo.training.config import settings_of
 from edgeyolo.training.loop import LAST, STATE, TABLE
 from edgeyolo.training.progress import ProgressListener
-from edgeyolo.training.recipe import TINY
+from edgeyolo.training.recipe import find_recipe
 from edgeyolo.training.run import resume, train
 from edgeyolo.training.session import make_pipeline
 from edgeyolo_bench.facts import Machine, read_device
@@ -132,14 +132,15 @@ def to_markdown(facts: dict[str, Any]) -> list[str]:
     ]
     for stage in facts["stages"]:
         config, recipe = stage["config"], stage["recipe"]
-        changed = {key: value for key, value in recipe.items() if value != getattr(TINY, key)}
+        base = find_recipe(recipe["name"])
+        changed = [f"{key}={value}" for key, value in recipe.items() if value != getattr(base, key)]
         lines += [
             f"## Stage {stage['name']}",
             "",
             f"{config['epochs']} epochs, {stage['passes']} pictures, {stage['images_per_second']:.1f} a second; "
             f"{config['first_size'] or config['image_size']} to {config['image_size']} pixels, batch "
             f"{config['batch_size']}, {config['precision']}, {recipe['optimizer']}, seed {config['seed']}.",
-            "Recipe `tiny` with " + ", ".join(f"{key}={value}" for key, value in changed.items()) + ".",
+            f"Recipe `{base.name}`{' with ' if changed else ''}{', '.join(changed)}.",
             "",
             *table_lines(
                 ("epoch", *_CURVE, "minutes"), [_curve_row(row) for row in stage["curve"] if "AP" in row]

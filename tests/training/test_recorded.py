@@ -53,6 +53,7 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     assert "1 epochs, 4 pictures" in told
     assert "It rained." in told
     assert "fp32, sgd, seed 0" in told
+    assert "Recipe `tiny` with nominal_batch=4, warmup_epochs=0, warmup_iterations=1, mosaic=0." in told
     assert train_recorded.remark_before(SMALL) == "It rained."
     assert facts["sha256"][:12] in told
 
