@@ -36,6 +36,7 @@ _VOC = replace(
     TINY, nominal_batch=16, warmup_epochs=0.0, warmup_iterations=200, ema_decay=0.998, ema_warmup=200.0,
     cls=1.0, mosaic=0.5, mosaic9=0.0, mixup=0.0, paste_in=0.0,
 )  # fmt: skip
+_VOC_ADAM = replace(_VOC, optimizer="adamw", momentum=0.9, warmup_bias_lr=0.0, plain_epochs=2)
 _VOC_CPU = replace(_CPU, batch_size=16, validate_every=4, clip=10.0)
 TRAININGS = {
     training.name: training
@@ -63,8 +64,9 @@ TRAININGS = {
             Stage(
                 "adam",
                 replace(_VOC_CPU, epochs=28, image_size=192, first_size=128),
-                replace(_VOC, optimizer="adamw", lr0=0.001, momentum=0.9, warmup_bias_lr=0.0, plain_epochs=2),
+                replace(_VOC_ADAM, lr0=0.001),
             ),
+            Stage("large", replace(_VOC_CPU, epochs=12, image_size=192), replace(_VOC_ADAM, lr0=0.0005)),
         )),
     )
 }  # fmt: skip
