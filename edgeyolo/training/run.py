@@ -31,7 +31,7 @@ _NAMES = f"Names: {', '.join(specs.names())}."
 
 FEW_STEPS = 3000
 """Of SGD from scratch, below which a run is told of the recipe "short": on blood cells its AP was 0.03 after 520 steps
-and 0.42 after 1,500, where "short" had 0.50 after 950."""
+and 0.42 after 1,500, where AdamW had 0.50 after 950 and "short" 0.54 after 2,600."""
 
 
 @dataclass(frozen=True)
