@@ -134,11 +134,12 @@ def to_markdown(facts: dict[str, Any]) -> list[str]:
         config, recipe = stage["config"], stage["recipe"]
         base = find_recipe(recipe["name"])
         changed = [f"{key}={value}" for key, value in recipe.items() if value != getattr(base, key)]
+        growing = f"{config['first_size']} to " if config["first_size"] else ""
         lines += [
             f"## Stage {stage['name']}",
             "",
             f"{config['epochs']} epochs, {stage['passes']} pictures, {stage['images_per_second']:.1f} a second; "
-            f"{config['first_size'] or config['image_size']} to {config['image_size']} pixels, batch "
+            f"{growing}{config['image_size']} pixels, batch "
             f"{config['batch_size']}, {config['precision']}, {recipe['optimizer']}, seed {config['seed']}.",
             f"Recipe `{base.name}`{' with ' if changed else ''}{', '.join(changed)}.",
             "",
