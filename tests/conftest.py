@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from edgeyolo.protocols import CalibrationSource
 
 GOLDEN = Path(__file__).parent / "golden"
+
+settings.register_profile(
+    "shared machine", deadline=None
+)  # time says more of what else runs than of the code
+settings.load_profile("shared machine")
 
 
 def _shared_folder() -> Path | None:

@@ -123,7 +123,7 @@ def test_the_golden_decoded_output(shared: Path) -> None:
 # --- decoding ---
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     conf=st.sampled_from([0.0, 0.001, 0.25, 0.7, 0.999, 1.0]),

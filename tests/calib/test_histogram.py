@@ -34,7 +34,7 @@ def same(one: Histogram, other: Histogram) -> bool:
     return one.to_json() == other.to_json()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(parts)
 def test_order_and_merging_leave_no_trace(described: Parts) -> None:
     values = arrays(described)
@@ -46,7 +46,7 @@ def test_order_and_merging_leave_no_trace(described: Parts) -> None:
     assert same(whole, merged)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(parts)
 def test_bins_hold_what_numpy_counts(described: Parts) -> None:
     values = np.concatenate(arrays(described))

@@ -120,7 +120,7 @@ def test_both_libraries_agree(make_dataset, make_predictions, seed):
     assert 0 < ours.metrics["AP"] < 1
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), shuffle=st.randoms(use_true_random=False))
 def test_order_of_detections_does_not_matter(make_dataset, make_predictions, seed, shuffle):
     truth, rows = scattered(seed, images=3)

@@ -105,7 +105,7 @@ def test_the_graph_gives_what_the_host_gives_equal_scores_included(run: Run, cla
         assert_same(host, graph)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 10**6),
     conf=st.sampled_from([0.001, 0.1, 0.25, 0.6]),

@@ -67,7 +67,7 @@ def assert_follows(picture: Picture, tolerance: float = 1.0) -> None:
             np.testing.assert_allclose(np.r_[points.min(0), points.max(0)], picture.boxes[0], atol=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.booleans())
 def test_exact_moves(seed: int, outlined: bool) -> None:
     picture = drawn(np.random.default_rng(seed), outlined=outlined)
@@ -80,7 +80,7 @@ def test_exact_moves(seed: int, outlined: bool) -> None:
         assert_follows(scaled)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seeds, st.booleans(), st.sampled_from(["plain", "turned", "perspective"]))
 def test_warps(seed: int, outlined: bool, kind: str) -> None:
     rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def _whole(picture: Picture) -> bool:
     return bool((box[:2] > 0).all() and box[2] < width and box[3] < height)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.booleans())
 def test_mosaics(seed: int, nine: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -119,7 +119,7 @@ def test_mosaics(seed: int, nine: bool) -> None:
     assert (made.boxes >= 0).all() and (made.boxes <= 192).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds)
 def test_whole_pipeline_follows_the_one_bright_object(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -164,7 +164,7 @@ def test_outline_makes_the_box_tighter_when_cut() -> None:
     assert clip_outline((diamond.astype(np.float32) - 100,), 40, 40) == ()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.booleans())
 def test_paste_in(seed: int, outlined: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ def filters(seed: int, count: int = 4, taps: int = 200, spread: float = 4.0) -> 
     return rng.normal(size=(count, taps)) * np.exp(rng.uniform(-spread, 0, (count, 1)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SEEDS)
 def test_half_is_float16_a_step_away_and_keeps_the_sum(seed: int) -> None:
     weights = filters(seed)
@@ -31,7 +31,7 @@ def test_half_is_float16_a_step_away_and_keeps_the_sum(seed: int) -> None:
     assert (sums <= step.max(axis=1)).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SEEDS)
 def test_int8_is_the_grid_that_its_own_largest_weight_gives(seed: int) -> None:
     weights = filters(seed)
@@ -46,7 +46,7 @@ def test_int8_is_the_grid_that_its_own_largest_weight_gives(seed: int) -> None:
     assert (np.abs((rounded - weights).sum(axis=1)) <= 1.6 * scale[:, 0]).all()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(SEEDS)
 def test_a_palette_has_at_most_64_float16_values(seed: int) -> None:
     weights = filters(seed, taps=400)

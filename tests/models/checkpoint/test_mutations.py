@@ -103,7 +103,7 @@ def test_random_damage_to_the_pickle_inside_a_sound_archive(
     assert {"DamagedFileError", "UntrustedFileError"} <= outcomes
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_any_bytes_as_a_pickle(data: bytes, forge: Forge) -> None:
     use(forge(b"\x80\x02" + data))
