@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _COUNT = click.IntRange(min=1)
-_RATES = {
-    "sgd": "0.01",
-    "adamw": "0.001",
-}  # of which others are told where the recipe's rate is not made for them
+# What a run is told to try where its rate was made for the other optimiser.
+_RATES = {"sgd": "0.01", "adamw": "0.001"}
 
 DATA_OPTIONS = (
     click.option("--data", help="COCO json, YOLO data.yaml or a Pascal VOC folder."),
