@@ -137,7 +137,7 @@ def train(
     if fresh and recipe.optimizer == "sgd" and trainer.schedule.steps < FEW_STEPS:
         listener.note(
             f"{trainer.schedule.steps} steps of SGD are few for a network from scratch: --recipe short makes one of "
-            f"every {SHORT.nominal_batch} pictures, and each learns more"
+            f"every batch of {SHORT.nominal_batch} pictures or more, and each learns more"
         )
     return finish(trainer)
 
