@@ -20,14 +20,14 @@ from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.models.network import build  # noqa: E402
 from edgeyolo.training.batches import Batch  # noqa: E402
-from edgeyolo.training.config import TrainConfig, settings_of  # noqa: E402
+from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.listener import Listener, Listeners, TensorBoardListener  # noqa: E402
-from edgeyolo.training.loop import STATE  # noqa: E402
 from edgeyolo.training.pages import PageListener, draw_batch, draw_labels  # noqa: E402
 from edgeyolo.training.progress import ProgressListener  # noqa: E402
-from edgeyolo.training.recipe import SHORT  # noqa: E402
-from edgeyolo.training.run import prepare_network, resume, train  # noqa: E402
-from edgeyolo.training.state import Position, read_facts  # noqa: E402
+from edgeyolo.training.recipe import SHORT, TINY, Recipe  # noqa: E402
+from edgeyolo.training.run import advice_from_scratch, prepare_network, resume, train  # noqa: E402
+from edgeyolo.training.schedule import Schedule  # noqa: E402
+from edgeyolo.training.state import Position  # noqa: E402
 
 CONFIG = TrainConfig(epochs=1, batch_size=2, image_size=32)
 
@@ -51,7 +51,7 @@ def test_from_a_name_then_from_its_weights(data: Dataset, tmp_path: Path) -> Non
     assert len(history) == 1
     assert "the anchors suit 100.0% of the objects" in shown.getvalue()
     assert "epoch 1/1  box" in shown.getvalue()
-    assert "0 steps of SGD are few" in shown.getvalue()
+    assert "steps of SGD are few" in shown.getvalue()
     for name in ("train_batch0.jpg", "val_batch.jpg", "results.png", "labels.png"):
         assert cv2.imread(str(tmp_path / "run" / name)) is not None, name
     with pytest.raises(UsageError, match="holds a run already"):
@@ -66,13 +66,18 @@ def test_from_a_name_then_from_its_weights(data: Dataset, tmp_path: Path) -> Non
     assert torch.equal(start.network.stem[0].branch.conv.weight, trained.stem[0].branch.conv.weight)
 
 
-def test_recipe_for_few_steps(data: Dataset, tmp_path: Path) -> None:
-    """A step for every batch and an average that has forgotten the beginning; nothing is said of few steps."""
-    shown = io.StringIO()
-    listener = ProgressListener(Console(file=shown, width=120))
-    train("yolov7-tiny", data, None, tmp_path, config=CONFIG, recipe=SHORT, listener=listener)
-    assert "steps of SGD" not in shown.getvalue()
-    assert settings_of(read_facts(tmp_path / STATE)) == (CONFIG, SHORT)
+@pytest.mark.parametrize(
+    "recipe, epochs, batches, told",
+    [
+        (TINY, 300, 13, "975 steps of SGD are few"),  # 205 pictures, batch 16
+        (TINY, 300, 39, "2925 steps of SGD are few"),
+        (TINY, 300, 40, ""),
+        (SHORT, 100, 13, ""),
+    ],
+)
+def test_runs_too_short_for_sgd_are_told(recipe: Recipe, epochs: int, batches: int, told: str) -> None:
+    advice = advice_from_scratch(Schedule(recipe, epochs, batches, batch_size=16))
+    assert advice.startswith(told) and bool(advice) == bool(told)
 
 
 def test_resume_refuses_other_classes(data: Dataset, tmp_path: Path) -> None:
