@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python benchmarks/demo.py
+	@$(BIN)/python benchmarks/scripts/demo.py
 
 # One process a core, four at the most, each with one thread of its own: they do not wait for each other's threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
@@ -32,24 +32,24 @@ test-all: $(READY)
 
 # The demo's weights, again from nothing: an hour or two on two cores.
 train-scenes: $(READY)
-	@$(BIN)/python benchmarks/train_scenes.py --steps 1500 --seed 0
-	@$(BIN)/python benchmarks/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
+	@$(BIN)/python benchmarks/scripts/train_scenes.py --steps 1500 --seed 0
+	@$(BIN)/python benchmarks/scripts/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
 
 # The model that comes with the package, again from nothing, and in its place: make train-builtin DATA=voc2007/data.yaml
 # Hours on two cores. DATA is PASCAL VOC 2007 trainval with parts train and val; a run that was stopped goes on.
 train-builtin: $(READY)
 	@test -n "$(DATA)" || { echo "train-builtin needs pictures: make train-builtin DATA=voc2007/data.yaml"; exit 2; }
-	@$(BIN)/python benchmarks/train_recorded.py builtin --data $(DATA) --threads $(THREADS)
-	@$(BIN)/python benchmarks/publish_builtin.py --data $(DATA)
+	@$(BIN)/python benchmarks/scripts/train_recorded.py builtin --data $(DATA) --threads $(THREADS)
+	@$(BIN)/python benchmarks/scripts/publish_builtin.py --data $(DATA)
 
 # yolov7-tiny from scratch on blood cells: make train-bccd DATA=bccd
 train-bccd: $(READY)
 	@test -n "$(DATA)" || { echo "train-bccd needs pictures: make train-bccd DATA=bccd"; exit 2; }
-	@$(BIN)/python benchmarks/train_recorded.py bccd --data $(DATA) --threads $(THREADS)
+	@$(BIN)/python benchmarks/scripts/train_recorded.py bccd --data $(DATA) --threads $(THREADS)
 
 # What a training step costs and where, into benchmarks/results/training-step.json and .md.
 bench-training: $(READY)
-	@$(BIN)/python benchmarks/training_step.py --threads $(THREADS)
+	@$(BIN)/python benchmarks/scripts/training_step.py --threads $(THREADS)
 
 # The Neural Compute Stick's own toolchain, of 2021, in a Python 3.9 of its own: every layer must be one the stick takes.
 ncs-check: $(READY)
@@ -58,30 +58,30 @@ ncs-check: $(READY)
 
 # The figures that README quotes: start-up, pre- and post-processing.
 bench-core: $(READY)
-	@$(BIN)/python benchmarks/startup.py
-	@$(BIN)/python benchmarks/pre_post.py
+	@$(BIN)/python benchmarks/scripts/startup.py
+	@$(BIN)/python benchmarks/scripts/pre_post.py
 
 # All seven networks of the paper on this CPU, at their own sizes, by OpenVINO and ONNX Runtime: leave it the machine.
 bench-paper: $(READY)
 	@rm -rf runs/bench-paper
 	@$(BIN)/edgeyolo bench --table 1 --table 2 -o runs/bench-paper; code=$$?; \
 	  test -f runs/bench-paper/report.json || exit $$code; \
-	  $(BIN)/python benchmarks/readme.py --add runs/bench-paper --name paper && exit $$code
+	  $(BIN)/python benchmarks/scripts/readme.py --add runs/bench-paper --name paper && exit $$code
 
 # benchmarks/README.md from everything in benchmarks/results.
 bench-readme: $(READY)
-	@$(BIN)/python benchmarks/readme.py
+	@$(BIN)/python benchmarks/scripts/readme.py
 
 # The benchmark harness against itself, on a quiet machine: two runs agree, and measuring costs next to nothing.
 bench-repeat: $(READY)
-	@$(BIN)/python benchmarks/repeat.py
+	@$(BIN)/python benchmarks/scripts/repeat.py
 
 # What integers cost, and how much faster they are: generated scenes, then the same for labelled data of one's own, such
 # as make bench-integers INTEGERS="best.pt --data voc --split test --calib voc --imgsz 256 --name integers-voc".
 INTEGERS ?= benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --name integers-scenes
 bench-integers: $(READY)
-	@$(BIN)/python benchmarks/integers.py $(INTEGERS) --train-qat 6
-	@$(BIN)/python benchmarks/integers_speed.py
+	@$(BIN)/python benchmarks/scripts/integers.py $(INTEGERS) --train-qat 6
+	@$(BIN)/python benchmarks/scripts/integers_speed.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist

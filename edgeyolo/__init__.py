@@ -15,17 +15,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeyolo.detections import Detection, Detections
-    from edgeyolo.detector import Detector
+    from edgeyolo.detector.detector import Detector
     from edgeyolo.errors import EdgeYoloError
+    from edgeyolo.runtime.detections import Detection, Detections
 
 __version__ = "0.1.0"
 __all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "__version__"]
 
 _HOMES = {
-    "Detection": "edgeyolo.detections",
-    "Detections": "edgeyolo.detections",
-    "Detector": "edgeyolo.detector",
+    "Detection": "edgeyolo.runtime.detections",
+    "Detections": "edgeyolo.runtime.detections",
+    "Detector": "edgeyolo.detector.detector",
     "EdgeYoloError": "edgeyolo.errors",
 }
 

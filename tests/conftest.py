@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from edgeyolo.protocols import CalibrationSource
+    from edgeyolo.backend.interface import CalibrationSource
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -103,8 +103,8 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSource:
     """Eight generated scenes, for the targets that are quantized from images."""
     import cv2
 
-    from edgeyolo.registry import open_calibration
-    from edgeyolo.scenes import make_scene
+    from edgeyolo.backend.registry import open_calibration
+    from edgeyolo.datasets.scenes import make_scene
 
     folder = tmp_path_factory.mktemp("calibration")
     for seed in range(100, 108):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo import registry
+from edgeyolo.backend import registry
 from edgeyolo.cli import cli
 
 ROOT = Path(__file__).parents[1]

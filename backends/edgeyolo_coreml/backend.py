@@ -9,11 +9,12 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.backend.registry import require
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
-from edgeyolo.registry import require
-from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_coreml import limits
 from edgeyolo_coreml.toolkit import INSTALL, macos
 

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeyolo_coreml.palette import BITS
-from edgeyolo_coreml.rounding import to_half, to_int8, to_palette
+from edgeyolo_coreml.rounding import BITS, to_half, to_int8, to_palette
 from edgeyolo_coreml.toolkit import coremltools, number_names_anew, quiet
 
 # The smallest tensors, which together hold this share of the weights, stay float16: they are the first layers and the

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.interface import ExportSource
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo.protocols import ExportSource
 from edgeyolo_coreml.compress import compress, round_weights, sizes_for
 from edgeyolo_coreml.lower import rescale_input, without_slices
 from edgeyolo_coreml.toolkit import coremltools, number_names_anew, quiet

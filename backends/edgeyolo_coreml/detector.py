@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.contracts import GraphDetections, RawMaps
-from edgeyolo.protocols import ExportSource
+from edgeyolo.artifact.contracts import GraphDetections, RawMaps
+from edgeyolo.backend.interface import ExportSource
 from edgeyolo_coreml.compress import compress, sizes_for
 from edgeyolo_coreml.convert import metadata, prepare, to_program
 from edgeyolo_coreml.package import write
@@ -41,7 +41,7 @@ def write_detector(source: ExportSource, given: GraphDetections, precision: str,
 
 
 class Decode(nn.Module):
-    """Raw maps of one image -> (confidence (n, classes), coordinates (n, 4)); see `edgeyolo.postprocess`.
+    """Raw maps of one image -> (confidence (n, classes), coordinates (n, 4)); see `edgeyolo.runtime.postprocess`.
 
     Rows are ordered by level, anchor, row, column. Nothing has more than three axes.
     """

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeyolo.backend.interface import Port
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.protocols import Port
 from edgeyolo_coreml.package import read
 
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo_coreml.operators import DECOMPRESS, RULES
 from edgeyolo_coreml.package import read

@@ -10,18 +10,31 @@ from dataclasses import replace
 from math import prod
 from types import MappingProxyType
 
-from edgeyolo.limits import Finding, Limits, Place, Suppression, Versions
-from edgeyolo.operations import Graph, Operation
-from edgeyolo_coreml.tables import (
-    CHANNELS,
-    KERNEL_HEIGHT,
-    KERNEL_WIDTH,
-    ON_CHIP,
-    OPERATORS,
-    RANK,
-    REASONS,
-    SIDE,
+from edgeyolo.backend.capabilities import Finding, Limits, Place, Suppression, Versions
+from edgeyolo.backend.op_graph import Graph, Operation
+
+# Operators with a path on every family from the M1 on ([guide] appendix A). `upsample_nearest_neighbor` of a whole
+# factor is a deconvolution on the M1, which has no texture engine ([guide] chapter 13), and native from the M2.
+OPERATORS = frozenset(
+    {"add", "avg_pool", "concat", "conv", "leaky_relu", "max_pool", "mul", "relu", "sigmoid", "silu"}
+    | {"upsample_nearest_neighbor"}
 )
+# Folded when the program is compiled, before anything runs ([guide] appendix A, "Quantization and dtype").
+FOLDED = frozenset({"const", "constexpr_affine_dequantize", "constexpr_lut_to_dense"})
+
+RANK = 4  # [apple4d]; the engine itself has five axes ([guide] chapter 17)
+SIDE, CHANNELS = 16384, 65536  # [guide] table "per-operation design rules": one more rejects
+KERNEL_WIDTH, KERNEL_HEIGHT = 13, 29  # of a float16 convolution on the M1 ([guide], same table)
+ON_CHIP = 2 * 2**20  # bytes; a larger tensor is streamed, slower and still correct ([guide] chapter 17)
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "slice_by_index": "slices with an odd first column pass through a fixed-point format on M1 and M2",
+        "reshape": "the 5-D reshape of anchors leaves the engine; decode the raw maps on the host",
+        "gather": "gather needs the texture engine of the M2 and later",
+        "non_maximum_suppression": "suppression runs on the CPU: use the detector package, or the host",
+    }
+)
+
 
 # ONNX operator -> operator of an ML program, where the engine runs it.
 NAMES: Mapping[str, str] = MappingProxyType(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo_coreml.tables import (
+from edgeyolo_coreml.limits import (
     CHANNELS,
     FOLDED,
     KERNEL_HEIGHT,

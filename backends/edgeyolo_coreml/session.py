@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
 from edgeyolo_coreml.suppressed import contracted, names_in_file
 from edgeyolo_coreml.toolkit import coremltools, macos

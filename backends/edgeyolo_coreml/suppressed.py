@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import GraphDetections, OutputContract
-from edgeyolo.nms import nms
+from edgeyolo.artifact.contracts import GraphDetections, OutputContract
+from edgeyolo.runtime.nms import nms
 
 SUPPRESSED = ("confidence", "coordinates")
 """The outputs' names in the file, which Vision looks for; see `detector`."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.silence import silence
+from edgeyolo.support.silence import silence
 
 INSTALL = "pip install 'edgeyolo[coreml]'"
 

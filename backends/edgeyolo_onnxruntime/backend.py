@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.export.edges import edge_contracts, with_edges
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Port
-from edgeyolo.registry import require
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.backend.registry import require
+from edgeyolo.export.graph_ends import edge_contracts, with_edges
 from edgeyolo_onnxruntime import limits
 from edgeyolo_onnxruntime.halves import with_halves
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
@@ -29,7 +30,8 @@ MODEL, RECORD = "model.onnx", "calibration.json"
 EXACT = 1e-4
 # Rounding the weights of a trained yolov7-tiny to float16 moves its raw maps by up to 6.4e-3 of their largest value.
 HALF_WEIGHTS = 2e-2
-# As measured (benchmarks/calibration.py): 0.05 to 0.11 and 99 % on pictures like those of the calibration, 0.34 and
+# As measured (benchmarks/scripts/calibration.py): 0.05 to 0.11 and 99 % on pictures like those of the
+# calibration, 0.34 and
 # 90 % on pictures that the network was not made for. A mistake in a scale or an order of channels gives above 1.
 INT8_PARITY = 0.5
 INT8_AGREEMENT = 0.85
@@ -129,7 +131,7 @@ class OnnxruntimeBackend:
 
 def _quantized(exported: Path, source: ExportSource, into: Path) -> onnx.ModelProto:
     """The network with quantizers; writes `calibration.json` to `into`."""
-    from edgeyolo_calib.rules import ONNXRUNTIME
-    from edgeyolo_calib.write import quantize_source
+    from edgeyolo_calib.quantize.rules import ONNXRUNTIME
+    from edgeyolo_calib.quantize.write import quantize_source
 
     return quantize_source(exported, source, ONNXRUNTIME, into).model

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.protocols import Port
+from edgeyolo.backend.interface import Port
 from edgeyolo_onnxruntime.session import load
 
 _TYPES = {"float": "float32", "double": "float64"}

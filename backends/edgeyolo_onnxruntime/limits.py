@@ -3,7 +3,7 @@
 Sources:
     [versions] ONNX Runtime, "Compatibility": opsets from 7 on; 1.17, the oldest that edgeyolo runs on, reads up to 20
                https://onnxruntime.ai/docs/reference/compatibility.html
-    [rules]    edgeyolo_calib.rules.ONNXRUNTIME: where quantizers are put, and why
+    [rules]    edgeyolo_calib.quantize.rules.ONNXRUNTIME: where quantizers are put, and why
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from edgeyolo.limits import Limits, Suppression
-from edgeyolo.operations import Graph, Operation
+from edgeyolo.backend.capabilities import Limits, Suppression
+from edgeyolo.backend.op_graph import Graph, Operation
 
 FLOAT = Limits("CPU", opsets=(11, 20), sources=MappingProxyType({"versions": "ONNX Runtime, Compatibility"}))
 
@@ -21,7 +21,7 @@ HALF = replace(FLOAT, weight_bytes=2.0, largest=65504.0)
 
 def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
     """The convolutions that are not quantized: the first two, and the last of each output."""
-    from edgeyolo_calib.rules import ONNXRUNTIME
+    from edgeyolo_calib.quantize.rules import ONNXRUNTIME
 
     convolutions = [each for each in graph.operations if each.kind == "Conv"]
     if operation in convolutions[: ONNXRUNTIME.stem]:

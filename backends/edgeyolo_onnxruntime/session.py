@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.backend.ort_options import cpu_options
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
-from edgeyolo.onnx_options import cpu_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -44,7 +44,7 @@ class OnnxruntimeSession:
         """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
         import onnx
 
-        from edgeyolo.export.layers import tensors_of
+        from edgeyolo.export.layer_report import tensors_of
 
         self._input.check(batch)
         return tensors_of(onnx.load(str(self._path)), {self._input.name: batch}, names)

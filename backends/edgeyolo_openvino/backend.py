@@ -10,13 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.devices import Device
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.devices import Device
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Hint, Port, Session
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.backend.registry import require
 from edgeyolo.errors import UsageError
-from edgeyolo.export.edges import edge_contracts
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Hint, Port, Session
-from edgeyolo.registry import require
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.export.graph_ends import edge_contracts
 from edgeyolo_openvino import ir, limits, runtime, settings
 from edgeyolo_openvino.edges import with_edges
 from edgeyolo_openvino.session import OpenvinoSession
@@ -221,8 +222,8 @@ def _with_learned_ranges(
     onnx: Path, source: ExportSource, into: Path, finish: Callable[[Any], Any]
 ) -> tuple[str, ...]:
     """Write the graph with quantizers of ours, in the ranges that training learned."""
-    from edgeyolo_calib.rules import OPENVINO
-    from edgeyolo_calib.write import RECORD, quantize_source
+    from edgeyolo_calib.quantize.rules import OPENVINO
+    from edgeyolo_calib.quantize.write import RECORD, quantize_source
 
     made = quantize_source(onnx, source, OPENVINO, into)
     with TemporaryDirectory(prefix="edgeyolo-") as folder:

@@ -1,6 +1,6 @@
 """The edges of an `ov.Model`: preprocessing by OpenVINO, and the suppression that every runtime gets.
 
-They come behind NNCF and behind float16: see `edgeyolo.export.edges`.
+They come behind NNCF and behind float16: see `edgeyolo.export.graph_ends`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from edgeyolo.contracts import GraphDetections, InputContract
-from edgeyolo.export.suppression import suppression_graph
-from edgeyolo.protocols import ExportSource
+from edgeyolo.artifact.contracts import GraphDetections, InputContract
+from edgeyolo.backend.interface import ExportSource
+from edgeyolo.export.graph_ends.nms import suppression_graph
 from edgeyolo_openvino import runtime
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeyolo.backend.interface import Port
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.protocols import Port
 from edgeyolo_openvino import runtime
 
 _TYPES = {"f32": "float32", "f16": "float16", "u8": "uint8", "i8": "int8", "i32": "int32", "i64": "int64"}

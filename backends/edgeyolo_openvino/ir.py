@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo_openvino import runtime
 

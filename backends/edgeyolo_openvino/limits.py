@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from edgeyolo.limits import Finding, Limits, Suppression, Versions
-from edgeyolo.operations import Graph, Operation
+from edgeyolo.backend.capabilities import Finding, Limits, Suppression, Versions
+from edgeyolo.backend.op_graph import Graph, Operation
 
 OPERATORS: Mapping[str, str] = MappingProxyType(
     {

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UnsupportedTargetError, UsageError
 from edgeyolo.export.quantizer import DEFAULTS, Judge, QuantizerOptions
-from edgeyolo.images import read_image
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo.silence import silence
+from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo.support.silence import silence
 
 
 def quantize(

@@ -9,8 +9,8 @@ from importlib.metadata import version as package_version
 from importlib.util import find_spec
 from typing import Any
 
+from edgeyolo.backend.interface import Availability
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.protocols import Availability
 
 OLDEST_RUN = (2022, 1)  # API 2.0
 OLDEST_COMPILE = (2023, 1)  # `save_model`

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeyolo.artifact.target import Target
 from edgeyolo.errors import UsageError
-from edgeyolo.files import user_cache
-from edgeyolo.targets import Target
+from edgeyolo.support.files import user_cache
 
 VARIABLES = {
     "EDGEYOLO_OPENVINO_DEVICE": "OpenVINO's device: CPU, GPU, GPU.1, NPU, AUTO, AUTO:GPU,CPU, HETERO:..., MULTI:...",

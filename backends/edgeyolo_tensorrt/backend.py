@@ -10,24 +10,25 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.devices import Device
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.devices import Device
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.backend.registry import require
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
-from edgeyolo.registry import require
-from edgeyolo.targets import Target, TargetProfile
-from edgeyolo_tensorrt.calibration_cache import CACHE
-from edgeyolo_tensorrt.engine_cache import ENGINE
+from edgeyolo_tensorrt.engine.engine_cache import ENGINE
 from edgeyolo_tensorrt.facts import OPSET, VOLTA, version_text
-from edgeyolo_tensorrt.limits import limits
 from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
-from edgeyolo_tensorrt.recipe import FILE, Recipe, batch_range, graph_plugins, graph_types
+from edgeyolo_tensorrt.package.int8 import CACHE
+from edgeyolo_tensorrt.package.limits import limits
+from edgeyolo_tensorrt.package.recipe import FILE, Recipe, batch_range, graph_plugins, graph_types
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgeyolo.contracts import InputContract
-    from edgeyolo_tensorrt.session import TensorrtSession
+    from edgeyolo.artifact.contracts import InputContract
+    from edgeyolo_tensorrt.run.session import TensorrtSession
 
 _LOG = logging.getLogger("edgeyolo_tensorrt")
 
@@ -127,7 +128,7 @@ class TensorrtBackend:
             return Availability(False, "the package tensorrt is not installed", install_hint())
         try:
             library = load_library()
-            from edgeyolo_tensorrt.cuda import open_cuda
+            from edgeyolo_tensorrt.cuda.interface import open_cuda
 
             cuda = open_cuda(self._options().device)
             try:
@@ -146,11 +147,11 @@ class TensorrtBackend:
         """
         import onnx
 
-        from edgeyolo.export.edges import edge_contracts, with_edges
-        from edgeyolo.export.graph import MAX_BATCH
-        from edgeyolo_calib.graph import constants_as_weights
-        from edgeyolo_tensorrt.half import to_half
-        from edgeyolo_tensorrt.int8 import write_quantized
+        from edgeyolo.export.graph_ends import edge_contracts, with_edges
+        from edgeyolo.export.source import MAX_BATCH
+        from edgeyolo_calib.onnx_graph import constants_as_weights
+        from edgeyolo_tensorrt.package.half import to_half
+        from edgeyolo_tensorrt.package.int8 import write_quantized
 
         profile = next(item for item in self.profiles if item.target == target)
         model = constants_as_weights(onnx.load(source.onnx(opset=OPSET)))
@@ -171,8 +172,8 @@ class TensorrtBackend:
 
         `threads`: how many TensorRT may use on the CPU. The environment variables of `DeviceOptions` apply.
         """
-        from edgeyolo_tensorrt.builder import build_engine, find_engine
-        from edgeyolo_tensorrt.running import open_engine
+        from edgeyolo_tensorrt.engine.builder import build_engine, find_engine
+        from edgeyolo_tensorrt.run.session import open_engine
 
         options, manifest = self._options(), artifact.manifest
         if ENGINE in manifest.files:  # one that others built
@@ -192,7 +193,7 @@ class TensorrtBackend:
 
     def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Inputs and outputs of an engine, on the machine that built it."""
-        from edgeyolo_tensorrt import foreign
+        from edgeyolo_tensorrt.run import foreign
 
         require(self.can_run(), f"looking into {file}")
         return foreign.ports(file, self._options())
@@ -203,7 +204,7 @@ class TensorrtBackend:
 
     def open_for_parity(self, artifact: Artifact) -> Session:
         """The packaged graph through ONNX Runtime on the CPU, for the export's parity gate; see `stand_in`."""
-        from edgeyolo_tensorrt.stand_in import StandIn
+        from edgeyolo_tensorrt.run.stand_in import StandIn
 
         return StandIn(artifact.file(".onnx"), artifact.manifest.input, artifact.manifest.output)
 

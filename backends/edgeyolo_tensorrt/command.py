@@ -12,8 +12,8 @@ import click
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 
 if TYPE_CHECKING:
-    from edgeyolo.artifact import Artifact
-    from edgeyolo_tensorrt.builder import Engine
+    from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo_tensorrt.engine.builder import Engine
     from edgeyolo_tensorrt.options import DeviceOptions
 
 
@@ -47,9 +47,9 @@ def build(  # noqa: PLR0917 - click passes every option by name
     edgeyolo build yolov7-tiny-jetson
     edgeyolo build yolov7-tiny-jetson --dla 0 -o yolov7-tiny.engine
     """
-    from edgeyolo.artifact import Artifact
-    from edgeyolo.verify import verify
-    from edgeyolo_tensorrt.builder import build_engine
+    from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo.runtime.verify import verify
+    from edgeyolo_tensorrt.engine.builder import build_engine
 
     opened = Artifact.open(artifact)
     _require_package(opened)
@@ -84,7 +84,7 @@ def _options(**given: int | None) -> DeviceOptions:
 
 
 def _copy(engine: Engine, output: Path) -> None:
-    from edgeyolo.files import atomic_file
+    from edgeyolo.support.files import atomic_file
 
     with atomic_file(output) as draft:
         shutil.copyfile(engine.path, draft)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.export.suppression import PLUGIN, GraphWriter
+from edgeyolo.export.graph_ends.nms import PLUGIN, GraphWriter
 from edgeyolo_tensorrt.library import Library
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.devices import Device
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.devices import Device
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.backend.registry import require
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Port, Session
-from edgeyolo.registry import require
-from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_tflite import limits, runtime, toolkit
 
 if TYPE_CHECKING:

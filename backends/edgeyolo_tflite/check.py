@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeyolo.errors import UnsupportedTargetError
 from edgeyolo_tflite import flatbuffer
-from edgeyolo_tflite.tables import (
+from edgeyolo_tflite.limits import (
     INTEGERS,
     LEAKY_HINT,
     OPERATORS,

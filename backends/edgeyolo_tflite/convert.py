@@ -11,8 +11,8 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.protocols import ExportSource
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.backend.interface import ExportSource
 from edgeyolo_tflite import flatbuffer, toolkit
 
 METADATA = "edgeyolo"  # the entry of the file's metadata that holds the contract, as JSON

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeyolo.backend.interface import Port
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.protocols import Port
 from edgeyolo_tflite import runtime
 
 

@@ -161,7 +161,7 @@ def _require_pixels(batch: NDArray[Any]) -> None:
     if batch.dtype != np.float32 or not 0 <= low <= high <= 1:
         raise UsageError(
             f"calibration: expected float32 images in 0..1, came {batch.dtype} in {low:g}..{high:g}",
-            hint="edgeyolo.preprocess.preprocess(images, contract) makes such an array.",
+            hint="edgeyolo.runtime.preprocess.preprocess(images, contract) makes such an array.",
         )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeyolo.backend.interface import Availability
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.protocols import Availability
 
 # Module -> the package that brings it. The older one is the last for boards that stay on Python 3.11 or earlier.
 PACKAGES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo_tflite.runtime import Runtime
 

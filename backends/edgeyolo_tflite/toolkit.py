@@ -8,9 +8,9 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+from edgeyolo.backend.interface import Availability
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.protocols import Availability
-from edgeyolo.silence import silence
+from edgeyolo.support.silence import silence
 
 INSTALL = "pip install 'edgeyolo[tflite]'"
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.protocols import Availability, Compiled, ExportSource
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo_torch.cuda import packages
 from edgeyolo_torch.limits import CPU
 from edgeyolo_torch.session import TorchSession

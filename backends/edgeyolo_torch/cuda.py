@@ -11,8 +11,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+from edgeyolo.backend.interface import Availability
 from edgeyolo.errors import UsageError
-from edgeyolo.protocols import Availability
 
 GRAPH_VARIABLE = "EDGEYOLO_TORCH_GRAPH"
 VARIABLES = {GRAPH_VARIABLE: "1: torch on CUDA records the network once for each input shape and replays it"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.devices import Device
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
-from edgeyolo.targets import Target
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.devices import Device
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Session
 from edgeyolo_torch import cuda
 from edgeyolo_torch.backend import FP32, write
 from edgeyolo_torch.limits import CUDA

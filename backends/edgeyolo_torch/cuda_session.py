@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo_torch.cuda import load_torch
 

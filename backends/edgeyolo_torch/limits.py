@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeyolo.limits import Limits
+from edgeyolo.backend.capabilities import Limits
 
 CPU = Limits("CPU")
 CUDA = Limits("GPU", largest=65504.0)

@@ -9,7 +9,7 @@ from torch import Tensor, float16, float32, inference_mode, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo_torch.session import TorchSession
 
 

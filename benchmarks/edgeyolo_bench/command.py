@@ -12,10 +12,10 @@ from click.core import ParameterSource
 
 from edgeyolo.cli.console import json_option
 from edgeyolo.cli.options import imgsz_option, locate_weights
-from edgeyolo_bench.paper_options import paper_options, tables_asked
+from edgeyolo_bench.paper.paper_options import paper_options, tables_asked
 
 if TYPE_CHECKING:
-    from edgeyolo.protocols import CalibrationSource
+    from edgeyolo.backend.interface import CalibrationSource
     from edgeyolo_bench.remote.fleet import Member
 
 SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
@@ -103,16 +103,16 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     A fleet file lists `devices`, each with a `host` and, where wanted, `name`, `python`, `wheel`, `config`, `threads`
     and `targets`.
     """
-    from edgeyolo_bench.deliver import deliver
-    from edgeyolo_bench.display import listening
-    from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
-    from edgeyolo_bench.measure import Labelled, measure
-    from edgeyolo_bench.paper_run import run_tables
-    from edgeyolo_bench.physics import with_limits
+    from edgeyolo_bench.measure.jobs import Wanted, make_jobs, split_targets
+    from edgeyolo_bench.measure.measure import Labelled, measure
+    from edgeyolo_bench.measure.physics import with_limits
+    from edgeyolo_bench.measure.scenarios import choose
+    from edgeyolo_bench.measure.workload import from_folder, generated
+    from edgeyolo_bench.paper.paper_run import run_tables
     from edgeyolo_bench.remote.elsewhere import measure_elsewhere
-    from edgeyolo_bench.report import load_report
-    from edgeyolo_bench.scenarios import choose
-    from edgeyolo_bench.workload import from_folder, generated
+    from edgeyolo_bench.render.deliver import deliver
+    from edgeyolo_bench.render.display import listening
+    from edgeyolo_bench.values.report import load_report
 
     asked = tables_asked(**paper)
     scenario = _one_kind(models, scenario, bool(asked), remote or fleet)
@@ -196,8 +196,8 @@ def _calibration(calib: str | None, data: str | None, split: str | None) -> Cali
     """Calibration images; those that AP is measured on are refused among them."""
     if calib is None:
         return None
+    from edgeyolo.backend.registry import open_calibration
     from edgeyolo.datasets import load_dataset
-    from edgeyolo.registry import open_calibration
 
     return open_calibration(calib, images=300, evaluation=load_dataset(data, split=split) if data else None)
 

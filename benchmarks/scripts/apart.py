@@ -43,6 +43,6 @@ def save_random(path: Path, network: str) -> None:
 
 def _save_random(path: Path, network: str) -> None:
     from edgeyolo.models.specs import get
-    from edgeyolo_bench import random_weights
+    from edgeyolo_bench.measure import random_weights
 
     random_weights.save_random(path, get(network))

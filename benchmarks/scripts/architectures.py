@@ -1,6 +1,6 @@
 """Every network of the family through the whole export, at its own image size: seconds, megabytes, memory, deviation.
 
-python benchmarks/architectures.py [--networks a,b] [--targets a,b] [--imgsz N] [--name architectures]
+python benchmarks/scripts/architectures.py [--networks a,b] [--targets a,b] [--imgsz N] [--name architectures]
 
 There are no weights to ship, so each network gets random ones that carry a picture through to the maps, and detect
 nothing. Each export is `edgeyolo export` in a process of its own, one after another.
@@ -19,10 +19,11 @@ from typing import Any
 
 import apart
 import written
-from edgeyolo.artifact import Artifact
+
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.models.specs import names
-from edgeyolo_bench.markdown import table_lines
+from edgeyolo_bench.render.markdown import table_lines
 
 TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
 

@@ -1,4 +1,4 @@
-"""Time and memory of label assignment and loss: `python benchmarks/assign_loss.py`.
+"""Time and memory of label assignment and loss: `python benchmarks/scripts/assign_loss.py`.
 
 Random head maps of yolov7 at 640 pixels with 80 classes, batch 16, and labels of every size. The published
 code takes 0.11 s forward with 20 targets an image and 0.55 s with 60 on two cores of this class; a third of
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from edgeyolo.cli.console import print_table
-from edgeyolo.training.candidates import pad_targets
-from edgeyolo.training.loss import DetectionLoss
+from edgeyolo.training.loss.candidates import pad_targets
+from edgeyolo.training.loss.loss import DetectionLoss
 
 ANCHORS = (
     ((12, 16), (19, 36), (40, 28)),

@@ -1,7 +1,7 @@
 """What calibration costs, beside its limits: the peak memory of the pass over the images, the time of the command.
 
-python benchmarks/calibration.py memory        yolov7 at 640 with 500 images, at most 1.5 GB
-python benchmarks/calibration.py time          yolov7-tiny at 640 with 300 images, at most 4 minutes on 2 cores
+python benchmarks/scripts/calibration.py memory        yolov7 at 640 with 500 images, at most 1.5 GB
+python benchmarks/scripts/calibration.py time          yolov7-tiny at 640 with 300 images, at most 4 minutes on 2 cores
                         [--images N] [--imgsz 640] [--network NAME]
 
 The images are generated scenes, as JPEG files of 640 x 480; the weights are random, which changes neither figure. What
@@ -22,13 +22,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 import apart
-from edgeyolo.cli.console import note, print_table, progress
-from edgeyolo.files import atomic_file
-from edgeyolo.scenes import make_scene
+import cv2
 from written import RESULTS
+
+from edgeyolo.cli.console import note, print_table, progress
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.support.files import atomic_file
 
 DEFAULTS = {"memory": ("yolov7", 500), "time": ("yolov7-tiny", 300)}
 LIMITS = {"memory": 1.5e9, "time": 240.0}  # bytes, seconds
@@ -46,9 +46,9 @@ def write_images(folder: Path, count: int) -> None:
 
 PASS = """
 import sys; from pathlib import Path
-from edgeyolo.contracts import InputContract
-from edgeyolo_calib.observe import observe
-from edgeyolo_calib.source import open_images
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo_calib.ranges.observe import observe
+from edgeyolo_calib.images.source import open_images
 model, images, count, size, keep = sys.argv[1:]
 contract = InputContract(int(size), int(size))
 observe(Path(model), contract, open_images(images, int(count)), keep=Path(keep))
@@ -57,7 +57,7 @@ observe(Path(model), contract, open_images(images, int(count)), keep=Path(keep))
 GRAPH = """
 import shutil, sys; from pathlib import Path
 from edgeyolo.export import ExportOptions
-from edgeyolo.export.pipeline import prepared
+from edgeyolo.export.exporter import prepared
 weights, size, model = sys.argv[1:]
 with prepared(Path(weights), "jetson-trt-fp32", ExportOptions(size=(int(size), int(size)))) as source:
     shutil.copyfile(source.onnx(opset=17), model)

@@ -1,4 +1,4 @@
-"""Pictures per second and worker of the whole training pipeline: `python benchmarks/data_loading.py DATA`.
+"""Pictures per second and worker of the whole training pipeline: `python benchmarks/scripts/data_loading.py DATA`.
 
 Mosaic, warp, mixup, paste-in, colour and flips as the recipe says, for each way of keeping images in memory. One
 worker is one process with one thread; several share nothing but the files, so the rates add up as far as there are
@@ -15,9 +15,9 @@ import cv2
 
 from edgeyolo.cli.console import print_table
 from edgeyolo.datasets import Dataset, load_dataset
-from edgeyolo.training.batches import AugmentedSet, EpochBatches, collate
-from edgeyolo.training.phases import Phase
-from edgeyolo.training.pictures import Cache, PictureStore
+from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, collate
+from edgeyolo.training.data.phases import Phase
+from edgeyolo.training.data.pictures import Cache, PictureStore
 from edgeyolo.training.recipe import find_recipe
 
 CACHES: tuple[Cache, ...] = ("none", "encoded", "pixels")

@@ -1,9 +1,9 @@
 """The whole path on this machine, offline: weights -> every target that can be made here -> a table and a picture.
 
-python benchmarks/demo.py [--images 80] [--output demo]
+python benchmarks/scripts/demo.py [--images 80] [--output demo]
 
-The weights (benchmarks/weights/scenes.safetensors) were trained by benchmarks/train_scenes.py on generated scenes; AP
-is measured on scenes that training never saw.
+The weights (benchmarks/weights/scenes.safetensors) were trained by benchmarks/scripts/train_scenes.py on
+generated scenes; AP is measured on scenes that training never saw.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 
 import cv2
 
-from edgeyolo import Detector, registry
-from edgeyolo.artifact import Artifact
+from edgeyolo import Detector
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
 from edgeyolo.cli.console import note, print_table, progress, steps
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.scenes import make_scene, write_dataset
 from edgeyolo.evaluation.validate import ValidationResult, validate
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.scenes import make_scene, write_dataset
 
 WEIGHTS = Path(__file__).parent / "weights" / "scenes.safetensors"
 SIDE = 320

@@ -1,6 +1,6 @@
 """Float planes against uint8 pictures, and suppression on the host against in the graph: end to end, in turns.
 
-    python benchmarks/edges.py --weights benchmarks/weights/scenes.safetensors -o benchmarks/results
+    python benchmarks/scripts/edges.py --weights benchmarks/weights/scenes.safetensors -o benchmarks/results
 
 Every target is exported four times (float or uint8 input, host or graph suppression); then all take turns, one picture
 at a time, so that what else the machine does falls on all of them. The ratio is the median over turns of the time
@@ -23,11 +23,11 @@ import cv2
 import numpy as np
 
 from edgeyolo import Detector
+from edgeyolo.backend.registry import open_calibration
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.files import atomic_file
-from edgeyolo.registry import open_calibration
-from edgeyolo.scenes import make_scene
-from edgeyolo.thresholds import PostprocessConfig
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
+from edgeyolo.support.files import atomic_file
 
 TARGETS = ("cpu-onnx-fp32", "cpu-onnx-int8", "cpu-openvino-fp32", "cpu-openvino-int8")
 FORMS = {

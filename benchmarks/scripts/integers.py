@@ -1,7 +1,9 @@
 """What integers cost in AP by target, beside quantizers without placement rules and quantization-aware training.
 
-python benchmarks/integers.py WEIGHTS --data D --split test --calib D --imgsz 256 --name integers-bccd-256 [--qat QAT]
-python benchmarks/integers.py benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --name integers-scenes
+python benchmarks/scripts/integers.py WEIGHTS --data D --split test --calib D --imgsz 256 --name
+integers-bccd-256 [--qat
+QAT]
+python benchmarks/scripts/integers.py benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --name integers-scenes
 
 AP lost is in points against the float network, with a paired bootstrap interval over the images. QAT are weights of
 `edgeyolo train WEIGHTS --qat --distill 20`; with --train-qat EPOCHS they are trained here. Writes
@@ -21,21 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import written
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from naive import NAIVE
+
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.scenes import write_dataset
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.evaluation.bootstrap import ap_difference
-from edgeyolo.evaluation.opened import open_to_judge
 from edgeyolo.evaluation.result import ValidationResult
-from edgeyolo.evaluation.validate import validate
+from edgeyolo.evaluation.validate import open_to_judge, validate
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo.scenes import write_dataset
-from edgeyolo.training.loop import LAST
-from edgeyolo_bench.markdown import table_lines
-from naive import NAIVE
+from edgeyolo.training.loop.trainer import LAST
+from edgeyolo_bench.render.markdown import table_lines
 
 REFERENCE = "cpu-onnx-fp32"
 TARGETS = (

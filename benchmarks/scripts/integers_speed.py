@@ -1,6 +1,7 @@
 """How much faster integers are: ONNX Runtime and OpenVINO, float and INT8, in turns in one run.
 
-python benchmarks/integers_speed.py [--imgsz 640] [--rounds 60] [--networks yolov7-tiny,yolov7-tiny-silu] [--threads 2]
+python benchmarks/scripts/integers_speed.py [--imgsz 640] [--rounds 60]
+        [--networks yolov7-tiny,yolov7-tiny-silu] [--threads 2]
 
 Weights are random: time does not depend on them. In every round each artifact runs a few times on one image, in an
 order drawn anew; a round's figure is its median. Ratios are medians of the rounds' ratios, with a bootstrap interval
@@ -19,17 +20,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from written import write
 
-from edgeyolo import registry
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import CalibrationSource, Session
 from edgeyolo.cli.console import note, print_table, progress
+from edgeyolo.datasets.scenes import write_dataset
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.models.specs import get
-from edgeyolo.protocols import CalibrationSource, Session
-from edgeyolo.scenes import write_dataset
 from edgeyolo_bench.facts import Machine, read_device
-from edgeyolo_bench.markdown import table_lines
-from edgeyolo_bench.random_weights import save_random
-from written import write
+from edgeyolo_bench.measure.random_weights import save_random
+from edgeyolo_bench.render.markdown import table_lines
 
 PAIRS = (("cpu-openvino-fp32", "cpu-openvino-int8", 2.3), ("cpu-onnx-fp32", "cpu-onnx-int8", 1.6))
 TARGETS = tuple(target for pair in PAIRS for target in pair[:2])

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.onnx_options import cpu_options
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo_calib.observe import observe
-from edgeyolo_calib.qdq import quantize
-from edgeyolo_calib.ranges import Method, Scheme
-from edgeyolo_calib.rules import NAIVE_ONNXRUNTIME, NAIVE_TENSORRT, Rules
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.backend.ort_options import cpu_options
+from edgeyolo_calib.quantize.qdq import quantize
+from edgeyolo_calib.quantize.rules import NAIVE_ONNXRUNTIME, NAIVE_TENSORRT, Rules
+from edgeyolo_calib.ranges.observe import observe
+from edgeyolo_calib.ranges.ranges import Method, Scheme
 
 Maps = dict[str, NDArray[np.float32]]
 

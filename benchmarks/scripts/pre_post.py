@@ -1,4 +1,4 @@
-"""Pre- and post-processing on their own: `python benchmarks/pre_post.py [--json]`.
+"""Pre- and post-processing on their own: `python benchmarks/scripts/pre_post.py [--json]`.
 
 Pre-processing: a 1920 x 1080 image in memory to a 640 x 640 float32 input. Post-processing: raw maps of an
 80-class network at 640 with 100 cells above the threshold, to boxes in the image. Medians and 90th
@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.postprocess import DISPLAY, EVALUATION, PostprocessConfig, decode, postprocess
-from edgeyolo.preprocess import Letterbox, Preprocessor
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.runtime.postprocess import DISPLAY, EVALUATION, PostprocessConfig, decode, postprocess
+from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
 
 # yolov7's anchors for 640 x 640, in pixels.
 OUTPUT = RawMaps(

@@ -1,9 +1,9 @@
-"""Make the model that comes with the package out of a finished training: python benchmarks/publish_builtin.py --data D
+"""Make the model that comes with the package out of a finished training: publish_builtin.py --data D
 
-Takes the last stage of `benchmarks/train_recorded.py builtin` and writes
+Takes the last stage of `benchmarks/scripts/train_recorded.py builtin` and writes
   benchmarks/weights/builtin.safetensors   training form, float16: for export and fine-tuning; in the repository only
-  edgeyolo/builtin/model/                  the artifact that the base install runs, for cpu-onnx-fp16
-  edgeyolo/builtin/MODEL_CARD.md           what it is worth, as measured through that artifact on the validation images
+  edgeyolo/detector/builtin/model/         the artifact that the base install runs, for cpu-onnx-fp16
+  edgeyolo/detector/builtin/MODEL_CARD.md  what it is worth, as measured through that artifact on the validation images
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edgeyolo import builtin
-from edgeyolo.artifact import Artifact
-from edgeyolo.cli.console import note, progress, steps
-from edgeyolo.datasets import load_dataset
-from edgeyolo.evaluation.opened import open_to_judge
-from edgeyolo.evaluation.result import ValidationResult
-from edgeyolo.evaluation.validate import validate
-from edgeyolo.export import ExportOptions, export
-from edgeyolo.files import atomic_file
-from edgeyolo.models import weights
-from edgeyolo.training.loop import LAST
 from trainings import TRAININGS
 from written import RESULTS
+
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.cli.console import note, progress, steps
+from edgeyolo.datasets import load_dataset
+from edgeyolo.detector import builtin
+from edgeyolo.evaluation.result import ValidationResult
+from edgeyolo.evaluation.validate import open_to_judge, validate
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.models import weights
+from edgeyolo.support.files import atomic_file
+from edgeyolo.training.loop.trainer import LAST
 
 TARGET = "cpu-onnx-fp16"
 LARGEST = 14_000_000  # bytes that the artifact may add to the wheel

@@ -1,8 +1,9 @@
 """benchmarks/README.md from everything in benchmarks/results: the one page where every kept figure is found.
 
-python benchmarks/readme.py                                    writes it anew
-python benchmarks/readme.py --check                            exit code 1 if it is not what the results give
-python benchmarks/readme.py --add runs/bench/exp --name paper  keeps a report in results/<device>/paper.json first
+python benchmarks/scripts/readme.py                                    writes it anew
+python benchmarks/scripts/readme.py --check                            exit code 1 if it is not what the results give
+python benchmarks/scripts/readme.py --add runs/bench/exp --name paper  keeps a report in
+results/<device>/paper.json first
 
 results/<device>/*.json are reports of `edgeyolo bench`. Any other results/NAME.json is what one of the scripts here
 left; NAME.md beside it holds its table with what it was measured on, else its flat values make one.
@@ -19,10 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.files import atomic_file
-from edgeyolo_bench.device import DeviceFacts
-from edgeyolo_bench.markdown import table_lines, to_markdown
-from edgeyolo_bench.report import Report, load_report
+from edgeyolo.support.files import atomic_file
+from edgeyolo_bench.render.markdown import table_lines, to_markdown
+from edgeyolo_bench.values.device import DeviceFacts
+from edgeyolo_bench.values.report import Report, load_report
 
 HERE = Path(__file__).parent
 TITLES = {
@@ -49,9 +50,9 @@ These measure a part of the project on its own and print what they find beside i
 | --- | --- |
 | `make bench-core` | start-up, pre-processing and post-processing |
 | `make bench-repeat` | the harness against itself: two runs of one artifact, and what measuring costs |
-| `python benchmarks/assign_loss.py` | label assignment and loss: time and memory |
-| `python benchmarks/train_step.py` | whole training steps |
-| `python benchmarks/data_loading.py DATA` | pictures a second of the training pipeline |
+| `python benchmarks/scripts/assign_loss.py` | label assignment and loss: time and memory |
+| `python benchmarks/scripts/train_step.py` | whole training steps |
+| `python benchmarks/scripts/data_loading.py DATA` | pictures a second of the training pipeline |
 | `make demo` | every target that runs here, of the demo's weights |
 """
 

@@ -1,6 +1,6 @@
 """The harness against itself: the same measurement twice, and what the harness costs.
 
-python benchmarks/repeat.py [--targets cpu-onnx-fp32,cpu-openvino-fp32] [--seconds 20] [--processes 10] [--json]
+python benchmarks/scripts/repeat.py [--targets cpu-onnx-fp32,cpu-openvino-fp32] [--seconds 20] [--processes 10] [--json]
 
 yolov7-tiny at 640 x 640, with random weights unless --weights are given. On a quiet machine the two medians lie within
 3 % of each other, their intervals overlap, and the harness costs less than 1 % of a query; otherwise it ends with 1.
@@ -16,14 +16,14 @@ from pathlib import Path
 
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.models import specs
-from edgeyolo_bench.display import listening
-from edgeyolo_bench.jobs import Wanted, make_jobs
-from edgeyolo_bench.measure import measure
-from edgeyolo_bench.measurement import Measurement
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.scenarios import choose
-from edgeyolo_bench.subject import Job
-from edgeyolo_bench.workload import generated
+from edgeyolo_bench.measure.jobs import Wanted, make_jobs
+from edgeyolo_bench.measure.measure import measure
+from edgeyolo_bench.measure.scenarios import choose
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.measure.workload import generated
+from edgeyolo_bench.render.display import listening
+from edgeyolo_bench.values.measurement import Measurement
+from edgeyolo_bench.values.report import Report
 
 NETWORK, SIDE = "yolov7-tiny", 640
 MOST_APART, MOST_OVERHEAD = 0.03, 0.01
@@ -89,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         weights = options.weights or Path(folder) / f"{NETWORK}.safetensors"
         if options.weights is None:
-            from edgeyolo_bench.random_weights import save_random
+            from edgeyolo_bench.measure.random_weights import save_random
 
             save_random(weights, specs.get(NETWORK))
         wanted = Wanted(

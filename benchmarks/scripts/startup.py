@@ -1,6 +1,6 @@
 """How long `import edgeyolo` and `edgeyolo --help` take, as medians over fresh processes, and what they import.
 
-python benchmarks/startup.py [--json]
+python benchmarks/scripts/startup.py [--json]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every target of one checkpoint: size, conversion time, latency, deviation and AP.
 
-python benchmarks/targets.py WEIGHTS --data D [--split test] [--imgsz 256] [--calib D] [--targets a,b]
+python benchmarks/scripts/targets.py WEIGHTS --data D [--split test] [--imgsz 256] [--calib D] [--targets a,b]
 
 Where a target's device is absent its stand-in gives the AP, and there is no latency. Writes
 benchmarks/results/targets.json and targets.md.
@@ -17,19 +17,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from written import write
+
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.cli.console import note, print_table, steps
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import GateError, UnsupportedTargetError
-from edgeyolo.evaluation.opened import open_to_judge
-from edgeyolo.evaluation.validate import validate
+from edgeyolo.evaluation.validate import open_to_judge, validate
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo.scenes import make_scene
-from edgeyolo.targets import TargetProfile
-from edgeyolo_bench.markdown import table_lines
-from written import write
+from edgeyolo_bench.render.markdown import table_lines
 
 REFERENCE = "cpu-torch-fp32"
 RUNS = 60

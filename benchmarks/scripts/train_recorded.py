@@ -1,4 +1,4 @@
-"""One of the trainings of trainings.py by one command: python benchmarks/train_recorded.py NAME --data D
+"""One of the trainings of trainings.py by one command: python benchmarks/scripts/train_recorded.py NAME --data D
 
 bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
 builtin   the model that comes with the package: yolov7-tiny-silu from scratch on PASCAL VOC 2007
@@ -7,7 +7,7 @@ Trains in --runs (default runs/NAME), one folder for each stage; a run that was 
 kept. Judges the last stage's averaged weights, on pictures that no step has seen and that chose no epoch (but the
 stages themselves were settled with such results in view), and writes benchmarks/results/train-NAME.json and .md:
 settings, curve, AP, seconds. --judge-only does the second half only, and keeps the remark of the record that it writes
-again. `builtin` is then published by benchmarks/publish_builtin.py.
+again. `builtin` is then published by benchmarks/scripts/publish_builtin.py.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Any
 
 import cv2
 import torch
-
 import written
+from trainings import TRAININGS, Training, with_epochs
+
 from edgeyolo.cli.console import note, print_table, progress
 from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.training.config import settings_of
-from edgeyolo.training.loop import LAST, STATE, TABLE
-from edgeyolo.training.progress import ProgressListener
+from edgeyolo.training.loop.session import make_pipeline
+from edgeyolo.training.loop.trainer import LAST, STATE, TABLE
 from edgeyolo.training.recipe import find_recipe
+from edgeyolo.training.report.progress import ProgressListener
 from edgeyolo.training.run import resume, train
-from edgeyolo.training.session import make_pipeline
 from edgeyolo_bench.facts import Machine, read_device
-from edgeyolo_bench.markdown import table_lines
-from trainings import TRAININGS, Training, with_epochs
+from edgeyolo_bench.render.markdown import table_lines
 
 _CURVE = ("lr", "box", "obj", "cls", "AP", "AP50")
 

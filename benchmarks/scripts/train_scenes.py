@@ -1,10 +1,10 @@
 """Train the demo's network on generated scenes: yolov7-tiny-silu at half width, 7 classes, 320 pixels.
 
-python benchmarks/train_scenes.py --steps 1500 --seed 0
-python benchmarks/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
+python benchmarks/scripts/train_scenes.py --steps 1500 --seed 0
+python benchmarks/scripts/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
 
-Every step sees pictures that were never seen before (`edgeyolo.scenes`, seeds from TRAIN_SEEDS up), so there is no
-augmentation and no epoch. Evaluation takes seeds below TRAIN_SEEDS. bf16 autocast, SGD as in the paper's recipe.
+Every step sees pictures that were never seen before (`edgeyolo.datasets.scenes`, seeds from TRAIN_SEEDS up),
+so there is no augmentation and no epoch. Evaluation takes seeds below TRAIN_SEEDS. bf16 autocast, SGD as in the paper's recipe.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.scaling import scale_width
 from edgeyolo.models.specs import get
 from edgeyolo.models.weights import load, save
-from edgeyolo.preprocess import letterbox
-from edgeyolo.scenes import CLASS_NAMES, make_scene
-from edgeyolo.training.loss import DetectionLoss
+from edgeyolo.runtime.preprocess import letterbox
+from edgeyolo.training.loss.loss import DetectionLoss
 
 SIDE = 320
 SHAPES = (

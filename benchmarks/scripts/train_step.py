@@ -1,4 +1,4 @@
-"""Where a training step's time goes: `python benchmarks/train_step.py`.
+"""Where a training step's time goes: `python benchmarks/scripts/train_step.py`.
 
 Generated scenes with crowded labels; data (one process, images in memory), forward, assignment + loss,
 backward, optimiser with EMA. On an accelerator every stage is waited for, so that stages can be told apart.
@@ -18,18 +18,18 @@ import torch
 
 from edgeyolo.cli.console import print_table
 from edgeyolo.datasets import Dataset, Sample
+from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene
 from edgeyolo.models.network import build
-from edgeyolo.scenes import CLASS_NAMES, make_scene
-from edgeyolo.training.augment import Picture
-from edgeyolo.training.batches import AugmentedSet, EpochBatches, collate
 from edgeyolo.training.config import Precision, TrainConfig
-from edgeyolo.training.phases import Phase
-from edgeyolo.training.pictures import PictureStore
-from edgeyolo.training.processes import Processes
+from edgeyolo.training.data.augment import Picture
+from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, collate
+from edgeyolo.training.data.phases import Phase
+from edgeyolo.training.data.pictures import PictureStore
+from edgeyolo.training.loop.processes import Processes
+from edgeyolo.training.loop.schedule import Schedule
+from edgeyolo.training.loop.session import autocast
+from edgeyolo.training.loop.step import Stepper
 from edgeyolo.training.recipe import recipe_for
-from edgeyolo.training.schedule import Schedule
-from edgeyolo.training.session import autocast
-from edgeyolo.training.step import Stepper
 
 SCENES = 16
 

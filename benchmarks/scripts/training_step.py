@@ -1,4 +1,4 @@
-"""What a training step costs and where, in one report: python benchmarks/training_step.py
+"""What a training step costs and where, in one report: python benchmarks/scripts/training_step.py
 
 A step of yolov7-tiny and of yolov7-w6 (auxiliary heads), batch 16, split into its stages; label assignment and loss
 alone, beside the published code, with their growth by images and by labels; images/s of the mosaic pipeline. On
@@ -18,14 +18,15 @@ from typing import Any
 import assign_loss
 import data_loading
 import train_step
+from written import RESULTS, write
+
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.datasets import Dataset, load_dataset
-from edgeyolo.scenes import write_dataset
+from edgeyolo.datasets.scenes import write_dataset
 from edgeyolo.training.devices import multiplies_bfloat16
-from edgeyolo_bench.device import Interference
 from edgeyolo_bench.facts import Machine, Watch
-from edgeyolo_bench.markdown import table_lines
-from written import RESULTS, write
+from edgeyolo_bench.render.markdown import table_lines
+from edgeyolo_bench.values.device import Interference
 
 NETWORKS = ("yolov7-tiny", "yolov7-w6")
 LIMIT = 1 / 3  # of the published code's seconds

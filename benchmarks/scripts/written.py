@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,9 +14,9 @@ from edgeyolo.cli.quantizer_options import calibration_sample
 
 if TYPE_CHECKING:
     from edgeyolo.datasets import Dataset
-    from edgeyolo_calib.chosen import Findings
-    from edgeyolo_calib.ranges import Scheme
-    from edgeyolo_calib.rules import Rules
+    from edgeyolo_calib.choice.chosen import Findings
+    from edgeyolo_calib.quantize.rules import Rules
+    from edgeyolo_calib.ranges.ranges import Scheme
 
 _WORST = 8
 
@@ -76,9 +76,9 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
     edgeyolo calibrate best.pt --calib data.yaml --data data.yaml --split val --sensitivity --ap-budget 0.3
     edgeyolo export best.pt --target cpu-onnx-int8 --ranges calibrated/ranges.json
     """
-    from edgeyolo.results import next_run
-    from edgeyolo_calib.budget import require_reached
-    from edgeyolo_calib.source import open_images
+    from edgeyolo.cli.result_files import next_run
+    from edgeyolo_calib.choice.budget import require_reached
+    from edgeyolo_calib.images.source import open_images
 
     judged = _labelled(data, split, sensitivity, ap_budget)
     rules, asked = _choices(target_name, method, percentile)
@@ -90,7 +90,7 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
         path, target_name, size, images, folder, rules, asked, judged,
         ap_budget, ap_layers if sensitivity else 0 if ap_budget is not None else None,
     )  # fmt: skip
-    from edgeyolo_calib.report import write_report
+    from edgeyolo_calib.report.report import write_report
 
     written = write_report(folder, record, f"INT8 calibration of {path.name}", images.thumbnails())
     _print(record, folder, as_json)
@@ -119,15 +119,15 @@ def _measure(  # noqa: PLR0917
     """The report's record, and what was found of layers where `worst` says to look; ranges.json is written."""
     import onnx
 
+    from edgeyolo.artifact.target import Target
     from edgeyolo.export import ExportOptions
-    from edgeyolo.export.pipeline import prepared
-    from edgeyolo.targets import Target
-    from edgeyolo_calib.chosen import MEASUREMENTS, RANGES, investigate, read_graph
-    from edgeyolo_calib.graph import constants_as_weights
-    from edgeyolo_calib.observe import observe
-    from edgeyolo_calib.qdq import quantize
-    from edgeyolo_calib.report import describe_all
-    from edgeyolo_calib.schemes import settle_scheme
+    from edgeyolo.export.exporter import prepared
+    from edgeyolo_calib.choice.chosen import MEASUREMENTS, RANGES, investigate, read_graph
+    from edgeyolo_calib.onnx_graph import constants_as_weights
+    from edgeyolo_calib.quantize.qdq import quantize
+    from edgeyolo_calib.quantize.schemes import settle_scheme
+    from edgeyolo_calib.ranges.observe import observe
+    from edgeyolo_calib.report.report import describe_all
 
     with ExitStack() as stack:
         with steps() as step:
@@ -164,9 +164,9 @@ def _choices(target_name: str, method: Any, percentile: float | None) -> tuple[R
     """The rules, and the way to choose ranges that was asked for, if any."""
     from dataclasses import replace
 
+    from edgeyolo.backend.registry import find_target
     from edgeyolo.errors import UsageError
-    from edgeyolo.registry import find_target
-    from edgeyolo_calib.rules import rules_of
+    from edgeyolo_calib.quantize.rules import rules_of
 
     rules = rules_of(find_target(target_name)[0].target)
     scheme = replace(rules.scheme, method=method) if method else None

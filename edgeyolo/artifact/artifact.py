@@ -12,9 +12,9 @@ from functools import cached_property
 from hashlib import sha256 as new_sha256
 from pathlib import Path, PurePosixPath
 
+from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.files import sha256
-from edgeyolo.manifest import Manifest
+from edgeyolo.support.files import sha256
 
 MANIFEST = "manifest.json"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.plain import from_plain
+from edgeyolo.support.dataclass_json import from_plain
 
 if TYPE_CHECKING:  # `edgeyolo --help` comes by here and does without numpy
     from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class InputContract:
             raise UsageError(
                 f"input {self.name!r}: expected {self.dtype} {tuple(expected)} in {self.layout}, "
                 f"came {batch.dtype} {batch.shape}",
-                hint="edgeyolo.preprocess.preprocess(images, contract) makes such an array.",
+                hint="edgeyolo.runtime.preprocess.preprocess(images, contract) makes such an array.",
             )
 
 
@@ -78,7 +78,7 @@ class RawMaps:
 
     Map i is `(batch, anchors * (5 + classes), H / stride_i, W / stride_i)` for layout "NCHW", channels last for
     "NHWC". Channels are anchor-major: x, y, w, h, objectness, then the classes, all before the sigmoid. `anchors[i]`
-    are that level's (width, height) pairs in pixels. Decoding: paper's YOLO head, see `edgeyolo.postprocess`.
+    are that level's (width, height) pairs in pixels. Decoding: paper's YOLO head, see `edgeyolo.runtime.postprocess`.
     """
 
     names: tuple[str, ...]
@@ -112,7 +112,7 @@ class GraphDetections:
         labels    (batch, max_det) whole numbers, class ids
     A session gives all of them as float32. Each box has one class, its best, and suppresses boxes of that class only.
     Of the boxes with a confidence above `conf`, the `max_candidates` best ones of an image enter the suppression by
-    `iou`; what they mean is what `edgeyolo.postprocess` does with a PostprocessConfig of these values.
+    `iou`; what they mean is what `edgeyolo.runtime.postprocess` does with a PostprocessConfig of these values.
 
     A Core ML package gives what Apple's own tools expect instead, and the session makes these arrays from it:
     `confidence` (k, classes), 0 but for a box's class, and `coordinates` (k, 4), centre and size in 0..1.

@@ -17,7 +17,7 @@ Ranges = Mapping[str, tuple[float, float]]
 class LearnedRanges:
     """Activation ranges by placement of quantizers: `sets["onnxruntime"]` maps each tensor to its (low, high).
 
-    Tensors have names that do not depend on the graph's exporter: `edgeyolo_calib.naming`. `images`, `sha256` and
+    Tensors have names that do not depend on the graph's exporter: `edgeyolo_calib.onnx_graph`. `images`, `sha256` and
     `described` say what the training saw: how many images, the hash of their contents, and words.
     """
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from edgeyolo.contracts import InputContract, OutputContract, RawMaps, output_from_json
+from edgeyolo.artifact.contracts import InputContract, OutputContract, RawMaps, output_from_json
+from edgeyolo.artifact.target import Target
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.plain import from_plain
-from edgeyolo.targets import Target
+from edgeyolo.support.dataclass_json import from_plain
 
 SCHEMA = "edgeyolo-artifact/1"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from edgeyolo.operations import Graph, Operation
+from edgeyolo.backend.op_graph import Graph, Operation
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 

@@ -21,8 +21,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from edgeyolo.artifact.target import Target
 from edgeyolo.errors import UsageError
-from edgeyolo.targets import Target
 
 NAMES = {
     "auto": "auto",
@@ -94,7 +94,7 @@ def device_of(target: Target) -> Device:
 
 
 def _devices_of_targets() -> set[str]:
-    from edgeyolo import registry
+    from edgeyolo.backend import registry
 
     return {profile.target.device for profile, _ in registry.profiles()}
 

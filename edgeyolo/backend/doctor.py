@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgeyolo import __version__, environment, registry
-from edgeyolo.files import user_cache
+from edgeyolo import __version__
+from edgeyolo.backend import registry
+from edgeyolo.support import environment
+from edgeyolo.support.files import user_cache
 
 # package -> (what it serves, the extra that brings it)
 PACKAGES = {

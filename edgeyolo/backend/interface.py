@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from edgeyolo.contracts import GraphDetections, InputContract, OutputContract, RawMaps
-from edgeyolo.learned_ranges import LearnedRanges
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract, RawMaps
+from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.profile import TargetProfile
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgeyolo.artifact import Artifact
-    from edgeyolo.devices import Device
+    from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo.backend.devices import Device
     from edgeyolo.export.quantizer import Judge, QuantizerOptions
 
 Hint = Literal["latency", "throughput"]

@@ -12,8 +12,8 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, get_args
 
-from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UnsupportedTargetError, UsageError
-from edgeyolo.protocols import (
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import (
     Availability,
     Backend,
     CalibrationSource,
@@ -24,11 +24,12 @@ from edgeyolo.protocols import (
     Session,
     TunableBackend,
 )
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UnsupportedTargetError, UsageError
 
 if TYPE_CHECKING:
-    from edgeyolo.artifact import Artifact
-    from edgeyolo.devices import Device
+    from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo.backend.devices import Device
 
 GROUP = "edgeyolo.backends"
 CALIBRATION = "edgeyolo.calibration"
@@ -51,7 +52,7 @@ def _load() -> tuple[dict[str, Backend], tuple[Broken, ...]]:
         try:
             backend = entry.load()()
             if not isinstance(backend, Backend):
-                raise TypeError(f"{entry.value} lacks a part of edgeyolo.protocols.Backend")
+                raise TypeError(f"{entry.value} lacks a part of edgeyolo.backend.interface.Backend")
         except Exception as error:  # noqa: BLE001 - a third party's module may fail in any way; it is reported
             broken.append(Broken(entry.name, f"{type(error).__name__}: {error}"))
         else:
@@ -128,7 +129,7 @@ def open_session(
     try:
         return backend.open(artifact, threads=threads)
     except DamagedFileError as error:  # the artifact is whole: its hashes were compared when it was opened
-        from edgeyolo.versions import explained
+        from edgeyolo.backend.versions import explained
 
         raise explained(error, artifact, backend) from error
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.interface import Backend
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
-from edgeyolo.protocols import Backend
 
 
 @dataclass(frozen=True)

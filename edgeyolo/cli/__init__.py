@@ -90,7 +90,7 @@ def main() -> None:
 
 def _warn_of_variables() -> None:
     """Slips of the keyboard in EDGEYOLO_ variables, said once, here instead of by every Detector."""
-    from edgeyolo import environment
+    from edgeyolo.support import environment
 
     for text in environment.complaints():
         click.echo(f"warning: {text}", err=True)

@@ -23,7 +23,7 @@ from edgeyolo.cli.train_options import (
 )
 
 if TYPE_CHECKING:
-    from edgeyolo.training.ablation import Ablation
+    from edgeyolo.training.ablation.ablation import Ablation
     from edgeyolo.training.sources import Data
 
 
@@ -65,7 +65,7 @@ def command(
     edgeyolo ablate --table 6 --model yolov7-tiny --width 0.5 --data data.yaml --imgsz 256 --epochs 60
     """
     from edgeyolo.errors import UsageError
-    from edgeyolo.training.ablation_tables import find_table
+    from edgeyolo.training.ablation.ablation_tables import find_table
     from edgeyolo.training.recipe import recipe_for
 
     table = find_table(number, model, width=width)
@@ -83,8 +83,8 @@ def command(
 
 def _run(table: Any, data: Data, folder: Path, new: bool, run: dict[str, Any]) -> Ablation:
     """Train all rows; if interrupted, say how to go on."""
-    from edgeyolo.training.ablation import ablate
-    from edgeyolo.training.progress import ProgressListener
+    from edgeyolo.training.ablation.ablation import ablate
+    from edgeyolo.training.report.progress import ProgressListener
 
     shown: list[ProgressListener] = []
 
@@ -106,7 +106,7 @@ def _run(table: Any, data: Data, folder: Path, new: bool, run: dict[str, Any]) -
 
 
 def _report(result: Ablation, folder: Path, as_json: bool) -> None:
-    from edgeyolo.training.ablation import COLUMNS, RESULT
+    from edgeyolo.training.ablation.ablation import COLUMNS, RESULT
 
     if as_json:
         print_json({"folder": str(folder), **result.to_json()})

@@ -28,7 +28,7 @@ def command(
     edgeyolo adopt model.onnx --template > spec.json
     edgeyolo adopt model.onnx --spec spec.json -o model-onnx
     """
-    from edgeyolo import adoption
+    from edgeyolo.detector import adopt as adoption
     from edgeyolo.errors import UsageError
 
     if template:

@@ -12,7 +12,7 @@ from edgeyolo.cli.options import Batch, imgsz_option, targets_option
 
 if TYPE_CHECKING:
     from edgeyolo.export.check import Check
-    from edgeyolo.thresholds import PostprocessConfig
+    from edgeyolo.runtime.postprocess_config import PostprocessConfig
 
 
 @click.command("check")
@@ -43,7 +43,7 @@ def command(
     from edgeyolo.cli.options import split_targets
     from edgeyolo.errors import UnsupportedTargetError
     from edgeyolo.export import ExportOptions
-    from edgeyolo.export.plan import check_weights
+    from edgeyolo.export.dry_run import check_weights
 
     options = ExportOptions(size=size, batch=batch or 1, dynamic_batch=batch is None, opset=opset, nms=nms)
     with steps() as step:

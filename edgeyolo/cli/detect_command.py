@@ -12,7 +12,7 @@ from edgeyolo.cli.console import json_option, note, print_json, print_table, pro
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
 if TYPE_CHECKING:
-    from edgeyolo.protocols import Hint
+    from edgeyolo.backend.interface import Hint
 
 
 @click.command("detect")
@@ -81,10 +81,10 @@ def command(
     edgeyolo detect best.safetensors --device auto --explain
     edgeyolo detect cells-openvino photos --hint throughput
     """
-    from edgeyolo.detector import Detector
+    from edgeyolo.cli.result_files import ResultWriter, detect_all, next_run
+    from edgeyolo.detector.detector import Detector
     from edgeyolo.errors import ImageError, UsageError
-    from edgeyolo.images import list_images
-    from edgeyolo.results import ResultWriter, detect_all, next_run
+    from edgeyolo.runtime.images import list_images
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
@@ -128,7 +128,7 @@ def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str
     """Which of the arguments is the model, if `model` (--weights) is not: the first one; or `builtin`, if that is an
     image, or a lone folder that is no artifact.
     """
-    from edgeyolo import builtin
+    from edgeyolo.detector import builtin
 
     if model:
         return model, arguments
@@ -140,15 +140,15 @@ def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str
 
 def _is_image(argument: str) -> bool:
     """By its suffix, whether it is there or not: a mistyped name is then reported as that of an image."""
-    from edgeyolo.images import IMAGE_SUFFIXES
+    from edgeyolo.runtime.images import IMAGE_SUFFIXES
 
     return Path(argument).suffix.lower() in IMAGE_SUFFIXES and not Path(argument).is_dir()
 
 
 def _is_folder_of_images(argument: str) -> bool:
     """A folder with a manifest is an artifact, and other tools' formats that are folders have suffixes."""
-    from edgeyolo.adoption import suffix_of
-    from edgeyolo.artifact import MANIFEST
+    from edgeyolo.artifact.artifact import MANIFEST
+    from edgeyolo.detector.adopt import suffix_of
 
     path = Path(argument)
     return path.is_dir() and not (path / MANIFEST).exists() and not suffix_of(path)

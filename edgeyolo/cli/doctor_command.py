@@ -17,7 +17,7 @@ def command(variables: bool, as_json: bool) -> None:
     edgeyolo doctor
     edgeyolo doctor --variables
     """
-    from edgeyolo.doctor import examine
+    from edgeyolo.backend.doctor import examine
 
     report = examine()
     if as_json:

@@ -9,7 +9,7 @@ from edgeyolo.cli.console import note, print_json, print_table
 
 if TYPE_CHECKING:
     from edgeyolo.errors import EdgeYoloError
-    from edgeyolo.export.plan import Plan
+    from edgeyolo.export.dry_run import Plan
 
 
 def error_facts(target: str, error: EdgeYoloError) -> dict[str, Any]:

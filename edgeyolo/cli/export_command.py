@@ -16,12 +16,12 @@ from edgeyolo.cli.options import Batch, imgsz_option, locate_weights, split_targ
 from edgeyolo.cli.quantizer_options import calibration_sample, quantizer_choices, quantizer_options
 
 if TYPE_CHECKING:
-    from edgeyolo.artifact import Artifact
+    from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo.artifact.manifest import Manifest
+    from edgeyolo.backend.interface import CalibrationSource
     from edgeyolo.datasets import Dataset
     from edgeyolo.errors import EdgeYoloError
-    from edgeyolo.manifest import Manifest
-    from edgeyolo.protocols import CalibrationSource
-    from edgeyolo.thresholds import PostprocessConfig
+    from edgeyolo.runtime.postprocess_config import PostprocessConfig
 
 Done = TypeVar("Done")
 
@@ -93,7 +93,7 @@ def command(
     edgeyolo export best.pt --target cpu-onnx-fp32,jetson-trt-fp16,ane-coreml-fp16 -o artifacts
     """
     from edgeyolo.export import ExportOptions, export
-    from edgeyolo.images import list_images
+    from edgeyolo.runtime.images import list_images
 
     path = locate_weights(weights)
     photographs = tuple(list_images(images))[:32] if images else ()
@@ -124,7 +124,7 @@ def command(
         places = {name: output / name if output else Path(f"{path.stem}-{name}") for name in names}
     if dry_run:
         from edgeyolo.cli.dry_run import say_plans
-        from edgeyolo.export.plan import plan_export
+        from edgeyolo.export.dry_run import plan_export
 
         planned, failed = for_each(
             places, lambda target, place, step: plan_export(path, target, place, options, step=step)
@@ -142,7 +142,7 @@ def command(
 def _calibration(
     calib: str | None, sample: tuple[int, int], ranges: str | None, judged: Dataset | None
 ) -> CalibrationSource | None:
-    from edgeyolo.registry import open_calibration, open_ranges
+    from edgeyolo.backend.registry import open_calibration, open_ranges
 
     images, seed = sample
     found = open_calibration(calib, images=images, seed=seed, evaluation=judged) if calib else None
@@ -224,7 +224,7 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 def _verdict(manifest: Manifest) -> str:
     """What an INT8 export, or one with --data, was judged by; "" for others."""
-    from edgeyolo.contracts import GraphDetections
+    from edgeyolo.artifact.contracts import GraphDetections
 
     parity, accuracy = manifest.parity, manifest.accuracy
     if accuracy:

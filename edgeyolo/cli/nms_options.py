@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgeyolo.thresholds import PostprocessConfig
+    from edgeyolo.runtime.postprocess_config import PostprocessConfig
 
 
 def nms_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def _thresholds(
     where: str, conf: float | None, iou: float | None, max_det: int | None
 ) -> PostprocessConfig | None:
     from edgeyolo.errors import UsageError
-    from edgeyolo.thresholds import PostprocessConfig
+    from edgeyolo.runtime.postprocess_config import PostprocessConfig
 
     given: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det}
     given = {name: value for name, value in given.items() if value is not None}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgeyolo.opening import Opened
+    from edgeyolo.detector.open_model import Opened
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic only in newer clicks
@@ -72,7 +72,7 @@ def split_targets(targets: tuple[str, ...], *, half: bool = False) -> list[str]:
 
     `all` is every target there is; `half` takes the float16 sibling of each.
     """
-    from edgeyolo.registry import find_target, half_sibling, profiles
+    from edgeyolo.backend.registry import find_target, half_sibling, profiles
 
     parts = [part.strip() for text in targets for part in text.split(",") if part.strip()]
     if "all" in parts:
@@ -85,9 +85,9 @@ def locate_weights(model: str) -> Path:
     """A file or artifact directory as it is; the file that `builtin` stands for; a published name such as yolov7-tiny
     is downloaded once.
     """
-    from edgeyolo import builtin
     from edgeyolo.cli.console import note, progress
-    from edgeyolo.download import fetch_weights, is_published
+    from edgeyolo.detector import builtin
+    from edgeyolo.models.download import fetch_weights, is_published
 
     if builtin.is_builtin(model):
         return builtin.weights_path()
@@ -112,9 +112,10 @@ def opened_model(
 
     With a device, or weights for which the environment names one, a line says what was chosen and why.
     """
-    from edgeyolo import builtin, environment
     from edgeyolo.cli.console import note, steps
-    from edgeyolo.opening import Wanted, open_model
+    from edgeyolo.detector import builtin
+    from edgeyolo.detector.open_model import Wanted, open_model
+    from edgeyolo.support import environment
 
     path = Path(model) if builtin.is_builtin(model) else locate_weights(model)
     with steps() as step:

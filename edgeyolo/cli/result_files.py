@@ -13,11 +13,11 @@ from typing import Any
 
 import cv2
 
-from edgeyolo.detections import Detections
-from edgeyolo.detector import Detector
+from edgeyolo.detector.detector import Detector
 from edgeyolo.errors import EdgeYoloError, ImageError
-from edgeyolo.files import atomic_file
-from edgeyolo.images import read_image
+from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.images import read_image
+from edgeyolo.support.files import atomic_file
 
 
 def next_run(mode: str, root: Path = Path("runs")) -> Path:

@@ -11,7 +11,7 @@ from edgeyolo.cli.console import json_option, note, print_json, print_table
 @json_option
 def command(as_json: bool) -> None:
     """List the targets, and whether this machine can make and run artifacts for each."""
-    from edgeyolo import registry
+    from edgeyolo.backend import registry
 
     rows = []
     for profile, backend in registry.profiles():

@@ -28,7 +28,7 @@ from edgeyolo.cli.train_options import (
 )
 
 if TYPE_CHECKING:
-    from edgeyolo.training.listener import Listener
+    from edgeyolo.training.loop.listener import Listener
     from edgeyolo.training.quantized import QuantizedOptions
     from edgeyolo.training.sources import Data, DataSource
 
@@ -111,7 +111,7 @@ def command(
 
 def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tuple[Path, History]:
     """Check all options, then make the folder and train."""
-    from edgeyolo import builtin
+    from edgeyolo.detector import builtin
     from edgeyolo.errors import UsageError
     from edgeyolo.models import specs
     from edgeyolo.training.recipe import QAT, recipe_for
@@ -158,7 +158,7 @@ def _fine_tune(
 
 def _resume(folder: Path, options: dict[str, Any], tensorboard: bool) -> History:
     from edgeyolo.errors import UsageError
-    from edgeyolo.training.loop import STATE
+    from edgeyolo.training.loop.trainer import STATE
     from edgeyolo.training.run import resume
     from edgeyolo.training.sources import DataSource
 
@@ -198,10 +198,10 @@ def _refuse_changes(context: click.Context) -> None:
 @contextmanager
 def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -> Iterator[Listener]:
     """What shows and keeps account of a run, in the leading process; says how to go on if it is interrupted."""
-    from edgeyolo.training.listener import Listener, Listeners, TensorBoardListener
-    from edgeyolo.training.loop import STATE
-    from edgeyolo.training.pages import PageListener
-    from edgeyolo.training.progress import ProgressListener
+    from edgeyolo.training.loop.listener import Listener, Listeners, TensorBoardListener
+    from edgeyolo.training.loop.trainer import STATE
+    from edgeyolo.training.report.pages import PageListener
+    from edgeyolo.training.report.progress import ProgressListener
     from edgeyolo.training.sources import SourceListener
 
     if not leads():
@@ -222,8 +222,8 @@ def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -
 
 
 def _report(folder: Path, history: History, as_json: bool) -> None:
-    from edgeyolo.training.history import best_row
-    from edgeyolo.training.loop import BEST, LAST
+    from edgeyolo.training.loop.history import best_row
+    from edgeyolo.training.loop.trainer import BEST, LAST
 
     last, best = history[-1], best_row(history)
     rows = [("best", best or last, folder / BEST), ("last", last, folder / LAST)]

@@ -188,8 +188,8 @@ def run_folder(
     output: Path | None, mode: str, config: TrainConfig, project: Path = Path("runs")
 ) -> Iterator[Path]:
     """The folder of a run, the same for all processes: `output`, else a new one. It is not left behind empty."""
-    from edgeyolo.results import next_run
-    from edgeyolo.training.processes import join_processes
+    from edgeyolo.cli.result_files import next_run
+    from edgeyolo.training.loop.processes import join_processes
 
     processes = join_processes(config.device, config.batch_size)
     folder: Path = processes.share((output or next_run(mode, project)) if processes.leads else None)

@@ -52,10 +52,9 @@ def command(
     edgeyolo val cells-onnx --data bccd --split test
     edgeyolo val yolov7.safetensors --data coco/instances_val2017.json --rect --json
     """
-    from edgeyolo.contracts import GraphDetections
+    from edgeyolo.artifact.contracts import GraphDetections
     from edgeyolo.datasets import describe_problems, load_dataset
-    from edgeyolo.evaluation.opened import open_to_judge
-    from edgeyolo.evaluation.validate import validate
+    from edgeyolo.evaluation.validate import open_to_judge, validate
 
     dataset = load_dataset(data, split=split, image_folder=image_folder)
     free = "cpu-torch-fp32" if rect and device is None else None  # takes rectangles of any size

@@ -14,7 +14,7 @@ from edgeyolo.cli.console import json_option, note, print_json
 @json_option
 def command(artifact: Path, as_json: bool) -> None:
     """Check that an artifact is whole: schema, every file's SHA-256, and its golden vectors on this machine."""
-    from edgeyolo.verify import verify
+    from edgeyolo.runtime.verify import verify
 
     checked = verify(artifact)
     if as_json:

@@ -11,7 +11,7 @@ from edgeyolo.datasets.image_size import read_image_size
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
 from edgeyolo.datasets.values import Dataset, Problem
 from edgeyolo.errors import DatasetError, ImageError
-from edgeyolo.images import IMAGE_SUFFIXES
+from edgeyolo.runtime.images import IMAGE_SUFFIXES
 
 _SPLIT_ORDER = ("val", "test", "trainval", "train")
 

@@ -11,7 +11,7 @@ import numpy as np
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
 from edgeyolo.datasets.values import Dataset, Outline, Problem
 from edgeyolo.errors import DatasetError, RuntimeMissingError
-from edgeyolo.images import IMAGE_SUFFIXES
+from edgeyolo.runtime.images import IMAGE_SUFFIXES
 
 _SPLITS = ("val", "test", "train")
 

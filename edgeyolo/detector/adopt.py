@@ -2,7 +2,7 @@
 
 A spec is JSON:
     class_names   one name per class, or a file of them, one a line
-    input         fields of `edgeyolo.contracts.InputContract`; name, height and width at least
+    input         fields of `edgeyolo.artifact.contracts.InputContract`; name, height and width at least
     output        fields of `RawMaps`, `DecodedBoxes` or `GraphDetections`, with their `kind`
     target        where the suffix leaves it open, such as npu-openvino-int8
 """
@@ -18,17 +18,18 @@ from hashlib import sha256 as new_sha256
 from pathlib import Path
 from typing import Any
 
-from edgeyolo import __version__, registry
-from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.contracts import InputContract, OutputContract, output_from_json
+from edgeyolo import __version__
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.contracts import InputContract, OutputContract, output_from_json
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import AdoptingBackend
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.detector.port_guess import FILL_IN, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, RuntimeMissingError, UsageError
-from edgeyolo.files import atomic_directory, sha256, user_cache
-from edgeyolo.manifest import Manifest
-from edgeyolo.plain import from_plain
-from edgeyolo.protocols import AdoptingBackend
-from edgeyolo.recognition import FILL_IN, recognise
-from edgeyolo.scenes import make_scene
-from edgeyolo.targets import Target
+from edgeyolo.support.dataclass_json import from_plain
+from edgeyolo.support.files import atomic_directory, sha256, user_cache
 
 SpecSource = str | Path | Mapping[str, Any]
 
@@ -153,7 +154,7 @@ def adopted(file: Path, spec: SpecSource) -> Artifact:
 
 
 def _try(draft: Artifact, file: Path) -> None:
-    from edgeyolo.export.golden import write_golden
+    from edgeyolo.runtime.golden import write_golden
 
     manifest = draft.manifest
     try:

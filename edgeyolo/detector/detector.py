@@ -11,19 +11,20 @@ from types import TracebackType
 
 import numpy as np
 
-from edgeyolo import builtin, environment
-from edgeyolo.adoption import SpecSource
-from edgeyolo.detections import Detections
-from edgeyolo.devices import Device
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.devices import Device
+from edgeyolo.backend.interface import Hint
+from edgeyolo.backend.registry import open_session
+from edgeyolo.detector import builtin
+from edgeyolo.detector.adopt import SpecSource
+from edgeyolo.detector.open_model import Wanted, open_model
+from edgeyolo.detector.selection import Explanation
 from edgeyolo.errors import UsageError
-from edgeyolo.images import ImageSource, read_image
-from edgeyolo.opening import Wanted, open_model
-from edgeyolo.pipeline import Pipeline, StageTimes
-from edgeyolo.protocols import Hint
-from edgeyolo.registry import open_session
-from edgeyolo.selection import Explanation
-from edgeyolo.targets import Target
-from edgeyolo.thresholds import PostprocessConfig, settle
+from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.images import ImageSource, read_image
+from edgeyolo.runtime.pipeline import Pipeline, StageTimes
+from edgeyolo.runtime.postprocess_config import PostprocessConfig, settle
+from edgeyolo.support import environment
 
 
 class Detector:
@@ -33,7 +34,7 @@ class Detector:
             for detection in detector("photo.jpg"):
                 print(detection.name, detection.confidence, detection.box)
 
-    An image is a path, a file's bytes, a PIL image or a numpy array (BGR); see `edgeyolo.images.read_image`.
+    An image is a path, a file's bytes, a PIL image or a numpy array (BGR); see `edgeyolo.runtime.images.read_image`.
     Boxes are in pixels of the original, upright image. A detector may be used from several threads at once.
     The stages one by one, for measuring or for raw head maps: `detector.pipeline`.
     """
@@ -76,15 +77,15 @@ class Detector:
                 for each as soon as can be. OpenVINO can be told; runtimes that make no difference refuse "throughput".
             target: what to export weights for (default cpu-onnx-fp32); an artifact has its target already.
             device: "auto" takes the fastest runtime that is usable here, "cpu", "cuda", 0, "intel:gpu", "tpu" ... the
-                fastest of that device (edgeyolo.devices); `explain` says what decided. Several that are usable are
-                exported and measured the first time, which `step` is told of.
+                fastest of that device (edgeyolo.backend.devices); `explain` says what decided. Several that
+                are usable are exported and measured the first time, which `step` is told of.
             size: what to export weights at, pixels or (height, width); an artifact has its size already.
             spec: for a file of another tool (.onnx, .xml, .tflite, .mlpackage, .engine), what it takes and gives: a
-                JSON file or a mapping (edgeyolo.adoption); the error without one shows what to fill in.
+                JSON file or a mapping (edgeyolo.detector.adopt); the error without one shows what to fill in.
             step: called with a few words before everything that takes a while.
 
         EDGEYOLO_TARGET, EDGEYOLO_DEVICE and EDGEYOLO_THREADS stand for arguments that are not given; see
-        edgeyolo.environment.
+        edgeyolo.support.environment.
 
         Raises:
             UsageError: a value out of range, an unknown class, or no model at `model`.

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeyolo import builtin, environment, registry
-from edgeyolo.adoption import SpecSource, adopted, require_spec, suffix_of
-from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.devices import Device, device_of
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
+from edgeyolo.backend.devices import Device, device_of
+from edgeyolo.detector import builtin
+from edgeyolo.detector.adopt import SpecSource, adopted, require_spec, suffix_of
+from edgeyolo.detector.selection import Considered, Explanation, choose
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.selection import Considered, Explanation, choose
-from edgeyolo.targets import Target
+from edgeyolo.support import environment
 
 DEFAULT_TARGET = "cpu-onnx-fp32"
 
@@ -25,7 +27,7 @@ class Wanted:
     """What a user may say of how a model is to run; None leaves it open.
 
     `target` and `device` come before EDGEYOLO_TARGET and EDGEYOLO_DEVICE. `size` is (height, width) in pixels.
-    `spec` says what a file without manifest takes and gives (edgeyolo.adoption).
+    `spec` says what a file without manifest takes and gives (edgeyolo.detector.adopt).
     """
 
     target: str | Target | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgeyolo.protocols import Port
+from edgeyolo.backend.interface import Port
 
 FILL_IN = "FILL IN"
 

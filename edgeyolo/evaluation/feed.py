@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.errors import ImageError
 from edgeyolo.evaluation.rectangular import Batch
-from edgeyolo.images import read_image
+from edgeyolo.runtime.images import read_image
 
 _BATCHES_AHEAD = 2  # one being decoded while the next waits: more only costs memory
 _THREADS = 4  # decoding is faster than any network here, and more threads would take its cores

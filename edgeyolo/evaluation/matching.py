@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.datasets import Dataset, Sample
 from edgeyolo.evaluation.predictions import Predictions
-from edgeyolo.nms import box_iou
+from edgeyolo.runtime.nms import box_iou
 
 
 @dataclass(frozen=True, eq=False)

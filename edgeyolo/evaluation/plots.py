@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.evaluation.curves import Confusion, Curves
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

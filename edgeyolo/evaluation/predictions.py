@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeyolo.datasets import Dataset
 from edgeyolo.datasets.coco import read_json
 from edgeyolo.errors import DatasetError
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 
 @dataclass(frozen=True, eq=False)

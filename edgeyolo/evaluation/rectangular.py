@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeyolo.preprocess import rectangular_shape
+from edgeyolo.runtime.preprocess import rectangular_shape
 
 
 @dataclass(frozen=True)

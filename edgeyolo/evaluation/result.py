@@ -16,7 +16,7 @@ from edgeyolo.evaluation.ap import ApResult, ClassAp
 from edgeyolo.evaluation.curves import Confusion, Curves, count_confusion, measure_curves
 from edgeyolo.evaluation.plots import write_plots
 from edgeyolo.evaluation.predictions import Predictions, write_predictions
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import RawMaps
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import RawMaps
+from edgeyolo.backend import registry
+from edgeyolo.backend.devices import Device
 from edgeyolo.datasets import Dataset, Problem, align_classes, describe_problems
 from edgeyolo.errors import DatasetError, ImageError, UsageError
 from edgeyolo.evaluation.ap import Evaluator, coco_ap
@@ -18,14 +22,15 @@ from edgeyolo.evaluation.feed import Decoded, decode_ahead
 from edgeyolo.evaluation.predictions import Predictions
 from edgeyolo.evaluation.rectangular import Batch, rectangular_batches, square_batches
 from edgeyolo.evaluation.result import EvaluationProtocol, ValidationResult, stage_time
-from edgeyolo.pipeline import MAX_BATCH, Pipeline
-from edgeyolo.postprocess import EVALUATION, Boxes, postprocess
-from edgeyolo.preprocess import fit_long_side
-from edgeyolo.thresholds import settle
+from edgeyolo.runtime.pipeline import MAX_BATCH, Pipeline
+from edgeyolo.runtime.postprocess import EVALUATION, Boxes, postprocess
+from edgeyolo.runtime.postprocess_config import settle
+from edgeyolo.runtime.preprocess import fit_long_side
 
 if TYPE_CHECKING:
-    from edgeyolo.artifact import Artifact
-    from edgeyolo.detector import Detector
+    from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo.detector.detector import Detector
+
 
 _FREE_BATCH = 8
 STAGES = ("decode", "preprocess", "inference", "postprocess")
@@ -218,3 +223,19 @@ class _Run:
         order = sorted(self.found)
         per_image = [(self.found[i].xyxy, self.found[i].confidence, self.found[i].class_id) for i in order]
         return Predictions.from_images([self.dataset.images[i].image_id for i in order], per_image)
+
+
+@contextmanager
+def open_to_judge(artifact: Artifact, device: Device | None = None) -> Iterator[tuple[Pipeline, str]]:
+    """A pipeline on the artifact's own runtime or, where that is not here, on the stand-in that its export was compared
+    by; and the words for what runs it, "" for its own runtime.
+
+    A stand-in gives the device's arithmetic, not its speed. Raises RuntimeMissingError where there is neither.
+    """
+    manifest = artifact.manifest
+    session, runtime = registry.open_for_parity(artifact, device=device)
+    with closing(session):
+        pipeline = Pipeline(
+            session, manifest.input, manifest.output, manifest.class_names, settle(manifest.output)
+        )
+        yield pipeline, "" if runtime == manifest.backend else runtime

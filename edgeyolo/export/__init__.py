@@ -1,5 +1,5 @@
 """From a trained network to an artifact that was checked."""
 
-from edgeyolo.export.pipeline import ExportOptions, export
+from edgeyolo.export.exporter import ExportOptions, export
 
 __all__ = ["ExportOptions", "export"]

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Accuracy
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import GateError
 from edgeyolo.evaluation.bootstrap import ap_difference
 from edgeyolo.evaluation.validate import validate
-from edgeyolo.export.verify import reference_maps
-from edgeyolo.manifest import Accuracy
-from edgeyolo.pipeline import Pipeline
+from edgeyolo.export.parity_gate import reference_maps
+from edgeyolo.runtime.pipeline import Pipeline
 
 MAX_AP_DROP = 1.0
 """AP points (hundredths) that an export may lose where nothing else is asked for."""

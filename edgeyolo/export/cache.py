@@ -7,11 +7,11 @@ from hashlib import sha256 as new_sha256
 from pathlib import Path
 
 from edgeyolo import __version__
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.export.pipeline import ExportOptions, export
-from edgeyolo.files import sha256, user_cache
-from edgeyolo.protocols import CalibrationSource
+from edgeyolo.export.exporter import ExportOptions, export
+from edgeyolo.support.files import sha256, user_cache
 
 
 def cached_artifact(

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.capabilities import Finding, Limits, Place
+from edgeyolo.backend.op_graph import Graph, Operation
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import UnsupportedTargetError, UsageError
-from edgeyolo.export.tail import Tail, merged, tail_misfits, tail_places
-from edgeyolo.limits import Finding, Limits, Place
-from edgeyolo.operations import Graph, Operation
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.export.graph_ends.nms_placement import Tail, merged, tail_misfits, tail_places
 
 if TYPE_CHECKING:
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
 
 
 @dataclass(frozen=True)

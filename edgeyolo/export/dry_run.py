@@ -8,17 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo import registry
-from edgeyolo.artifact import MANIFEST
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.artifact import MANIFEST
+from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.backend import registry
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.export.calibrated import require_calibration
 from edgeyolo.export.check import Check, check_graph, check_source, limits_of, require_fit
-from edgeyolo.export.contract import input_contract, network_maps
-from edgeyolo.export.edges import edge_contracts, graph_detections, require_edges
-from edgeyolo.export.pipeline import ExportOptions, prepared
-from edgeyolo.export.tail import Tail
-from edgeyolo.files import refuse_occupied
+from edgeyolo.export.exporter import ExportOptions, prepared
+from edgeyolo.export.graph_ends import edge_contracts, graph_detections, require_edges
+from edgeyolo.export.graph_ends.nms_placement import Tail
+from edgeyolo.export.options import input_contract, network_maps, require_calibration
+from edgeyolo.support.files import refuse_occupied
 
 if TYPE_CHECKING:
     from edgeyolo.models.topology import ModelSpec

@@ -12,28 +12,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeyolo import registry
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.manifest import Accuracy, Manifest, Parity
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import Backend, CalibrationSource, Compiled
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import GateError, RuntimeMissingError
-from edgeyolo.export.calibrated import learned_for, record, require_calibration
 from edgeyolo.export.check import check_source, require_fit
-from edgeyolo.export.contract import comparison_pictures, input_contract, network_maps
-from edgeyolo.export.edges import graph_detections, require_edges, takes_pixels
-from edgeyolo.export.golden import write_golden
-from edgeyolo.export.layers import explain
+from edgeyolo.export.graph_ends import graph_detections, require_edges, takes_pixels
+from edgeyolo.export.layer_report import explain
+from edgeyolo.export.options import (
+    comparison_pictures,
+    input_contract,
+    learned_for,
+    network_maps,
+    record,
+    require_calibration,
+)
+from edgeyolo.export.parity_gate import measure_parity, raw_maps, require_parity
 from edgeyolo.export.quantizer import DEFAULTS, QuantizerOptions, judge_for
-from edgeyolo.export.verify import measure_parity, raw_maps, require_parity
-from edgeyolo.files import atomic_directory
-from edgeyolo.manifest import Accuracy, Manifest, Parity
-from edgeyolo.pipeline import Pipeline
-from edgeyolo.protocols import Backend, CalibrationSource, Compiled
-from edgeyolo.scenes import make_scene
-from edgeyolo.targets import TargetProfile
-from edgeyolo.thresholds import PostprocessConfig
+from edgeyolo.runtime.golden import write_golden
+from edgeyolo.runtime.pipeline import Pipeline
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
+from edgeyolo.support.files import atomic_directory
 
 if TYPE_CHECKING:
     from edgeyolo.datasets import Dataset
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
     from edgeyolo.models.importer import Imported
 
 REPARAMETERIZED_TOLERANCE = 1e-4  # relative; folding is exact up to float32 rounding
@@ -123,7 +129,7 @@ def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
     profile, backend = registry.find_target(target)
     registry.require(backend.can_compile(), f"cannot make {target} artifacts here")
     try:
-        import edgeyolo.export.graph
+        import edgeyolo.export.source
         import edgeyolo.models.importer  # noqa: F401
     except ImportError as error:
         raise RuntimeMissingError(
@@ -143,7 +149,7 @@ def _prepare(
     loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path
 ) -> NetworkSource:
     """Re-parameterize, prove that nothing changed, and settle the contracts."""
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
     from edgeyolo.models.reparameterize import reparameterize
 
     deploy = reparameterize(loaded.network)
@@ -210,8 +216,8 @@ def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Ac
     """The accuracy gate, where there are labelled images to judge by."""
     if options.data is None:
         return None
-    from edgeyolo.evaluation.opened import open_to_judge
-    from edgeyolo.export.accuracy import TorchSession, measure_accuracy, require_accuracy
+    from edgeyolo.evaluation.validate import open_to_judge
+    from edgeyolo.export.accuracy_gate import TorchSession, measure_accuracy, require_accuracy
 
     manifest = draft.manifest
     raw = raw_maps(manifest, source.output)

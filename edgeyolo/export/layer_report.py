@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.export.verify import as_network_input, batches
-from edgeyolo.manifest import Manifest
-from edgeyolo.onnx_options import EXACT_INTEGERS, cpu_options
-from edgeyolo.protocols import Session
-from edgeyolo.targets import TargetProfile
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.backend.interface import Session
+from edgeyolo.backend.ort_options import EXACT_INTEGERS, cpu_options
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.export.parity_gate import as_network_input, batches
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
 
 Tensors = Mapping[str, NDArray[Any]]
 MOST_BYTES = 500_000_000  # of tensors that are looked at, on each side

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.manifest import Manifest, Parity
+from edgeyolo.backend.interface import Session
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import GateError
-from edgeyolo.export.agreement import WEAK, Agreement, agreement, compare_detections
-from edgeyolo.manifest import Manifest, Parity
-from edgeyolo.postprocess import postprocess
-from edgeyolo.preprocess import Letterbox, preprocess
-from edgeyolo.protocols import Session
-from edgeyolo.targets import TargetProfile
+from edgeyolo.runtime.agreement import WEAK, Agreement, agreement, compare_detections
+from edgeyolo.runtime.postprocess import postprocess
+from edgeyolo.runtime.preprocess import Letterbox, preprocess
 
 Maps = dict[str, NDArray[np.float32]]
 

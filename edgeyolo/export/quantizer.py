@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.backend.interface import Session
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import UsageError
-from edgeyolo.pipeline import Pipeline
-from edgeyolo.protocols import Session
+from edgeyolo.runtime.pipeline import Pipeline
 
 Preset = Literal["mixed", "performance"]
 

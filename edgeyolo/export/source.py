@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.export.quantizer import DEFAULTS, Judge, QuantizerOptions
-from edgeyolo.silence import silence
+from edgeyolo.support.silence import silence
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgeyolo.learned_ranges import LearnedRanges
-    from edgeyolo.protocols import CalibrationSource
+    from edgeyolo.artifact.learned_ranges import LearnedRanges
+    from edgeyolo.backend.interface import CalibrationSource
 
 MAX_BATCH = 32
 # Asked for an older opset, torch's exporter converts back, and quietly keeps this one where it cannot.
@@ -27,7 +27,7 @@ OLDEST_DYNAMO_OPSET = 18
 class NetworkSource:
     """A re-parameterized network with its contracts; makes each form that a backend asks for once.
 
-    Implements `edgeyolo.protocols.ExportSource`. `workspace` is a directory for the intermediate files.
+    Implements `edgeyolo.backend.interface.ExportSource`. `workspace` is a directory for the intermediate files.
     """
 
     network: Any

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from edgeyolo.contracts import InputContract
-from edgeyolo.operations import Graph, Operation
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.op_graph import Graph, Operation
 
 Attributes = dict[str, Any]
 

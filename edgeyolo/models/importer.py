@@ -15,13 +15,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
-from edgeyolo.files import sha256
-from edgeyolo.learned_ranges import LearnedRanges
 from edgeyolo.models import weights
 from edgeyolo.models.checkpoint import Contents, open_checkpoint, read_contents, read_tensor, sniff
 from edgeyolo.models.network import Network
 from edgeyolo.models.published import Recognised, recognise
+from edgeyolo.support.files import sha256
 
 _ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)", "relu": "ReLU"}
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
+from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.files import atomic_file
-from edgeyolo.learned_ranges import LearnedRanges
 from edgeyolo.models.topology import MAX_CLASSES, Form, ModelSpec
+from edgeyolo.support.files import atomic_file
 
 if TYPE_CHECKING:
     from torch import Tensor

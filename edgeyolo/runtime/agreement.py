@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import GraphDetections, RawMaps
-from edgeyolo.nms import box_iou
-from edgeyolo.postprocess import DISPLAY, Boxes, decode, postprocess
-from edgeyolo.preprocess import Letterbox
-from edgeyolo.thresholds import settle
+from edgeyolo.artifact.contracts import GraphDetections, RawMaps
+from edgeyolo.runtime.nms import box_iou
+from edgeyolo.runtime.postprocess import DISPLAY, Boxes, decode, postprocess
+from edgeyolo.runtime.postprocess_config import settle
+from edgeyolo.runtime.preprocess import Letterbox
 
 CONFIDENT = DISPLAY.conf
 # Looked for down to this confidence, so that a detection at the threshold's edge is not lost by a rounding.

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import DecodedBoxes, RawMaps
+from edgeyolo.artifact.contracts import DecodedBoxes, RawMaps
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.thresholds import DISPLAY, PostprocessConfig
+from edgeyolo.runtime.postprocess_config import DISPLAY, PostprocessConfig
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int64]

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from edgeyolo.errors import RuntimeMissingError, UsageError
 
 if TYPE_CHECKING:
-    from edgeyolo.images import ImageSource
+    from edgeyolo.runtime.images import ImageSource
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class Detections:
 
     def plot(self, image: ImageSource) -> NDArray[np.uint8]:
         """A copy of the image (any source `read_image` takes) with boxes: (height, width, 3) BGR uint8."""
-        from edgeyolo.drawing import draw_detections
-        from edgeyolo.images import read_image
+        from edgeyolo.runtime.drawing import draw_detections
+        from edgeyolo.runtime.images import read_image
 
         picture = read_image(image)
         if picture.shape[:2] != self.image_size:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from edgeyolo.detections import Detection, Detections
+    from edgeyolo.runtime.detections import Detection, Detections
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN_ANGLE = 0.618033988749895  # successive hues are as far apart as any number of them can be

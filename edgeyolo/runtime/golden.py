@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import GraphDetections, InputContract, OutputContract
-from edgeyolo.postprocess import postprocess
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Session
-from edgeyolo.thresholds import settle
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract
+from edgeyolo.backend.interface import Session
+from edgeyolo.runtime.postprocess import postprocess
+from edgeyolo.runtime.postprocess_config import settle
+from edgeyolo.runtime.preprocess import preprocess
 
 SAMPLES = 4096  # values kept of each map: enough to find any mistake of layout, colour or scale
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.encoded_image import MAX_PIXELS, Pixels, check_size, decode_image, pil_to_bgr, to_uint8
 from edgeyolo.errors import ImageError, UsageError
+from edgeyolo.runtime.encoded_image import MAX_PIXELS, Pixels, check_size, decode_image, pil_to_bgr, to_uint8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -134,7 +134,7 @@ def _read_file(path: Path) -> bytes:
     if path.is_dir():
         raise ImageError(
             f"{path}: a folder, not an image",
-            hint="edgeyolo.images.list_images(folder) gives the images in it.",
+            hint="edgeyolo.runtime.images.list_images(folder) gives the images in it.",
         )
     try:
         size = path.stat().st_size

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
-from edgeyolo.detections import Detections
-from edgeyolo.postprocess import DISPLAY, PostprocessConfig, postprocess
-from edgeyolo.preprocess import Letterbox, Preprocessor
-from edgeyolo.protocols import AsynchronousSession, Session
+from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.backend.interface import AsynchronousSession, Session
+from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
+from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
 
 Pixels = NDArray[np.uint8]
 
@@ -76,7 +76,7 @@ class Pipeline:
         """Images (h, w, 3) uint8 BGR -> the input array, and where each image lies in it.
 
         A network of fixed batch gets a full batch, padded with empty images. The array is a buffer of this
-        thread, valid until its next call. `size`, `enlarge`: see `edgeyolo.preprocess.Preprocessor`.
+        thread, valid until its next call. `size`, `enlarge`: see `edgeyolo.runtime.preprocess.Preprocessor`.
         """
         rows = None if self.input.dynamic_batch else self.input.batch
         return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge)

@@ -1,7 +1,7 @@
 """What a session gives, to boxes in pixels of the original images: the one place for every backend.
 
-Raw head maps are decoded and suppressed here (`edgeyolo.decode`, `edgeyolo.nms`); what a graph has suppressed itself
-is read, and its thresholds may be tightened.
+Raw head maps are decoded and suppressed here (`edgeyolo.runtime.decode`, `edgeyolo.runtime.nms`); what a graph
+has suppressed itself is read, and its thresholds may be tightened.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import DecodedBoxes, GraphDetections, OutputContract, RawMaps
-from edgeyolo.decode import (
+from edgeyolo.artifact.contracts import DecodedBoxes, GraphDetections, OutputContract, RawMaps
+from edgeyolo.errors import EdgeYoloError
+from edgeyolo.runtime.decode import (
     Boxes,
     best_candidates,
     decode,
@@ -23,10 +24,15 @@ from edgeyolo.decode import (
     read_decoded,
     sigmoid,
 )
-from edgeyolo.errors import EdgeYoloError
-from edgeyolo.nms import nms
-from edgeyolo.preprocess import Letterbox
-from edgeyolo.thresholds import DISPLAY, EVALUATION, TRACKING, PostprocessConfig, require_possible
+from edgeyolo.runtime.nms import nms
+from edgeyolo.runtime.postprocess_config import (
+    DISPLAY,
+    EVALUATION,
+    TRACKING,
+    PostprocessConfig,
+    require_possible,
+)
+from edgeyolo.runtime.preprocess import Letterbox
 
 __all__ = [
     "DISPLAY",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeyolo.contracts import GraphDetections, OutputContract
+from edgeyolo.artifact.contracts import GraphDetections, OutputContract
 from edgeyolo.errors import UsageError
 
 

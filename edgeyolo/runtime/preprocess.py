@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import UsageError
 
 Pixels = NDArray[np.uint8]
@@ -240,7 +240,7 @@ def _check_image(image: Pixels) -> None:
         came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UsageError(
             f"image: expected an array (height, width, 3) of uint8 in BGR order, came {came}",
-            hint="edgeyolo.images.read_image turns files, bytes, PIL images and other arrays into one.",
+            hint="edgeyolo.runtime.images.read_image turns files, bytes, PIL images and other arrays into one.",
         )
     if not image.size:
         raise UsageError(f"image: it has no pixels, its shape is {image.shape}")

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import GraphDetections
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import GraphDetections
+from edgeyolo.backend import registry
+from edgeyolo.backend.versions import apart
 from edgeyolo.errors import DamagedFileError, GateError
-from edgeyolo.export.agreement import beyond_doubt, differences, matched
-from edgeyolo.postprocess import Boxes, postprocess
-from edgeyolo.preprocess import preprocess
-from edgeyolo.thresholds import settle
-from edgeyolo.versions import apart
+from edgeyolo.runtime.agreement import beyond_doubt, differences, matched
+from edgeyolo.runtime.postprocess import Boxes, postprocess
+from edgeyolo.runtime.postprocess_config import settle
+from edgeyolo.runtime.preprocess import preprocess
 
 
 @dataclass(frozen=True)

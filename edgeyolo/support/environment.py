@@ -1,7 +1,7 @@
 """The environment variables that edgeyolo reads, in one place: `edgeyolo doctor` shows those that are set.
 
 An argument, or an option of the command line, comes before its variable; a variable before the default. Backends
-add variables of their own (`edgeyolo.protocols.Backend`, attribute `variables`, which they may have).
+add variables of their own (`edgeyolo.backend.interface.Backend`, attribute `variables`, which they may have).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PREFIX = "EDGEYOLO_"
 
 VARIABLES: Mapping[str, str] = {
     "EDGEYOLO_TARGET": "the target that weights are run on, such as cpu-openvino-fp32; an artifact knows its own",
-    "EDGEYOLO_DEVICE": "the device to run on: auto, cpu, cuda, cuda:1, intel:gpu, tpu ... (edgeyolo.devices)",
+    "EDGEYOLO_DEVICE": "the device to run on: auto, cpu, cuda, cuda:1, intel:gpu, tpu ... (edgeyolo.backend.devices)",
     "EDGEYOLO_THREADS": "CPU threads of the runtime",
     "EDGEYOLO_MEASURE": "0: device auto takes the documented order and measures nothing",
     "EDGEYOLO_CACHE": "the directory for downloads, exported weights, engines and what was measured",
@@ -66,7 +66,7 @@ def measures(environment: Mapping[str, str] = os.environ) -> bool:
 
 def known() -> dict[str, str]:
     """Every variable and what it says: the table above, and what the backends add."""
-    from edgeyolo import registry
+    from edgeyolo.backend import registry
 
     added: dict[str, str] = {}
     for backend in registry.backends().values():

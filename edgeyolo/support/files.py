@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.locks import hold, release
+from edgeyolo.support.locks import hold, release
 
 WORKSPACE_PREFIX = ".edgeyolo-tmp-"
 

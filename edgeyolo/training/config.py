@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from edgeyolo.errors import UsageError
-from edgeyolo.training.pictures import Cache
+from edgeyolo.training.data.pictures import Cache
 from edgeyolo.training.recipe import Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]

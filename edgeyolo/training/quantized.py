@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.registry import quantized_training
 from edgeyolo.datasets import Dataset, align_classes, describe_problems
 from edgeyolo.errors import UsageError
-from edgeyolo.export.contract import network_maps
-from edgeyolo.export.graph import NetworkSource
+from edgeyolo.export.options import network_maps
+from edgeyolo.export.source import NetworkSource
 from edgeyolo.models import weights
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.models.topology import ModelSpec
-from edgeyolo.registry import quantized_training
 from edgeyolo.training.config import TrainConfig, settings_of
-from edgeyolo.training.listener import Listener
-from edgeyolo.training.loop import STATE, Trainer
-from edgeyolo.training.processes import join_processes
+from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.loop.processes import join_processes
+from edgeyolo.training.loop.trainer import STATE, Trainer
 from edgeyolo.training.recipe import QAT, Recipe
 from edgeyolo.training.run import finish
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.training.strategy import COARSE_TO_FINE, find_strategy
+from edgeyolo.training.loss.strategy import COARSE_TO_FINE, find_strategy
 
 OptimizerName = Literal["sgd", "adamw"]
 

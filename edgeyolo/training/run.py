@@ -15,17 +15,17 @@ from edgeyolo.models import specs
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.topology import Activation, ModelSpec
-from edgeyolo.training.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
 from edgeyolo.training.config import TrainConfig, settings_of
-from edgeyolo.training.history import draw_history
-from edgeyolo.training.listener import Listener
-from edgeyolo.training.loop import STATE, Trainer
-from edgeyolo.training.pages import draw_found, draw_labels
-from edgeyolo.training.processes import join_processes
+from edgeyolo.training.data.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
+from edgeyolo.training.loop.history import draw_history
+from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.loop.processes import join_processes
+from edgeyolo.training.loop.schedule import Schedule
+from edgeyolo.training.loop.state import read_facts
+from edgeyolo.training.loop.trainer import STATE, Trainer
+from edgeyolo.training.loop.transfer import transfer
 from edgeyolo.training.recipe import SHORT, Recipe, recipe_for
-from edgeyolo.training.schedule import Schedule
-from edgeyolo.training.state import read_facts
-from edgeyolo.training.transfer import transfer
+from edgeyolo.training.report.pages import draw_found, draw_labels
 
 _NAMES = f"Names: {', '.join(specs.names())}."
 

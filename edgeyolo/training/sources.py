@@ -9,11 +9,11 @@ from typing import Any
 
 from edgeyolo.datasets import Dataset, align_classes, load_dataset
 from edgeyolo.errors import DamagedFileError, DatasetError, UsageError
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.listener import Listener
-from edgeyolo.training.schedule import Schedule
-from edgeyolo.training.state import Position
+from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.loop.schedule import Schedule
+from edgeyolo.training.loop.state import Position
 
 FILE = "data.json"
 

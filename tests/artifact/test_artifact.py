@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Manifest, Parity
+from edgeyolo.artifact.schema import ARTIFACT, artifact_schema
+from edgeyolo.artifact.schema.validate import violations
+from edgeyolo.artifact.target import Target
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.manifest import Manifest, Parity
-from edgeyolo.schemas import ARTIFACT, artifact_schema
-from edgeyolo.schemas.validate import violations
-from edgeyolo.targets import Target
 
 ANCHORS = (((10.0, 13.0), (16.0, 30.0)), ((30.0, 61.0), (62.0, 45.0)))
 MANIFEST_VALUE = Manifest(
@@ -81,7 +81,7 @@ def without_descriptions(schema: object) -> object:
 def test_the_published_schema_is_that_of_the_code() -> None:
     published = json.loads(ARTIFACT.read_text(encoding="utf-8"))
     assert without_descriptions(published) == without_descriptions(artifact_schema()), (
-        "write it again: python -m edgeyolo.schemas"
+        "write it again: python -m edgeyolo.artifact.schema"
     )
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.learned_ranges import LearnedRanges
 
 ends = st.floats(-1e6, 1e6)
 ranges = st.dictionaries(st.text(), st.tuples(ends, ends).map(lambda pair: (min(pair), max(pair))))

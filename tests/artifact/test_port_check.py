@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
-from edgeyolo.docs import port_check
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
+from edgeyolo.artifact import port_check
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.runtime.preprocess import preprocess
 
 NUMPY_ONLY = """
 import sys, runpy

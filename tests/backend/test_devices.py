@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.devices import NAMES, Device, device_of
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
+from edgeyolo.backend.devices import NAMES, Device, device_of
 from edgeyolo.errors import UsageError
-from edgeyolo.targets import Target
 
 
 @pytest.mark.parametrize(

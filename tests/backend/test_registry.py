@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo import registry
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import Backend, TunableBackend
 from edgeyolo.errors import UsageError
-from edgeyolo.protocols import Backend, TunableBackend
 
 EXAMPLES = Path(__file__).parent / "backends"
 
@@ -43,7 +43,7 @@ def test_a_third_partys_backend_exports_and_runs(tmp_path: Path, small_weights: 
     code = """
         import sys
         from edgeyolo.export import export
-        from edgeyolo.verify import verify
+        from edgeyolo.runtime.verify import verify
         artifact = export(sys.argv[1], "cpu-opencv-fp32", sys.argv[2])
         print(artifact.manifest.backend, verify(artifact.path).deviation < 1e-4)
     """

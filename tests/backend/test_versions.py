@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.backend import registry
+from edgeyolo.backend.versions import numbers
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError
-from edgeyolo.verify import verify
-from edgeyolo.versions import numbers
+from edgeyolo.runtime.verify import verify
 
 
 def made_with(artifact: Path, place: Path, version: str, *, rubbish: bool = False) -> Path:

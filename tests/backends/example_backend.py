@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, OutputContract
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.protocols import Availability, Compiled, ExportSource
-from edgeyolo.targets import Target, TargetProfile
 
 
 class OpencvBackend:

@@ -13,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.schema import ARTIFACT
+from edgeyolo.artifact.schema.validate import violations
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import Backend, CalibrationSource, ParityBackend, Session
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import (
     DamagedFileError,
     EdgeYoloError,
@@ -23,12 +27,8 @@ from edgeyolo.errors import (
     UsageError,
 )
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Backend, CalibrationSource, ParityBackend, Session
-from edgeyolo.scenes import make_scene
-from edgeyolo.schemas import ARTIFACT
-from edgeyolo.schemas.validate import violations
-from edgeyolo.verify import verify
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo.runtime.verify import verify
 
 TARGETS = [str(profile.target) for profile, _ in registry.profiles()]
 

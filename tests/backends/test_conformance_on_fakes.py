@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.protocols import CalibrationSource
 
 
 def load(path: str) -> ModuleType:

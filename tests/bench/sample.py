@@ -9,9 +9,12 @@ import numpy as np
 
 from edgeyolo.models import specs
 from edgeyolo.models.layers import conv_layers
-from edgeyolo_bench.device import CpuFacts, DeviceFacts, Interference
-from edgeyolo_bench.gemm import Peak
-from edgeyolo_bench.measurement import (
+from edgeyolo_bench.limits.gemm import Peak
+from edgeyolo_bench.limits.peaks import Peaks
+from edgeyolo_bench.limits.roofline import LayerWork, Limits, Placement
+from edgeyolo_bench.measure.statistics import block_medians, histogram, quantile, rate
+from edgeyolo_bench.values.device import CpuFacts, DeviceFacts, Interference
+from edgeyolo_bench.values.measurement import (
     AccuracyFacts,
     ArtifactFacts,
     Comparison,
@@ -22,10 +25,7 @@ from edgeyolo_bench.measurement import (
     StageSummary,
     SteadyState,
 )
-from edgeyolo_bench.peaks import Peaks
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.roofline import LayerWork, Limits, Placement
-from edgeyolo_bench.statistics import block_medians, histogram, quantile, rate
+from edgeyolo_bench.values.report import Report
 
 DEVICE = DeviceFacts(
     name="bench-host",

@@ -17,7 +17,7 @@ import edgeyolo_bench
 
 ROOT = Path(__file__).parents[2]
 # Needs torch, and is imported only where networks are built.
-EXTRAS = {"edgeyolo_bench.random_weights"}
+EXTRAS = {"edgeyolo_bench.measure.random_weights"}
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,10 @@ def test_an_artifact_is_measured_in_the_base_install(
 # A latency of an artifact, placed under the limits without torch.
 PLACED = """
 import json, sys
-from edgeyolo.artifact import Artifact
-from edgeyolo.plain import from_plain
-from edgeyolo_bench.peaks import Peaks
-from edgeyolo_bench.roofline import place
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.support.dataclass_json import from_plain
+from edgeyolo_bench.limits.peaks import Peaks
+from edgeyolo_bench.limits.roofline import place
 manifest = Artifact.open(sys.argv[1]).manifest
 peaks = from_plain(Peaks, json.loads(sys.argv[2]), "peaks")
 found = place(manifest, peaks, device="here", label="small", latency_ms=float(sys.argv[3]))
@@ -115,5 +115,8 @@ def test_the_wheel_holds_the_harness_and_nothing_else_of_benchmarks(wheel: Path)
     assert not tops & {"benchmarks", "backends", "calib", "tests", "results", "weights"}
     for name in ("py.typed", "report.schema.json", "paper_tables.csv", "remote/launcher.py"):
         assert f"edgeyolo_bench/{name}" in names
-    documents = {"edgeyolo/builtin/MODEL_CARD.md", "edgeyolo/docs/artifact.md"}  # of the package itself
+    documents = {
+        "edgeyolo/detector/builtin/MODEL_CARD.md",
+        "docs/artifact-format.md",
+    }  # of the package itself
     assert {name for name in names if name.endswith((".safetensors", ".md"))} == documents

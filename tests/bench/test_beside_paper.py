@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from edgeyolo_bench.beside_paper import METRIC, Figure, Line, compare, is_in
-from edgeyolo_bench.measurement import Measurement
-from edgeyolo_bench.paper_tables import Improvement
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.result_table import beside_paper, number, results
-from edgeyolo_bench.table import notes
+from edgeyolo_bench.paper.beside_paper import METRIC, Figure, Line, compare, is_in
+from edgeyolo_bench.paper.paper_tables import Improvement
+from edgeyolo_bench.render.result_table import beside_paper, number, results
+from edgeyolo_bench.render.table import notes
+from edgeyolo_bench.values.measurement import Measurement
+from edgeyolo_bench.values.report import Report
 
 from .sample import DEVICE, measurement, sample_report
 
@@ -72,7 +72,7 @@ def test_every_kind_of_difference_is_named(item: Measurement, table: int, words:
 
 
 def test_tensorrt_is_named_and_the_gpu_is_the_device() -> None:
-    from edgeyolo_bench.device import GpuFacts
+    from edgeyolo_bench.values.device import GpuFacts
 
     item = measurement("yolov7", "cpu-onnx-fp32")
     item = replace(item, artifact=replace(item.artifact, target="v100-trt-fp16", precision="fp16"))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo_bench.device import Interference
 from edgeyolo_bench.facts import Machine, Watch, read_device
 from edgeyolo_bench.facts.accelerators import read_accelerators
 from edgeyolo_bench.facts.cpu import available_cores, clock, read_cpu
@@ -18,6 +17,7 @@ from edgeyolo_bench.facts.gpu import power_mode, read_gpus
 from edgeyolo_bench.facts.heat import temperatures, throttle_counters, throttling
 from edgeyolo_bench.facts.load import Spent, between, judge, read_counters
 from edgeyolo_bench.facts.machine import run_command
+from edgeyolo_bench.values.device import Interference
 
 
 def recorded(

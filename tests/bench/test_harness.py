@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import ImageError, UsageError
-from edgeyolo.pipeline import Pipeline
-from edgeyolo.scenes import make_scene
-from edgeyolo_bench.measurement import STAGES
-from edgeyolo_bench.scenarios import SCENARIOS, choose, query_shape
-from edgeyolo_bench.statistics import least_count
-from edgeyolo_bench.steady import judge_run, settle
-from edgeyolo_bench.stopwatch import harness_cost, make_query, timer_cost
-from edgeyolo_bench.workload import Workload, from_folder, generated
+from edgeyolo.runtime.pipeline import Pipeline
+from edgeyolo_bench.measure.scenarios import SCENARIOS, choose, query_shape
+from edgeyolo_bench.measure.statistics import least_count
+from edgeyolo_bench.measure.steady import judge_run, settle
+from edgeyolo_bench.measure.stopwatch import harness_cost, make_query, timer_cost
+from edgeyolo_bench.measure.workload import Workload, from_folder, generated
+from edgeyolo_bench.values.measurement import STAGES
 
 INPUT = InputContract(64, 96)
 OUTPUT = RawMaps(("a", "b"), (8, 16), (((8, 8),), ((16, 16),)), 2)
@@ -155,7 +155,7 @@ class Series:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, latency: Any) -> None:
         self.count, self.now, self._latency = 0, 0.0, latency
-        monkeypatch.setattr("edgeyolo_bench.steady.perf_counter", lambda: self.now)
+        monkeypatch.setattr("edgeyolo_bench.measure.steady.perf_counter", lambda: self.now)
 
     def __call__(self) -> float:
         value = float(self._latency(self.count))
@@ -215,6 +215,6 @@ def test_a_run_that_drifts_is_not_steady(seed: int) -> None:
 
 
 def settle_at_once() -> Any:
-    from edgeyolo_bench.measurement import SteadyState
+    from edgeyolo_bench.values.measurement import SteadyState
 
     return SteadyState(True, 10)

@@ -17,28 +17,28 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.cli import cli
+from edgeyolo.datasets.scenes import write_dataset
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
-from edgeyolo.scenes import write_dataset
-from edgeyolo_bench import measure as measuring
-from edgeyolo_bench.baseline import compare
-from edgeyolo_bench.deliver import exit_code
-from edgeyolo_bench.device import CpuFacts
 from edgeyolo_bench.facts import cpu
 from edgeyolo_bench.facts.load import Spent
-from edgeyolo_bench.jobs import Wanted, make_jobs, split_targets
-from edgeyolo_bench.measure import Labelled, Listener, measure
-from edgeyolo_bench.measurement import AccuracyFacts, ArtifactFacts, SteadyState
+from edgeyolo_bench.measure import measure as measuring
+from edgeyolo_bench.measure.jobs import Wanted, make_jobs, split_targets
+from edgeyolo_bench.measure.measure import Labelled, Listener, measure
+from edgeyolo_bench.measure.scenarios import Scenario, choose
+from edgeyolo_bench.measure.subject import Job, Opened, Turn
+from edgeyolo_bench.measure.worker import Worker
+from edgeyolo_bench.measure.workload import generated
 from edgeyolo_bench.remote import elsewhere
 from edgeyolo_bench.remote.device import Remote
 from edgeyolo_bench.remote.fleet import Member
-from edgeyolo_bench.report import Report, load_report, merge
-from edgeyolo_bench.scenarios import Scenario, choose
-from edgeyolo_bench.subject import Job, Opened, Turn
-from edgeyolo_bench.table import NOT_REPORTABLE, columns, notes, rows, tables
-from edgeyolo_bench.worker import Worker
-from edgeyolo_bench.workload import generated
+from edgeyolo_bench.render.baseline import compare
+from edgeyolo_bench.render.deliver import exit_code
+from edgeyolo_bench.render.table import NOT_REPORTABLE, columns, notes, rows, tables
+from edgeyolo_bench.values.device import CpuFacts
+from edgeyolo_bench.values.measurement import AccuracyFacts, ArtifactFacts, SteadyState
+from edgeyolo_bench.values.report import Report, load_report, merge
 
 WORKLOAD = generated(3, (96, 128))
 SHORT = choose("single-stream", min_duration=0.2, min_count=40)
@@ -128,7 +128,9 @@ def test_the_command_line_prints_one_json_document_and_a_table(
     small_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A busy machine makes queries alike; how many independent ones they are worth is tested elsewhere.
-    monkeypatch.setattr("edgeyolo_bench.statistics.effective_count", lambda values: float(len(values)))
+    monkeypatch.setattr(
+        "edgeyolo_bench.measure.statistics.effective_count", lambda values: float(len(values))
+    )
     done = bench(
         small_artifact,
         "--min-duration",
@@ -222,7 +224,7 @@ class FakeWorker:
         shape = replace(
             choose(scenario.name), min_duration=scenario.min_duration, min_count=scenario.min_count
         )
-        from edgeyolo.contracts import InputContract
+        from edgeyolo.artifact.contracts import InputContract
 
         return Opened(facts, shape.facts(InputContract(96, 96)), 0.1, 1e-5, 1e-3)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo_bench import outputs
-from edgeyolo_bench.device import DeviceFacts
-from edgeyolo_bench.markdown import table_lines, to_markdown
-from edgeyolo_bench.outputs import write_report
-from edgeyolo_bench.plots import write_plots
-from edgeyolo_bench.report import Report, load_report
+from edgeyolo_bench.render import deliver
+from edgeyolo_bench.render.deliver import write_report
+from edgeyolo_bench.render.markdown import table_lines, to_markdown
+from edgeyolo_bench.render.plots import write_plots
+from edgeyolo_bench.values.device import DeviceFacts
+from edgeyolo_bench.values.report import Report, load_report
 
 from .sample import DEVICE, measurement, sample_report
 
@@ -45,7 +45,7 @@ def test_every_form_is_written(tmp_path: Path) -> None:
 def test_without_matplotlib_everything_else_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "find_spec", lambda name: None)
+    monkeypatch.setattr(deliver, "find_spec", lambda name: None)
     assert [path.name for path in write_report(sample_report(), tmp_path)] == [
         "report.json",
         "report.md",

@@ -10,14 +10,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edgeyolo_bench.gemm import Peak
-from edgeyolo_bench.page import render, write_page
-from edgeyolo_bench.page.scatter import scatter
-from edgeyolo_bench.page.svg import Scale
-from edgeyolo_bench.peaks import Peaks
-from edgeyolo_bench.points import COCO, Point, front, mark_front, measured_points, paper_points
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.roofline import Limits
+from edgeyolo_bench.limits.gemm import Peak
+from edgeyolo_bench.limits.peaks import Peaks
+from edgeyolo_bench.limits.roofline import Limits
+from edgeyolo_bench.render.page import render, write_page
+from edgeyolo_bench.render.page.scatter import scatter
+from edgeyolo_bench.render.page.svg import Scale
+from edgeyolo_bench.render.points import COCO, Point, front, mark_front, measured_points, paper_points
+from edgeyolo_bench.values.report import Report
 
 from .sample import DEVICE, busy, measurement, place_sample, sample_report
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("websocket", reason="needs the dev extra (websocket-client)")
 
-from edgeyolo_bench.page import write_page
+from edgeyolo_bench.render.page import write_page
 
 from .browser import Page, chromium, find_chromium
 from .sample import sample_report

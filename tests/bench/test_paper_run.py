@@ -14,17 +14,17 @@ from click.testing import CliRunner
 
 from edgeyolo.cli import cli
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
-from edgeyolo_bench import paper_run
-from edgeyolo_bench.gemm import Peak
-from edgeyolo_bench.jobs import Wanted
-from edgeyolo_bench.measure import Labelled, Listener
-from edgeyolo_bench.paper_options import tables_asked
-from edgeyolo_bench.paper_run import Cell, PaperRun, cells, default_targets, run_tables
-from edgeyolo_bench.peaks import Peaks
-from edgeyolo_bench.physics import impossible, with_limits
-from edgeyolo_bench.report import Report, join, load_report
-from edgeyolo_bench.scenarios import choose
-from edgeyolo_bench.subject import Job
+from edgeyolo_bench.limits.gemm import Peak
+from edgeyolo_bench.limits.peaks import Peaks
+from edgeyolo_bench.measure.jobs import Wanted
+from edgeyolo_bench.measure.measure import Labelled, Listener
+from edgeyolo_bench.measure.physics import impossible, with_limits
+from edgeyolo_bench.measure.scenarios import choose
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.paper import paper_run
+from edgeyolo_bench.paper.paper_options import tables_asked
+from edgeyolo_bench.paper.paper_run import Cell, PaperRun, cells, default_targets, run_tables
+from edgeyolo_bench.values.report import Report, join, load_report
 
 from .sample import DEVICE, PEAKS, busy, measurement, sample_report
 
@@ -317,11 +317,11 @@ def test_devices_without_measured_limits_are_left_as_they_are(small_artifact: Pa
 
 def test_random_weights_carry_a_picture_through() -> None:
     torch = pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo.contracts import InputContract
+    from edgeyolo.artifact.contracts import InputContract
+    from edgeyolo.datasets.scenes import make_scene
     from edgeyolo.models import specs
-    from edgeyolo.preprocess import preprocess
-    from edgeyolo.scenes import make_scene
-    from edgeyolo_bench.random_weights import random_network
+    from edgeyolo.runtime.preprocess import preprocess
+    from edgeyolo_bench.measure.random_weights import random_network
 
     network = random_network(specs.get("yolov7-tiny"), classes=2)
     pictures, _ = preprocess([make_scene(99).image], InputContract(128, 128))
@@ -332,11 +332,11 @@ def test_random_weights_carry_a_picture_through() -> None:
 
 
 def test_table_10_is_measured_at_both_thresholds(small_artifact: Path, tmp_path: Path) -> None:
-    from edgeyolo.artifact import Artifact
+    from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo.datasets.scenes import write_dataset
     from edgeyolo.evaluation import validate as module
-    from edgeyolo.scenes import write_dataset
-    from edgeyolo_bench.beside_paper import METRIC
-    from edgeyolo_bench.table10 import with_other_iou
+    from edgeyolo_bench.paper.beside_paper import METRIC
+    from edgeyolo_bench.paper.table10 import with_other_iou
 
     pytest.importorskip("faster_coco_eval", reason="needs the eval extra")
     data = Path(write_dataset(tmp_path / "data", range(3), (96, 96)))

@@ -11,7 +11,7 @@ import pytest
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.paper import ROWS
-from edgeyolo_bench.paper_tables import NUMBERS, PROTOCOLS, Improvement, PaperRow, read_rows, table
+from edgeyolo_bench.paper.paper_tables import NUMBERS, PROTOCOLS, Improvement, PaperRow, read_rows, table
 
 MISPRINTS = {"79.8G": "79.8M", "YOLO-E6 [81]": "YOLOR-E6 [81]"}
 

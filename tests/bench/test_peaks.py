@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.plain import from_plain, to_plain
-from edgeyolo_bench import gemm
-from edgeyolo_bench.gemm import Peak, fastest, gemm_peaks, matmul_model
-from edgeyolo_bench.peaks import Peaks, measure_here, measure_peaks
+from edgeyolo.support.dataclass_json import from_plain, to_plain
+from edgeyolo_bench.limits import gemm
+from edgeyolo_bench.limits.gemm import Peak, fastest, gemm_peaks, matmul_model
+from edgeyolo_bench.limits.peaks import Peaks, measure_here, measure_peaks
 
 
 def test_the_hand_written_model_multiplies() -> None:
@@ -85,7 +85,7 @@ def test_a_measuring_process_that_fails_is_an_error() -> None:
 
 def test_peaks_by_torch_here_on_its_cpu() -> None:
     pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo_bench.gpu_peaks import torch_peaks
+    from edgeyolo_bench.limits.gpu_peaks import torch_peaks
 
     peaks = torch_peaks("cpu", side=64, array_bytes=1 << 20, seconds=0.01)
     assert set(peaks.gemm) == {"fp32", "fp16"} and set(peaks.bandwidth) == {"copy"}
@@ -95,7 +95,7 @@ def test_peaks_by_torch_here_on_its_cpu() -> None:
 
 def test_without_a_gpu_there_are_no_limits_of_one() -> None:
     torch = pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo_bench.gpu_peaks import measure_gpu_peaks
+    from edgeyolo_bench.limits.gpu_peaks import measure_gpu_peaks
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")

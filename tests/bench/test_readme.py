@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from edgeyolo_bench.report import load_report
+from edgeyolo_bench.values.report import load_report
 
 from .sample import DEVICE, sample_report
 

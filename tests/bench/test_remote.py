@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.cli import cli
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
+from edgeyolo_bench.measure.scenarios import choose
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.measure.workload import generated
 from edgeyolo_bench.remote import ssh
 from edgeyolo_bench.remote.device import Remote, measure_remotely
 from edgeyolo_bench.remote.fleet import read_fleet
-from edgeyolo_bench.report import Report, load_report
-from edgeyolo_bench.scenarios import choose
-from edgeyolo_bench.subject import Job
-from edgeyolo_bench.workload import generated
+from edgeyolo_bench.values.report import Report, load_report
 
 SHORT = ("--min-duration", "0.1", "--min-count", "40", "--no-limits")
 

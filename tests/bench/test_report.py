@@ -13,8 +13,8 @@ import pytest
 
 import edgeyolo_bench
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.plain import from_plain, to_plain
-from edgeyolo_bench.report import Report, load_report, merge, report_schema
+from edgeyolo.support.dataclass_json import from_plain, to_plain
+from edgeyolo_bench.values.report import Report, load_report, merge, report_schema
 
 
 def example(kind: Any, name: str = "x") -> Any:
@@ -79,7 +79,7 @@ def test_files_that_are_no_reports_are_refused(tmp_path: Path) -> None:
 def test_the_published_schema_is_that_of_the_code() -> None:
     published = Path(edgeyolo_bench.__file__).with_name("report.schema.json")
     assert json.loads(published.read_text()) == report_schema(), (
-        "write it again: python -m edgeyolo_bench.schema"
+        "write it again: python -m edgeyolo_bench.values.schema"
     )
 
 

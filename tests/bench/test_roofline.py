@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.manifest import Manifest
-from edgeyolo.targets import Target
-from edgeyolo_bench.gemm import Peak
-from edgeyolo_bench.peaks import Peaks
-from edgeyolo_bench.roofline import Limits, arithmetic_of, bugs, layers_of, place
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
+from edgeyolo_bench.limits.gemm import Peak
+from edgeyolo_bench.limits.peaks import Peaks
+from edgeyolo_bench.limits.roofline import Limits, arithmetic_of, bugs, layers_of, place
 
 PEAKS = Peaks(
     2, {"fp32": (Peak(100.0, "numpy"),), "int8": (Peak(400.0, "openvino"),)}, {"read": 10.0}, 1, None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeyolo.errors import UsageError
-from edgeyolo_bench.statistics import (
+from edgeyolo_bench.measure.statistics import (
     binomial_cdf,
     block_medians,
     design_effect,

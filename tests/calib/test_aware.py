@@ -15,24 +15,27 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 torch = pytest.importorskip("torch")
 
-from edgeyolo.contracts import InputContract, RawMaps  # noqa: E402
+from edgeyolo.artifact.contracts import InputContract, RawMaps  # noqa: E402
+from edgeyolo.artifact.learned_ranges import LearnedRanges  # noqa: E402
+from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
-from edgeyolo.export.graph import NetworkSource  # noqa: E402
-from edgeyolo.learned_ranges import LearnedRanges  # noqa: E402
+from edgeyolo.export.source import NetworkSource  # noqa: E402
 from edgeyolo.models.network import Network  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.models.weights import load  # noqa: E402
-from edgeyolo.protocols import CalibrationSource  # noqa: E402
 from edgeyolo.training.recipe import QAT  # noqa: E402
-from edgeyolo_calib.distillation import Distillation  # noqa: E402
-from edgeyolo_calib.graph import Graph, constants_as_weights  # noqa: E402
-from edgeyolo_calib.naming import stable_names  # noqa: E402
-from edgeyolo_calib.observe import observe  # noqa: E402
-from edgeyolo_calib.qdq import quantize, settle  # noqa: E402
-from edgeyolo_calib.rules import ONNXRUNTIME, OPENVINO, TENSORRT, Rules, place  # noqa: E402
-from edgeyolo_calib.simulated import Quantizers, Simulated, on_int8  # noqa: E402
-from edgeyolo_calib.statistics import Statistics  # noqa: E402
-from edgeyolo_calib.write import quantize_learned  # noqa: E402
+from edgeyolo_calib.onnx_graph import (  # noqa: E402
+    Graph,
+    constants_as_weights,
+    stable_names,
+)
+from edgeyolo_calib.qat.distillation import Distillation  # noqa: E402
+from edgeyolo_calib.qat.simulated import Quantizers, Simulated, on_int8  # noqa: E402
+from edgeyolo_calib.quantize.qdq import quantize, settle  # noqa: E402
+from edgeyolo_calib.quantize.rules import ONNXRUNTIME, OPENVINO, TENSORRT, Rules, place  # noqa: E402
+from edgeyolo_calib.quantize.write import quantize_learned  # noqa: E402
+from edgeyolo_calib.ranges.observe import observe  # noqa: E402
+from edgeyolo_calib.ranges.statistics import Statistics  # noqa: E402
 
 PLACEMENTS = (ONNXRUNTIME, TENSORRT)
 each_rules = pytest.mark.parametrize("rules", PLACEMENTS, ids=lambda rules: rules.name)

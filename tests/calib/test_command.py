@@ -14,16 +14,16 @@ from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from edgeyolo import registry
+from edgeyolo.backend import registry
 from edgeyolo.cli import cli
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import UsageError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.scenes import make_scene
-from edgeyolo_calib.histogram import Histogram
-from edgeyolo_calib.measured import open_ranges
-from edgeyolo_calib.page import to_html
-from edgeyolo_calib.report import bars, signal_to_noise
-from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT
+from edgeyolo_calib.quantize.rules import ONNXRUNTIME, TENSORRT
+from edgeyolo_calib.ranges.histogram import Histogram
+from edgeyolo_calib.ranges.measured import open_ranges
+from edgeyolo_calib.report.page import to_html
+from edgeyolo_calib.report.report import bars, signal_to_noise
 
 
 @pytest.fixture(scope="module")

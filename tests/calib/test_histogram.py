@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
-from edgeyolo_calib.histogram import SIDE, Histogram
+from edgeyolo_calib.ranges.histogram import SIDE, Histogram
 
 Parts = list[tuple[int, float, int]]
 parts = st.lists(

@@ -13,17 +13,17 @@ import pytest
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
-from edgeyolo.artifact import Artifact  # noqa: E402
-from edgeyolo.contracts import InputContract  # noqa: E402
+from edgeyolo.artifact.artifact import Artifact  # noqa: E402
+from edgeyolo.artifact.contracts import InputContract  # noqa: E402
+from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.errors import DamagedFileError, UsageError  # noqa: E402
-from edgeyolo.protocols import CalibrationSource  # noqa: E402
-from edgeyolo_calib.graph import Graph  # noqa: E402
-from edgeyolo_calib.histogram import Histogram  # noqa: E402
-from edgeyolo_calib.observe import observe  # noqa: E402
-from edgeyolo_calib.qdq import quantize  # noqa: E402
-from edgeyolo_calib.ranges import METHODS, Scheme  # noqa: E402
-from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules, units  # noqa: E402
-from edgeyolo_calib.statistics import Statistics  # noqa: E402
+from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
+from edgeyolo_calib.quantize.qdq import quantize  # noqa: E402
+from edgeyolo_calib.quantize.rules import ONNXRUNTIME, TENSORRT, Rules, units  # noqa: E402
+from edgeyolo_calib.ranges.histogram import Histogram  # noqa: E402
+from edgeyolo_calib.ranges.observe import observe  # noqa: E402
+from edgeyolo_calib.ranges.ranges import METHODS, Scheme  # noqa: E402
+from edgeyolo_calib.ranges.statistics import Statistics  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(  # noqa: PLR0917
     model: Path, contract: InputContract, calibration: CalibrationSource, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, statistics: Statistics,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("edgeyolo_calib.observe.SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr("edgeyolo_calib.ranges.observe.SAVE_EVERY_S", -1.0)
     keep = tmp_path / "ranges.json"
 
     def stop(done: int, _: int | None) -> None:
@@ -102,9 +102,9 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(  # noqa: PLR0917
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import edgeyolo_calib.observe as module
-from edgeyolo.artifact import Artifact
-from edgeyolo.registry import open_calibration
+import edgeyolo_calib.ranges.observe as module
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.registry import open_calibration
 
 module.SAVE_EVERY_S = -1.0
 artifact, folder, keep = sys.argv[1:]

@@ -11,12 +11,12 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from edgeyolo.artifact import Artifact  # noqa: E402
-from edgeyolo.protocols import CalibrationSource  # noqa: E402
-from edgeyolo_calib.observe import observe  # noqa: E402
-from edgeyolo_calib.qdq import quantize  # noqa: E402
-from edgeyolo_calib.rules import ONNXRUNTIME, OPENVINO, TENSORRT, Rules  # noqa: E402
-from edgeyolo_calib.statistics import Statistics  # noqa: E402
+from edgeyolo.artifact.artifact import Artifact  # noqa: E402
+from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
+from edgeyolo_calib.quantize.qdq import quantize  # noqa: E402
+from edgeyolo_calib.quantize.rules import ONNXRUNTIME, OPENVINO, TENSORRT, Rules  # noqa: E402
+from edgeyolo_calib.ranges.observe import observe  # noqa: E402
+from edgeyolo_calib.ranges.statistics import Statistics  # noqa: E402
 
 EVERY = (ONNXRUNTIME, TENSORRT, OPENVINO)
 each_rules = pytest.mark.parametrize("rules", EVERY, ids=lambda rules: rules.name)

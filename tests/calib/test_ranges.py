@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgeyolo.errors import UsageError
-from edgeyolo_calib.histogram import Histogram
-from edgeyolo_calib.ranges import INT8, METHODS, UINT8, Grid, choose, weight_scales
+from edgeyolo_calib.ranges.histogram import Histogram
+from edgeyolo_calib.ranges.ranges import INT8, METHODS, UINT8, Grid, choose, weight_scales
 
 GRIDS = (INT8, UINT8)
 

@@ -18,27 +18,27 @@ pytest.importorskip("torch", reason="needs the export extra")
 pytest.importorskip("faster_coco_eval", reason="needs the eval extra")
 
 from edgeyolo import Detector  # noqa: E402
-from edgeyolo.artifact import Artifact  # noqa: E402
+from edgeyolo.artifact.artifact import Artifact  # noqa: E402
+from edgeyolo.artifact.contracts import InputContract  # noqa: E402
+from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.cli import cli  # noqa: E402
-from edgeyolo.contracts import InputContract  # noqa: E402
+from edgeyolo.datasets.scenes import make_scene  # noqa: E402
 from edgeyolo.errors import DamagedFileError, GateError, UnsupportedTargetError, UsageError  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
-from edgeyolo.protocols import CalibrationSource  # noqa: E402
-from edgeyolo.scenes import make_scene  # noqa: E402
-from edgeyolo_calib import schemes  # noqa: E402
-from edgeyolo_calib.budget import CANDIDATES, require_reached, search  # noqa: E402
-from edgeyolo_calib.graph import Graph  # noqa: E402
-from edgeyolo_calib.ledger import Ledger  # noqa: E402
-from edgeyolo_calib.measured import ChosenImages  # noqa: E402
-from edgeyolo_calib.observe import observe  # noqa: E402
-from edgeyolo_calib.qdq import quantize  # noqa: E402
-from edgeyolo_calib.ranges import Scheme  # noqa: E402
-from edgeyolo_calib.rules import NAIVE_ONNXRUNTIME, NAIVE_TENSORRT, ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
-from edgeyolo_calib.schemes import CANDIDATES as CANDIDATE_SCHEMES  # noqa: E402
-from edgeyolo_calib.schemes import CLEARLY, best_scheme, named, settle_scheme  # noqa: E402
-from edgeyolo_calib.sensitivity import measure  # noqa: E402
-from edgeyolo_calib.simulate import rounded_weights  # noqa: E402
-from edgeyolo_calib.variants import Compared, Variants, opened  # noqa: E402
+from edgeyolo_calib.choice.budget import CANDIDATES, require_reached, search  # noqa: E402
+from edgeyolo_calib.choice.ledger import Ledger  # noqa: E402
+from edgeyolo_calib.choice.sensitivity import measure  # noqa: E402
+from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
+from edgeyolo_calib.quantize import schemes  # noqa: E402
+from edgeyolo_calib.quantize.qdq import quantize  # noqa: E402
+from edgeyolo_calib.quantize.rules import NAIVE_ONNXRUNTIME, NAIVE_TENSORRT, ONNXRUNTIME, TENSORRT, Rules  # noqa: E402
+from edgeyolo_calib.quantize.schemes import CANDIDATES as CANDIDATE_SCHEMES  # noqa: E402
+from edgeyolo_calib.quantize.schemes import CLEARLY, best_scheme, named, settle_scheme  # noqa: E402
+from edgeyolo_calib.quantize.simulate import rounded_weights  # noqa: E402
+from edgeyolo_calib.quantize.variants import Compared, Variants, opened  # noqa: E402
+from edgeyolo_calib.ranges.measured import ChosenImages  # noqa: E402
+from edgeyolo_calib.ranges.observe import observe  # noqa: E402
+from edgeyolo_calib.ranges.ranges import Scheme  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -272,8 +272,8 @@ def test_corrected_labels_are_measured_on_again(
 def test_a_target_that_would_forget_them_refuses(
     small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
 ) -> None:
+    from edgeyolo.backend.registry import open_calibration
     from edgeyolo.datasets import load_dataset
-    from edgeyolo.registry import open_calibration
 
     options = ExportOptions(
         calibration=open_calibration(str(pictures), images=4), data=load_dataset(labelled), ap_budget=0.3

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.registry import open_calibration
 from edgeyolo.datasets import Dataset, Sample
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.images import read_image
-from edgeyolo.preprocess import preprocess
-from edgeyolo.registry import open_calibration
-from edgeyolo.scenes import make_scene
-from edgeyolo_calib.content import identify_labelled
-from edgeyolo_calib.sampling import EMPTY, stratified
-from edgeyolo_calib.source import open_images
+from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo_calib.images.content import identify_labelled
+from edgeyolo_calib.images.sampling import EMPTY, stratified
+from edgeyolo_calib.images.source import open_images
 
 CONTRACT = InputContract(64, 96, batch=2)
 

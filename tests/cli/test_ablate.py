@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from edgeyolo.scenes import write_dataset
+from edgeyolo.datasets.scenes import write_dataset
 
 
 def edgeyolo(*arguments: object, cwd: Path) -> tuple[int, str, str]:

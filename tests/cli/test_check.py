@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.cli import cli
 from edgeyolo.errors import EdgeYoloError, UnsupportedTargetError, UsageError
 
@@ -47,7 +47,7 @@ def test_several_targets_and_the_largest_code(small_weights: Path) -> None:
 
 
 def test_all_targets_in_one_document(small_weights: Path) -> None:
-    from edgeyolo import registry
+    from edgeyolo.backend import registry
 
     code, out, _ = run("check", small_weights, "--target", "all", "--json")
     assert code == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgeyolo.scenes import make_scene
+from edgeyolo.datasets.scenes import make_scene
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeyolo.scenes import make_scene
+from edgeyolo.datasets.scenes import make_scene
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def test_a_broken_image_among_good_ones(tmp_path: Path, small_artifact: Path, ph
 
 
 def test_val(tmp_path: Path, small_artifact: Path) -> None:
-    from edgeyolo.scenes import CLASS_NAMES, write_dataset
+    from edgeyolo.datasets.scenes import CLASS_NAMES, write_dataset
 
     data = write_dataset(tmp_path / "data", range(3), (96, 96))
     done = edgeyolo("val", small_artifact, "--data", data, "--json", cwd=tmp_path)
@@ -232,7 +232,7 @@ def test_a_failed_gate_leaves_nothing(tmp_path: Path, small_weights: Path) -> No
     (site / "wrong.py").write_text(
         "from dataclasses import replace\n"
         "from edgeyolo_onnxruntime import OnnxruntimeBackend\n"
-        "from edgeyolo.targets import Target\n"
+        "from edgeyolo.backend.profile import Target\n"
         "class Wrong(OnnxruntimeBackend):\n"
         "    name = 'wrong'\n"
         "    profiles = (replace(OnnxruntimeBackend.profiles[0], target=Target('cpu', 'wrong', 'fp32')),)\n"

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="needs the export extra")
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.cli import cli
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export.contract import comparison_pictures
-from edgeyolo.protocols import CalibrationSource
+from edgeyolo.export.options import comparison_pictures
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -58,8 +58,8 @@ def test_what_it_is_calibrated_on_it_is_compared_on(
     small_weights: Path, calibration: CalibrationSource, tmp_path: Path
 ) -> None:
     """Photographs of one's own come first, then the calibration's, at last generated ones."""
-    from edgeyolo.scenes import make_scene
-    from edgeyolo_calib.measured import ChosenImages, MeasuredRanges
+    from edgeyolo.datasets.scenes import make_scene
+    from edgeyolo_calib.ranges.measured import ChosenImages, MeasuredRanges
 
     made = export(small_weights, "cpu-onnx-int8", tmp_path / "made", ExportOptions(calibration=calibration))
     assert made.manifest.parity is not None

@@ -19,8 +19,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgeyolo.datasets.scenes import CLASS_NAMES, write_dataset  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
-from edgeyolo.scenes import CLASS_NAMES, write_dataset  # noqa: E402
 
 # Ten pictures are three iterations an epoch: without a small nominal batch none of them would be a step.
 SHORT = (
@@ -188,7 +188,7 @@ def test_without_validation_best_is_the_last(
 def test_out_of_memory_says_which_batch_to_try(
     data: tuple[str, ...], small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeyolo.training.loss import DetectionLoss
+    from edgeyolo.training.loss.loss import DetectionLoss
 
     def fail(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -330,7 +330,7 @@ def test_a_run_is_not_trained_over_and_not_changed_on_the_way(
 def test_choices_are_those_of_the_training_package() -> None:
     from edgeyolo.cli.train_command import command
     from edgeyolo.training.config import Precision
-    from edgeyolo.training.pictures import Cache
+    from edgeyolo.training.data.pictures import Cache
     from edgeyolo.training.recipe import OptimizerName
 
     choices = {item.name: getattr(item.type, "choices", None) for item in command.params}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeyolo.scenes import CLASS_NAMES, make_scene
+from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene
 
 
 def test_a_seed_is_a_picture() -> None:
@@ -40,7 +40,7 @@ def test_all_classes_scales_and_empty_pictures_occur() -> None:
 
 def test_a_box_bounds_its_object_to_the_pixel() -> None:
     """Without blur, noise or light, the pixels that an object covers reach exactly to its box."""
-    from edgeyolo import scenes
+    from edgeyolo.datasets import scenes
 
     rng = np.random.default_rng(0)
     for kind in range(len(CLASS_NAMES)):

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from edgeyolo import Detector
-from edgeyolo.adoption import Spec, adopt, template
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import DecodedBoxes
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import DecodedBoxes
+from edgeyolo.backend.interface import Port
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.detector.adopt import Spec, adopt, template
+from edgeyolo.detector.port_guess import FILL_IN, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.postprocess import postprocess
-from edgeyolo.preprocess import Letterbox
-from edgeyolo.protocols import Port
-from edgeyolo.recognition import FILL_IN, recognise
-from edgeyolo.scenes import make_scene
-from edgeyolo.thresholds import PostprocessConfig
-from edgeyolo.verify import verify
+from edgeyolo.runtime.postprocess import postprocess
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
+from edgeyolo.runtime.preprocess import Letterbox
+from edgeyolo.runtime.verify import verify
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgeyolo import Detector, builtin
-from edgeyolo.artifact import Artifact
+from edgeyolo import Detector
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.cli import cli
 from edgeyolo.cli.detect_command import model_and_images
+from edgeyolo.detector import builtin
 from edgeyolo.errors import UsageError
 from edgeyolo.models.weights import read_info
 
@@ -100,7 +101,7 @@ def test_other_commands_know_the_name(tmp_path: Path) -> None:
 
 def test_training_goes_on_from_it(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from edgeyolo.scenes import write_dataset
+    from edgeyolo.datasets.scenes import write_dataset
 
     data = write_dataset(tmp_path / "data", range(2), (64, 64))
     code, out, err = run(

@@ -16,15 +16,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeyolo import Detections, Detector, detector
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.detector import resolve_classes
+from edgeyolo import Detections, Detector
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
+from edgeyolo.cli.result_files import IN_FLIGHT, detect_all
+from edgeyolo.detector import detector
+from edgeyolo.detector.detector import resolve_classes
 from edgeyolo.errors import DamagedFileError, ImageError, RuntimeMissingError, UsageError
-from edgeyolo.images import read_image
-from edgeyolo.manifest import Manifest
-from edgeyolo.results import IN_FLIGHT, detect_all
-from edgeyolo.targets import Target
+from edgeyolo.runtime.images import read_image
 
 NAMES = ("RBC", "WBC", "Platelets")
 OUTPUT = RawMaps(

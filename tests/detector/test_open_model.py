@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from edgeyolo import Detector, opening
-from edgeyolo.artifact import MANIFEST, Artifact
-from edgeyolo.devices import Device
+from edgeyolo import Detector
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.backend.devices import Device
+from edgeyolo.detector import open_model as opening
+from edgeyolo.detector.open_model import Wanted, open_model
 from edgeyolo.errors import UsageError
-from edgeyolo.opening import Wanted, open_model
 
 
 @pytest.fixture

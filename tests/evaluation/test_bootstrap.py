@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.scenes import write_dataset
 from edgeyolo.errors import UsageError
 from edgeyolo.evaluation.ap import coco_ap
 from edgeyolo.evaluation.bootstrap import _Side, ap_difference
 from edgeyolo.evaluation.predictions import Predictions
-from edgeyolo.scenes import write_dataset
 
 IMAGES = 30
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.evaluation.opened import open_to_judge
+from edgeyolo.evaluation.validate import open_to_judge
 from edgeyolo.export import export
-from edgeyolo.scenes import make_scene
 
 
 def test_an_artifact_of_this_machine_runs_on_its_own_runtime(small_artifact: Path) -> None:

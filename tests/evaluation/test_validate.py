@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.datasets import load_dataset
 from edgeyolo.errors import DatasetError, UsageError
 from edgeyolo.evaluation.validate import STAGES, validate
-from edgeyolo.pipeline import Pipeline
+from edgeyolo.runtime.pipeline import Pipeline
 
 SIZES = [(100, 80), (64, 120), (128, 128), (300, 150), (40, 30), (90, 200), (128, 96)]
 LEVELS = {0: 255, 1: 200}  # the grey value of each class; the background is black, padding 114
@@ -222,7 +222,7 @@ def bccd_expected(shared):
 @pytest.mark.parametrize("target", ["cpu-onnx-fp32", "cpu-torch-fp32"])
 def test_bccd(shared, bccd_expected, target, bccd_artifact):
     """The published checkpoint on the BCCD test split, in both forms of the annotations."""
-    from edgeyolo.detector import Detector
+    from edgeyolo.detector.detector import Detector
 
     with Detector(bccd_artifact(target)) as detector:
         result = validate(detector, load_dataset(shared / "data" / "bccd", "test"))

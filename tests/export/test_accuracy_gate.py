@@ -11,13 +11,13 @@ import pytest
 pytest.importorskip("torch", reason="needs the export extra")
 pytest.importorskip("faster_coco_eval", reason="needs the eval extra")
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.manifest import Accuracy, Manifest
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.scenes import write_dataset
 from edgeyolo.errors import DamagedFileError, GateError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export.accuracy import require_accuracy
-from edgeyolo.manifest import Accuracy, Manifest
-from edgeyolo.scenes import write_dataset
+from edgeyolo.export.accuracy_gate import require_accuracy
 
 LOST = Accuracy("cells", 72, 0.5418, 0.5318, 1.0, (0.4, 1.6), 0.95, allowed=1.0)
 

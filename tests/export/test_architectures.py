@@ -12,11 +12,11 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 import torch
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.models.specs import get, names
-from edgeyolo_bench.random_weights import random_network, save_random
+from edgeyolo_bench.measure.random_weights import random_network, save_random
 
 TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
 

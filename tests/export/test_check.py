@@ -13,16 +13,17 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 import torch
 
-from edgeyolo import registry
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
+from edgeyolo.backend.op_graph import Graph, Operation
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.export.check import Check, check_graph, require_fit
-from edgeyolo.export.plan import check_weights
+from edgeyolo.export.dry_run import check_weights
 from edgeyolo.export.trace import trace
-from edgeyolo.operations import Graph, Operation
-from edgeyolo.targets import Target, TargetProfile
-from edgeyolo.thresholds import PostprocessConfig
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
 
 TARGETS = [str(profile.target) for profile, _ in registry.profiles()]
 
@@ -284,8 +285,8 @@ def test_a_backend_that_states_nothing_takes_everything() -> None:
 def test_the_prediction_is_what_the_converted_file_shows() -> None:
     """The flatbuffer itself, operator by operator, against what was said before it was made."""
     pytest.importorskip("litert_torch", reason="needs the tflite extra")
-    from edgeyolo.contracts import RawMaps
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.artifact.contracts import RawMaps
+    from edgeyolo.export.source import NetworkSource
     from edgeyolo.models.network import build
     from edgeyolo.models.scaling import scale_width
     from edgeyolo.models.specs import get

@@ -10,20 +10,20 @@ import pytest
 from click.testing import CliRunner
 
 from edgeyolo import Detector
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.contracts import GraphDetections, InputContract
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.cli import cli
-from edgeyolo.contracts import GraphDetections, InputContract
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import EdgeYoloError, GateError, UnsupportedTargetError, UsageError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export.agreement import Agreement, matched
-from edgeyolo.export.pixels import with_pixels
-from edgeyolo.manifest import Manifest
-from edgeyolo.postprocess import Boxes
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo.scenes import make_scene
-from edgeyolo.thresholds import PostprocessConfig
-from edgeyolo.verify import verify
+from edgeyolo.export.graph_ends.uint8_input import with_pixels
+from edgeyolo.runtime.agreement import Agreement, matched
+from edgeyolo.runtime.postprocess import Boxes
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo.runtime.verify import verify
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 pytest.importorskip("torch", reason="needs the export extra")

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.export.suppression import PLUGIN, suppression_graph
-from edgeyolo.postprocess import Boxes, PostprocessConfig, postprocess
-from edgeyolo.preprocess import Letterbox
-from edgeyolo.thresholds import EVALUATION, settle
+from edgeyolo.export.graph_ends.nms import PLUGIN, suppression_graph
+from edgeyolo.runtime.postprocess import Boxes, PostprocessConfig, postprocess
+from edgeyolo.runtime.postprocess_config import EVALUATION, settle
+from edgeyolo.runtime.preprocess import Letterbox
 
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 

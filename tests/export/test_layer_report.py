@@ -14,10 +14,10 @@ pytest.importorskip("torch", reason="needs the export extra")
 import onnx
 from onnx import numpy_helper
 
-from edgeyolo import registry
+from edgeyolo.backend import registry
 from edgeyolo.errors import GateError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export.layers import Layer, compare_layers, table, that_fit
+from edgeyolo.export.layer_report import Layer, compare_layers, table, that_fit
 
 
 def break_convolution(model: onnx.ModelProto, number: int) -> str:
@@ -74,7 +74,7 @@ def test_the_layer_that_was_sabotaged_is_named(
 def test_an_honest_artifact_is_not_looked_into(
     small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeyolo.export import layers
+    from edgeyolo.export import layer_report as layers
 
     monkeypatch.setattr(layers, "tensors_of", lambda *_: pytest.fail("looked into"))
     export(small_weights, "cpu-onnx-fp32", tmp_path / "made", ExportOptions(size=(64, 64)))

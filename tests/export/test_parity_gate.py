@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Parity
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import GateError
-from edgeyolo.export.verify import deviations, reference_maps, require_parity
-from edgeyolo.manifest import Parity
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
+from edgeyolo.export.parity_gate import deviations, reference_maps, require_parity
+from edgeyolo.runtime.preprocess import preprocess
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.protocols import CalibrationSource
 
 QUICK = ("cpu-onnx-fp32", "cpu-openvino-fp16", "cpu-tflite-fp32")
 

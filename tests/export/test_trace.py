@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="needs the export extra")
 
 import torch
 
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.export.graph import NetworkSource
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.export.source import NetworkSource
 from edgeyolo.export.trace import trace
 from edgeyolo.models.complexity import describe
 from edgeyolo.models.network import build

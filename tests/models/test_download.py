@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo.download import (
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
+from edgeyolo.models.download import (
     PUBLISHED,
     Fetched,
     Patience,
@@ -30,11 +31,10 @@ from edgeyolo.download import (
     is_published,
     weights_path,
 )
-from edgeyolo.download.table import RELEASE
-from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
+from edgeyolo.models.download.table import RELEASE
 
 # By its full name: the package also has a function `transfer`.
-transfer_module = importlib.import_module("edgeyolo.download.transfer")
+transfer_module = importlib.import_module("edgeyolo.models.download.transfer")
 
 QUICK = Patience(attempts=3, timeout_s=5.0, backoff_s=0.001)
 
@@ -234,7 +234,7 @@ def test_a_killed_process_leaves_what_came(
     script = (
         "import pathlib, signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from edgeyolo.download import PublishedWeights, fetch\n"
+        "from edgeyolo.models.download import PublishedWeights, fetch\n"
         "def show(done, total):\n"
         "    if done > 200_000:\n"
         "        print(done, flush=True)\n"
@@ -260,7 +260,7 @@ def test_a_kill_before_placing_needs_no_second_download(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("edgeyolo.download.place", killed)
+        patch.setattr("edgeyolo.models.download.place", killed)
         with pytest.raises(KeyboardInterrupt):
             get()
     assert get().path.read_bytes() == BODY
@@ -443,7 +443,7 @@ def test_a_cache_that_may_only_be_read_still_serves(
     def read_only(place: Path) -> None:
         raise EdgeYoloError(f"cannot write {place}: Read-only file system")
 
-    monkeypatch.setattr("edgeyolo.download.atomic_file", read_only)
+    monkeypatch.setattr("edgeyolo.models.download.atomic_file", read_only)
     notice = get(UNKNOWN).notice
     assert "cannot be compared" in notice
     assert "Read-only" in notice
@@ -608,7 +608,7 @@ def test_four_threads_make_one_download(server: Server, get: Callable[..., Fetch
 def test_two_processes_do_not_disturb_each_other(server: Server, tmp_path: Path) -> None:
     script = (
         "import pathlib, sys\n"
-        "from edgeyolo.download import PublishedWeights, fetch\n"
+        "from edgeyolo.models.download import PublishedWeights, fetch\n"
         "cache, url = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
         "print(fetch(PublishedWeights('known'), cache=cache, base_url=url).sha256)\n"
     )

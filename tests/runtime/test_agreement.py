@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeyolo.export.agreement import Agreement, agreement
-from edgeyolo.postprocess import Boxes
+from edgeyolo.runtime.agreement import Agreement, agreement
+from edgeyolo.runtime.postprocess import Boxes
 
 BOX = [10.0, 10.0, 50.0, 50.0]
 

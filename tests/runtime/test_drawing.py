@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edgeyolo.detections import Detections
-from edgeyolo.drawing import class_color, draw_detections
+from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.drawing import class_color, draw_detections
 
 
 def detections(boxes: list[list[float]], size: tuple[int, int]) -> Detections:

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeyolo.encoded_image import MAX_PIXELS
 from edgeyolo.errors import ImageError, UsageError
-from edgeyolo.images import list_images, read_image
+from edgeyolo.runtime.encoded_image import MAX_PIXELS
+from edgeyolo.runtime.images import list_images, read_image
 
 ODD = {
     "dispose_bgnd_rgba.gif": (100, 100),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.nms import box_iou, nms
+from edgeyolo.runtime.nms import box_iou, nms
 
 
 def by_hand(

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.pipeline import MAX_BATCH, Pipeline, StageTimes
-from edgeyolo.postprocess import PostprocessConfig, postprocess
-from edgeyolo.preprocess import preprocess
+from edgeyolo.runtime.pipeline import MAX_BATCH, Pipeline, StageTimes
+from edgeyolo.runtime.postprocess import PostprocessConfig, postprocess
+from edgeyolo.runtime.preprocess import preprocess
 
 OUTPUT = RawMaps(("p3",), (8,), (((16.0, 16.0),),), 2)
 NAMES = ("dark", "bright")

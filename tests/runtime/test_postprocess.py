@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import RawMaps
+from edgeyolo.artifact.contracts import RawMaps
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.postprocess import (
+from edgeyolo.runtime.postprocess import (
     DISPLAY,
     EVALUATION,
     TRACKING,
@@ -26,7 +26,7 @@ from edgeyolo.postprocess import (
     sigmoid,
     suppress,
 )
-from edgeyolo.preprocess import Letterbox
+from edgeyolo.runtime.preprocess import Letterbox
 
 Maps = dict[str, NDArray[np.float32]]
 

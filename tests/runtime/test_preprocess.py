@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import UsageError
-from edgeyolo.images import read_image
-from edgeyolo.preprocess import (
+from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.preprocess import (
     Letterbox,
     Preprocessor,
     fit_long_side,

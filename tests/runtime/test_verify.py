@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.errors import DamagedFileError, GateError
-from edgeyolo.verify import verify
+from edgeyolo.runtime.verify import verify
 
 
 def changed(artifact: Path, place: Path, **arrays: object) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo import environment
 from edgeyolo.errors import UsageError
+from edgeyolo.support import environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ def test_every_variable_that_the_source_names_is_known() -> None:
                 named[name] = path.name
     prefixes = ("EDGEYOLO_TENSORRT", "EDGEYOLO_OPENVINO")  # of several, as prose names them
     missing = {name: file for name, file in named.items() if name not in known and name not in prefixes}
-    assert not missing, "write them into edgeyolo.environment.VARIABLES, or the backend's `variables`"
+    assert not missing, "write them into edgeyolo.support.environment.VARIABLES, or the backend's `variables`"
     assert len(named) > 10
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo import files
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.files import WORKSPACE_PREFIX, atomic_directory, atomic_file, sha256, user_cache
+from edgeyolo.support import files
+from edgeyolo.support.files import WORKSPACE_PREFIX, atomic_directory, atomic_file, sha256, user_cache
 
 WRITER = """
 import sys, time
-from edgeyolo.files import atomic_directory, atomic_file
+from edgeyolo.support.files import atomic_directory, atomic_file
 kind, path = sys.argv[1:]
 if kind == "file":
     with atomic_file(path) as draft, draft.open("wb") as file:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo import locks
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.locks import hold, locked, release
+from edgeyolo.support import locks
+from edgeyolo.support.locks import hold, locked, release
 
 HOLDER = """
 import sys, time, pathlib
-from edgeyolo.locks import locked
+from edgeyolo.support.locks import locked
 with locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -12,8 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeyolo.training.loss import DetectionLoss, LossConfig  # noqa: E402
-from edgeyolo.training.strategy import COARSE_TO_FINE, SIMPLE  # noqa: E402
+from edgeyolo.training.loss.loss import DetectionLoss, LossConfig  # noqa: E402
+from edgeyolo.training.loss.strategy import COARSE_TO_FINE, SIMPLE  # noqa: E402
 
 torch.set_num_threads(1)  # small tensors; and two threads on a busy core wait for each other
 

@@ -22,12 +22,12 @@ from edgeyolo.export import ExportOptions, export  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
-from edgeyolo.training.listener import Listener  # noqa: E402
-from edgeyolo.training.loop import STATE  # noqa: E402
+from edgeyolo.training.loop.listener import Listener  # noqa: E402
+from edgeyolo.training.loop.state import Position, read_facts  # noqa: E402
+from edgeyolo.training.loop.trainer import STATE  # noqa: E402
 from edgeyolo.training.quantized import CLIP, QuantizedOptions, train_quantized  # noqa: E402
 from edgeyolo.training.recipe import QAT  # noqa: E402
 from edgeyolo.training.run import resume  # noqa: E402
-from edgeyolo.training.state import Position, read_facts  # noqa: E402
 
 CONFIG = TrainConfig(epochs=2, batch_size=2, image_size=96)
 RECIPE = replace(QAT, nominal_batch=2)
@@ -99,7 +99,7 @@ def test_other_targets_ask_for_images_as_ever(run: Path, tmp_path: Path) -> None
 def test_ranges_measured_since_come_first(
     run: Path, calibration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeyolo.registry import open_ranges
+    from edgeyolo.backend.registry import open_ranges
 
     weights_file = run / "weights/last.safetensors"
     images = export(

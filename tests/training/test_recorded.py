@@ -13,14 +13,15 @@ pytest.importorskip("faster_coco_eval")
 
 import train_recorded  # noqa: E402
 import written  # noqa: E402
-from edgeyolo.datasets import load_dataset  # noqa: E402
-from edgeyolo.models import specs, weights  # noqa: E402
-from edgeyolo.scenes import write_dataset  # noqa: E402
-from edgeyolo.training.config import TrainConfig  # noqa: E402
-from edgeyolo.training.loop import LAST  # noqa: E402
-from edgeyolo.training.phases import Phases  # noqa: E402
-from edgeyolo.training.recipe import TINY  # noqa: E402
 from trainings import TRAININGS, Stage, Training, with_epochs  # noqa: E402
+
+from edgeyolo.datasets import load_dataset  # noqa: E402
+from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
+from edgeyolo.models import specs, weights  # noqa: E402
+from edgeyolo.training.config import TrainConfig  # noqa: E402
+from edgeyolo.training.data.phases import Phases  # noqa: E402
+from edgeyolo.training.loop.trainer import LAST  # noqa: E402
+from edgeyolo.training.recipe import TINY  # noqa: E402
 
 CONFIG = TrainConfig(epochs=1, batch_size=4, image_size=64, cache="pixels")
 RECIPE = replace(TINY, nominal_batch=4, warmup_iterations=1, warmup_epochs=0, mosaic=0)

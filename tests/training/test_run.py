@@ -19,15 +19,15 @@ from edgeyolo.datasets import Dataset, Problem, Sample  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.models.network import build  # noqa: E402
-from edgeyolo.training.batches import Batch  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
-from edgeyolo.training.listener import Listener, Listeners, TensorBoardListener  # noqa: E402
-from edgeyolo.training.pages import PageListener, draw_batch, draw_labels  # noqa: E402
-from edgeyolo.training.progress import ProgressListener  # noqa: E402
+from edgeyolo.training.data.batches import Batch  # noqa: E402
+from edgeyolo.training.loop.listener import Listener, Listeners, TensorBoardListener  # noqa: E402
+from edgeyolo.training.loop.schedule import Schedule  # noqa: E402
+from edgeyolo.training.loop.state import Position  # noqa: E402
 from edgeyolo.training.recipe import SHORT, TINY, Recipe  # noqa: E402
+from edgeyolo.training.report.pages import PageListener, draw_batch, draw_labels  # noqa: E402
+from edgeyolo.training.report.progress import ProgressListener  # noqa: E402
 from edgeyolo.training.run import advice_from_scratch, prepare_network, resume, train  # noqa: E402
-from edgeyolo.training.schedule import Schedule  # noqa: E402
-from edgeyolo.training.state import Position  # noqa: E402
 
 CONFIG = TrainConfig(epochs=1, batch_size=2, image_size=32)
 

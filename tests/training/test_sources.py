@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 
 from edgeyolo.cli.train_command import command as train  # noqa: E402
 from edgeyolo.cli.train_options import quantized_options, run_config, run_recipe  # noqa: E402
+from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UsageError  # noqa: E402
-from edgeyolo.scenes import write_dataset  # noqa: E402
 from edgeyolo.training.devices import default_precision, find_device, multiplies_bfloat16  # noqa: E402
 from edgeyolo.training.recipe import QAT, SHORT, TINY, Recipe  # noqa: E402
 from edgeyolo.training.sources import FILE, DataSource  # noqa: E402

@@ -12,10 +12,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Session
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo.protocols import Availability, Compiled, ExportSource, Session
-from edgeyolo.targets import Target, TargetProfile
 from edgeyolo_openvino import backend, ir, limits, runtime, settings
 from edgeyolo_openvino.ncs import environment, half
 from edgeyolo_openvino.ncs.session import LegacySession, convert

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.files import atomic_directory, user_cache
+from edgeyolo.support.files import atomic_directory, user_cache
 
 REQUIREMENTS = ("openvino==2021.4.2", "numpy==1.19.5", "libusb-package==1.0.30.0")
 SETUP = "`make ncs-check` or `python -m edgeyolo_openvino.ncs setup` makes it."

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
-from edgeyolo_tensorrt.cuda import Gpu, Graph, Pair, cuda_error
+from edgeyolo_tensorrt.cuda.interface import Gpu, Graph, Pair, cuda_error
 
 _LOG = logging.getLogger("edgeyolo_tensorrt")
 
 
 class Pycuda:
-    """Implements `edgeyolo_tensorrt.cuda.Cuda`.
+    """Implements `edgeyolo_tensorrt.cuda.interface.Cuda`.
 
     Works in the GPU's primary context, which is the one that TensorRT works in; `pycuda.autoinit` would make another.
     """

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
-from edgeyolo_tensorrt.cuda import Gpu, Graph, Pair, cuda_error
+from edgeyolo_tensorrt.cuda.interface import Gpu, Graph, Pair, cuda_error
 
 _LOG = logging.getLogger("edgeyolo_tensorrt")
 
@@ -25,7 +25,7 @@ def _runtime() -> Any:
 
 
 class CudaPython:
-    """Implements `edgeyolo_tensorrt.cuda.Cuda`."""
+    """Implements `edgeyolo_tensorrt.cuda.interface.Cuda`."""
 
     package = "cuda-python"
 

@@ -109,8 +109,8 @@ def open_cuda(index: int = 0) -> Cuda:
     Raises:
         RuntimeMissingError: neither is installed, or there is no such GPU; the message says which.
     """
-    from edgeyolo_tensorrt.cuda_pycuda import Pycuda
-    from edgeyolo_tensorrt.cuda_python import CudaPython
+    from edgeyolo_tensorrt.cuda.cuda_pycuda import Pycuda
+    from edgeyolo_tensorrt.cuda.cuda_python import CudaPython
 
     absent = []
     for kind in (CudaPython, Pycuda):

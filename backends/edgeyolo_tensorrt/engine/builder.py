@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.files import atomic_directory
-from edgeyolo.files import sha256 as file_sha256
-from edgeyolo.locks import locked
-from edgeyolo_tensorrt.cuda import Cuda, Gpu, open_cuda
-from edgeyolo_tensorrt.engine_cache import (
+from edgeyolo.support.files import atomic_directory
+from edgeyolo.support.files import sha256 as file_sha256
+from edgeyolo.support.locks import locked
+from edgeyolo_tensorrt.cuda.interface import Cuda, Gpu, open_cuda
+from edgeyolo_tensorrt.engine.engine_cache import (
     ENGINE,
     RECORD,
     EngineRecord,
@@ -22,12 +22,12 @@ from edgeyolo_tensorrt.engine_cache import (
     stored,
     timing_file,
 )
+from edgeyolo_tensorrt.engine.job import Job
+from edgeyolo_tensorrt.engine.progress import Progress, can_be_stopped, run_interruptibly
 from edgeyolo_tensorrt.facts import DLA_VERSIONS, supports_dla, version_text, version_tuple
-from edgeyolo_tensorrt.job import Job
 from edgeyolo_tensorrt.library import Library, load_library, refuse_unsupported_gpu
 from edgeyolo_tensorrt.options import DeviceOptions
-from edgeyolo_tensorrt.progress import Progress, can_be_stopped, run_interruptibly
-from edgeyolo_tensorrt.recipe import FILE, Recipe
+from edgeyolo_tensorrt.package.recipe import FILE, Recipe
 
 PATIENCE_S = 30.0  # for a build that was asked to stop: TensorRT asks back after every step
 

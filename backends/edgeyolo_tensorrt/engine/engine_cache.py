@@ -15,14 +15,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.files import sha256 as file_sha256
-from edgeyolo.files import user_cache
+from edgeyolo.support.files import sha256 as file_sha256
+from edgeyolo.support.files import user_cache
 from edgeyolo_tensorrt.facts import version_text
 
 if TYPE_CHECKING:
-    from edgeyolo_tensorrt.cuda import Gpu
+    from edgeyolo_tensorrt.cuda.interface import Gpu
 
 SCHEMA = "edgeyolo-tensorrt-engine/1"
 ENGINE = "model.engine"

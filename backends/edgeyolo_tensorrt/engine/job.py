@@ -8,14 +8,14 @@ from threading import Event
 from typing import Any
 
 from edgeyolo.errors import EdgeYoloError, UnsupportedTargetError
-from edgeyolo.files import atomic_file
-from edgeyolo_tensorrt.cuda import Gpu
+from edgeyolo.support.files import atomic_file
+from edgeyolo_tensorrt.cuda.interface import Gpu
+from edgeyolo_tensorrt.engine.parsing import parse_graph
+from edgeyolo_tensorrt.engine.progress import Progress, attach_monitor
 from edgeyolo_tensorrt.library import Library, listening, logger_for, make
 from edgeyolo_tensorrt.options import DeviceOptions
-from edgeyolo_tensorrt.parsing import parse_graph
+from edgeyolo_tensorrt.package.recipe import Recipe
 from edgeyolo_tensorrt.plugin import register_plugins
-from edgeyolo_tensorrt.progress import Progress, attach_monitor
-from edgeyolo_tensorrt.recipe import Recipe
 
 MIB = 1 << 20
 

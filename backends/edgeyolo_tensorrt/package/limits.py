@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from edgeyolo.limits import Limits, Suppression, Versions
-from edgeyolo.operations import Graph, Operation
+from edgeyolo.backend.capabilities import Limits, Suppression, Versions
+from edgeyolo.backend.op_graph import Graph, Operation
 from edgeyolo_tensorrt.facts import MINIMUM, OPSET, VOLTA
 
 # ONNX operator -> TensorRT's layer, for all that [parser] takes of what networks of the family hold; `half` types
@@ -45,7 +45,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
     """The convolutions that get no quantizers."""
-    from edgeyolo_calib.rules import TENSORRT
+    from edgeyolo_calib.quantize.rules import TENSORRT
 
     convolutions = [each for each in graph.operations if each.kind == "Conv"]
     if operation in convolutions[: TENSORRT.stem] or operation.output in graph.outputs:

@@ -13,7 +13,7 @@ from edgeyolo_tensorrt.facts import GENERATIONS, MINIMUM, version_text
 if TYPE_CHECKING:
     import onnx
 
-    from edgeyolo.contracts import InputContract
+    from edgeyolo.artifact.contracts import InputContract
 
 SCHEMA = "edgeyolo-tensorrt-build/1"
 FILE = "build.json"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgeyolo.backend.interface import Port
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.protocols import Port
-from edgeyolo_tensorrt.cuda import open_cuda
+from edgeyolo_tensorrt.cuda.interface import open_cuda
 from edgeyolo_tensorrt.library import listening, load_library, logger_for, make
 from edgeyolo_tensorrt.options import DeviceOptions
 from edgeyolo_tensorrt.plugin import plugins_load

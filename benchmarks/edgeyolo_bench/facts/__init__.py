@@ -7,14 +7,15 @@ import re
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from edgeyolo import __version__, registry
-from edgeyolo_bench.device import DeviceFacts, Interference
+from edgeyolo import __version__
+from edgeyolo.backend import registry
 from edgeyolo_bench.facts.accelerators import read_accelerators
 from edgeyolo_bench.facts.cpu import clock, read_cpu
 from edgeyolo_bench.facts.gpu import power_mode, read_gpus
 from edgeyolo_bench.facts.heat import temperatures, throttle_counters, throttling
 from edgeyolo_bench.facts.load import load_average
 from edgeyolo_bench.facts.machine import Machine
+from edgeyolo_bench.values.device import DeviceFacts, Interference
 
 __all__ = ["Machine", "Watch", "read_device"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from edgeyolo_bench.device import Accelerator
 from edgeyolo_bench.facts.machine import Machine
+from edgeyolo_bench.values.device import Accelerator
 
 # A Coral stick shows the first id until something has been loaded onto it, then the second.
 USB = {

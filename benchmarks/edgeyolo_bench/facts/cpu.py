@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-from edgeyolo_bench.device import CpuFacts
 from edgeyolo_bench.facts.machine import Machine, to_number
+from edgeyolo_bench.values.device import CpuFacts
 
 # Instruction sets that decide how fast networks run, in the words of /proc/cpuinfo.
 FEATURES = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from edgeyolo_bench.device import GpuFacts
 from edgeyolo_bench.facts.machine import Machine, to_number
+from edgeyolo_bench.values.device import GpuFacts
 
 _FIELDS = (
     "name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.draw", "power.limit",

@@ -6,8 +6,8 @@ import os
 import time
 from dataclasses import dataclass
 
-from edgeyolo_bench.device import Interference
 from edgeyolo_bench.facts.machine import Machine, to_number
+from edgeyolo_bench.values.device import Interference
 
 # Above these a run is called disturbed. A quiet desktop stays far below them.
 MOST_OTHERS = 0.05  # share of all cores

@@ -1,4 +1,4 @@
-"""The limits of an NVIDIA GPU, by torch: `python -m edgeyolo_bench.gpu_peaks` prints them as JSON.
+"""The limits of an NVIDIA GPU, by torch: `python -m edgeyolo_bench.limits.gpu_peaks` prints them as JSON.
 
 In a process of its own, so that the command holds no memory of the GPU while others are measured.
 """
@@ -10,16 +10,16 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from edgeyolo.plain import from_plain, to_plain
-from edgeyolo_bench.gemm import Peak, fastest
-from edgeyolo_bench.peaks import Peaks
+from edgeyolo.support.dataclass_json import from_plain, to_plain
+from edgeyolo_bench.limits.gemm import Peak, fastest
+from edgeyolo_bench.limits.peaks import Peaks
 
 
 def measure_gpu_peaks() -> Peaks | None:
     """Multiplications in float32 (without TF32) and float16, and copies in memory; None where torch has no GPU."""
     if find_spec("torch") is None:
         return None
-    command = [sys.executable, "-m", "edgeyolo_bench.gpu_peaks"]
+    command = [sys.executable, "-m", "edgeyolo_bench.limits.gpu_peaks"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return None

@@ -1,6 +1,6 @@
 """The two limits of a machine, measured: operations and bytes per second with a number of threads.
 
-`python -m edgeyolo_bench.peaks THREADS` prints them as JSON; `measure_peaks` runs that in a process of its own,
+`python -m edgeyolo_bench.limits.peaks THREADS` prints them as JSON; `measure_peaks` runs that in a process of its own,
 because numpy's threads are settled when it is loaded.
 """
 
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.plain import from_plain, to_plain
-from edgeyolo_bench.gemm import SIDES, Peak, fastest, gemm_peaks
+from edgeyolo.support.dataclass_json import from_plain, to_plain
+from edgeyolo_bench.limits.gemm import SIDES, Peak, fastest, gemm_peaks
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -57,7 +57,7 @@ def measure_peaks(threads: int) -> Peaks:
     """
     environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
     done = subprocess.run(
-        [sys.executable, "-m", "edgeyolo_bench.peaks", str(threads)],
+        [sys.executable, "-m", "edgeyolo_bench.limits.peaks", str(threads)],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

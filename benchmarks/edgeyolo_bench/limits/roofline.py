@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgeyolo.manifest import Manifest
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
 from edgeyolo.models.layers import ConvLayer, conv_layers
 from edgeyolo.models.topology import ModelSpec
-from edgeyolo.targets import Target
-from edgeyolo_bench.peaks import Peaks
+from edgeyolo_bench.limits.peaks import Peaks
 
 _VALUE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 

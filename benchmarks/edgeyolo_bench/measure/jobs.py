@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeyolo import registry
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.backend import registry
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo_bench.measurement import Failure
-from edgeyolo_bench.scenarios import Scenario
-from edgeyolo_bench.subject import Job
-from edgeyolo_bench.workload import Workload
+from edgeyolo_bench.measure.scenarios import Scenario
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.measure.workload import Workload
+from edgeyolo_bench.values.measurement import Failure
 
 if TYPE_CHECKING:
-    from edgeyolo.protocols import CalibrationSource
+    from edgeyolo.backend.interface import CalibrationSource
 
 DEFAULT_TARGET = "cpu-onnx-fp32"
 

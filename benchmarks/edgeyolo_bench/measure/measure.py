@@ -10,14 +10,14 @@ from datetime import datetime, timezone
 
 from edgeyolo import __version__
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo_bench.device import DeviceFacts
 from edgeyolo_bench.facts import Machine, Watch
 from edgeyolo_bench.facts.load import Spent, judge
-from edgeyolo_bench.measurement import Failure
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.subject import Job
-from edgeyolo_bench.summary import Run, compare_runs, summarize
-from edgeyolo_bench.worker import Worker
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.measure.summary import Run, compare_runs, summarize
+from edgeyolo_bench.measure.worker import Worker
+from edgeyolo_bench.values.device import DeviceFacts
+from edgeyolo_bench.values.measurement import Failure
+from edgeyolo_bench.values.report import Report
 
 
 @dataclass(frozen=True)

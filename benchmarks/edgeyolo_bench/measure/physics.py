@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.devices import device_of
-from edgeyolo.manifest import Manifest
-from edgeyolo.targets import Target
-from edgeyolo_bench.gpu_peaks import measure_gpu_peaks
-from edgeyolo_bench.measurement import Measurement
-from edgeyolo_bench.peaks import Peaks, measure_peaks
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.roofline import Limits, Placement, bugs, place
-from edgeyolo_bench.subject import Job
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.devices import device_of
+from edgeyolo_bench.limits.gpu_peaks import measure_gpu_peaks
+from edgeyolo_bench.limits.peaks import Peaks, measure_peaks
+from edgeyolo_bench.limits.roofline import Limits, Placement, bugs, place
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.values.measurement import Measurement
+from edgeyolo_bench.values.report import Report
 
 
 def with_limits(

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.models.heads import ImplicitOutput
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.topology import ModelSpec
 from edgeyolo.models.weights import save
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
+from edgeyolo.runtime.preprocess import preprocess
 
 SCENES, SEEN = 4, 256  # what random weights are fitted to: so many pictures of so many pixels a side
 NOTHING = -8.0  # raw objectness of a cell that holds nothing: a confidence below 0.001

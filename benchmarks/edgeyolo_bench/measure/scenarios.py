@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import UsageError
-from edgeyolo.pipeline import MAX_BATCH
-from edgeyolo_bench.measurement import STAGES, ScenarioFacts
+from edgeyolo.runtime.pipeline import MAX_BATCH
+from edgeyolo_bench.values.measurement import STAGES, ScenarioFacts
 
 TURNS = 10
 """A run is taken in so many turns; artifacts that are compared take them alternately."""

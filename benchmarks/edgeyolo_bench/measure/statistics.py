@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import UsageError
-from edgeyolo_bench.measurement import Histogram, Quantile, Rate
+from edgeyolo_bench.values.measurement import Histogram, Quantile, Rate
 
 Floats = NDArray[np.float64]
 

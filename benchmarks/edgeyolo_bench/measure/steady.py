@@ -8,8 +8,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo_bench.measurement import SteadyState
-from edgeyolo_bench.statistics import block_medians, mann_kendall, pettitt
+from edgeyolo_bench.measure.statistics import block_medians, mann_kendall, pettitt
+from edgeyolo_bench.values.measurement import SteadyState
 
 WINDOW_SECONDS = 0.5
 WINDOW_QUERIES = 8

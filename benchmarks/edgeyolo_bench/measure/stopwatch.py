@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, OutputContract
-from edgeyolo.detections import Detections
-from edgeyolo.images import read_image
-from edgeyolo.pipeline import Pipeline, Pixels
-from edgeyolo.preprocess import Letterbox
-from edgeyolo_bench.measurement import ImageFacts
-from edgeyolo_bench.scenarios import Scenario, query_shape
-from edgeyolo_bench.workload import Workload
+from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.pipeline import Pipeline, Pixels
+from edgeyolo.runtime.preprocess import Letterbox
+from edgeyolo_bench.measure.scenarios import Scenario, query_shape
+from edgeyolo_bench.measure.workload import Workload
+from edgeyolo_bench.values.measurement import ImageFacts
 
 Decode = Callable[[bytes], Pixels]
 _POOL_BYTES = 256 << 20  # of prepared input arrays

@@ -12,16 +12,16 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
-from edgeyolo.pipeline import Pipeline
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo_bench.facts import Machine
 from edgeyolo_bench.facts.load import Spent, between, read_counters
-from edgeyolo_bench.measurement import AccuracyFacts, ArtifactFacts, ScenarioFacts, SteadyState
-from edgeyolo_bench.scenarios import Scenario
-from edgeyolo_bench.steady import settle
-from edgeyolo_bench.stopwatch import harness_cost, make_query, timer_cost
-from edgeyolo_bench.workload import Workload
+from edgeyolo_bench.measure.scenarios import Scenario
+from edgeyolo_bench.measure.steady import settle
+from edgeyolo_bench.measure.stopwatch import harness_cost, make_query, timer_cost
+from edgeyolo_bench.measure.workload import Workload
+from edgeyolo_bench.values.measurement import AccuracyFacts, ArtifactFacts, ScenarioFacts, SteadyState
 
 Progress = Callable[[int, int | None], None]
 REFRESH_SECONDS = 0.05

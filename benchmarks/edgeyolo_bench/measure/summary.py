@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo_bench.facts.load import Spent, judge
-from edgeyolo_bench.measurement import (
+from edgeyolo_bench.measure.statistics import (
+    CONFIDENCE,
+    block_medians,
+    histogram,
+    least_count,
+    order_interval,
+    quantile,
+    rate,
+)
+from edgeyolo_bench.measure.steady import judge_run
+from edgeyolo_bench.measure.subject import Job, Opened, Turn
+from edgeyolo_bench.values.measurement import (
     AccuracyFacts,
     Comparison,
     Measurement,
@@ -19,17 +30,6 @@ from edgeyolo_bench.measurement import (
     StageSummary,
     SteadyState,
 )
-from edgeyolo_bench.statistics import (
-    CONFIDENCE,
-    block_medians,
-    histogram,
-    least_count,
-    order_interval,
-    quantile,
-    rate,
-)
-from edgeyolo_bench.steady import judge_run
-from edgeyolo_bench.subject import Job, Opened, Turn
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _TIMELINE = 100

@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo_bench.measurement import AccuracyFacts, SteadyState
-from edgeyolo_bench.subject import Job, Opened, Progress, Subject, Turn
+from edgeyolo_bench.measure.subject import Job, Opened, Progress, Subject, Turn
+from edgeyolo_bench.values.measurement import AccuracyFacts, SteadyState
 
 _GOODBYE = 5.0  # seconds that a process has to end
 

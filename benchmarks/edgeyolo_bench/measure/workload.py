@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import ImageError
-from edgeyolo.images import list_images, read_image
-from edgeyolo.scenes import make_scene
-from edgeyolo_bench.measurement import ImageFacts
+from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo_bench.values.measurement import ImageFacts
 
 SCENE_SIZE = (720, 1280)  # (height, width): a camera's frame
 SCENES = 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeyolo_bench.device import DeviceFacts
-from edgeyolo_bench.measurement import AccuracyFacts, Measurement
-from edgeyolo_bench.paper_tables import PROTOCOLS, Improvement, PaperRow, table
-from edgeyolo_bench.report import Report
+from edgeyolo_bench.paper.paper_tables import PROTOCOLS, Improvement, PaperRow, table
+from edgeyolo_bench.values.device import DeviceFacts
+from edgeyolo_bench.values.measurement import AccuracyFacts, Measurement
+from edgeyolo_bench.values.report import Report
 
 COCO_CLASSES = 80
 OTHER_IOU = 0.70  # Table 10's second threshold; the first is the usual 0.65

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgeyolo_bench.jobs import Wanted
-    from edgeyolo_bench.measure import Labelled
-    from edgeyolo_bench.paper_run import PaperRun
+    from edgeyolo_bench.measure.jobs import Wanted
+    from edgeyolo_bench.measure.measure import Labelled
+    from edgeyolo_bench.paper.paper_run import PaperRun
 
 TABLES = ("1", "2", "9", "10")
 
@@ -38,7 +38,7 @@ class Asked:
         """What to measure; targets that were not named are the device's own."""
         from dataclasses import replace
 
-        from edgeyolo_bench.paper_run import PaperRun, default_targets
+        from edgeyolo_bench.paper.paper_run import PaperRun, default_targets
 
         targets = wanted.targets or default_targets(self.kind)
         named = replace(wanted, targets=targets)

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
-from edgeyolo.devices import Device
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
+from edgeyolo.backend.devices import Device
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
 from edgeyolo.models import specs
-from edgeyolo.targets import Target
-from edgeyolo_bench.gpu_peaks import measure_gpu_peaks
-from edgeyolo_bench.jobs import Wanted, make_jobs
-from edgeyolo_bench.measure import Labelled, Listener, measure
-from edgeyolo_bench.measurement import Failure
-from edgeyolo_bench.paper_tables import PROTOCOLS, PaperRow, table
-from edgeyolo_bench.peaks import measure_peaks
-from edgeyolo_bench.physics import with_limits
-from edgeyolo_bench.report import Report, gather, join
-from edgeyolo_bench.subject import Job
-from edgeyolo_bench.table10 import with_other_iou
+from edgeyolo_bench.limits.gpu_peaks import measure_gpu_peaks
+from edgeyolo_bench.limits.peaks import measure_peaks
+from edgeyolo_bench.measure.jobs import Wanted, make_jobs
+from edgeyolo_bench.measure.measure import Labelled, Listener, measure
+from edgeyolo_bench.measure.physics import with_limits
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.paper.paper_tables import PROTOCOLS, PaperRow, table
+from edgeyolo_bench.paper.table10 import with_other_iou
+from edgeyolo_bench.values.measurement import Failure
+from edgeyolo_bench.values.report import Report, gather, join
 
 # Runtimes by device: those that a person would take for speed; any other device's own runtimes, in the paper's FP16.
 _CPU = ("openvino", "onnx")
@@ -122,8 +122,8 @@ def _batch(row: PaperRow, wanted: Wanted) -> int:
 
 
 def default_targets(device: str) -> tuple[str, ...]:
-    """Targets of a device (a name of `edgeyolo.devices`) that can be made and run here: on CPUs those of OpenVINO and
-    ONNX Runtime in float32, elsewhere those in the paper's float16.
+    """Targets of a device (a name of `edgeyolo.backend.devices`) that can be made and run here: on CPUs those
+    of OpenVINO and ONNX Runtime in float32, elsewhere those in the paper's float16.
 
     Raises UsageError for a device that is none, RuntimeMissingError where none of its targets can be measured, with the
     reason of the first.
@@ -213,7 +213,7 @@ def _models(
         yield [run.weights[cell.network]], []
         return
     from edgeyolo.export import ExportOptions, export
-    from edgeyolo_bench.random_weights import save_random
+    from edgeyolo_bench.measure.random_weights import save_random
 
     options = ExportOptions(size=wanted.size, batch=wanted.batch, calibration=wanted.calibration)
     made, errors = [], []

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from edgeyolo.artifact import Artifact
-from edgeyolo_bench.beside_paper import METRIC, OTHER_IOU
-from edgeyolo_bench.measure import Labelled, Listener
-from edgeyolo_bench.measurement import AccuracyFacts, Measurement
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.subject import Job
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo_bench.measure.measure import Labelled, Listener
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.paper.beside_paper import METRIC, OTHER_IOU
+from edgeyolo_bench.values.measurement import AccuracyFacts, Measurement
+from edgeyolo_bench.values.report import Report
 
 
 def with_other_iou(report: Report, jobs: Iterable[Job], labelled: Labelled, listener: Listener) -> Report:
     """The report with AP at the other threshold in the metrics of every measurement that has an AP."""
     from edgeyolo.datasets import load_dataset
-    from edgeyolo.evaluation.opened import open_to_judge
-    from edgeyolo.evaluation.validate import validate
+    from edgeyolo.evaluation.validate import open_to_judge, validate
 
     dataset = load_dataset(labelled.data, split=labelled.split)
     found: dict[str, float | None] = {}

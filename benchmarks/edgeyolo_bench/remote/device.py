@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO
 
 from edgeyolo.errors import INTERRUPTED, DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
+from edgeyolo_bench.measure.subject import Job
+from edgeyolo_bench.measure.workload import Workload
 from edgeyolo_bench.remote import ssh
 from edgeyolo_bench.remote.launcher import NOT_INSTALLABLE, NOT_INSTALLED, PYTHON_OLD
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.subject import Job
-from edgeyolo_bench.workload import Workload
+from edgeyolo_bench.values.report import Report
 
 _NO_COMMAND = 127  # a shell's word for a program that is not there
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeyolo.artifact import Artifact
-from edgeyolo_bench.jobs import Wanted, make_jobs
-from edgeyolo_bench.measure import SILENT, Labelled, Listener
-from edgeyolo_bench.measurement import AccuracyFacts
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo_bench.measure.jobs import Wanted, make_jobs
+from edgeyolo_bench.measure.measure import SILENT, Labelled, Listener
+from edgeyolo_bench.measure.subject import Job
 from edgeyolo_bench.remote.device import measure_remotely
 from edgeyolo_bench.remote.fleet import Member
-from edgeyolo_bench.report import Report, gather, merge
-from edgeyolo_bench.subject import Job
+from edgeyolo_bench.values.measurement import AccuracyFacts
+from edgeyolo_bench.values.report import Report, gather, merge
 
 
 def measure_elsewhere(
@@ -61,8 +61,7 @@ def _judge(
 ) -> None:
     """AP of each artifact, once for all devices."""
     from edgeyolo.datasets import load_dataset
-    from edgeyolo.evaluation.opened import open_to_judge
-    from edgeyolo.evaluation.validate import validate
+    from edgeyolo.evaluation.validate import open_to_judge, validate
 
     dataset = load_dataset(labelled.data, split=labelled.split)
     for job in jobs:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from edgeyolo.errors import UsageError
-from edgeyolo_bench.measurement import Change, Failure, Measurement
-from edgeyolo_bench.report import Report
+from edgeyolo_bench.values.measurement import Change, Failure, Measurement
+from edgeyolo_bench.values.report import Report
 
 Interval = tuple[float | None, float | None]
 

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from edgeyolo.cli.console import note, print_json, print_table
+from edgeyolo.cli.result_files import next_run
 from edgeyolo.errors import INTERRUPTED
-from edgeyolo.results import next_run
-from edgeyolo_bench.baseline import compare
-from edgeyolo_bench.outputs import write_report
-from edgeyolo_bench.paper_options import Asked
-from edgeyolo_bench.paper_tables import PROTOCOLS
-from edgeyolo_bench.physics import impossible
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.result_table import beside_paper
-from edgeyolo_bench.table import notes, tables
+from edgeyolo.support.files import atomic_file
+from edgeyolo_bench.measure.physics import impossible
+from edgeyolo_bench.paper.paper_options import Asked
+from edgeyolo_bench.paper.paper_tables import PROTOCOLS
+from edgeyolo_bench.render.baseline import compare
+from edgeyolo_bench.render.markdown import to_markdown
+from edgeyolo_bench.render.page import write_page
+from edgeyolo_bench.render.plots import write_plots
+from edgeyolo_bench.render.result_table import beside_paper
+from edgeyolo_bench.render.table import notes, tables
+from edgeyolo_bench.values.report import Report
+
+
+def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
+    """Write every form of a report into a folder and return the files; report.json, which the others follow from,
+    first."""
+    report.save(folder / "report.json")
+    with atomic_file(folder / "report.md") as draft:
+        draft.write_text(to_markdown(report), encoding="utf-8")
+    write_page(report, folder / "report.html")
+    plots = write_plots(report, folder) if find_spec("matplotlib") else ()
+    return (folder / "report.json", folder / "report.md", folder / "report.html", *plots)
 
 
 def deliver(

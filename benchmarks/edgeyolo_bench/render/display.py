@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgeyolo_bench.measure import Listener
+from edgeyolo_bench.measure.measure import Listener
 
 
 @contextmanager

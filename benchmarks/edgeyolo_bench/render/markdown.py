@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgeyolo_bench import table
-from edgeyolo_bench.beside_paper import is_in
-from edgeyolo_bench.paper_tables import NUMBERS, PROTOCOLS
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.result_table import Table, beside_paper, placements
+from edgeyolo_bench.paper.beside_paper import is_in
+from edgeyolo_bench.paper.paper_tables import NUMBERS, PROTOCOLS
+from edgeyolo_bench.render import table
+from edgeyolo_bench.render.result_table import Table, beside_paper, placements
+from edgeyolo_bench.values.report import Report
 
 
 def to_markdown(report: Report, *, level: int = 1) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.files import atomic_file
-from edgeyolo_bench.measurement import STAGES, Measurement
-from edgeyolo_bench.points import Point, front, measured_points, paper_points
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.roofline import Limits
+from edgeyolo.support.files import atomic_file
+from edgeyolo_bench.limits.roofline import Limits
+from edgeyolo_bench.render.points import Point, front, measured_points, paper_points
+from edgeyolo_bench.values.measurement import STAGES, Measurement
+from edgeyolo_bench.values.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edgeyolo_bench.beside_paper import COCO_CLASSES, image_ms
-from edgeyolo_bench.measurement import Measurement
-from edgeyolo_bench.paper_tables import PaperRow, read_rows
-from edgeyolo_bench.report import Report
+from edgeyolo_bench.paper.beside_paper import COCO_CLASSES, image_ms
+from edgeyolo_bench.paper.paper_tables import PaperRow, read_rows
+from edgeyolo_bench.values.measurement import Measurement
+from edgeyolo_bench.values.report import Report
 
 COCO = "COCO val2017"
 _COCO_IMAGES = 5000  # the whole of val2017: only then is an AP on the scale of the paper's

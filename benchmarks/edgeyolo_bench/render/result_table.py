@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeyolo_bench import table
-from edgeyolo_bench.beside_paper import Figure, Line, compare
-from edgeyolo_bench.paper_tables import Improvement
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.roofline import Limits, Placement
+from edgeyolo_bench.limits.roofline import Limits, Placement
+from edgeyolo_bench.paper.beside_paper import Figure, Line, compare
+from edgeyolo_bench.paper.paper_tables import Improvement
+from edgeyolo_bench.render import table
+from edgeyolo_bench.values.report import Report
 
 DASH = "–"
 _NUMBER = re.compile(r"\d+(\.\d+)?(?= |$|x\d)")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgeyolo_bench.device import DeviceFacts
-from edgeyolo_bench.measurement import Change, Comparison, Measurement, Quantile
-from edgeyolo_bench.report import Report
+from edgeyolo_bench.values.device import DeviceFacts
+from edgeyolo_bench.values.measurement import Change, Comparison, Measurement, Quantile
+from edgeyolo_bench.values.report import Report
 
 NOT_REPORTABLE = "not reportable"
 _NAMES = ("device", "model", "target")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.files import atomic_file
-from edgeyolo.plain import from_plain, json_schema, to_plain
-from edgeyolo_bench.device import DeviceFacts
-from edgeyolo_bench.measurement import Change, Comparison, Failure, Measurement
-from edgeyolo_bench.roofline import Limits
+from edgeyolo.support.dataclass_json import from_plain, json_schema, to_plain
+from edgeyolo.support.files import atomic_file
+from edgeyolo_bench.limits.roofline import Limits
+from edgeyolo_bench.values.device import DeviceFacts
+from edgeyolo_bench.values.measurement import Change, Comparison, Failure, Measurement
 
 SCHEMA = "edgeyolo-bench/1"
 Item = TypeVar("Item")

@@ -1,12 +1,12 @@
-"""`python -m edgeyolo_bench.schema` writes report.schema.json anew."""
+"""`python -m edgeyolo_bench.values.schema` writes report.schema.json anew."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from edgeyolo.files import atomic_file
-from edgeyolo_bench.report import report_schema
+from edgeyolo.support.files import atomic_file
+from edgeyolo_bench.values.report import report_schema
 
 PUBLISHED = Path(__file__).with_name("report.schema.json")
 

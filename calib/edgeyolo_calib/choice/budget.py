@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeyolo.errors import GateError, UsageError
-from edgeyolo_calib.ledger import Ledger
-from edgeyolo_calib.sensitivity import Judge, Lost, Progress, Sensitivity, key_of, lost_without
-from edgeyolo_calib.variants import Compared, Variants
+from edgeyolo_calib.choice.ledger import Ledger
+from edgeyolo_calib.choice.sensitivity import Judge, Lost, Progress, Sensitivity, key_of, lost_without
+from edgeyolo_calib.quantize.variants import Compared, Variants
 
 CANDIDATES = 6
 """How many layers are tried at each step: the worst, alone, of those still in integers."""

@@ -8,22 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import CalibrationSource, ExportSource
+from edgeyolo.backend.registry import find_target
 from edgeyolo.datasets import Dataset
-from edgeyolo.protocols import CalibrationSource, ExportSource
-from edgeyolo.registry import find_target
-from edgeyolo.targets import Target
-from edgeyolo_calib.budget import Budget, require_points, require_reached, search
-from edgeyolo_calib.content import identify_labelled
-from edgeyolo_calib.graph import Graph, constants_as_weights
-from edgeyolo_calib.ledger import Ledger
-from edgeyolo_calib.measured import ChosenImages
-from edgeyolo_calib.observe import observe
-from edgeyolo_calib.ranges import Scheme
-from edgeyolo_calib.rules import Rules, rules_of
-from edgeyolo_calib.schemes import settle_scheme
-from edgeyolo_calib.sensitivity import WORST, Judge, Progress, Sensitivity, measure
-from edgeyolo_calib.statistics import Statistics
-from edgeyolo_calib.variants import Compared, Variants
+from edgeyolo_calib.choice.budget import Budget, require_points, require_reached, search
+from edgeyolo_calib.choice.ledger import Ledger
+from edgeyolo_calib.choice.sensitivity import WORST, Judge, Progress, Sensitivity, measure
+from edgeyolo_calib.images.content import identify_labelled
+from edgeyolo_calib.onnx_graph import Graph, constants_as_weights
+from edgeyolo_calib.quantize.rules import Rules, rules_of
+from edgeyolo_calib.quantize.schemes import settle_scheme
+from edgeyolo_calib.quantize.variants import Compared, Variants
+from edgeyolo_calib.ranges.measured import ChosenImages
+from edgeyolo_calib.ranges.observe import observe
+from edgeyolo_calib.ranges.ranges import Scheme
+from edgeyolo_calib.ranges.statistics import Statistics
 
 RANGES, MEASUREMENTS = "ranges.json", "measurements.json"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 SCHEMA = "edgeyolo-measurements/1"
 

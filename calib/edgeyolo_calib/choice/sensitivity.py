@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.datasets import Dataset
-from edgeyolo.pipeline import Pipeline
-from edgeyolo_calib.ledger import Ledger
-from edgeyolo_calib.variants import Compared, Maps, Variants, opened
+from edgeyolo.runtime.pipeline import Pipeline
+from edgeyolo_calib.choice.ledger import Ledger
+from edgeyolo_calib.quantize.variants import Compared, Maps, Variants, opened
 
 if TYPE_CHECKING:
     import onnx

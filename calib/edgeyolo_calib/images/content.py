@@ -9,8 +9,8 @@ from pathlib import Path
 from edgeyolo.datasets import Dataset
 from edgeyolo.datasets.image_size import read_image_size
 from edgeyolo.errors import ImageError
-from edgeyolo.files import sha256
-from edgeyolo.images import read_image
+from edgeyolo.runtime.images import read_image
+from edgeyolo.support.files import sha256
 
 
 def identify(paths: Sequence[Path]) -> str:

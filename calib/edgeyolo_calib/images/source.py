@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.errors import DatasetError, ImageError, UsageError
-from edgeyolo.images import list_images, read_image
-from edgeyolo.preprocess import preprocess
-from edgeyolo_calib.content import identify, shared_pictures
-from edgeyolo_calib.sampling import EMPTY, strata, stratified
+from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo_calib.images.content import identify, shared_pictures
+from edgeyolo_calib.images.sampling import EMPTY, strata, stratified
 
 ENOUGH = 100
 """Fewer images than this leave ranges to chance."""
@@ -30,7 +30,7 @@ _LOG = logging.getLogger("edgeyolo_calib")
 
 @dataclass
 class ImageSource:
-    """A sample of image files; implements `edgeyolo.protocols.CalibrationSource`.
+    """A sample of image files; implements `edgeyolo.backend.interface.CalibrationSource`.
 
     `paths` are decoded only when they are needed. A file that then turns out to be broken is left out, noted in
     `broken` (path -> what is wrong) and no longer in `count`; `sha256` covers the bytes of all files, in order, broken

@@ -10,24 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import DatasetError
-from edgeyolo.learned_ranges import LearnedRanges
 from edgeyolo.models.network import Network
-from edgeyolo.training.technique import Published, Technique
-from edgeyolo_calib.content import identify
-from edgeyolo_calib.distillation import Distillation
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.naming import stable_names
-from edgeyolo_calib.observe import observe
-from edgeyolo_calib.qdq import settle
-from edgeyolo_calib.rules import ONNXRUNTIME, TENSORRT, Rules, place
-from edgeyolo_calib.sampling import strata, stratified
-from edgeyolo_calib.schemes import best_scheme
-from edgeyolo_calib.simulated import Quantizers, Ranges, Simulated
-from edgeyolo_calib.source import ImageSource
-from edgeyolo_calib.variants import Compared
+from edgeyolo.training.loop.technique import Published, Technique
+from edgeyolo_calib.images.content import identify
+from edgeyolo_calib.images.sampling import strata, stratified
+from edgeyolo_calib.images.source import ImageSource
+from edgeyolo_calib.onnx_graph import Graph, stable_names
+from edgeyolo_calib.qat.distillation import Distillation
+from edgeyolo_calib.qat.simulated import Quantizers, Ranges, Simulated
+from edgeyolo_calib.quantize.qdq import settle
+from edgeyolo_calib.quantize.rules import ONNXRUNTIME, TENSORRT, Rules, place
+from edgeyolo_calib.quantize.schemes import best_scheme
+from edgeyolo_calib.quantize.variants import Compared
+from edgeyolo_calib.ranges.observe import observe
 
 PLACEMENTS = (ONNXRUNTIME, TENSORRT)
 

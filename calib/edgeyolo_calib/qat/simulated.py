@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeyolo.models.network import Network
-from edgeyolo.training.technique import Wrapper
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.ranges import INT8
-from edgeyolo_calib.rules import Placement, Rules
-from edgeyolo_calib.steps import Step, compute, steps_of
+from edgeyolo.training.loop.technique import Wrapper
+from edgeyolo_calib.onnx_graph import Graph
+from edgeyolo_calib.qat.steps import Step, compute, steps_of
+from edgeyolo_calib.quantize.rules import Placement, Rules
+from edgeyolo_calib.ranges.ranges import INT8
 
 Ranges = Mapping[str, tuple[float, float]]
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.naming import module_of
+from edgeyolo_calib.onnx_graph import Graph, module_of
 
 if TYPE_CHECKING:
     import onnx

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.histogram import Histogram
-from edgeyolo_calib.ranges import Scheme, choose, weight_scales
-from edgeyolo_calib.rules import Placement, Rules, place
-from edgeyolo_calib.statistics import Origin, Statistics
+from edgeyolo_calib.onnx_graph import Graph
+from edgeyolo_calib.quantize.rules import Placement, Rules, place
+from edgeyolo_calib.ranges.histogram import Histogram
+from edgeyolo_calib.ranges.ranges import Scheme, choose, weight_scales
+from edgeyolo_calib.ranges.statistics import Origin, Statistics
 
 if TYPE_CHECKING:
     import onnx

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgeyolo_calib.histogram import Histogram
-from edgeyolo_calib.qdq import Quantized
-from edgeyolo_calib.rules import Rules
-from edgeyolo_calib.statistics import Origin, Statistics
+from edgeyolo_calib.quantize.qdq import Quantized
+from edgeyolo_calib.quantize.rules import Rules
+from edgeyolo_calib.ranges.histogram import Histogram
+from edgeyolo_calib.ranges.statistics import Origin, Statistics
 
 SCHEMA = "edgeyolo-calibration/1"
 

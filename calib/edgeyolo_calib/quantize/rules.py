@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeyolo.artifact.target import Target
 from edgeyolo.errors import UnsupportedTargetError, UsageError
-from edgeyolo.targets import Target
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.ranges import INT8, UINT8, Grid, Scheme, Through, Values
+from edgeyolo_calib.onnx_graph import Graph
+from edgeyolo_calib.ranges.ranges import INT8, UINT8, Grid, Scheme, Through, Values
 
 if TYPE_CHECKING:
     import onnx

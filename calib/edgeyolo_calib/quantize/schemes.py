@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edgeyolo.contracts import InputContract
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo_calib.graph import Graph, constants_as_weights
-from edgeyolo_calib.measured import MeasuredRanges
-from edgeyolo_calib.qdq import settle
-from edgeyolo_calib.ranges import Scheme
-from edgeyolo_calib.rules import Rules, place
-from edgeyolo_calib.simulate import rounded_weights, simulated
-from edgeyolo_calib.statistics import Statistics
-from edgeyolo_calib.variants import Compared
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo_calib.onnx_graph import Graph, constants_as_weights
+from edgeyolo_calib.quantize.qdq import settle
+from edgeyolo_calib.quantize.rules import Rules, place
+from edgeyolo_calib.quantize.simulate import rounded_weights, simulated
+from edgeyolo_calib.quantize.variants import Compared
+from edgeyolo_calib.ranges.measured import MeasuredRanges
+from edgeyolo_calib.ranges.ranges import Scheme
+from edgeyolo_calib.ranges.statistics import Statistics
 
 CANDIDATES = (
     Scheme("percentile", percentile=99.999),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.ranges import INT8, Grid, WeightMethod, weight_scales
-from edgeyolo_calib.rules import Placement, Rules
+from edgeyolo_calib.onnx_graph import Graph
+from edgeyolo_calib.quantize.rules import Placement, Rules
+from edgeyolo_calib.ranges.ranges import INT8, Grid, WeightMethod, weight_scales
 
 if TYPE_CHECKING:
     import onnx

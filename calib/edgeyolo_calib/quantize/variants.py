@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
-from edgeyolo.onnx_options import cpu_options
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.naming import module_of
-from edgeyolo_calib.qdq import settle
-from edgeyolo_calib.ranges import Scheme
-from edgeyolo_calib.rules import Placement, Rules, Unit, place, units
-from edgeyolo_calib.simulate import rounded_weights, simulated
-from edgeyolo_calib.statistics import Statistics
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.backend.ort_options import cpu_options
+from edgeyolo_calib.onnx_graph import Graph, module_of
+from edgeyolo_calib.quantize.qdq import settle
+from edgeyolo_calib.quantize.rules import Placement, Rules, Unit, place, units
+from edgeyolo_calib.quantize.simulate import rounded_weights, simulated
+from edgeyolo_calib.ranges.ranges import Scheme
+from edgeyolo_calib.ranges.statistics import Statistics
 
 if TYPE_CHECKING:
     import onnx

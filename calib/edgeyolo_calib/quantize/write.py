@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.backend.interface import CalibrationSource, ExportSource
 from edgeyolo.errors import UsageError
-from edgeyolo.learned_ranges import LearnedRanges
-from edgeyolo.protocols import CalibrationSource, ExportSource
-from edgeyolo_calib.graph import Graph
-from edgeyolo_calib.naming import stable_names
-from edgeyolo_calib.observe import observe
-from edgeyolo_calib.qdq import Quantized, assemble, quantize
-from edgeyolo_calib.ranges import Scheme
-from edgeyolo_calib.record import describe, describe_ranges, write_record
-from edgeyolo_calib.rules import Rules, place
-from edgeyolo_calib.schemes import settle_scheme
-from edgeyolo_calib.statistics import Origin
+from edgeyolo_calib.onnx_graph import Graph, stable_names
+from edgeyolo_calib.quantize.qdq import Quantized, assemble, quantize
+from edgeyolo_calib.quantize.record import describe, describe_ranges, write_record
+from edgeyolo_calib.quantize.rules import Rules, place
+from edgeyolo_calib.quantize.schemes import settle_scheme
+from edgeyolo_calib.ranges.observe import observe
+from edgeyolo_calib.ranges.ranges import Scheme
+from edgeyolo_calib.ranges.statistics import Origin
 
 RECORD = "calibration.json"
 

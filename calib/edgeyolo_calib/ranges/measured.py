@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import UsageError
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo_calib.statistics import Statistics
+from edgeyolo_calib.ranges.statistics import Statistics
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.backend.ort_options import cpu_options
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.onnx_options import cpu_options
-from edgeyolo.protocols import CalibrationSource
-from edgeyolo_calib.graph import Graph, constants_as_weights, split
-from edgeyolo_calib.histogram import Histogram
-from edgeyolo_calib.statistics import Origin, Statistics
+from edgeyolo_calib.onnx_graph import Graph, constants_as_weights, split
+from edgeyolo_calib.ranges.histogram import Histogram
+from edgeyolo_calib.ranges.statistics import Origin, Statistics
 
 if TYPE_CHECKING:
     import onnxruntime as ort

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import UsageError
-from edgeyolo_calib.histogram import Histogram
+from edgeyolo_calib.ranges.histogram import Histogram
 
 Method = Literal["minmax", "percentile", "entropy", "mse", "learned"]
 WeightMethod = Literal["minmax", "mse"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.files import atomic_file
-from edgeyolo_calib.histogram import Histogram
-from edgeyolo_calib.ranges import Scheme
+from edgeyolo.support.files import atomic_file
+from edgeyolo_calib.ranges.histogram import Histogram
+from edgeyolo_calib.ranges.ranges import Scheme
 
 SCHEMA = "edgeyolo-ranges/1"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeyolo_calib.schemes import CLEARLY
+from edgeyolo_calib.quantize.schemes import CLEARLY
 
 _WIDE, _HIGH = 288, 40  # of a drawn histogram, pixels
 _LAYERS = 40  # bars in the chart of layers

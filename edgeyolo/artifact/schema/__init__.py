@@ -1,12 +1,13 @@
-"""Published JSON schemas: `artifact-1.json` is that of manifest.json. `python -m edgeyolo.schemas` writes it anew."""
+"""Published JSON schemas: `artifact-1.json` is that of manifest.json. `python -m edgeyolo.artifact.schema`
+writes it anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.manifest import SCHEMA, Manifest
-from edgeyolo.plain import json_schema
+from edgeyolo.artifact.manifest import SCHEMA, Manifest
+from edgeyolo.support.dataclass_json import json_schema
 
 ARTIFACT = Path(__file__).with_name("artifact-1.json")
 

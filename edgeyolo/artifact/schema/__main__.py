@@ -1,11 +1,11 @@
-"""`python -m edgeyolo.schemas` writes artifact-1.json anew."""
+"""`python -m edgeyolo.artifact.schema` writes artifact-1.json anew."""
 
 from __future__ import annotations
 
 import json
 
-from edgeyolo.files import atomic_file
-from edgeyolo.schemas import ARTIFACT, artifact_schema
+from edgeyolo.artifact.schema import ARTIFACT, artifact_schema
+from edgeyolo.support.files import atomic_file
 
 if __name__ == "__main__":
     with atomic_file(ARTIFACT) as draft:

@@ -1,7 +1,8 @@
 """What can be taken at all, and the documented order of it: what is expected to be fastest comes first.
 
 Between classes the order decides: a GPU or an accelerator before the processor. Within the best class that is
-usable, the first few are measured (`edgeyolo.selection.measure`), and the order decides only where nothing was.
+usable, the first few are measured (`edgeyolo.detector.selection.measure`), and the order decides only where
+nothing was.
 
     1  NVIDIA GPUs, by an engine built for the GPU             *-trt-fp16
     2  NVIDIA GPUs, by torch                                   cuda-torch-fp16
@@ -23,11 +24,12 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeyolo import registry
-from edgeyolo.devices import Device, device_of
-from edgeyolo.protocols import Availability, Backend
-from edgeyolo.selection.explanation import Considered
-from edgeyolo.targets import Target, TargetProfile
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
+from edgeyolo.backend.devices import Device, device_of
+from edgeyolo.backend.interface import Availability, Backend
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.detector.selection.explanation import Considered
 
 _CLASSES = {"cuda": 1, "ane": 3, "intel:gpu": 4, "cpu": 6, "ncs": 7}
 _OTHERS = 5

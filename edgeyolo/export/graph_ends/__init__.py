@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeyolo.contracts import GraphDetections, InputContract, OutputContract
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract
+from edgeyolo.backend.interface import ExportSource
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import UnsupportedTargetError, UsageError
-from edgeyolo.protocols import ExportSource
-from edgeyolo.targets import TargetProfile
-from edgeyolo.thresholds import PostprocessConfig
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
 
 if TYPE_CHECKING:
     import onnx
@@ -64,8 +64,8 @@ def with_edges(model: onnx.ModelProto, source: ExportSource, *, tensorrt: bool =
 
     With `tensorrt`, in operators that TensorRT's parser takes, its plugin for suppression among them.
     """
-    from edgeyolo.export.pixels import with_pixels
-    from edgeyolo.export.suppression import with_suppression
+    from edgeyolo.export.graph_ends.nms import with_suppression
+    from edgeyolo.export.graph_ends.uint8_input import with_pixels
 
     if source.detections:
         model = with_suppression(model, source.output, source.detections, source.input, plugin=tensorrt)

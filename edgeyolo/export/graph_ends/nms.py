@@ -4,8 +4,8 @@ Per image: the confidence of every cell's best class, the best `max_candidates` 
 within each class. Classes are axes of the operators, never offsets of coordinates: nothing is suppressed across
 classes, and no coordinate loses a bit. Images are an axis too. All of it is float32, whatever the network computes in.
 
-The numbers are those of `edgeyolo.decode` and `edgeyolo.nms`; equal confidences keep the order level, anchor, row,
-column there and here.
+The numbers are those of `edgeyolo.runtime.decode` and `edgeyolo.runtime.nms`; equal confidences keep the order
+level, anchor, row, column there and here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
 
 if TYPE_CHECKING:
     import onnx

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from edgeyolo.contracts import GraphDetections, InputContract, RawMaps
-from edgeyolo.export.suppression import suppression_graph
-from edgeyolo.limits import Finding, Limits, Place
-from edgeyolo.targets import TargetProfile
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.backend.capabilities import Finding, Limits, Place
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.export.graph_ends.nms import suppression_graph
 
 OLDEST = 11  # of the operators in the graph; only their kinds are asked for where a target has no opset
 

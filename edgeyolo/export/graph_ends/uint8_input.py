@@ -1,7 +1,7 @@
 """Preprocessing as ONNX operators, before a finished network: it takes pictures as they lie in memory.
 
 uint8 BGR, channels last, becomes float32 RGB in planes: a quarter of the bytes to hand over, and no pass over floats on
-the host. The numbers are those of `edgeyolo.preprocess`: p times float32(1 / 255).
+the host. The numbers are those of `edgeyolo.runtime.preprocess`: p times float32(1 / 255).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeyolo.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import EdgeYoloError
 
 if TYPE_CHECKING:

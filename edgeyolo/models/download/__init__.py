@@ -8,11 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeyolo.download.table import LICENCE, PUBLISHED, RELEASE, PublishedWeights, is_published, published
-from edgeyolo.download.transfer import NotServedError, Patience, discard, place, transfer
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.files import atomic_file, sha256, user_cache
-from edgeyolo.locks import locked
+from edgeyolo.models.download.table import (
+    LICENCE,
+    PUBLISHED,
+    RELEASE,
+    PublishedWeights,
+    is_published,
+    published,
+)
+from edgeyolo.models.download.transfer import NotServedError, Patience, discard, place, transfer
+from edgeyolo.support.files import atomic_file, sha256, user_cache
+from edgeyolo.support.locks import locked
 
 __all__ = [
     "PUBLISHED",

@@ -16,7 +16,7 @@ from typing import Any
 
 from edgeyolo import __version__
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 _PIECE = 1 << 16
 _LONGEST_WAIT_S = 30.0

@@ -14,17 +14,17 @@ import torch
 
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import UsageError
-from edgeyolo.files import atomic_file
 from edgeyolo.models.complexity import fused_parameters, gflops
-from edgeyolo.training.ablation_tables import Table, Variant
+from edgeyolo.support.files import atomic_file
+from edgeyolo.training.ablation.ablation_tables import Table, Variant
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.history import best_row
-from edgeyolo.training.listener import Listener
-from edgeyolo.training.loop import STATE, Trainer
-from edgeyolo.training.processes import join_processes
+from edgeyolo.training.loop.history import best_row
+from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.loop.processes import join_processes
+from edgeyolo.training.loop.state import read_facts
+from edgeyolo.training.loop.trainer import STATE, Trainer
 from edgeyolo.training.recipe import Recipe
 from edgeyolo.training.run import suit_anchors
-from edgeyolo.training.state import read_facts
 
 RESULT = "ablation.json"
 

@@ -13,7 +13,7 @@ from edgeyolo.models import specs
 from edgeyolo.models.network import Network, build
 from edgeyolo.models.scaling import scale_compound, scale_depth, scale_width, table3
 from edgeyolo.models.topology import Form, ModelSpec, Tried
-from edgeyolo.training.strategy import BOUNDED, COARSE_TO_FINE, INDEPENDENT, LEAD_GUIDED, Strategy
+from edgeyolo.training.loss.strategy import BOUNDED, COARSE_TO_FINE, INDEPENDENT, LEAD_GUIDED, Strategy
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from edgeyolo.datasets import Problem
-from edgeyolo.training.augment import Augmenter, Picture
-from edgeyolo.training.augment.pipeline import Extra
-from edgeyolo.training.phases import Phase
-from edgeyolo.training.pictures import PictureStore
+from edgeyolo.training.data.augment import Augmenter, Picture
+from edgeyolo.training.data.augment.pipeline import Extra
+from edgeyolo.training.data.phases import Phase
+from edgeyolo.training.data.pictures import PictureStore
 
 
 class Place(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from edgeyolo.datasets import Dataset, Problem, Sample
-from edgeyolo.encoded_image import decode_image
 from edgeyolo.errors import DatasetError, ImageError, UsageError
-from edgeyolo.images import read_image
-from edgeyolo.training.augment.geometry import scale_to
-from edgeyolo.training.augment.picture import Picture
+from edgeyolo.runtime.encoded_image import decode_image
+from edgeyolo.runtime.images import read_image
+from edgeyolo.training.data.augment.geometry import scale_to
+from edgeyolo.training.data.augment.picture import Picture
 
 Cache = Literal["none", "encoded", "pixels"]
 

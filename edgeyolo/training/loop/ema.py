@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.training.technique import Trainable
+from edgeyolo.training.loop.technique import Trainable
 
 
 class Ema:

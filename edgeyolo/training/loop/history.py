@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 COLUMNS = ("epoch", "lr", "box", "obj", "cls", "loss", "AP", "AP50", "seconds")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from edgeyolo.datasets import Problem
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.training.batches import Batch
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.schedule import Schedule
-from edgeyolo.training.state import Position
+from edgeyolo.training.data.batches import Batch
+from edgeyolo.training.loop.schedule import Schedule
+from edgeyolo.training.loop.state import Position
 
 
 class Listener:

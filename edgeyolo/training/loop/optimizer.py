@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgeyolo.errors import UsageError
-from edgeyolo.training.schedule import Rates, Schedule
+from edgeyolo.training.loop.schedule import Rates, Schedule
 
 
 def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.pipeline import Pipeline
-from edgeyolo.training.technique import Trainable
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.runtime.pipeline import Pipeline
+from edgeyolo.training.loop.technique import Trainable
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

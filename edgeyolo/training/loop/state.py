@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.files import atomic_file
+from edgeyolo.support.files import atomic_file
 
 FORMAT, VERSION = "edgeyolo-training", "1"
 

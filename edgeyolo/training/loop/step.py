@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.training.batches import Batch
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.ema import Ema
-from edgeyolo.training.loss import DetectionLoss, LossConfig
-from edgeyolo.training.optimizer import freeze, hold_frozen_norms, make_optimizer, set_rates
-from edgeyolo.training.processes import Processes, synchronize_norms
+from edgeyolo.training.data.batches import Batch
+from edgeyolo.training.loop.ema import Ema
+from edgeyolo.training.loop.optimizer import freeze, hold_frozen_norms, make_optimizer, set_rates
+from edgeyolo.training.loop.processes import Processes, synchronize_norms
+from edgeyolo.training.loop.schedule import Schedule
+from edgeyolo.training.loop.session import autocast
+from edgeyolo.training.loop.state import Parts, Position
+from edgeyolo.training.loop.technique import Maps, Trainable
+from edgeyolo.training.loss.loss import DetectionLoss, LossConfig
+from edgeyolo.training.loss.strategy import find_strategy
 from edgeyolo.training.recipe import Recipe
-from edgeyolo.training.schedule import Schedule
-from edgeyolo.training.session import autocast
-from edgeyolo.training.state import Parts, Position
-from edgeyolo.training.strategy import find_strategy
-from edgeyolo.training.technique import Maps, Trainable
 
 _MULTI_SCALE = 1  # keeps its chance apart from that of the pictures
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from edgeyolo.learned_ranges import LearnedRanges
+from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.models.network import Network
 from edgeyolo.models.topology import Anchors, ModelSpec
 

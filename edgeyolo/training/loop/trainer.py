@@ -21,22 +21,22 @@ from edgeyolo.datasets import Dataset
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
-from edgeyolo.pipeline import Pipeline
-from edgeyolo.training.augment import load_albumentations
-from edgeyolo.training.batches import AugmentedSet, EpochBatches, make_loader
+from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.history import fitness, write_csv
-from edgeyolo.training.interrupts import Interrupts
-from edgeyolo.training.listener import Listener
-from edgeyolo.training.phases import Phases
-from edgeyolo.training.pictures import PictureStore
-from edgeyolo.training.processes import Processes
+from edgeyolo.training.data.augment import load_albumentations
+from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, make_loader
+from edgeyolo.training.data.phases import Phases
+from edgeyolo.training.data.pictures import PictureStore
+from edgeyolo.training.loop.history import fitness, write_csv
+from edgeyolo.training.loop.interrupts import Interrupts
+from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.loop.processes import Processes
+from edgeyolo.training.loop.schedule import Schedule, makes_a_step
+from edgeyolo.training.loop.session import make_pipeline
+from edgeyolo.training.loop.state import Position, restore_state, save_state
+from edgeyolo.training.loop.step import Stepper, explain_memory
+from edgeyolo.training.loop.technique import ORDINARY, Technique, Trainable
 from edgeyolo.training.recipe import Recipe
-from edgeyolo.training.schedule import Schedule, makes_a_step
-from edgeyolo.training.session import make_pipeline
-from edgeyolo.training.state import Position, restore_state, save_state
-from edgeyolo.training.step import Stepper, explain_memory
-from edgeyolo.training.technique import ORDINARY, Technique, Trainable
 
 STATE, TABLE = "state.safetensors", "results.csv"
 LAST, BEST = "weights/last.safetensors", "weights/best.safetensors"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from edgeyolo.training.candidates import (
+from edgeyolo.training.loss.candidates import (
     Candidates,
     Levels,
     PaddedTargets,
@@ -16,8 +16,8 @@ from edgeyolo.training.candidates import (
     find_candidates,
     host_reads,
 )
-from edgeyolo.training.simota import IOU_WEIGHT, class_cost, pairwise_iou, sim_ota
-from edgeyolo.training.strategy import Reach
+from edgeyolo.training.loss.simota import IOU_WEIGHT, class_cost, pairwise_iou, sim_ota
+from edgeyolo.training.loss.strategy import Reach
 
 # Pairs of targets and candidates judged at once; 2 ** 22 of them need about 130 MB.
 PAIRS_AT_ONCE = 2**22

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edgeyolo.errors import UsageError
-from edgeyolo.training.strategy import Reach
+from edgeyolo.training.loss.strategy import Reach
 
 # (column, row) steps in the order centre, left, up, right, down; where two positives share a cell, the
 # later one counts.

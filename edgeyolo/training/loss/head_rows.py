@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeyolo.training.assign import Positives
+from edgeyolo.training.loss.assign import Positives
 
 
 def place_labels(objectness: Tensor, positives: Positives, label: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeyolo.training.candidates import compact
+from edgeyolo.training.loss.candidates import compact
 
 IOU_WEIGHT = 3.0
 _TINY = 1e-8

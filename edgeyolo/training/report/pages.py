@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.datasets import Dataset
-from edgeyolo.drawing import class_color, draw_detections
 from edgeyolo.errors import ImageError, RuntimeMissingError
-from edgeyolo.files import atomic_file
-from edgeyolo.images import read_image
-from edgeyolo.pipeline import Pipeline
-from edgeyolo.preprocess import letterbox
-from edgeyolo.training.batches import Batch
-from edgeyolo.training.listener import Listener
-from edgeyolo.training.state import Position
+from edgeyolo.runtime.drawing import class_color, draw_detections
+from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.pipeline import Pipeline
+from edgeyolo.runtime.preprocess import letterbox
+from edgeyolo.support.files import atomic_file
+from edgeyolo.training.data.batches import Batch
+from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.loop.state import Position
 
 _LONG_SIDE = 1920
 

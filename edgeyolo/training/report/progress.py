@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from edgeyolo.datasets import Problem
 from edgeyolo.training.config import TrainConfig
-from edgeyolo.training.listener import Listener
-from edgeyolo.training.schedule import Schedule
-from edgeyolo.training.state import Position
+from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.loop.schedule import Schedule
+from edgeyolo.training.loop.state import Position
 
 
 class ProgressListener(Listener):

@@ -14,15 +14,15 @@ import pytest
 pytest.importorskip("coremltools", reason="needs the coreml extra")
 torch = pytest.importorskip("torch", reason="needs the coreml extra")
 
-from edgeyolo.artifact import Artifact  # noqa: E402
-from edgeyolo.contracts import InputContract, RawMaps  # noqa: E402
-from edgeyolo.export.graph import NetworkSource  # noqa: E402
-from edgeyolo.manifest import Manifest  # noqa: E402
+from edgeyolo.artifact.artifact import Artifact  # noqa: E402
+from edgeyolo.artifact.contracts import InputContract, RawMaps  # noqa: E402
+from edgeyolo.artifact.manifest import Manifest  # noqa: E402
+from edgeyolo.artifact.target import Target  # noqa: E402
+from edgeyolo.datasets.scenes import make_scene  # noqa: E402
+from edgeyolo.export.source import NetworkSource  # noqa: E402
 from edgeyolo.models.importer import import_checkpoint  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
-from edgeyolo.preprocess import preprocess  # noqa: E402
-from edgeyolo.scenes import make_scene  # noqa: E402
-from edgeyolo.targets import Target  # noqa: E402
+from edgeyolo.runtime.preprocess import preprocess  # noqa: E402
 from edgeyolo_coreml import CoremlBackend  # noqa: E402
 
 if TYPE_CHECKING:

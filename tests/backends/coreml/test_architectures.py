@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.export.graph import NetworkSource
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.export.source import NetworkSource
 from edgeyolo.models.network import build
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.models.specs import names
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
+from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_coreml import CoremlBackend
 from edgeyolo_coreml.neural_engine import placement
 from edgeyolo_coreml.package import read

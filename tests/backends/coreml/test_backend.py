@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.interface import Backend, ParityBackend
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.protocols import Backend, ParityBackend
+from edgeyolo.export.source import NetworkSource
 from edgeyolo_coreml import CoremlBackend, backend, toolkit
 from edgeyolo_coreml.package import FILES
 

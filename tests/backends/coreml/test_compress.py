@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.export.graph import NetworkSource
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.export.source import NetworkSource
 from edgeyolo_coreml.compress import EIGHT, KEPT, sizes_for
 from edgeyolo_coreml.convert import prepare
 from edgeyolo_coreml.interpreter import Interpreter

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
 from edgeyolo.export import export
 from edgeyolo_coreml import CoremlBackend
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import GraphDetections, RawMaps
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.nms import nms
-from edgeyolo.postprocess import PostprocessConfig, decode, postprocess
-from edgeyolo.preprocess import Letterbox
-from edgeyolo.thresholds import settle
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import GraphDetections, RawMaps
+from edgeyolo.export.source import NetworkSource
+from edgeyolo.runtime.nms import nms
+from edgeyolo.runtime.postprocess import PostprocessConfig, decode, postprocess
+from edgeyolo.runtime.postprocess_config import settle
+from edgeyolo.runtime.preprocess import Letterbox
 from edgeyolo_coreml import CoremlBackend
 from edgeyolo_coreml.detector import Decode, write_detector
 from edgeyolo_coreml.interpreter import Interpreter

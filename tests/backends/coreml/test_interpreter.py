@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.interface import ParityBackend, Session
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.protocols import ParityBackend, Session
 from edgeyolo_coreml import CoremlBackend
 from edgeyolo_coreml.interpreter import InterpretedSession, Interpreter
 from edgeyolo_coreml.package import read

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.targets import Target
+from edgeyolo.export.source import NetworkSource
 from edgeyolo_coreml import CoremlBackend
 from edgeyolo_coreml.neural_engine import placement, require_neural_engine
 from edgeyolo_coreml.package import read

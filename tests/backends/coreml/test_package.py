@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import DamagedFileError
 from edgeyolo_coreml.package import FILES, read
 
@@ -71,11 +71,11 @@ def test_another_process_writes_the_same_bytes(
     code = """
         import sys
         from pathlib import Path
-        from edgeyolo.contracts import InputContract, RawMaps
-        from edgeyolo.export.graph import NetworkSource
+        from edgeyolo.artifact.contracts import InputContract, RawMaps
+        from edgeyolo.export.source import NetworkSource
         from edgeyolo.models.importer import import_checkpoint
         from edgeyolo.models.reparameterize import reparameterize
-        from edgeyolo.targets import Target
+        from edgeyolo.backend.profile import Target
         from edgeyolo_coreml import CoremlBackend
         loaded = import_checkpoint(sys.argv[1])
         network = reparameterize(loaded.network).network

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeyolo_coreml.palette import palette
-from edgeyolo_coreml.rounding import to_half, to_int8, to_palette
+from edgeyolo_coreml.rounding import palette, to_half, to_int8, to_palette
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.interface import Session
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
-from edgeyolo.protocols import Session
 from edgeyolo_coreml import CoremlBackend
 from edgeyolo_coreml.session import CoremlSession
 

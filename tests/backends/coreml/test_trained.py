@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.images import read_image
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.export.source import NetworkSource
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.reparameterize import reparameterize
-from edgeyolo.preprocess import preprocess
+from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_coreml import CoremlBackend
 
 # Of a score sigmoid(objectness) * sigmoid(class): mean error, error of 99 % of the cells, largest error.

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeyolo.onnx_options import cpu_options
+from edgeyolo.backend.ort_options import cpu_options
 from edgeyolo_onnxruntime.session import load
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.manifest import Manifest
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Backend
-from edgeyolo.scenes import make_scene
-from edgeyolo.targets import Target
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Backend
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.runtime.preprocess import preprocess
 
 if TYPE_CHECKING:
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def source(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> NetworkSource:
     """The small network, ready for `Backend.compile`."""
     pytest.importorskip("openvino", reason="needs the openvino extra")
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
     from edgeyolo.models.importer import import_checkpoint
     from edgeyolo.models.reparameterize import reparameterize
 

@@ -20,7 +20,7 @@ pytest.importorskip("openvino", reason="needs the openvino extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")
 
 if TYPE_CHECKING:
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_equal_networks_give_equal_bytes(
     elsewhere = tmp_path / "another process"
     elsewhere.mkdir()
     code = (
-        "import sys; from pathlib import Path; from edgeyolo.contracts import InputContract;"
+        "import sys; from pathlib import Path; from edgeyolo.artifact.contracts import InputContract;"
         "from edgeyolo_openvino.ir import write_ir;"
         f"write_ir(Path(sys.argv[1]), Path(sys.argv[2]), InputContract(96, 96), half={half})"
     )

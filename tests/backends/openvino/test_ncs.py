@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Backend, ParityBackend
 from edgeyolo.errors import (
     DamagedFileError,
     EdgeYoloError,
@@ -23,15 +25,13 @@ from edgeyolo.errors import (
     UnsupportedTargetError,
     UsageError,
 )
-from edgeyolo.protocols import Backend, ParityBackend
-from edgeyolo.targets import Target
 from edgeyolo_openvino import OpenvinoNcsBackend
 from edgeyolo_openvino.ncs import environment
 from edgeyolo_openvino.ncs.half import half_precision
 from edgeyolo_openvino.ncs.session import LegacySession, convert, query
 
 if TYPE_CHECKING:
-    from edgeyolo.export.graph import NetworkSource
+    from edgeyolo.export.source import NetworkSource
 
 pytest.importorskip("openvino", reason="needs the openvino extra")
 onnx = pytest.importorskip("onnx", reason="needs the export extra")

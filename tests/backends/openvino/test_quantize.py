@@ -13,13 +13,13 @@ pytest.importorskip("torch", reason="needs the export extra")
 ov = pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 
-from edgeyolo.contracts import InputContract, RawMaps  # noqa: E402
+from edgeyolo.artifact.contracts import InputContract, RawMaps  # noqa: E402
+from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.datasets import load_dataset  # noqa: E402
+from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
 from edgeyolo.export.quantizer import Judge, QuantizerOptions, judge_for  # noqa: E402
-from edgeyolo.protocols import CalibrationSource  # noqa: E402
-from edgeyolo.scenes import write_dataset  # noqa: E402
 from edgeyolo_openvino.quantize import head_convolutions, quantize  # noqa: E402
 
 CONTRACT = InputContract(96, 96)
@@ -96,7 +96,7 @@ ASKED: list[list[int]] = []
 
 @pytest.fixture
 def judge(small_artifact: Path, tmp_path: Path) -> Iterator[Judge]:
-    from edgeyolo.artifact import Artifact
+    from edgeyolo.artifact.artifact import Artifact
 
     manifest = Artifact.open(small_artifact).manifest
     data = load_dataset(write_dataset(tmp_path, range(3), (96, 96)))

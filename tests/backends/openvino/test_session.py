@@ -12,13 +12,13 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
-from edgeyolo.detector import Detector
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import AsynchronousSession, Backend, ParityBackend
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.detector.detector import Detector
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import AsynchronousSession, Backend, ParityBackend
-from edgeyolo.scenes import make_scene
+from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_openvino import OpenvinoBackend, OpenvinoGpuBackend, runtime
 from edgeyolo_openvino.session import OpenvinoSession
 
@@ -118,7 +118,7 @@ def test_the_hint_of_a_detector_reaches_the_device(
 
 
 def test_the_hint_stays_with_one_of_several_devices() -> None:
-    from edgeyolo.devices import Device
+    from edgeyolo.backend.devices import Device
 
     gpu = registry.tuned(registry.placed(OpenvinoGpuBackend(), Device("gpu", 1)), "throughput")
     assert isinstance(gpu, OpenvinoGpuBackend)

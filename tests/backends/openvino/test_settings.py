@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeyolo.artifact.target import Target
 from edgeyolo.errors import UsageError
-from edgeyolo.targets import Target
 from edgeyolo_openvino.settings import Settings, chosen_device, from_environment
 
 FP32 = Target("cpu", "openvino", "fp32")

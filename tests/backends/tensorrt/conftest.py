@@ -21,9 +21,10 @@ from tensorrt_fakes.install import install
 from tensorrt_fakes.machine import FakeGpu, Machine
 from tensorrt_fakes.scenario import Install
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
-from edgeyolo.export import ExportOptions, export, graph
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.export import source as graph
 
 TENSORRT, CUDA = "10.3.0", "cuda-python 13.4.4"
 

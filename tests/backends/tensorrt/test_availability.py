@@ -15,7 +15,7 @@ from tensorrt_fakes.machine import FakeGpu
 from tensorrt_fakes.pycuda_fake import make_pycuda
 from tensorrt_fakes.scenario import Install, Package
 
-from edgeyolo import registry
+from edgeyolo.backend import registry
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo_tensorrt import TensorrtBackend, library
 

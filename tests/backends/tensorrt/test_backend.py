@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from tensorrt_fakes.scenario import Install, Package, batch_for, expected
 
-from edgeyolo import registry
-from edgeyolo.detector import Detector
+from edgeyolo.backend import registry
+from edgeyolo.backend.interface import Backend
+from edgeyolo.detector.detector import Detector
 from edgeyolo.errors import DamagedFileError, GateError, RuntimeMissingError, UsageError
 from edgeyolo.export import export
-from edgeyolo.protocols import Backend
-from edgeyolo.verify import verify
+from edgeyolo.runtime.verify import verify
 from edgeyolo_tensorrt import TensorrtBackend
 from edgeyolo_tensorrt.options import DeviceOptions
-from edgeyolo_tensorrt.stand_in import StandIn
+from edgeyolo_tensorrt.run.stand_in import StandIn
 
 TARGETS = ["jetson-trt-fp32", "jetson-trt-fp16", "v100-trt-fp16", "gpu-trt-fp16"]
 

@@ -19,7 +19,7 @@ from tensorrt_fakes.plan import Plan
 from tensorrt_fakes.scenario import Install, Package, assert_same, batch_for, expected, opened
 from tensorrt_fakes.surface import TENSORRT
 
-from edgeyolo.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.errors import (
     DamagedFileError,
     EdgeYoloError,
@@ -27,11 +27,11 @@ from edgeyolo.errors import (
     UnsupportedTargetError,
     UsageError,
 )
-from edgeyolo_tensorrt import progress as progress_module
-from edgeyolo_tensorrt.builder import build_engine, find_engine
-from edgeyolo_tensorrt.job import Job
+from edgeyolo_tensorrt.engine import progress as progress_module
+from edgeyolo_tensorrt.engine.builder import build_engine, find_engine
+from edgeyolo_tensorrt.engine.job import Job
 from edgeyolo_tensorrt.options import DeviceOptions
-from edgeyolo_tensorrt.recipe import Recipe, graph_types
+from edgeyolo_tensorrt.package.recipe import Recipe, graph_types
 
 CACHE = "cache/tensorrt/engines"
 
@@ -215,7 +215,7 @@ def test_two_networks_are_not_built_at_once_on_a_gpu(
         original(work, cancel, **options)
         inside -= 1
 
-    monkeypatch.setattr("edgeyolo_tensorrt.builder.run_interruptibly", counted)
+    monkeypatch.setattr("edgeyolo_tensorrt.engine.builder.run_interruptibly", counted)
     artifacts = [package("jetson-trt-fp16"), package("jetson-trt-fp32"), package("v100-trt-fp16")]
     with ThreadPoolExecutor(3) as pool:
         assert [engine.reused for engine in pool.map(build_engine, artifacts)] == [False] * 3
@@ -272,7 +272,7 @@ def test_a_parser_that_names_no_node_gives_its_position_where_onnx_is_not_instal
     model.graph.node[5].op_type = "Hardmax"
     broken = changed(artifact, tmp_path / "broken", "model.onnx", model.SerializeToString())
     device(tensorrt="8.5.3.1")
-    monkeypatch.setattr("edgeyolo_tensorrt.parsing.find_spec", lambda name: None)
+    monkeypatch.setattr("edgeyolo_tensorrt.engine.parsing.find_spec", lambda name: None)
     with pytest.raises(UnsupportedTargetError, match="node 5: No importer registered for op: Hardmax"):
         build_engine(broken)
 

@@ -10,9 +10,10 @@ import pytest
 from tensorrt_fakes.install import install
 from tensorrt_fakes.machine import FakeGpu, Machine
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.export import ExportOptions, export, graph
-from edgeyolo.protocols import CalibrationSource
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.export import source as graph
 
 _spec = spec_from_file_location("conformance_suite", Path(__file__).parents[1] / "test_conformance.py")
 assert _spec is not None

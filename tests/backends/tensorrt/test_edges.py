@@ -12,17 +12,18 @@ import pytest
 from tensorrt_fakes.machine import FakeGpu, Machine
 from tensorrt_fakes.scenario import Install
 
-from edgeyolo import registry
-from edgeyolo.adoption import template
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.detector.adopt import template
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.export import ExportOptions, export, graph
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
-from edgeyolo.thresholds import PostprocessConfig
-from edgeyolo_tensorrt.builder import build_engine
+from edgeyolo.export import ExportOptions, export
+from edgeyolo.export import source as graph
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo_tensorrt.engine.builder import build_engine
 from edgeyolo_tensorrt.options import DeviceOptions
-from edgeyolo_tensorrt.recipe import Recipe
+from edgeyolo_tensorrt.package.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

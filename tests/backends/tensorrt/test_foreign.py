@@ -12,13 +12,13 @@ import pytest
 from tensorrt_fakes.machine import FakeGpu
 from tensorrt_fakes.scenario import Install
 
-from edgeyolo.adoption import adopt, template
-from edgeyolo.artifact import Artifact
-from edgeyolo.devices import Device
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.devices import Device
+from edgeyolo.detector.adopt import adopt, template
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.verify import verify
+from edgeyolo.runtime.verify import verify
 from edgeyolo_tensorrt.backend import TensorrtBackend
-from edgeyolo_tensorrt.builder import build_engine
+from edgeyolo_tensorrt.engine.builder import build_engine
 from edgeyolo_tensorrt.options import DeviceOptions
 
 ORIN, L4 = FakeGpu("Orin", (8, 7)), FakeGpu("NVIDIA L4", (8, 9), dla_cores=0)

@@ -10,11 +10,11 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo_calib.graph import constants_as_weights
-from edgeyolo_tensorrt.half import HALF_OPERATORS, LARGEST, to_half
-from edgeyolo_tensorrt.stand_in import with_roundings
+from edgeyolo_calib.onnx_graph import constants_as_weights
+from edgeyolo_tensorrt.package.half import HALF_OPERATORS, LARGEST, to_half
+from edgeyolo_tensorrt.run.stand_in import with_roundings
 
 
 def tensor(name: str, values: object) -> TensorProto:
@@ -200,7 +200,7 @@ def test_a_whole_network_in_float16_gives_nearly_the_same(package: Callable[...,
 
 
 def test_every_operator_of_the_target_table_can_be_typed() -> None:
-    from edgeyolo_tensorrt.limits import LAYERS, limits
+    from edgeyolo_tensorrt.package.limits import LAYERS, limits
 
     assert set(LAYERS) <= set(HALF_OPERATORS)
     assert limits("jetson", "fp16").largest == LARGEST

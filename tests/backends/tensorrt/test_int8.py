@@ -11,12 +11,12 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from edgeyolo.artifact import Artifact  # noqa: E402
+from edgeyolo.artifact.artifact import Artifact  # noqa: E402
+from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.errors import DamagedFileError  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
-from edgeyolo.protocols import CalibrationSource  # noqa: E402
-from edgeyolo_tensorrt.calibration_cache import CACHE, cache_text, read_cache  # noqa: E402
-from edgeyolo_tensorrt.recipe import FILE, Recipe  # noqa: E402
+from edgeyolo_tensorrt.package.int8 import CACHE, cache_text, read_cache  # noqa: E402
+from edgeyolo_tensorrt.package.recipe import FILE, Recipe  # noqa: E402
 
 
 @pytest.fixture(scope="module")

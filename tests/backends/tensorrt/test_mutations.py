@@ -20,9 +20,9 @@ from tensorrt_fakes.install import install
 from tensorrt_fakes.machine import FakeGpu, Machine
 from tensorrt_fakes.scenario import Package, batch_for, expected, opened
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo_tensorrt.builder import build_engine
+from edgeyolo_tensorrt.engine.builder import build_engine
 from edgeyolo_tensorrt.options import DeviceOptions
 
 NEW, OLD, PYCUDA = "cuda-python 13.4.4", "cuda-python 12.6.0", "pycuda"
@@ -171,9 +171,9 @@ def prepare(
         return
     name = mutant.__name__.rpartition(".")[2]
     if name == "session":
-        patch.setattr("edgeyolo_tensorrt.running.TensorrtSession", mutant.TensorrtSession)
+        patch.setattr("edgeyolo_tensorrt.run.session.TensorrtSession", mutant.TensorrtSession)
     elif name == "job":
-        patch.setattr("edgeyolo_tensorrt.builder.Job", mutant.Job)
+        patch.setattr("edgeyolo_tensorrt.engine.builder.Job", mutant.Job)
     else:
         patch.setitem(sys.modules, mutant.__name__, mutant)
 

@@ -11,11 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import DamagedFileError
 from edgeyolo_tensorrt.facts import GENERATIONS, generation_of, supports_dla, version_tuple
 from edgeyolo_tensorrt.library import unsupported_gpu
-from edgeyolo_tensorrt.recipe import Recipe, graph_types
+from edgeyolo_tensorrt.package.recipe import Recipe, graph_types
 
 RECIPE = Recipe("jetson-trt-fp16", "fp16", ("float16", "float32"), "images", (3, 384, 640), (1, 4, 32))
 

@@ -12,10 +12,10 @@ from tensorrt_fakes import machine as m
 from tensorrt_fakes.machine import FakeGpu
 from tensorrt_fakes.scenario import Install, Package, assert_same, batch_for, expected, opened
 
-from edgeyolo import registry
+from edgeyolo.backend import registry
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
-from edgeyolo_tensorrt.builder import build_engine
-from edgeyolo_tensorrt.running import open_engine
+from edgeyolo_tensorrt.engine.builder import build_engine
+from edgeyolo_tensorrt.run.session import open_engine
 
 FLAVOURS = ["cuda-python 13.4.4", "cuda-python 12.6.0", "cuda-python 11.8.7", "pycuda"]
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.manifest import Manifest
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Backend, Compiled
-from edgeyolo.scenes import make_scene
-from edgeyolo.targets import Target
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Backend, Compiled
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.export.source import NetworkSource
+from edgeyolo.runtime.preprocess import preprocess
 
 if TYPE_CHECKING:
     from edgeyolo.models.network import Network

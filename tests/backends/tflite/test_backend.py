@@ -16,15 +16,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import Backend, ParityBackend
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import RuntimeMissingError, UnsupportedTargetError, UsageError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.export.verify import deviations, reference_maps
-from edgeyolo.preprocess import preprocess
-from edgeyolo.protocols import Backend, ParityBackend
-from edgeyolo.scenes import make_scene
-from edgeyolo.targets import Target
+from edgeyolo.export.parity_gate import deviations, reference_maps
+from edgeyolo.export.source import NetworkSource
+from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_tflite import EdgeTpuBackend, TfliteBackend, runtime
 
 pytest.importorskip("litert_torch", reason="needs the tflite extra")
@@ -84,7 +84,7 @@ def test_an_export_says_nothing_and_repeats_to_the_byte(
     code = """
         import sys
         from edgeyolo.export import export
-        from edgeyolo.verify import verify
+        from edgeyolo.runtime.verify import verify
         artifact = export(sys.argv[1], "cpu-tflite-fp32", sys.argv[2])
         found = verify(artifact.path)
         assert found.runtime == "tflite" and found.deviation < 1e-5, found

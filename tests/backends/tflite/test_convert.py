@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.export.verify import deviations, reference_maps
+from edgeyolo.export.parity_gate import deviations, reference_maps
+from edgeyolo.export.source import NetworkSource
 
 torch = pytest.importorskip("torch", reason="needs the tflite extra")
 

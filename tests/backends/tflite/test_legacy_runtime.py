@@ -15,10 +15,10 @@ PACKAGES = ("tflite-runtime==2.14.0", "numpy<2", "opencv-python-headless", "pill
 RUN = """
 import json, sys
 import numpy as np
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo_tflite import TfliteBackend
 artifact, backend = Artifact.open(sys.argv[1]), TfliteBackend()
-from edgeyolo.preprocess import preprocess
+from edgeyolo.runtime.preprocess import preprocess
 golden = np.load(artifact.path / "golden.npz")
 maps = backend.open(artifact, threads=2).run(preprocess([golden["image"]], artifact.manifest.input)[0])
 names = artifact.manifest.output.names

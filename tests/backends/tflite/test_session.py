@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeyolo.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.export.graph import NetworkSource
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
+from edgeyolo.export.source import NetworkSource
+from edgeyolo.runtime.preprocess import preprocess
 
 pytest.importorskip("ai_edge_litert", reason="needs the tflite extra")
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_cuda import FakeNetwork, Machine
 
-from edgeyolo.protocols import Availability
+from edgeyolo.backend.interface import Availability
 from edgeyolo_torch import cuda, cuda_session
 
 Install = Callable[[pytest.MonkeyPatch, Machine], Machine]

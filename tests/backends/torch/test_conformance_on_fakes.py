@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from fake_cuda import Machine
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend import registry
 from edgeyolo.export import export
 from edgeyolo_torch import TorchBackend, TorchCudaBackend
 from edgeyolo_torch.cuda import GRAPH_VARIABLE

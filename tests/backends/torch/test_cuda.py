@@ -16,11 +16,11 @@ import pytest
 import torch
 from fake_cuda import Machine
 
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.devices import Device
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.backend.devices import Device
+from edgeyolo.backend.interface import PlaceableBackend
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.models.weights import load
-from edgeyolo.protocols import PlaceableBackend
 from edgeyolo_torch import TorchCudaBackend, cuda, cuda_session
 from edgeyolo_torch.rounding import RoundedSession
 

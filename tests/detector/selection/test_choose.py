@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeyolo import registry
-from edgeyolo.artifact import Artifact
-from edgeyolo.contracts import InputContract, RawMaps
-from edgeyolo.devices import Device
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Manifest
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
+from edgeyolo.backend.devices import Device
+from edgeyolo.backend.interface import Availability
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.detector.selection import choose, order
+from edgeyolo.detector.selection.measure import fastest
 from edgeyolo.errors import DamagedFileError, GateError, RuntimeMissingError, UsageError
-from edgeyolo.manifest import Manifest
-from edgeyolo.protocols import Availability
-from edgeyolo.selection import choose, order
-from edgeyolo.selection.measure import fastest
-from edgeyolo.targets import Target, TargetProfile
 
 OUTPUT = RawMaps(("p3",), (8,), (((10.0, 13.0),),), 1)
 
@@ -121,7 +122,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(registry, "_load", lambda: ({each.name: each for each in made.backends}, ()))
     monkeypatch.setattr(order.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr("edgeyolo.selection.measure.SECONDS", 0.02)
+    monkeypatch.setattr("edgeyolo.detector.selection.measure.SECONDS", 0.02)
     yield made
 
 

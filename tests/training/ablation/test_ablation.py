@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeyolo.datasets import Dataset, load_dataset  # noqa: E402
+from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.blocks import ElanChain  # noqa: E402
@@ -28,13 +29,12 @@ from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.models.scaling import scale_width  # noqa: E402
 from edgeyolo.models.topology import ModelSpec  # noqa: E402
 from edgeyolo.models.units import Convs, RepConv  # noqa: E402
-from edgeyolo.scenes import write_dataset  # noqa: E402
-from edgeyolo.training.ablation import Ablation, Row, ablate  # noqa: E402
-from edgeyolo.training.ablation_tables import Table, find_table  # noqa: E402
+from edgeyolo.training.ablation.ablation import Ablation, Row, ablate  # noqa: E402
+from edgeyolo.training.ablation.ablation_tables import Table, find_table  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
-from edgeyolo.training.listener import Listener  # noqa: E402
+from edgeyolo.training.loop.listener import Listener  # noqa: E402
+from edgeyolo.training.loop.state import Position  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
-from edgeyolo.training.state import Position  # noqa: E402
 
 CONFIG = TrainConfig(epochs=2, batch_size=4, image_size=64, cache="pixels")
 RECIPE = replace(TINY, nominal_batch=4, warmup_iterations=1, warmup_epochs=0, mosaic=0)

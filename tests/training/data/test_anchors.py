@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeyolo.training.anchors import find_anchors, flat, measure_fit
+from edgeyolo.training.data.anchors import find_anchors, flat, measure_fit
 
 
 def test_fit() -> None:

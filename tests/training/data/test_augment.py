@@ -11,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from edgeyolo.training.data.augment.colour import change_hsv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.training.augment import Augmenter, Picture, albumentations_hook, load_albumentations
-from edgeyolo.training.augment.colour import change_hsv
-from edgeyolo.training.augment.geometry import (
+from edgeyolo.training.data.augment import Augmenter, Picture, albumentations_hook, load_albumentations
+from edgeyolo.training.data.augment.geometry import (
     flip_left_right,
     flip_up_down,
     letterbox,
@@ -25,9 +25,9 @@ from edgeyolo.training.augment.geometry import (
     scale_to,
     warp,
 )
-from edgeyolo.training.augment.mixing import copy_paste, mixup, paste_in
-from edgeyolo.training.augment.mosaic import mosaic_of_four, mosaic_of_nine
-from edgeyolo.training.augment.picture import PAD_VALUE, clip_outline, cut
+from edgeyolo.training.data.augment.mixing import copy_paste, mixup, paste_in
+from edgeyolo.training.data.augment.mosaic import mosaic_of_four, mosaic_of_nine
+from edgeyolo.training.data.augment.picture import PAD_VALUE, clip_outline, cut
 from edgeyolo.training.recipe import P5, Recipe
 
 QUIET = replace(P5, hsv_h=0, hsv_s=0, hsv_v=0, mixup=0, paste_in=0)

@@ -13,12 +13,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeyolo.datasets import Dataset, Sample  # noqa: E402
+from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene  # noqa: E402
 from edgeyolo.errors import DatasetError, UsageError  # noqa: E402
-from edgeyolo.scenes import CLASS_NAMES, make_scene  # noqa: E402
-from edgeyolo.training.augment import Picture  # noqa: E402
-from edgeyolo.training.batches import AugmentedSet, EpochBatches, Item, Place, collate, make_loader  # noqa: E402
-from edgeyolo.training.phases import Phase  # noqa: E402
-from edgeyolo.training.pictures import PictureStore  # noqa: E402
+from edgeyolo.training.data.augment import Picture  # noqa: E402
+from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, Item, Place, collate, make_loader  # noqa: E402
+from edgeyolo.training.data.phases import Phase  # noqa: E402
+from edgeyolo.training.data.pictures import PictureStore  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
 
 COUNT = 7

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeyolo.errors import UsageError
-from edgeyolo.training.phases import Phases
+from edgeyolo.training.data.phases import Phases
 from edgeyolo.training.recipe import TINY
 
 

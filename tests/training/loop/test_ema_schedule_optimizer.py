@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models.network import Network, build  # noqa: E402
-from edgeyolo.training.ema import Ema  # noqa: E402
-from edgeyolo.training.optimizer import freeze, hold_frozen_norms, make_optimizer, set_rates  # noqa: E402
+from edgeyolo.training.loop.ema import Ema  # noqa: E402
+from edgeyolo.training.loop.optimizer import freeze, hold_frozen_norms, make_optimizer, set_rates  # noqa: E402
+from edgeyolo.training.loop.schedule import Schedule  # noqa: E402
 from edgeyolo.training.recipe import P5, TINY  # noqa: E402
-from edgeyolo.training.schedule import Schedule  # noqa: E402
 
 
 @pytest.fixture

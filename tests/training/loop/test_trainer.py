@@ -19,20 +19,20 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeyolo.datasets import Dataset, Sample  # noqa: E402
+from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene  # noqa: E402
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError  # noqa: E402
 from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.network import build  # noqa: E402
 from edgeyolo.models.topology import Elan, ModelSpec, Stage, TopDown  # noqa: E402
-from edgeyolo.scenes import CLASS_NAMES, make_scene  # noqa: E402
-from edgeyolo.training.batches import Batch  # noqa: E402
 from edgeyolo.training.config import TrainConfig, settings_of  # noqa: E402
-from edgeyolo.training.history import draw_history  # noqa: E402
-from edgeyolo.training.listener import Listener, Listeners  # noqa: E402
-from edgeyolo.training.loop import BEST, LAST, STATE, TABLE, Trainer  # noqa: E402
-from edgeyolo.training.processes import Processes  # noqa: E402
+from edgeyolo.training.data.batches import Batch  # noqa: E402
+from edgeyolo.training.loop.history import draw_history  # noqa: E402
+from edgeyolo.training.loop.listener import Listener, Listeners  # noqa: E402
+from edgeyolo.training.loop.processes import Processes  # noqa: E402
+from edgeyolo.training.loop.state import Position, read_facts  # noqa: E402
+from edgeyolo.training.loop.technique import ORDINARY, Technique  # noqa: E402
+from edgeyolo.training.loop.trainer import BEST, LAST, STATE, TABLE, Trainer  # noqa: E402
 from edgeyolo.training.recipe import TINY, Recipe  # noqa: E402
-from edgeyolo.training.state import Position, read_facts  # noqa: E402
-from edgeyolo.training.technique import ORDINARY, Technique  # noqa: E402
 
 SMALL = TrainConfig(epochs=3, batch_size=4, image_size=64, save_minutes=0, cache="pixels")
 RECIPE = replace(TINY, nominal_batch=8, warmup_iterations=4, warmup_epochs=0)

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeyolo.models.network import build  # noqa: E402
-from edgeyolo.training.transfer import transfer  # noqa: E402
+from edgeyolo.training.loop.transfer import transfer  # noqa: E402
 
 
 def test_same_classes_take_everything() -> None:

@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeyolo.training import assign as assignment  # noqa: E402
-from edgeyolo.training import candidates as candidate_module  # noqa: E402
-from edgeyolo.training.assign import Positives  # noqa: E402
-from edgeyolo.training.candidates import Levels, compact, find_candidates, pad_targets  # noqa: E402
-from edgeyolo.training.loss import DetectionLoss  # noqa: E402
-from edgeyolo.training.simota import sim_ota  # noqa: E402
-from edgeyolo.training.strategy import INDEPENDENT, LEAD_GUIDED, SIMPLE, Strategy  # noqa: E402
+from edgeyolo.training.loss import assign as assignment  # noqa: E402
+from edgeyolo.training.loss import candidates as candidate_module  # noqa: E402
+from edgeyolo.training.loss.assign import Positives  # noqa: E402
+from edgeyolo.training.loss.candidates import Levels, compact, find_candidates, pad_targets  # noqa: E402
+from edgeyolo.training.loss.loss import DetectionLoss  # noqa: E402
+from edgeyolo.training.loss.simota import sim_ota  # noqa: E402
+from edgeyolo.training.loss.strategy import INDEPENDENT, LEAD_GUIDED, SIMPLE, Strategy  # noqa: E402
 
 Row = tuple[float, ...]
 

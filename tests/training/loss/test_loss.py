@@ -10,9 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeyolo.training.ciou import ciou  # noqa: E402
-from edgeyolo.training.loss import distance_bound  # noqa: E402
-from edgeyolo.training.strategy import BOUNDED, COARSE_TO_FINE, SIMPLE, STRATEGIES  # noqa: E402
+from edgeyolo.training.loss.loss import ciou, distance_bound  # noqa: E402
+from edgeyolo.training.loss.strategy import BOUNDED, COARSE_TO_FINE, SIMPLE, STRATEGIES  # noqa: E402
 
 
 def test_golden(golden_loss: Any) -> None:

@@ -1,5 +1,5 @@
 """The report as one HTML page: everything inside it, nothing from a network, readable without scripts."""
 
-from edgeyolo_bench.page.document import render, write_page
+from edgeyolo_bench.render.page.document import render, write_page
 
 __all__ = ["render", "write_page"]

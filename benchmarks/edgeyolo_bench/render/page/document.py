@@ -7,18 +7,18 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from edgeyolo.files import atomic_file
-from edgeyolo_bench.beside_paper import is_in
-from edgeyolo_bench.page.facts import device_facts, how_measured, layer_tables, warnings
-from edgeyolo_bench.page.panels import distributions, stage_split
-from edgeyolo_bench.page.roofline_chart import roofline_chart
-from edgeyolo_bench.page.scatter import legend, scatter
-from edgeyolo_bench.page.svg import tag
-from edgeyolo_bench.page.tables import change_table, comparison_table, sortable
-from edgeyolo_bench.paper_tables import NUMBERS, PROTOCOLS
-from edgeyolo_bench.points import measured_points, paper_points
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.result_table import beside_paper, placements, results
+from edgeyolo.support.files import atomic_file
+from edgeyolo_bench.paper.beside_paper import is_in
+from edgeyolo_bench.paper.paper_tables import NUMBERS, PROTOCOLS
+from edgeyolo_bench.render.page.facts import device_facts, how_measured, layer_tables, warnings
+from edgeyolo_bench.render.page.panels import distributions, stage_split
+from edgeyolo_bench.render.page.roofline_chart import roofline_chart
+from edgeyolo_bench.render.page.scatter import legend, scatter
+from edgeyolo_bench.render.page.svg import tag
+from edgeyolo_bench.render.page.tables import change_table, comparison_table, sortable
+from edgeyolo_bench.render.points import measured_points, paper_points
+from edgeyolo_bench.render.result_table import beside_paper, placements, results
+from edgeyolo_bench.values.report import Report
 
 # Nothing may be loaded, not even by mistake: styles and the script stand in the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

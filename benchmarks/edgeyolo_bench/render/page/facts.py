@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from edgeyolo_bench.device import DeviceFacts
-from edgeyolo_bench.page.svg import tag
-from edgeyolo_bench.page.tables import sortable
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.result_table import Cell, Table, number
-from edgeyolo_bench.roofline import Limits, Placement, bugs
-from edgeyolo_bench.table import warned
+from edgeyolo_bench.limits.roofline import Limits, Placement, bugs
+from edgeyolo_bench.render.page.svg import tag
+from edgeyolo_bench.render.page.tables import sortable
+from edgeyolo_bench.render.result_table import Cell, Table, number
+from edgeyolo_bench.render.table import warned
+from edgeyolo_bench.values.device import DeviceFacts
+from edgeyolo_bench.values.report import Report
 
 SHOWN = 5  # warnings that stand open: a wall of them hides the figures
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from edgeyolo_bench.measurement import STAGES, Measurement, Quantile, StageSummary
-from edgeyolo_bench.page.scatter import series
-from edgeyolo_bench.page.svg import Scale, figure, tag, text, tip
+from edgeyolo_bench.render.page.scatter import series
+from edgeyolo_bench.render.page.svg import Scale, figure, tag, text, tip
+from edgeyolo_bench.values.measurement import STAGES, Measurement, Quantile, StageSummary
 
 _PANEL = (300, 128)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeyolo_bench.page.scatter import series, shape, target_legend
-from edgeyolo_bench.page.svg import Frame, Scale, figure, marker, tag, text, tip
-from edgeyolo_bench.result_table import placed_label, verdict_words
-from edgeyolo_bench.roofline import Limits, Placement
+from edgeyolo_bench.limits.roofline import Limits, Placement
+from edgeyolo_bench.render.page.scatter import series, shape, target_legend
+from edgeyolo_bench.render.page.svg import Frame, Scale, figure, marker, tag, text, tip
+from edgeyolo_bench.render.result_table import placed_label, verdict_words
 
 WIDTH, HEIGHT = 960, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 930, 36, 360

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgeyolo_bench.page.svg import Frame, Scale, figure, marker, tag, text, tip
-from edgeyolo_bench.points import Point, front
+from edgeyolo_bench.render.page.svg import Frame, Scale, figure, marker, tag, text, tip
+from edgeyolo_bench.render.points import Point, front
 
 WIDTH, HEIGHT = 960, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 930, 36, 400

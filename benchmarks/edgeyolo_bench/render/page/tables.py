@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from edgeyolo_bench.page.svg import tag
-from edgeyolo_bench.report import Report
-from edgeyolo_bench.result_table import DASH, Cell, Table, number
-from edgeyolo_bench.table import NOT_REPORTABLE
+from edgeyolo_bench.render.page.svg import tag
+from edgeyolo_bench.render.result_table import DASH, Cell, Table, number
+from edgeyolo_bench.render.table import NOT_REPORTABLE
+from edgeyolo_bench.values.report import Report
 
 
 def sortable(table: Table, name: str, *, notes: bool = True) -> str:

@@ -2,8 +2,8 @@
 Generator.
 """
 
-from edgeyolo.training.augment.hook import albumentations_hook, load_albumentations
-from edgeyolo.training.augment.picture import Picture
-from edgeyolo.training.augment.pipeline import Augmenter
+from edgeyolo.training.data.augment.hook import albumentations_hook, load_albumentations
+from edgeyolo.training.data.augment.picture import Picture
+from edgeyolo.training.data.augment.pipeline import Augmenter
 
 __all__ = ["Augmenter", "Picture", "albumentations_hook", "load_albumentations"]

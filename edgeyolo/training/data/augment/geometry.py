@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.preprocess import fit_long_side
-from edgeyolo.preprocess import letterbox as letterbox_image
-from edgeyolo.training.augment.picture import PAD_VALUE, Boxes, Outline, Picture, bounds, cut
+from edgeyolo.runtime.preprocess import fit_long_side
+from edgeyolo.runtime.preprocess import letterbox as letterbox_image
+from edgeyolo.training.data.augment.picture import PAD_VALUE, Boxes, Outline, Picture, bounds, cut
 from edgeyolo.training.recipe import Recipe
 
 Matrix = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.training.augment.picture import Picture
+from edgeyolo.training.data.augment.picture import Picture
 
 _PARAMETERS = 'BboxParams(format="pascal_voc", label_fields=["class_id"])'
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from edgeyolo.training.augment.geometry import flip_left_right, shifted
-from edgeyolo.training.augment.picture import Boxes, Picture, join
+from edgeyolo.training.data.augment.geometry import flip_left_right, shifted
+from edgeyolo.training.data.augment.picture import Boxes, Picture, join
 
 MAX_COVERED = 0.3  # share of an object that a pasted one may hide
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeyolo.training.augment.geometry import shifted
-from edgeyolo.training.augment.picture import PAD_VALUE, Picture, cut, join
+from edgeyolo.training.data.augment.geometry import shifted
+from edgeyolo.training.data.augment.picture import PAD_VALUE, Picture, cut, join
 
 
 def compose(canvas: tuple[int, int], tiles: Sequence[tuple[Picture, int, int]]) -> Picture:

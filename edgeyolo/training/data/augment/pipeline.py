@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from edgeyolo.training.augment.colour import change_hsv
-from edgeyolo.training.augment.geometry import (
+from edgeyolo.training.data.augment.geometry import (
     flip_left_right,
     flip_up_down,
     letterbox,
@@ -16,9 +16,9 @@ from edgeyolo.training.augment.geometry import (
     scale_to,
     warp,
 )
-from edgeyolo.training.augment.mixing import copy_paste, mixup, paste_in
-from edgeyolo.training.augment.mosaic import mosaic_of_four, mosaic_of_nine
-from edgeyolo.training.augment.picture import Picture, cut
+from edgeyolo.training.data.augment.mixing import copy_paste, mixup, paste_in
+from edgeyolo.training.data.augment.mosaic import mosaic_of_four, mosaic_of_nine
+from edgeyolo.training.data.augment.picture import Picture, Pixels, cut
 from edgeyolo.training.recipe import Recipe
 
 DONORS = 3
@@ -85,3 +85,15 @@ class Augmenter:
             picture = copy_paste(picture, self.recipe.copy_paste, rng)
         target = (self.size, self.size)
         return warp(picture, random_matrix(rng, self.recipe, picture.size, target), target)
+
+
+def change_hsv(
+    image: Pixels, hue: float, saturation: float, value: float, rng: np.random.Generator
+) -> Pixels:
+    """Multiply hue, saturation and value by random factors from 1 - x to 1 + x each; BGR in, BGR out."""
+    factors = 1 + rng.uniform(-1, 1, 3) * [hue, saturation, value]
+    levels = np.arange(256, dtype=np.float64)
+    tables = np.stack([(levels * factors[0]) % 180, *np.clip(levels * factors[1:, None], 0, 255)], 1)
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+    cv2.LUT(hsv, tables.astype(np.uint8)[None], dst=hsv)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR), np.uint8)

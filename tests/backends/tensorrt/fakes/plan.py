@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from edgeyolo_tensorrt.plugin import without_plugin
-from edgeyolo_tensorrt.stand_in import with_roundings
+from edgeyolo_tensorrt.run.stand_in import with_roundings
 
 MAGIC = b"ftrt"
 

@@ -8,14 +8,13 @@ from functools import cache
 import numpy as np
 from tensorrt_fakes.machine import Machine
 
-from edgeyolo.artifact import Artifact
-from edgeyolo.preprocess import preprocess
-from edgeyolo.scenes import make_scene
-from edgeyolo_tensorrt.builder import build_engine
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo_tensorrt.engine.builder import build_engine
 from edgeyolo_tensorrt.options import DeviceOptions
-from edgeyolo_tensorrt.running import open_engine
-from edgeyolo_tensorrt.session import TensorrtSession
-from edgeyolo_tensorrt.stand_in import StandIn
+from edgeyolo_tensorrt.run.session import TensorrtSession, open_engine
+from edgeyolo_tensorrt.run.stand_in import StandIn
 
 Package = Callable[..., Artifact]
 Install = Callable[..., Machine]

@@ -1,0 +1,1 @@
+"""Memory, streams and graphs of a GPU, by cuda-python or PyCUDA."""

@@ -1,0 +1,1 @@
+"""Building an engine on the device, and the cache of engines built."""

@@ -1,0 +1,1 @@
+"""Running an engine, or its stand-in where there is no GPU."""

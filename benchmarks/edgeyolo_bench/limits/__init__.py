@@ -1,0 +1,1 @@
+"""Peaks of a machine and the roofline."""

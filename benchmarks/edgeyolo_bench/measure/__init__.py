@@ -1,0 +1,1 @@
+"""Measuring: scenarios, steady state, stopwatches, worker processes."""

@@ -1,0 +1,1 @@
+"""Reports as terminal tables, Markdown, pictures and one HTML page."""

@@ -1,0 +1,1 @@
+"""Measurements, devices and reports as values, and their schema."""

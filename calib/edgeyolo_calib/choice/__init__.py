@@ -1,0 +1,1 @@
+"""Layers that stay in float: sensitivity and the AP budget."""

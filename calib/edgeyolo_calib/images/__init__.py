@@ -1,0 +1,1 @@
+"""Calibration images: where they come from and how they are sampled."""

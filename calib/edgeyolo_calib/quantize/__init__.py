@@ -1,0 +1,1 @@
+"""Q/DQ placement and quantized graphs."""

@@ -1,0 +1,1 @@
+"""Exported networks on disk: targets, contracts, manifest, and the directory that holds them."""

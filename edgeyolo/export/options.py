@@ -1,0 +1,116 @@
+"""Options of an export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.errors import UnsupportedTargetError, UsageError
+from edgeyolo.runtime.images import read_image
+
+if TYPE_CHECKING:
+    from edgeyolo.export.exporter import ExportOptions
+    from edgeyolo.models.topology import ModelSpec
+
+
+COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree on, a second or two on the large networks
+
+
+def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptions) -> InputContract:
+    """The network's own input for these options; UsageError where a size, batch or opset cannot be."""
+    height, width = options.size or (spec.imgsz, spec.imgsz)
+    coarsest = max(spec.strides)
+    if height % coarsest or width % coarsest or min(height, width) < coarsest:
+        near = [max(coarsest, round(side / coarsest) * coarsest) for side in (height, width)]
+        raise UsageError(
+            f"image size {height}x{width}: {spec.name} takes multiples of {coarsest}",
+            hint=f"The nearest is --imgsz {near[0]}x{near[1]}.",
+        )
+    if options.batch < 1:
+        raise UsageError(f"batch {options.batch}: expected at least 1")
+    if options.opset is not None and profile.opset is None:
+        raise UsageError(
+            f"{profile.target} is not made from ONNX: it has no opset", hint="Leave out --opset."
+        )
+    return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
+
+
+def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
+    """What the network itself gives: p3, p4 ... by the logarithm of the stride."""
+    names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
+    return RawMaps(names, spec.strides, spec.anchors, classes)
+
+
+def comparison_pictures(options: ExportOptions) -> tuple[list[NDArray[np.uint8]], str]:
+    """What an artifact is compared with torch on, BGR pictures, and the words for what they are.
+
+    Photographs that were given, else some labelled images, else some that it is calibrated on, else generated ones.
+    """
+    labelled = [sample.path for sample in (options.data.images if options.data else ())[:COMPARED]]
+    if files := options.images or labelled:
+        return [read_image(path) for path in files], f"{len(files)} photographs"
+    if options.calibration and (calibrated := options.calibration.pictures(COMPARED)):
+        return calibrated, f"{len(calibrated)} pictures of the calibration"
+    return [make_scene(seed).image for seed in range(3)], "3 generated pictures"
+
+
+def learned_for(
+    ranges: LearnedRanges | None, profile: TargetProfile, options: ExportOptions
+) -> LearnedRanges | None:
+    """The ranges that training learned, for targets that take them.
+
+    Ranges that were measured since then come first, and a budget is kept by measuring.
+    """
+    measured = options.calibration is not None and options.calibration.ranges is not None
+    return None if measured or options.ap_budget is not None or not profile.take_ranges else ranges
+
+
+def require_calibration(
+    profile: TargetProfile, options: ExportOptions, learned: LearnedRanges | None = None
+) -> None:
+    """Raise UsageError where what the target is calibrated by is missing, UnsupportedTargetError where layers should
+    stay in float and the target would forget it."""
+    calibration, budget = options.calibration, options.ap_budget
+    if budget is not None and options.data is None:
+        raise UsageError(
+            "an AP budget is kept on labelled images, and none were given", hint="Add --data DATA."
+        )
+    if profile.calibrated and calibration is None and learned is None:
+        raise UsageError(
+            f"{profile.target} is quantized from images, and none were given", hint="Add --calib DATA."
+        )
+    floats = calibration.floats if profile.calibrated and calibration else ()
+    if profile.mixed or (budget is None and not floats):
+        return
+    what = f"{len(floats)} layers should stay in float" if floats else "an AP budget was given"
+    raise UnsupportedTargetError(
+        f"{what}, and {profile.target} cannot leave single layers in float",
+        hint="Leave out --ap-budget, and --ranges of a calibration with one; or take a target that mixes: "
+        "cpu-onnx-int8, cpu-openvino-int8, or one of the -trt-int8 ones.",
+    )
+
+
+def record(calibration: CalibrationSource | None, learned: LearnedRanges | None) -> dict[str, Any] | None:
+    """`Manifest.calibration`: of the ranges that the export was made from; None where it was made from none."""
+    if learned:
+        return {
+            "images": learned.images,
+            "images_sha256": learned.sha256,
+            "described": learned.described,
+            "floats": [],
+        }
+    if calibration is None:
+        return None
+    return {
+        "images": calibration.count,
+        "images_sha256": calibration.sha256,
+        "described": calibration.described,
+        "floats": list(calibration.floats),
+    }

@@ -1,0 +1,1 @@
+"""From pixels to Detections: images, letterbox, decoding, suppression. No torch."""

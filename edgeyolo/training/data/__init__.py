@@ -1,0 +1,1 @@
+"""Training pictures: sources of batches, augmentation, anchors."""

@@ -1,0 +1,1 @@
+"""The training loop: steps, schedule, state on disk, several processes."""

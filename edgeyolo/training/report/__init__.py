@@ -1,0 +1,1 @@
+"""Progress lines and pages of a training."""
