@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from edgeyolo.errors import EdgeYoloError
     from edgeyolo.runtime.detections import Detection, Detections
 
-__version__ = "0.1.0"
+from edgeyolo.version import __version__
+
 __all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "__version__"]
 
 _HOMES = {

@@ -15,7 +15,7 @@ from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
-from edgeyolo.export.graph_ends import edge_contracts, with_edges
+from edgeyolo.export.graph_ends import edge_contracts, with_graph_ends
 from edgeyolo_onnxruntime import limits
 from edgeyolo_onnxruntime.halves import with_halves
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
@@ -106,7 +106,7 @@ class OnnxruntimeBackend:
             model = onnx.load(exported)
             if target.precision == "fp16":
                 model = with_halves(model)
-        model = with_edges(model, source)
+        model = with_graph_ends(model, source)
         (into / MODEL).write_bytes(model.SerializeToString(deterministic=True))
         return Compiled(tuple(files), *edge_contracts(source), tools)
 

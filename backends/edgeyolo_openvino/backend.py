@@ -19,7 +19,7 @@ from edgeyolo.backend.registry import require
 from edgeyolo.errors import UsageError
 from edgeyolo.export.graph_ends import edge_contracts
 from edgeyolo_openvino import ir, limits, runtime, settings
-from edgeyolo_openvino.edges import with_edges
+from edgeyolo_openvino.graph_ends import with_graph_ends
 from edgeyolo_openvino.session import OpenvinoSession
 
 OPSET = 18
@@ -120,7 +120,7 @@ class OpenvinoBackend:
         onnx, contracts = source.onnx(opset=OPSET), edge_contracts(source)
 
         def finish(model: Any) -> Any:
-            return with_edges(model, source, OPSET)
+            return with_graph_ends(model, source, OPSET)
 
         if target.precision != "int8":
             half = target.precision == "fp16"

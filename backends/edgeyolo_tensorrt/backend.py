@@ -147,7 +147,7 @@ class TensorrtBackend:
         """
         import onnx
 
-        from edgeyolo.export.graph_ends import edge_contracts, with_edges
+        from edgeyolo.export.graph_ends import edge_contracts, with_graph_ends
         from edgeyolo.export.source import MAX_BATCH
         from edgeyolo_calib.onnx_graph import constants_as_weights
         from edgeyolo_tensorrt.package.half import to_half
@@ -159,7 +159,7 @@ class TensorrtBackend:
             model = to_half(model)
         elif target.precision == "int8":
             model = constants_as_weights(write_quantized(model, source, into))
-        model = with_edges(model, source, tensorrt=True)
+        model = with_graph_ends(model, source, tensorrt=True)
         onnx.checker.check_model(model, full_check=source.detections is None)  # it knows no plugins
         (into / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
         given, gives = edge_contracts(source)

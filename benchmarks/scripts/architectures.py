@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import apart
-import written
+import isolated
+import result_files
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.cli.console import note, print_table
@@ -33,7 +33,7 @@ def exported(weights: Path, target: str, imgsz: int | None, place: Path) -> dict
     command = [sys.executable, "-c", "from edgeyolo.cli import main; main()", "export", str(weights)]
     command += ["--target", target, "-o", str(place), "--json", *(["--imgsz", str(imgsz)] if imgsz else [])]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        spent = apart.run(command, stdout=out, stderr=errors)
+        spent = isolated.run(command, stdout=out, stderr=errors)
         out.seek(0)
         errors.seek(0)
         told, said = out.read(), errors.read()
@@ -57,7 +57,7 @@ def rows_of(networks: Sequence[str], targets: Sequence[str], imgsz: int | None) 
     for name in networks:
         with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
             weights = Path(folder) / f"{name}.safetensors"
-            apart.save_random(weights, name)
+            isolated.save_random(weights, name)
             for target in targets:
                 note(f"{name} {target}")
                 yield {"network": name} | exported(weights, target, imgsz, Path(folder) / target)
@@ -98,7 +98,7 @@ def write(rows: Sequence[dict[str, Any]], name: str) -> None:
         "(no auxiliary ones), seconds and memory those of the whole export with its comparison with torch on three "
         "pictures, on two shared cores. Random scores lie too near each other for detections to be compared: maps are."
     )
-    written.write(name, rows, [about, "", *table_lines(COLUMNS, texts_of(rows))])
+    result_files.write(name, rows, [about, "", *table_lines(COLUMNS, texts_of(rows))])
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import apart
 import cv2
-from written import RESULTS
+import isolated
+from result_files import RESULTS
 
 from edgeyolo.cli.console import note, print_table, progress
 from edgeyolo.datasets.scenes import make_scene
@@ -69,7 +69,7 @@ COMMAND = "from edgeyolo.cli import main; main()"
 def run(program: str, *arguments: object) -> tuple[float, int]:
     """Seconds and peak resident bytes of a Python process."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    spent = apart.run(command, stdout=subprocess.DEVNULL)
+    spent = isolated.run(command, stdout=subprocess.DEVNULL)
     if spent.code:
         raise SystemExit(f"{arguments[0]} ended with exit code {spent.code}")
     return spent.seconds, spent.peak
@@ -101,7 +101,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as name:
         folder = Path(name)
-        apart.save_random(folder / "weights.safetensors", network)
+        isolated.save_random(folder / "weights.safetensors", network)
         write_images(folder / "images", images)
         seconds, peak = measure(options.what, folder, images, options.imgsz)
     figures = {

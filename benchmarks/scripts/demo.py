@@ -22,7 +22,7 @@ from edgeyolo.datasets.scenes import make_scene, write_dataset
 from edgeyolo.evaluation.validate import ValidationResult, validate
 from edgeyolo.export import ExportOptions, export
 
-WEIGHTS = Path(__file__).parent / "weights" / "scenes.safetensors"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "scenes.safetensors"
 SIDE = 320
 PICTURE_SEED = 2006
 CALIBRATION_SEEDS = range(5000, 5100)  # seen by no training and no evaluation

@@ -1,9 +1,7 @@
 """What integers cost in AP by target, beside quantizers without placement rules and quantization-aware training.
 
-python benchmarks/scripts/integers.py WEIGHTS --data D --split test --calib D --imgsz 256 --name
-integers-bccd-256 [--qat
-QAT]
-python benchmarks/scripts/integers.py benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --name integers-scenes
+    python benchmarks/scripts/integers.py WEIGHTS --data D --split test --calib D --imgsz 256 --name NAME [--qat QAT]
+    python benchmarks/scripts/integers.py WEIGHTS --scenes 300 --imgsz 320 --name integers-scenes
 
 AP lost is in points against the float network, with a paired bootstrap interval over the images. QAT are weights of
 `edgeyolo train WEIGHTS --qat --distill 20`; with --train-qat EPOCHS they are trained here. Writes
@@ -22,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import written
-from naive import NAIVE
+import result_files
+from naive_quantizers import NAIVE
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
@@ -124,7 +122,7 @@ def measured_before(name: str, about: dict[str, Any]) -> dict[tuple[str, str], d
 
     Raises UsageError where that run was about something else.
     """
-    path = written.RESULTS / f"{name}.json"
+    path = result_files.RESULTS / f"{name}.json"
     if not path.exists():
         return {}
     kept = json.loads(path.read_text(encoding="utf-8"))
@@ -158,7 +156,7 @@ def write(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     if about[QAT_EPOCHS]:
         sentence += f" QAT: {about[QAT_EPOCHS]} epochs with a distillation of {DISTILL:g}."
     lines = [sentence, "", *table_lines(COLUMNS, [texts(row) for row in rows])]
-    written.write(name, about | {"rows": rows}, lines)
+    result_files.write(name, about | {"rows": rows}, lines)
 
 
 def train(options: argparse.Namespace, folder: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from written import write
+from result_files import write
 
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import CalibrationSource, Session

@@ -14,8 +14,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from result_files import RESULTS
 from trainings import TRAININGS
-from written import RESULTS
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.cli.console import note, progress, steps
@@ -30,7 +30,7 @@ from edgeyolo.training.loop.trainer import LAST
 
 TARGET = "cpu-onnx-fp16"
 LARGEST = 14_000_000  # bytes that the artifact may add to the wheel
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 CARD = """# The built-in model
 

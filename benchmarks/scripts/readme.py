@@ -25,7 +25,7 @@ from edgeyolo_bench.render.markdown import table_lines, to_markdown
 from edgeyolo_bench.values.device import DeviceFacts
 from edgeyolo_bench.values.report import Report, load_report
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 TITLES = {
     "targets": "Every target of the blood-cell checkpoint at its own 256 pixels",
     "targets-scenes": "Every target of the demo's network on generated scenes",

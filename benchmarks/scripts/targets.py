@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from written import write
+from result_files import write
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import result_files
 import torch
-import written
 from trainings import TRAININGS, Training, with_epochs
 
 from edgeyolo.cli.console import note, print_table, progress
@@ -94,7 +94,7 @@ def record(
 
 def remark_before(training: Training) -> str:
     """The remark of the record that there is; "" where there is none."""
-    file = written.RESULTS / f"train-{training.name}.json"
+    file = result_files.RESULTS / f"train-{training.name}.json"
     return str(json.loads(file.read_text(encoding="utf-8"))["remark"]) if file.is_file() else ""
 
 
@@ -185,8 +185,8 @@ def main() -> None:
     if remark is None:
         remark = remark_before(training) if options.judge_only else ""
     facts = record(training, folder, judged, len(learned), remark=remark)
-    written.write(f"train-{facts['name']}", facts, to_markdown(facts))
-    note(f"written to {written.RESULTS}/train-{facts['name']}.md")
+    result_files.write(f"train-{facts['name']}", facts, to_markdown(facts))
+    note(f"written to {result_files.RESULTS}/train-{facts['name']}.md")
     print_table(tuple(facts["metrics"]), [[f"{value or 0:.4f}" for value in facts["metrics"].values()]])
     note(f"{facts['seconds'] / 60:.1f} minutes of training")
 

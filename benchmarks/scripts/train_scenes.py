@@ -4,7 +4,8 @@ python benchmarks/scripts/train_scenes.py --steps 1500 --seed 0
 python benchmarks/scripts/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
 
 Every step sees pictures that were never seen before (`edgeyolo.datasets.scenes`, seeds from TRAIN_SEEDS up),
-so there is no augmentation and no epoch. Evaluation takes seeds below TRAIN_SEEDS. bf16 autocast, SGD as in the paper's recipe.
+so there is no augmentation and no epoch. Evaluation takes seeds below TRAIN_SEEDS. bf16 autocast, SGD as in the paper's
+recipe.
 """
 
 from __future__ import annotations

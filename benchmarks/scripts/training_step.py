@@ -18,7 +18,7 @@ from typing import Any
 import assign_loss
 import data_loading
 import train_step
-from written import RESULTS, write
+from result_files import RESULTS, write
 
 from edgeyolo.cli.console import note, print_table
 from edgeyolo.datasets import Dataset, load_dataset

@@ -14,7 +14,7 @@ from edgeyolo.backend import registry
 from edgeyolo.backend.interface import Backend, TunableBackend
 from edgeyolo.errors import UsageError
 
-EXAMPLES = Path(__file__).parent / "backends"
+EXAMPLES = Path(__file__).parents[1] / "backends"
 
 
 def install(site: Path, entry_points: str) -> None:
@@ -63,7 +63,7 @@ def test_a_third_partys_backend_exports_and_runs(tmp_path: Path, small_weights: 
 def test_a_broken_backend_lists_itself_with_the_reason(tmp_path: Path, entry: str, reason: str) -> None:
     install(tmp_path / "site", entry)
     code = """
-        from edgeyolo import registry
+        from edgeyolo.backend import registry
         print(*[f"{item.name}|{item.reason}" for item in registry.broken()], sep="\\n")
         assert "onnxruntime" in registry.backends()
     """

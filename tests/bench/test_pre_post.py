@@ -15,7 +15,7 @@ from edgeyolo.runtime.postprocess import DISPLAY, decode
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks/scripts/pre_post.py"
+    path = Path(__file__).parents[2] / "benchmarks/scripts/pre_post.py"
     spec = importlib.util.spec_from_file_location("pre_post", path)
     assert spec is not None
     assert spec.loader is not None

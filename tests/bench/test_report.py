@@ -77,7 +77,7 @@ def test_files_that_are_no_reports_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    published = Path(edgeyolo_bench.__file__).with_name("report.schema.json")
+    published = Path(edgeyolo_bench.__file__).with_name("values") / "report.schema.json"
     assert json.loads(published.read_text()) == report_schema(), (
         "write it again: python -m edgeyolo_bench.values.schema"
     )

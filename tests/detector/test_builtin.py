@@ -20,7 +20,7 @@ from edgeyolo.errors import UsageError
 from edgeyolo.models.weights import read_info
 
 ROOM = 14_000_000  # bytes of the wheel
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture

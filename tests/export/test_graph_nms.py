@@ -36,7 +36,7 @@ def by_onnxruntime(model: onnx.ModelProto, maps: Maps) -> Maps:
 
 def by_openvino(model: onnx.ModelProto, maps: Maps) -> Maps:
     ov = pytest.importorskip("openvino")
-    from edgeyolo_openvino.edges import read_suppression
+    from edgeyolo_openvino.graph_ends import read_suppression
 
     network = read_suppression(model.SerializeToString())
     found = ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(maps)

@@ -10,7 +10,7 @@ import pytest
 from edgeyolo.errors import UsageError
 from edgeyolo.support import environment
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_variable_that_the_source_names_is_known() -> None:

@@ -334,7 +334,7 @@ def test_a_kill_between_two_renames_is_undone_by_the_next_writer(tmp_path: Path)
     (path / "old").write_text("x")
     script = (
         "import os, sys, pathlib\n"
-        "from edgeyolo import files\n"
+        "from edgeyolo.support import files\n"
         "files._exchange = lambda one, other: False\n"
         "rename = pathlib.Path.rename\n"
         "def killed(self, target):\n"

@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("faster_coco_eval")
 
+import result_files  # noqa: E402
 import train_recorded  # noqa: E402
-import written  # noqa: E402
 from trainings import TRAININGS, Stage, Training, with_epochs  # noqa: E402
 
 from edgeyolo.datasets import load_dataset  # noqa: E402
@@ -43,9 +43,9 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     again = (tmp_path / "runs/second" / LAST).read_bytes()
     train_recorded.run_stages(SMALL, tmp_path / "runs", learned, judged)
     assert (tmp_path / "runs/second" / LAST).read_bytes() == again
-    monkeypatch.setattr(written, "RESULTS", tmp_path)
+    monkeypatch.setattr(result_files, "RESULTS", tmp_path)
     assert train_recorded.remark_before(SMALL) == ""
-    written.write("train-small", facts, train_recorded.to_markdown(facts))
+    result_files.write("train-small", facts, train_recorded.to_markdown(facts))
     told = (tmp_path / "train-small.md").read_text(encoding="utf-8")
     assert (
         json.loads((tmp_path / "train-small.json").read_text(encoding="utf-8"))["sha256"] == facts["sha256"]

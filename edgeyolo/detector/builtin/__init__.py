@@ -43,4 +43,4 @@ def weights_path() -> Path:
 
 
 def _weights() -> Path:
-    return _HERE.parents[1] / _IN_REPOSITORY
+    return _HERE.parents[2] / _IN_REPOSITORY

@@ -59,7 +59,9 @@ def edge_contracts(source: ExportSource) -> tuple[InputContract, OutputContract]
     return source.input.of_pixels() if source.pixels else source.input, source.detections or source.output
 
 
-def with_edges(model: onnx.ModelProto, source: ExportSource, *, tensorrt: bool = False) -> onnx.ModelProto:
+def with_graph_ends(
+    model: onnx.ModelProto, source: ExportSource, *, tensorrt: bool = False
+) -> onnx.ModelProto:
     """A network of the contracts `source.input` and `source.output` as one of `edge_contracts(source)`.
 
     With `tensorrt`, in operators that TensorRT's parser takes, its plugin for suppression among them.

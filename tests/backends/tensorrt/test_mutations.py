@@ -40,9 +40,9 @@ class Change:
 
     def cuda(self) -> list[str]:
         """The CUDA packages that the change can be noticed with."""
-        if self.module in ("cuda_python", "job") or self.where == "cuda-python":
+        if self.module in ("cuda.cuda_python", "engine.job") or self.where == "cuda-python":
             return [NEW]
-        return [PYCUDA] if self.module == "cuda_pycuda" else [NEW, PYCUDA]
+        return [PYCUDA] if self.module == "cuda.cuda_pycuda" else [NEW, PYCUDA]
 
 
 def read_changes(text: str) -> Iterator[Change]:
@@ -66,7 +66,7 @@ def mutated(change: Change) -> ModuleType:
     text = path.read_text()
     assert text.count(change.old) >= 1, f"{path.name} no longer holds:\n{change.old}"
     module = ModuleType(original.__name__)
-    module.__dict__.update({"__file__": str(path), "__package__": "edgeyolo_tensorrt"})
+    module.__dict__.update({"__file__": str(path), "__package__": original.__package__})
     # Dataclasses look their module up while they are made.
     kept, sys.modules[module.__name__] = sys.modules[module.__name__], module
     try:
@@ -209,5 +209,10 @@ def test_broken_code_is_noticed(
 
 
 def test_there_are_changes_of_every_module() -> None:
-    assert {change.module for change in CHANGES} == {"session", "cuda_python", "cuda_pycuda", "job"}
+    assert {change.module for change in CHANGES} == {
+        "run.session",
+        "cuda.cuda_python",
+        "cuda.cuda_pycuda",
+        "engine.job",
+    }
     assert len(CHANGES) > 50

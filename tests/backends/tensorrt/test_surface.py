@@ -107,7 +107,7 @@ def test_cuda_numbers_are_the_real_ones(version: str) -> None:
 
 
 def test_every_cuda_name_that_the_backend_calls_is_in_every_version() -> None:
-    text = Path(edgeyolo_tensorrt.__file__).with_name("cuda_python.py").read_text()
+    text = (Path(edgeyolo_tensorrt.__file__).with_name("cuda") / "cuda_python.py").read_text()
     called = set(re.findall(r"\b_?api\.(cuda[A-Z]\w+)", text)) - {"cudaError_t"}
     assert len(called) > 15
     for version, facts in CUDA_PYTHON.items():

@@ -33,15 +33,15 @@ def _train(rank: int, count: int, port: int, folder: str, scenes: str) -> None:
     import os
 
     sys.path.insert(0, str(HERE))
-    import test_loop
+    import test_trainer
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
     processes = join_processes("cpu", 4)
     # SimOTA chooses, and a choice turns rounding into another positive; taking every candidate does not.
-    recipe = replace(test_loop.RECIPE, strategy="simple", warmup_iterations=0)
-    data = test_loop.write_scenes(Path(scenes), 8)
-    run = test_loop.trainer(Path(folder), data, processes=processes, recipe=recipe, epochs=2)
+    recipe = replace(test_trainer.RECIPE, strategy="simple", warmup_iterations=0)
+    data = test_trainer.write_scenes(Path(scenes), 8)
+    run = test_trainer.trainer(Path(folder), data, processes=processes, recipe=recipe, epochs=2)
     run.run()
     if processes.leads:
         torch.save(run.position.history, Path(folder) / "history.pt")
@@ -62,9 +62,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     torch.manual_seed(0)
     sys.path.insert(0, str(HERE))
-    import test_loop
+    import test_trainer
 
-    fresh = build(test_loop.NANO, len(CLASS_NAMES)).state_dict()
+    fresh = build(test_trainer.NANO, len(CLASS_NAMES)).state_dict()
     keys = [key for key, value in fresh.items() if value.is_floating_point()]
     one, two = (torch.cat([state[f"network/{key}"].flatten() for key in keys]) for state in states)
     start = torch.cat([fresh[key].flatten() for key in keys])

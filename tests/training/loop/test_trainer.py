@@ -212,8 +212,8 @@ def test_growing_pictures_go_on_bit_by_bit(data: Dataset, tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_process_goes_on(number: int, whole: Path, data: Dataset, tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3]); import test_loop\n"
-        "test_loop.trainer(Path(sys.argv[1]), test_loop.write_scenes(Path(sys.argv[2]))).run()"
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3]); import test_trainer\n"
+        "test_trainer.trainer(Path(sys.argv[1]), test_trainer.write_scenes(Path(sys.argv[2]))).run()"
     )
     command = [
         sys.executable,

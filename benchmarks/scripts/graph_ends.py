@@ -1,6 +1,6 @@
 """Float planes against uint8 pictures, and suppression on the host against in the graph: end to end, in turns.
 
-    python benchmarks/scripts/edges.py --weights benchmarks/weights/scenes.safetensors -o benchmarks/results
+    python benchmarks/scripts/graph_ends.py --weights benchmarks/weights/scenes.safetensors -o benchmarks/results
 
 Every target is exported four times (float or uint8 input, host or graph suppression); then all take turns, one picture
 at a time, so that what else the machine does falls on all of them. The ratio is the median over turns of the time
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--turns", type=int, default=200)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("-o", "--output", type=Path, help="folder for edges.json and edges.md")
+    parser.add_argument("-o", "--output", type=Path, help="folder for graph-ends.json and graph-ends.md")
     options = parser.parse_args()
     results = {
         target: measure(options.weights, target, options.imgsz, options.turns, options.threads)
@@ -131,9 +131,9 @@ def main() -> None:
     if options.output:
         facts = {"imgsz": options.imgsz, "turns": options.turns, "threads": options.threads}
         facts |= {"machine": platform.machine(), "python": platform.python_version()}
-        with atomic_file(options.output / "edges.json") as draft:
+        with atomic_file(options.output / "graph-ends.json") as draft:
             draft.write_text(json.dumps(facts | {"results": results}, indent=2) + "\n", encoding="utf-8")
-        with atomic_file(options.output / "edges.md") as draft:
+        with atomic_file(options.output / "graph-ends.md") as draft:
             draft.write_text(text, encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeyolo.support.files import atomic_file
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def write(name: str, facts: Any, lines: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from edgeyolo.export.graph_ends.nms import suppression_graph
 from edgeyolo_openvino import runtime
 
 
-def with_edges(model: Any, source: ExportSource, opset: int) -> Any:
+def with_graph_ends(model: Any, source: ExportSource, opset: int) -> Any:
     """A network of the contracts `source.input` and `source.output` as one of `edge_contracts(source)`."""
     if source.detections:
         model = _with_suppression(model, source, source.detections, opset)
