@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from edgeyolo.training.data.augment.colour import change_hsv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from edgeyolo.training.data.augment.geometry import (
 from edgeyolo.training.data.augment.mixing import copy_paste, mixup, paste_in
 from edgeyolo.training.data.augment.mosaic import mosaic_of_four, mosaic_of_nine
 from edgeyolo.training.data.augment.picture import PAD_VALUE, clip_outline, cut
+from edgeyolo.training.data.augment.pipeline import change_hsv
 from edgeyolo.training.recipe import P5, Recipe
 
 QUIET = replace(P5, hsv_h=0, hsv_s=0, hsv_v=0, mixup=0, paste_in=0)
