@@ -50,7 +50,7 @@ def golden() -> Path:
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a narrow three-class network in training form: every path of the real ones, in a second."""
     torch = pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo.models.network import build
+    from edgeyolo.models.build import build
     from edgeyolo.models.specs import Elan, ModelSpec, Stage, TopDown, get
     from edgeyolo.models.weights import save
 

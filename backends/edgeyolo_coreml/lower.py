@@ -11,8 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.models.blocks import SpaceToDepth
-from edgeyolo.models.units import ConvAct
+from edgeyolo.export.for_backends import ConvAct, SpaceToDepth
 
 
 class FoldedConv(nn.Sequential):

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.target import Target
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, edge_contracts
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
-from edgeyolo.export.graph_ends import edge_contracts, with_graph_ends
 from edgeyolo_onnxruntime import limits
 from edgeyolo_onnxruntime.halves import with_halves
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
@@ -95,6 +94,8 @@ class OnnxruntimeBackend:
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.onnx`; for INT8, with quantizers whose ranges are in `calibration.json`."""
         import onnx
+
+        from edgeyolo.export.for_backends import with_graph_ends
 
         tools = {"onnxruntime": self.can_run().version}
         exported, files = source.onnx(opset=OPSET), [MODEL]

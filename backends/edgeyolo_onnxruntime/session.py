@@ -44,7 +44,7 @@ class OnnxruntimeSession:
         """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
         import onnx
 
-        from edgeyolo.export.layer_report import tensors_of
+        from edgeyolo.export.for_backends import tensors_of
 
         self._input.check(batch)
         return tensors_of(onnx.load(str(self._path)), {self._input.name: batch}, names)

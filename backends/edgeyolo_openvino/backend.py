@@ -13,11 +13,18 @@ from typing import Any
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Hint, Port, Session
+from edgeyolo.backend.interface import (
+    Availability,
+    Compiled,
+    ExportSource,
+    Hint,
+    Port,
+    Session,
+    edge_contracts,
+)
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
 from edgeyolo.errors import UsageError
-from edgeyolo.export.graph_ends import edge_contracts
 from edgeyolo_openvino import ir, limits, runtime, settings
 from edgeyolo_openvino.graph_ends import with_graph_ends
 from edgeyolo_openvino.session import OpenvinoSession

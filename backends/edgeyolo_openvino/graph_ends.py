@@ -10,7 +10,6 @@ from typing import Any
 
 from edgeyolo.artifact.contracts import GraphDetections, InputContract
 from edgeyolo.backend.interface import ExportSource
-from edgeyolo.export.graph_ends.nms import suppression_graph
 from edgeyolo_openvino import runtime
 
 
@@ -25,6 +24,8 @@ def with_graph_ends(model: Any, source: ExportSource, opset: int) -> Any:
 
 def _with_suppression(model: Any, source: ExportSource, given: GraphDetections, opset: int) -> Any:
     """Join the suppression to the network: where it takes a map, it gets what the network gives under that name."""
+    from edgeyolo.export.for_backends import suppression_graph
+
     ov = runtime.load()
     tail = read_suppression(suppression_graph(source.output, given, source.input, opset).SerializeToString())
     for parameter in tail.get_parameters():

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.contracts import MAX_BATCH, InputContract
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo_openvino import runtime
 
-MAX_BATCH = 32  # InputContract: a dynamic batch is 1 to 32
 FILES = ("model.xml", "model.bin")
 
 

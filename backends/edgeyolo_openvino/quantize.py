@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract
-from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.backend.interface import CalibrationSource, Judge
+from edgeyolo.backend.quantizer_options import DEFAULTS, QuantizerOptions
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UnsupportedTargetError, UsageError
-from edgeyolo.export.quantizer import DEFAULTS, Judge, QuantizerOptions
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo.support.silence import silence
@@ -91,7 +91,7 @@ class _Pictures:
         self._judge, self._contract = judge, contract
 
     def __call__(self, index: int) -> NDArray[Any]:
-        picture = read_image(self._judge.data.images[index].path)
+        picture = read_image(self._judge.image(index))
         return preprocess([picture] * self._contract.batch, self._contract)[0]
 
 

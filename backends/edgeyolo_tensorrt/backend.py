@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import MAX_BATCH
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session, edge_contracts
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
@@ -128,7 +129,7 @@ class TensorrtBackend:
             return Availability(False, "the package tensorrt is not installed", install_hint())
         try:
             library = load_library()
-            from edgeyolo_tensorrt.cuda.interface import open_cuda
+            from edgeyolo_tensorrt.cuda.open_cuda import open_cuda
 
             cuda = open_cuda(self._options().device)
             try:
@@ -147,8 +148,7 @@ class TensorrtBackend:
         """
         import onnx
 
-        from edgeyolo.export.graph_ends import edge_contracts, with_graph_ends
-        from edgeyolo.export.source import MAX_BATCH
+        from edgeyolo.export.for_backends import with_graph_ends
         from edgeyolo_calib.onnx_graph import constants_as_weights
         from edgeyolo_tensorrt.package.half import to_half
         from edgeyolo_tensorrt.package.int8 import write_quantized

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeyolo.backend.op_graph import TENSORRT_NMS
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.export.graph_ends.nms import PLUGIN, GraphWriter
 from edgeyolo_tensorrt.library import Library
 
 if TYPE_CHECKING:
     import onnx
+
+    from edgeyolo.export.for_backends import GraphWriter
 
 
 def register_plugins(library: Library, logger: Any) -> None:
@@ -21,7 +23,7 @@ def register_plugins(library: Library, logger: Any) -> None:
     """
     if not plugins_load(library, logger):
         raise RuntimeMissingError(
-            f"TensorRT {library.text} does not load its plugins, and the graph suppresses by {PLUGIN}",
+            f"TensorRT {library.text} does not load its plugins, and the graph suppresses by {TENSORRT_NMS}",
             hint="Install libnvinfer_plugin of the same version, or export with --nms host.",
         )
 
@@ -38,13 +40,15 @@ def without_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx
 
-    found = [node for node in model.graph.node if node.op_type == PLUGIN]
+    from edgeyolo.export.for_backends import GraphWriter
+
+    found = [node for node in model.graph.node if node.op_type == TENSORRT_NMS]
     if not found:
         return model
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     del plain.graph.node[:]
-    plain.graph.node.extend(node for node in model.graph.node if node.op_type != PLUGIN)
+    plain.graph.node.extend(node for node in model.graph.node if node.op_type != TENSORRT_NMS)
     for node in found:
         writer = GraphWriter(f"{node.name}/")
         _suppress(writer, node)

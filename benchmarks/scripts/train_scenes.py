@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene
-from edgeyolo.models.network import Network, build
+from edgeyolo.models.build import build
+from edgeyolo.models.network import Network
 from edgeyolo.models.scaling import scale_width
 from edgeyolo.models.specs import get
 from edgeyolo.models.weights import load, save

@@ -19,7 +19,7 @@ import torch
 from edgeyolo.cli.console import print_table
 from edgeyolo.datasets import Dataset, Sample
 from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene
-from edgeyolo.models.network import build
+from edgeyolo.models.build import build
 from edgeyolo.training.config import Precision, TrainConfig
 from edgeyolo.training.data.augment import Picture
 from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, collate

@@ -165,3 +165,7 @@ def output_from_json(data: Any, where: str) -> OutputContract:
         raise DamagedFileError(f"{where}: kind {kind!r}, expected {' or '.join(map(repr, kinds))}")
     contract: OutputContract = from_plain(kinds[kind], data, where)
     return contract
+
+
+MAX_BATCH = 32
+"""What a dynamic batch goes up to (InputContract.dynamic_batch)."""

@@ -19,6 +19,7 @@ A backend of a third party brings the device of its own targets: `hailo` for `ha
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from edgeyolo.artifact.target import Target
@@ -53,8 +54,10 @@ class Device:
     index: int | None = None
 
     @classmethod
-    def parse(cls, value: str | int | Device) -> Device:
-        """Read a name of the table; a number alone is an NVIDIA GPU's, as torch counts them.
+    def parse(cls, value: str | int | Device, *, others: Collection[str] = ()) -> Device:
+        """Read a name of the table, or one of `others`; a number alone is an NVIDIA GPU's, as torch counts them.
+
+        `registry.parse_device` gives the devices of third parties' targets as `others`.
 
         Raises UsageError for a name that is none, with the nearest ones.
         """
@@ -66,7 +69,7 @@ class Device:
         name, _, number = text.rpartition(":")
         if not number.isdecimal():
             name, number = text, ""
-        kind = NAMES.get(name) or (name if name in _devices_of_targets() else None)
+        kind = NAMES.get(name) or (name if name in others else None)
         if kind is None or (number and kind in _SINGLE):
             raise UsageError(f"device {value!r}: {_complaint(name, kind)}", hint=_hint(text))
         return cls(kind, int(number) if number else 0 if kind == "dla" else None)
@@ -91,12 +94,6 @@ def device_of(target: Target) -> Device:
         return Device("cuda")
     names = {"gpu": "intel:gpu", "npu": "intel:npu", "edgetpu": "tpu"}
     return Device(names.get(target.device, target.device))
-
-
-def _devices_of_targets() -> set[str]:
-    from edgeyolo.backend import registry
-
-    return {profile.target.device for profile, _ in registry.profiles()}
 
 
 def _complaint(name: str, kind: str | None) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from edgeyolo import __version__
-from edgeyolo.backend import registry
+from edgeyolo.backend import registry, variables
 from edgeyolo.support import environment
 from edgeyolo.support.files import user_cache
+from edgeyolo.support.machine import cores, processor_name
+from edgeyolo.version import __version__
 
 # package -> (what it serves, the extra that brings it)
 PACKAGES = {
@@ -46,24 +45,9 @@ def examine() -> dict[str, Any]:
 
 def _environment() -> list[dict[str, str]]:
     """The variables of edgeyolo: `value` is "" for one that is not set, `meaning` "" for one that nothing reads."""
-    known, here = environment.known(), environment.set_here()
+    known, here = variables.known(), environment.set_here()
     names = [*known, *(name for name in here if name not in known)]
     return [{"name": name, "value": here.get(name, ""), "meaning": known.get(name, "")} for name in names]
-
-
-def processor_name() -> str:
-    """The processor's own name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int | None:
-    """The logical processors that this process may use, where the system tells it; else all of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _runtimes() -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ and creating it imports no runtime. `tests/backends/example_backend.py` is a wor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeyolo.artifact.artifact import Artifact
     from edgeyolo.backend.devices import Device
-    from edgeyolo.export.quantizer import Judge, QuantizerOptions
+    from edgeyolo.backend.quantizer_options import QuantizerOptions
 
 Hint = Literal["latency", "throughput"]
 """What a session is made for: one batch as soon as can be, or as many as can be of those that are in flight."""
@@ -81,6 +81,32 @@ class CalibrationSource(Protocol):
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
         """The first `count` images as they are, BGR of any size, to compare on; none where there are only ranges."""
+        ...
+
+
+class Judge(Protocol):
+    """AP of a session on labelled images, for a quantizer that keeps to what may be lost."""
+
+    @property
+    def allowed(self) -> float:
+        """AP points that may be lost."""
+        ...
+
+    @property
+    def output(self) -> RawMaps:
+        """Raw maps that a session given to it returns."""
+        ...
+
+    def image(self, index: int) -> Path:
+        """The file of one labelled image."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of labelled images."""
+        ...
+
+    def __call__(self, session: Session, contract: InputContract, images: Sequence[int]) -> float:
+        """COCO's AP (a fraction of 1) on the images with these indices; 0 where they show nothing."""
         ...
 
 
@@ -211,3 +237,8 @@ class TunableBackend(Backend, Protocol):
     def tuned(self, hint: Hint) -> Backend:
         """The same backend, with sessions made for that."""
         ...
+
+
+def edge_contracts(source: ExportSource) -> tuple[InputContract, OutputContract]:
+    """What a file for `source` takes and gives, where the backend follows all that was asked for."""
+    return source.input.of_pixels() if source.pixels else source.input, source.detections or source.output

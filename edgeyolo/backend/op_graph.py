@@ -13,6 +13,8 @@ from math import prod
 from typing import Any
 
 Shape = tuple[int, ...]
+TENSORRT_NMS = "EfficientNMS_TRT"
+"""TensorRT's plugin for suppression, an operator that ONNX does not have."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -44,20 +44,32 @@ class Broken:
     reason: str
 
 
-@lru_cache(maxsize=1)
-def _load() -> tuple[dict[str, Backend], tuple[Broken, ...]]:
-    backends: dict[str, Backend] = {}
-    broken = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+@cache
+def _load_entry(name: str) -> Backend | Broken | None:
+    """The backend that an entry point loads, why it does not load, or None where none has that name."""
+    for entry in entry_points(group=GROUP, name=name):
         try:
             backend = entry.load()()
             if not isinstance(backend, Backend):
                 raise TypeError(f"{entry.value} lacks a part of edgeyolo.backend.interface.Backend")
         except Exception as error:  # noqa: BLE001 - a third party's module may fail in any way; it is reported
-            broken.append(Broken(entry.name, f"{type(error).__name__}: {error}"))
-        else:
-            backends[backend.name] = backend
-    return backends, tuple(broken)
+            return Broken(name, f"{type(error).__name__}: {error}")
+        return backend
+    return None
+
+
+@lru_cache(maxsize=1)
+def _load() -> tuple[dict[str, Backend], tuple[Broken, ...]]:
+    """Every backend; only what asks for all targets pays for it."""
+    found = [_load_entry(name) for name in sorted({entry.name for entry in entry_points(group=GROUP)})]
+    loaded = {item.name: item for item in found if item is not None and not isinstance(item, Broken)}
+    return loaded, tuple(item for item in found if isinstance(item, Broken))
+
+
+def forget() -> None:
+    """Load backends again when next asked for one: what is installed has changed."""
+    _load_entry.cache_clear()
+    _load.cache_clear()
 
 
 def backends() -> dict[str, Backend]:
@@ -135,16 +147,35 @@ def open_session(
 
 
 def backend_of(artifact: Artifact) -> Backend:
-    """The backend that an artifact was made by; RuntimeMissingError where it is not installed or does not load."""
+    """The backend that an artifact was made by; RuntimeMissingError where it is not installed or does not load.
+
+    Loads the entry point of that name and no other one. A third party may call its entry point otherwise: then all are
+    looked through.
+    """
     name = artifact.manifest.backend
-    if found := backends().get(name):
+    found = _load_entry(name)
+    if found is None:
+        found = backends().get(name)
+    if found is not None and not isinstance(found, Broken):
         return found
-    reasons = [item.reason for item in broken() if item.name == name]
     raise RuntimeMissingError(
         f"{artifact.path} needs the backend {name!r}, which "
-        + (f"does not load: {reasons[0]}" if reasons else "is not installed"),
+        + (f"does not load: {found.reason}" if found else "is not installed"),
         hint=f"Backends here: {', '.join(backends()) or 'none'}. `edgeyolo doctor` says more.",
     )
+
+
+def parse_device(value: str | int | Device) -> Device:
+    """Read a device's name: one of `edgeyolo.backend.devices`, or of a target that a third party brings.
+
+    Raises UsageError for a name that is none, with the nearest ones.
+    """
+    from edgeyolo.backend.devices import Device
+
+    try:
+        return Device.parse(value)
+    except UsageError:
+        return Device.parse(value, others={profile.target.device for profile, _ in profiles()})
 
 
 def placed(backend: Backend, device: Device | None) -> Backend:
@@ -179,7 +210,7 @@ def tuned(backend: Backend, hint: Hint | None) -> Backend:
 
 def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tuple[Session, str]:
     """A session to compare with torch, and the words for what it is: the runtime itself, or its stand-in."""
-    backend = backends().get(artifact.manifest.backend)
+    backend = backend_of(artifact)
     if isinstance(backend, ParityBackend) and not backend.can_run().ok:
         return backend.open_for_parity(artifact), backend.parity_runtime
     return open_session(artifact, device=device), artifact.manifest.backend

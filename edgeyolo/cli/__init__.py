@@ -10,9 +10,9 @@ from importlib.metadata import entry_points
 
 import click
 
-from edgeyolo import __version__
 from edgeyolo.cli import interrupt
 from edgeyolo.errors import INTERRUPTED, EdgeYoloError
+from edgeyolo.version import __version__
 
 COMMANDS = (
     "models",
@@ -90,11 +90,11 @@ def main() -> None:
 
 def _warn_of_variables() -> None:
     """Slips of the keyboard in EDGEYOLO_ variables, said once, here instead of by every Detector."""
-    from edgeyolo.support import environment
+    from edgeyolo.backend import variables
 
-    for text in environment.complaints():
+    for text in variables.complaints():
         click.echo(f"warning: {text}", err=True)
-    warnings.simplefilter("ignore", environment.UnknownVariableWarning)
+    warnings.simplefilter("ignore", variables.UnknownVariableWarning)
 
 
 def _interrupted() -> None:

@@ -9,7 +9,7 @@ import click
 from edgeyolo.cli.train_options import with_options
 
 if TYPE_CHECKING:
-    from edgeyolo.export.quantizer import QuantizerOptions
+    from edgeyolo.backend.quantizer_options import QuantizerOptions
 
 calibration_sample = with_options(
     click.option(
@@ -44,6 +44,6 @@ quantizer_choices = with_options(
 
 def quantizer_options(asked: dict[str, Any]) -> QuantizerOptions:
     """What the options say."""
-    from edgeyolo.export.quantizer import QuantizerOptions
+    from edgeyolo.backend.quantizer_options import QuantizerOptions
 
     return QuantizerOptions(asked["preset"], tuple(asked["float_layers"]), asked["accuracy_aware"])

@@ -18,18 +18,17 @@ from hashlib import sha256 as new_sha256
 from pathlib import Path
 from typing import Any
 
-from edgeyolo import __version__
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.contracts import InputContract, OutputContract, output_from_json
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import AdoptingBackend
-from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.detector.port_guess import FILL_IN, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, RuntimeMissingError, UsageError
 from edgeyolo.support.dataclass_json import from_plain
 from edgeyolo.support.files import atomic_directory, sha256, user_cache
+from edgeyolo.version import __version__
 
 SpecSource = str | Path | Mapping[str, Any]
 
@@ -154,6 +153,7 @@ def adopted(file: Path, spec: SpecSource) -> Artifact:
 
 
 def _try(draft: Artifact, file: Path) -> None:
+    from edgeyolo.datasets.scenes import make_scene
     from edgeyolo.runtime.golden import write_golden
 
     manifest = draft.manifest

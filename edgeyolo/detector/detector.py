@@ -8,23 +8,27 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeyolo.artifact.target import Target
+from edgeyolo.backend import variables
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Hint
 from edgeyolo.backend.registry import open_session
 from edgeyolo.detector import builtin
-from edgeyolo.detector.adopt import SpecSource
 from edgeyolo.detector.open_model import Wanted, open_model
-from edgeyolo.detector.selection import Explanation
+from edgeyolo.detector.selection.explanation import Explanation
 from edgeyolo.errors import UsageError
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import ImageSource, read_image
 from edgeyolo.runtime.pipeline import Pipeline, StageTimes
 from edgeyolo.runtime.postprocess_config import PostprocessConfig, settle
 from edgeyolo.support import environment
+
+if TYPE_CHECKING:
+    from edgeyolo.detector.adopt import SpecSource
 
 
 class Detector:
@@ -97,7 +101,7 @@ class Detector:
         PostprocessConfig(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
         if threads is not None and threads < 1:
             raise UsageError(f"threads={threads!r}: expected a whole number from 1, or None")
-        environment.warn()
+        variables.warn()
         threads = threads if threads is not None else environment.threads()
         sides = (size, size) if isinstance(size, int) else size
         opened = open_model(model, Wanted(target, device, sides, threads, spec), step=step)

@@ -6,16 +6,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend import registry
 from edgeyolo.backend.devices import Device, device_of
 from edgeyolo.detector import builtin
-from edgeyolo.detector.adopt import SpecSource, adopted, require_spec, suffix_of
-from edgeyolo.detector.selection import Considered, Explanation, choose
+from edgeyolo.detector.selection.explanation import Considered, Explanation
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.support import environment
+
+if TYPE_CHECKING:
+    from edgeyolo.detector.adopt import SpecSource
 
 DEFAULT_TARGET = "cpu-onnx-fp32"
 
@@ -69,7 +72,9 @@ def open_model(
             hint="Make an artifact: edgeyolo export WEIGHTS --target cpu-onnx-fp32 -o DIR",
         )
     device = _device(wanted)
-    if suffix_of(path) and not (path / MANIFEST).is_file():  # an artifact may be called tiny.onnx
+    if _is_foreign(path):
+        from edgeyolo.detector.adopt import adopted, require_spec
+
         return _artifact(adopted(path, require_spec(path, wanted.spec)), wanted, device, str(path))
     if wanted.spec is not None:
         raise UsageError(
@@ -82,6 +87,8 @@ def open_model(
         return _weights_for(path, registry.find_target(target)[0].target, wanted, device, step)
     if device is None:
         return _weights_for(path, Target.parse(DEFAULT_TARGET), wanted, None, step)
+    from edgeyolo.detector.selection.choose import choose
+
     chosen = choose(
         path,
         device,
@@ -93,6 +100,18 @@ def open_model(
     return Opened(chosen.artifact, chosen.explanation, _numbered(device))
 
 
+def _is_foreign(path: Path) -> bool:
+    """Whether a backend knows the suffix; asked only of what is no artifact and no weights, as it loads them all."""
+    if (path / MANIFEST).is_file() or path.suffix in (
+        ".safetensors",
+        ".pt",
+    ):  # an artifact may be called tiny.onnx
+        return False
+    from edgeyolo.detector.adopt import suffix_of
+
+    return bool(suffix_of(path))
+
+
 def _builtin(wanted: Wanted) -> Path:
     """The artifact that comes with the package; for another target, size or device the weights, where they are."""
     particular = wanted.target or environment.target() or wanted.size or _device(wanted)
@@ -101,7 +120,7 @@ def _builtin(wanted: Wanted) -> Path:
 
 def _device(wanted: Wanted) -> Device | None:
     given = wanted.device if wanted.device is not None else environment.device()
-    return None if given is None else Device.parse(given)
+    return None if given is None else registry.parse_device(given)
 
 
 def _numbered(device: Device | None) -> Device | None:

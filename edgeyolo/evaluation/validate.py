@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.artifact.contracts import RawMaps
+from edgeyolo.artifact.contracts import MAX_BATCH, RawMaps
 from edgeyolo.backend import registry
 from edgeyolo.backend.devices import Device
 from edgeyolo.datasets import Dataset, Problem, align_classes, describe_problems
@@ -22,22 +22,28 @@ from edgeyolo.evaluation.feed import Decoded, decode_ahead
 from edgeyolo.evaluation.predictions import Predictions
 from edgeyolo.evaluation.rectangular import Batch, rectangular_batches, square_batches
 from edgeyolo.evaluation.result import EvaluationProtocol, ValidationResult, stage_time
-from edgeyolo.runtime.pipeline import MAX_BATCH, Pipeline
+from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.runtime.postprocess import EVALUATION, Boxes, postprocess
 from edgeyolo.runtime.postprocess_config import settle
 from edgeyolo.runtime.preprocess import fit_long_side
 
 if TYPE_CHECKING:
     from edgeyolo.artifact.artifact import Artifact
-    from edgeyolo.detector.detector import Detector
 
 
 _FREE_BATCH = 8
 STAGES = ("decode", "preprocess", "inference", "postprocess")
 
 
+class Opened(Protocol):
+    """What holds a pipeline, such as a Detector."""
+
+    @property
+    def pipeline(self) -> Pipeline: ...
+
+
 def validate(
-    detector: Detector | Pipeline,
+    detector: Opened | Pipeline,
     dataset: Dataset,
     *,
     batch: int | None = None,

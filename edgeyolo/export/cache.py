@@ -6,12 +6,13 @@ from collections.abc import Callable
 from hashlib import sha256 as new_sha256
 from pathlib import Path
 
-from edgeyolo import __version__
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.export.exporter import ExportOptions, export
+from edgeyolo.export.exporter import export
+from edgeyolo.export.options import ExportOptions
 from edgeyolo.support.files import sha256, user_cache
+from edgeyolo.version import __version__
 
 
 def cached_artifact(

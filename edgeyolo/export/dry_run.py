@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from edgeyolo.artifact.artifact import MANIFEST
 from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.backend import registry
+from edgeyolo.backend.interface import edge_contracts
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export.check import Check, check_graph, check_source, limits_of, require_fit
-from edgeyolo.export.exporter import ExportOptions, prepared
-from edgeyolo.export.graph_ends import edge_contracts, graph_detections, require_edges
+from edgeyolo.export.exporter import prepared
+from edgeyolo.export.graph_ends import graph_detections, require_edges
 from edgeyolo.export.graph_ends.nms_placement import Tail
-from edgeyolo.export.options import input_contract, network_maps, require_calibration
+from edgeyolo.export.options import ExportOptions, input_contract, network_maps, require_calibration
 from edgeyolo.support.files import refuse_occupied
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def _network(weights: str | Path) -> tuple[Any, ModelSpec]:
     """The re-parameterized network and its spec."""
     try:
         from edgeyolo.models import specs
+        from edgeyolo.models.build import build
         from edgeyolo.models.importer import import_checkpoint
-        from edgeyolo.models.network import build
         from edgeyolo.models.reparameterize import reparameterize
     except ImportError as error:
         raise RuntimeMissingError(

@@ -6,7 +6,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.manifest import Accuracy, Manifest, Parity
 from edgeyolo.backend import registry
-from edgeyolo.backend.interface import Backend, CalibrationSource, Compiled
+from edgeyolo.backend.interface import Backend, Compiled
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import GateError, RuntimeMissingError
+from edgeyolo.export.ap_judge import judge_for
 from edgeyolo.export.check import check_source, require_fit
 from edgeyolo.export.graph_ends import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.layer_report import explain
 from edgeyolo.export.options import (
+    ExportOptions,
     comparison_pictures,
     input_contract,
     learned_for,
@@ -31,47 +33,15 @@ from edgeyolo.export.options import (
     require_calibration,
 )
 from edgeyolo.export.parity_gate import measure_parity, raw_maps, require_parity
-from edgeyolo.export.quantizer import DEFAULTS, QuantizerOptions, judge_for
 from edgeyolo.runtime.golden import write_golden
 from edgeyolo.runtime.pipeline import Pipeline
-from edgeyolo.runtime.postprocess_config import PostprocessConfig
 from edgeyolo.support.files import atomic_directory
 
 if TYPE_CHECKING:
-    from edgeyolo.datasets import Dataset
     from edgeyolo.export.source import NetworkSource
     from edgeyolo.models.importer import Imported
 
 REPARAMETERIZED_TOLERANCE = 1e-4  # relative; folding is exact up to float32 rounding
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What a user may choose.
-
-    `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
-    check, by default some of `data`, else of `calibration`, else generated; `calibration` is what INT8 targets need;
-    `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
-    there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
-    artifact that is already there.
-    `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
-    "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
-    `opset` is that of the ONNX file which is made or converted, by default the target's own.
-    """
-
-    size: tuple[int, int] | None = None
-    batch: int = 1
-    dynamic_batch: bool = False
-    images: tuple[Path, ...] = ()
-    calibration: CalibrationSource | None = None
-    data: Dataset | None = None
-    max_ap_drop: float = 1.0
-    ap_budget: float | None = None
-    quantizer: QuantizerOptions = DEFAULTS
-    overwrite: bool = False
-    nms: PostprocessConfig | None = None
-    input: str | None = None
-    opset: int | None = None
 
 
 def export(

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeyolo.backend.interface import CalibrationSource
+from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.backend.quantizer_options import DEFAULTS, QuantizerOptions
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.runtime.postprocess_config import PostprocessConfig
+
+if TYPE_CHECKING:
+    from edgeyolo.datasets import Dataset
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,14 +22,10 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.artifact.learned_ranges import LearnedRanges
-from edgeyolo.backend.interface import CalibrationSource
-from edgeyolo.backend.profile import TargetProfile
-from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.runtime.images import read_image
 
 if TYPE_CHECKING:
-    from edgeyolo.export.exporter import ExportOptions
     from edgeyolo.models.topology import ModelSpec
 
 
@@ -114,3 +123,32 @@ def record(calibration: CalibrationSource | None, learned: LearnedRanges | None)
         "described": calibration.described,
         "floats": list(calibration.floats),
     }
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a user may choose.
+
+    `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
+    check, by default some of `data`, else of `calibration`, else generated; `calibration` is what INT8 targets need;
+    `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
+    there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
+    artifact that is already there.
+    `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
+    "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
+    `opset` is that of the ONNX file which is made or converted, by default the target's own.
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    dynamic_batch: bool = False
+    images: tuple[Path, ...] = ()
+    calibration: CalibrationSource | None = None
+    data: Dataset | None = None
+    max_ap_drop: float = 1.0
+    ap_budget: float | None = None
+    quantizer: QuantizerOptions = DEFAULTS
+    overwrite: bool = False
+    nms: PostprocessConfig | None = None
+    input: str | None = None
+    opset: int | None = None

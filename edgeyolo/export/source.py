@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.contracts import MAX_BATCH, GraphDetections, InputContract, RawMaps
+from edgeyolo.backend.interface import Judge
+from edgeyolo.backend.quantizer_options import DEFAULTS, QuantizerOptions
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.export.quantizer import DEFAULTS, Judge, QuantizerOptions
 from edgeyolo.support.silence import silence
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from edgeyolo.artifact.learned_ranges import LearnedRanges
     from edgeyolo.backend.interface import CalibrationSource
 
-MAX_BATCH = 32
 # Asked for an older opset, torch's exporter converts back, and quietly keeps this one where it cannot.
 OLDEST_DYNAMO_OPSET = 18
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
+from edgeyolo.models.build import build
 from edgeyolo.models.heads import ImplicitOutput
-from edgeyolo.models.network import Network, build, conv_units
+from edgeyolo.models.network import Network, conv_units
 from edgeyolo.models.paper import PaperFigures, figures
 from edgeyolo.models.units import ConvUnit
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
-from typing import cast, get_args
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.errors import UsageError
-from edgeyolo.models import specs
 from edgeyolo.models.blocks import CspPyramid, SpaceToDepth, StageBlock, TinyPyramid, TopDownBlock
 from edgeyolo.models.heads import ImplicitOutput, Output, initialize_biases
-from edgeyolo.models.topology import MAX_CLASSES, Anchors, Form, ModelSpec
+from edgeyolo.models.topology import Anchors, Form, ModelSpec
 from edgeyolo.models.units import Convs, ConvUnit
 
 
@@ -98,32 +95,6 @@ class Network(nn.Module):
         leads = [out(conv(y)) for out, conv, y in zip(self.outputs, self.lead, refined, strict=True)]
         aux = zip(self.aux_outputs, self.aux, before_adding[::-1], strict=False)
         return (*leads, *(out(conv(y)) for out, conv, y in aux))
-
-
-def build(
-    spec: ModelSpec | str,
-    classes: int = 80,
-    form: Form = "training",
-    *,
-    device: torch.device | str | None = None,
-) -> Network:
-    """Make a network with fresh weights; on the device "meta" it has shapes only and costs no memory.
-
-    `spec` is a spec or one of `specs.names()`. Networks in the deploy or plain form can be made this way too,
-    but their weights usually come from `published`, `weights` or `reparameterize`.
-    """
-    spec = specs.get(spec) if isinstance(spec, str) else spec
-    if form not in get_args(Form):
-        raise UsageError(f"form {form!r} is not one of {', '.join(get_args(Form))}")
-    if isinstance(classes, bool) or not isinstance(classes, int) or not 1 <= classes <= MAX_CLASSES:
-        raise UsageError(f"classes: expected a whole number from 1 to {MAX_CLASSES}, got {classes!r}")
-    with torch.device(device) if device is not None else nullcontext():
-        network = Network(spec, classes, form)
-        if spec.tried:
-            from edgeyolo.models.planned import put_tried
-
-            put_tried(network)
-    return network
 
 
 def load_state(network: Network, state: Mapping[str, Tensor]) -> Network:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models.blocks import ElanBlock, ElanChain
+from edgeyolo.models.fold import fold
 from edgeyolo.models.network import Network
-from edgeyolo.models.reparameterize import fold
 from edgeyolo.models.units import BN_EPS, BN_MOMENTUM, Convs, ConvUnit, RepConv
 
 Place = Literal["first", "last", "all"]

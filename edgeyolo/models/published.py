@@ -15,7 +15,8 @@ from torch import Tensor
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.models import specs
-from edgeyolo.models.network import Network, build, load_state
+from edgeyolo.models.build import build
+from edgeyolo.models.network import Network, load_state
 from edgeyolo.models.topology import MAX_CLASSES, Activation, Anchors, Form, ModelSpec
 
 Signature = list[tuple[str, tuple[int, ...]]]

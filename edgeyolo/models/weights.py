@@ -106,7 +106,8 @@ def load(path: str | Path) -> Weights:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from edgeyolo.models.network import build, load_state
+    from edgeyolo.models.build import build
+    from edgeyolo.models.network import load_state
 
     info = read_info(path)
     try:

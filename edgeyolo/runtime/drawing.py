@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from edgeyolo.runtime.detections import Detection, Detections
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN_ANGLE = 0.618033988749895  # successive hues are as far apart as any number of them can be
@@ -24,7 +22,20 @@ def class_color(class_id: int) -> tuple[int, int, int]:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+class Drawable(Protocol):
+    """A box with its class, such as `Detection`: `box` is (x1, y1, x2, y2) in pixels."""
+
+    @property
+    def box(self) -> tuple[float, float, float, float]: ...
+    @property
+    def class_id(self) -> int: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def name(self) -> str: ...
+
+
+def draw_detections(image: NDArray[np.uint8], detections: Iterable[Drawable]) -> NDArray[np.uint8]:
     """A copy of `image` (height, width, 3) BGR uint8 with a box and a label for every detection.
 
     Line and letter size follow the image's size. The most confident boxes are drawn last and lie on top.
@@ -39,12 +50,12 @@ def draw_detections(image: NDArray[np.uint8], detections: Detections) -> NDArray
     return canvas
 
 
-def _draw_box(canvas: NDArray[np.uint8], detection: Detection, thickness: int) -> None:
+def _draw_box(canvas: NDArray[np.uint8], detection: Drawable, thickness: int) -> None:
     x1, y1, x2, y2 = (round(value) for value in detection.box)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), class_color(detection.class_id), thickness)
 
 
-def _draw_label(canvas: NDArray[np.uint8], detection: Detection, thickness: int) -> None:
+def _draw_label(canvas: NDArray[np.uint8], detection: Drawable, thickness: int) -> None:
     text = f"{detection.name} {detection.confidence:.2f}"
     scale, weight = max(thickness / 4, 0.4), max(thickness // 2, 1)
     (width, height), base = cv2.getTextSize(text, _FONT, scale, weight)

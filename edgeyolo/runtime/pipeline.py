@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, OutputContract
 from edgeyolo.backend.interface import AsynchronousSession, Session
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
 
 Pixels = NDArray[np.uint8]
-
-MAX_BATCH = 32
-"""What a dynamic batch goes up to (InputContract.dynamic_batch)."""
 
 
 @dataclass(frozen=True)

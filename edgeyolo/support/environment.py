@@ -6,9 +6,7 @@ add variables of their own (`edgeyolo.backend.interface.Backend`, attribute `var
 
 from __future__ import annotations
 
-import difflib
 import os
-import warnings
 from collections.abc import Mapping
 
 from edgeyolo.errors import UsageError
@@ -25,10 +23,6 @@ VARIABLES: Mapping[str, str] = {
     "EDGEYOLO_DEBUG": "1: show where an unexpected error comes from",
     "EDGEYOLO_SHARED": "the folder of real images and checkpoints that the tests use",
 }
-
-
-class UnknownVariableWarning(UserWarning):
-    """A variable that begins with EDGEYOLO_ and that nothing reads: a slip of the keyboard, most likely."""
 
 
 def target(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -64,38 +58,6 @@ def measures(environment: Mapping[str, str] = os.environ) -> bool:
     return text != "0"
 
 
-def known() -> dict[str, str]:
-    """Every variable and what it says: the table above, and what the backends add."""
-    from edgeyolo.backend import registry
-
-    added: dict[str, str] = {}
-    for backend in registry.backends().values():
-        added |= getattr(backend, "variables", {})
-    return {**VARIABLES, **dict(sorted(added.items()))}
-
-
 def set_here(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables of edgeyolo that are set, known or not, with their values."""
     return {name: value for name, value in sorted(environment.items()) if name.startswith(PREFIX)}
-
-
-def complaints(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each variable that is set and that nothing reads, with the one that may have been meant."""
-    strange = [name for name in set_here(environment) if name not in VARIABLES]
-    if not strange:  # the usual case costs no loading of backends
-        return []
-    names = known()
-    found = []
-    for name in strange:
-        if name in names:
-            continue
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
-        meant = f"did you mean {near[0]}?" if near else "`edgeyolo doctor --variables` lists those that are."
-        found.append(f"the environment variable {name} is not one that edgeyolo reads; {meant}")
-    return found
-
-
-def warn() -> None:
-    """Warn, once for each place that calls, of variables that nothing reads."""
-    for text in complaints():
-        warnings.warn(text, UnknownVariableWarning, stacklevel=3)

@@ -18,16 +18,17 @@ from edgeyolo.errors import UsageError
 from edgeyolo.export.options import network_maps
 from edgeyolo.export.source import NetworkSource
 from edgeyolo.models import weights
+from edgeyolo.models.build import build
 from edgeyolo.models.importer import import_checkpoint
-from edgeyolo.models.network import Network, build
+from edgeyolo.models.network import Network
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.models.topology import ModelSpec
 from edgeyolo.training.config import TrainConfig, settings_of
+from edgeyolo.training.finish import finish
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.processes import join_processes
 from edgeyolo.training.loop.trainer import STATE, Trainer
 from edgeyolo.training.recipe import QAT, Recipe
-from edgeyolo.training.run import finish
 
 Progress = Callable[[int, int | None], None]
 

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from edgeyolo.datasets import Dataset, describe_problems
-from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
+from edgeyolo.models.build import build
 from edgeyolo.models.importer import import_checkpoint
-from edgeyolo.models.network import Network, build
+from edgeyolo.models.network import Network
 from edgeyolo.models.topology import Activation, ModelSpec
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.data.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
-from edgeyolo.training.loop.history import draw_history
+from edgeyolo.training.finish import finish
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.processes import join_processes
 from edgeyolo.training.loop.schedule import Schedule
@@ -25,7 +26,6 @@ from edgeyolo.training.loop.state import read_facts
 from edgeyolo.training.loop.trainer import STATE, Trainer
 from edgeyolo.training.loop.transfer import transfer
 from edgeyolo.training.recipe import SHORT, Recipe, recipe_for
-from edgeyolo.training.report.pages import draw_found, draw_labels
 
 _NAMES = f"Names: {', '.join(specs.names())}."
 
@@ -214,20 +214,6 @@ def _from_weights(
             "learned again"
         )
     return Start(network, tuple(notes))
-
-
-def finish(trainer: Trainer) -> list[dict[str, Any]]:
-    """Run to the end, then draw results.png, labels.png and, of the validation, val_batch.jpg."""
-    history = trainer.run()
-    if trainer.processes.leads:
-        try:
-            draw_history(trainer.folder / "results.png", history)
-            draw_labels(trainer.folder / "labels.png", trainer.training)
-        except RuntimeMissingError as error:
-            trainer.listener.note(f"no plots: {error.message}")
-        if trainer.validation is not None:
-            draw_found(trainer.folder / "val_batch.jpg", trainer.pipeline(), trainer.validation)
-    return history
 
 
 def suit_anchors(

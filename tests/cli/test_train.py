@@ -244,7 +244,7 @@ def test_weights_under_a_name_of_another_activation(data: tuple[str, ...], tmp_p
     """The network is what its name and --activation say; its weights come from the file, which a note remarks."""
     from edgeyolo.datasets import load_dataset
     from edgeyolo.models import specs
-    from edgeyolo.models.network import build
+    from edgeyolo.models.build import build
     from edgeyolo.training.run import prepare_network
 
     dataset, file = load_dataset(data[1]), tmp_path / "silu.safetensors"

@@ -160,7 +160,7 @@ def test_a_precision_that_the_device_has_not(target: str, reason: str) -> None:
 
 
 def test_weights_beyond_float16() -> None:
-    from edgeyolo.models.network import build
+    from edgeyolo.models.build import build
     from edgeyolo.models.scaling import scale_width
     from edgeyolo.models.specs import get
 
@@ -287,7 +287,7 @@ def test_the_prediction_is_what_the_converted_file_shows() -> None:
     pytest.importorskip("litert_torch", reason="needs the tflite extra")
     from edgeyolo.artifact.contracts import RawMaps
     from edgeyolo.export.source import NetworkSource
-    from edgeyolo.models.network import build
+    from edgeyolo.models.build import build
     from edgeyolo.models.scaling import scale_width
     from edgeyolo.models.specs import get
     from edgeyolo_tflite import EdgeTpuBackend

@@ -15,8 +15,8 @@ import torch
 from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.export.source import NetworkSource
 from edgeyolo.export.trace import trace
+from edgeyolo.models.build import build
 from edgeyolo.models.complexity import describe
-from edgeyolo.models.network import build
 from edgeyolo.models.scaling import scale_width
 from edgeyolo.models.specs import get, names, with_activation
 

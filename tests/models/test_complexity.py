@@ -13,8 +13,9 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import specs  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.complexity import describe, fused_parameters, gflops, parameters  # noqa: E402
-from edgeyolo.models.network import build, conv_units  # noqa: E402
+from edgeyolo.models.network import conv_units  # noqa: E402
 from edgeyolo.models.paper import ROWS, figures  # noqa: E402
 
 

@@ -27,8 +27,9 @@ def tried() -> list[specs.ModelSpec]:
 )
 def test_it_is_the_torch_network(spec: specs.ModelSpec) -> None:
     pytest.importorskip("torch", reason="needs the export extra")
+    from edgeyolo.models.build import build
     from edgeyolo.models.complexity import gflops, parameters
-    from edgeyolo.models.network import build, conv_units
+    from edgeyolo.models.network import conv_units
 
     size = (spec.imgsz, spec.imgsz // 2)
     network = build(spec, form="plain", device="meta")
@@ -43,7 +44,8 @@ def test_it_is_the_torch_network(spec: specs.ModelSpec) -> None:
 
 def test_the_maps_are_those_that_torch_makes(rich_spec: Any) -> None:
     torch = pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo.models.network import build, conv_units
+    from edgeyolo.models.build import build
+    from edgeyolo.models.network import conv_units
 
     network = build(rich_spec, classes=4, form="plain").eval()
     seen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}

@@ -9,8 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.heads import Output  # noqa: E402
-from edgeyolo.models.network import build, conv_units  # noqa: E402
+from edgeyolo.models.network import conv_units  # noqa: E402
 from edgeyolo.models.units import ConvUnit, RepConv  # noqa: E402
 
 UNITS = {"Conv": 1, "RepConv": 1, "SPPCSPC": 7, "DownC": 3}

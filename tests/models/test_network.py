@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models.blocks import Pyramid, SpaceToDepth  # noqa: E402
-from edgeyolo.models.network import build, conv_units, load_state  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
+from edgeyolo.models.network import conv_units, load_state  # noqa: E402
 from edgeyolo.models.units import ConvNorm  # noqa: E402
 
 FORMS = ("training", "deploy", "plain")

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError  # noqa: E402
 from edgeyolo.models import specs  # noqa: E402
-from edgeyolo.models.network import build  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.published import recognise  # noqa: E402
 
 State = dict[str, Any]

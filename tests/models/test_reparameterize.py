@@ -9,9 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
+from edgeyolo.models.build import build  # noqa: E402
+from edgeyolo.models.fold import fold  # noqa: E402
 from edgeyolo.models.heads import ImplicitOutput, Output  # noqa: E402
-from edgeyolo.models.network import build, conv_units  # noqa: E402
-from edgeyolo.models.reparameterize import FoldReport, fold, reparameterize  # noqa: E402
+from edgeyolo.models.network import conv_units  # noqa: E402
+from edgeyolo.models.reparameterize import FoldReport, reparameterize  # noqa: E402
 from edgeyolo.models.units import ConvAct  # noqa: E402
 
 

@@ -23,8 +23,8 @@ TABLE3 = {  # millions of parameters, GFLOPs at 640, as printed in the paper
 @pytest.mark.parametrize("row", TABLE3)
 def test_table_3_is_reproduced(row: str) -> None:
     pytest.importorskip("torch", reason="needs the export extra")
+    from edgeyolo.models.build import build
     from edgeyolo.models.complexity import gflops, parameters
-    from edgeyolo.models.network import build
 
     network = build(table3()[row], form="plain", device="meta")
     params, flops = TABLE3[row]

@@ -17,7 +17,7 @@ pytest.importorskip("safetensors", reason="needs the export extra")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError  # noqa: E402
-from edgeyolo.models.network import build  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.weights import is_weights, load, read_info, save  # noqa: E402
 
 NAMES = ("Zelle", "кровь", "plate let")

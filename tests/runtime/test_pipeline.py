@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, RawMaps
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.runtime.pipeline import MAX_BATCH, Pipeline, StageTimes
+from edgeyolo.runtime.pipeline import Pipeline, StageTimes
 from edgeyolo.runtime.postprocess import PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import preprocess
 

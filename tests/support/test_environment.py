@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeyolo.backend import variables
 from edgeyolo.errors import UsageError
 from edgeyolo.support import environment
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_variable_that_the_source_names_is_known() -> None:
-    known = environment.known()
+    known = variables.known()
     named: dict[str, str] = {}
     for folder in ("edgeyolo", "backends", "calib", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -27,24 +28,24 @@ def test_every_variable_that_the_source_names_is_known() -> None:
 
 
 def test_backends_add_theirs() -> None:
-    known = environment.known()
+    known = variables.known()
     assert "EDGEYOLO_OPENVINO_HINT" in known
     assert "EDGEYOLO_TENSORRT_GRAPH" in known
     assert all(known.values())
 
 
 def test_a_slip_is_noticed_with_what_was_meant() -> None:
-    (complaint,) = environment.complaints({"EDGEYOLO_TAGRET": "cpu-onnx-fp32", "PATH": "/bin"})
+    (complaint,) = variables.complaints({"EDGEYOLO_TAGRET": "cpu-onnx-fp32", "PATH": "/bin"})
     assert "EDGEYOLO_TAGRET" in complaint
     assert "did you mean EDGEYOLO_TARGET?" in complaint
-    (complaint,) = environment.complaints({"EDGEYOLO_OPENVINO_HINTS": "latency"})
+    (complaint,) = variables.complaints({"EDGEYOLO_OPENVINO_HINTS": "latency"})
     assert "did you mean EDGEYOLO_OPENVINO_HINT?" in complaint
-    (complaint,) = environment.complaints({"EDGEYOLO_XYZZY_Q": "1"})
+    (complaint,) = variables.complaints({"EDGEYOLO_XYZZY_Q": "1"})
     assert "doctor --variables" in complaint
 
 
 def test_the_known_ones_are_no_reason_to_complain() -> None:
-    assert environment.complaints(dict.fromkeys(environment.known(), "1")) == []
+    assert variables.complaints(dict.fromkeys(variables.known(), "1")) == []
 
 
 def test_values_are_checked() -> None:
@@ -64,6 +65,6 @@ def test_a_detector_warns(monkeypatch: pytest.MonkeyPatch, small_artifact: Path)
     from edgeyolo import Detector
 
     monkeypatch.setenv("EDGEYOLO_THREAD", "1")
-    with pytest.warns(environment.UnknownVariableWarning, match="EDGEYOLO_THREADS") as caught:
+    with pytest.warns(variables.UnknownVariableWarning, match="EDGEYOLO_THREADS") as caught:
         Detector(small_artifact).close()
     assert caught[0].filename == __file__

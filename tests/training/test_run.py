@@ -18,7 +18,7 @@ from rich.console import Console  # noqa: E402
 from edgeyolo.datasets import Dataset, Problem, Sample  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
-from edgeyolo.models.network import build  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.data.batches import Batch  # noqa: E402
 from edgeyolo.training.loop.listener import Listener, Listeners, TensorBoardListener  # noqa: E402

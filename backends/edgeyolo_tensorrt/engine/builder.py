@@ -12,7 +12,8 @@ from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.support.files import atomic_directory
 from edgeyolo.support.files import sha256 as file_sha256
 from edgeyolo.support.locks import locked
-from edgeyolo_tensorrt.cuda.interface import Cuda, Gpu, open_cuda
+from edgeyolo_tensorrt.cuda.interface import Cuda, Gpu
+from edgeyolo_tensorrt.cuda.open_cuda import open_cuda
 from edgeyolo_tensorrt.engine.engine_cache import (
     ENGINE,
     RECORD,

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeyolo.backend.interface import Port
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo_tensorrt.cuda.interface import open_cuda
+from edgeyolo_tensorrt.cuda.open_cuda import open_cuda
 from edgeyolo_tensorrt.library import listening, load_library, logger_for, make
 from edgeyolo_tensorrt.options import DeviceOptions
 from edgeyolo_tensorrt.plugin import plugins_load

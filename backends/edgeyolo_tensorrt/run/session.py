@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError, UsageError
-from edgeyolo_tensorrt.cuda.interface import Cuda, Gpu, Graph, Pair, open_cuda
+from edgeyolo_tensorrt.cuda.interface import Cuda, Gpu, Graph, Pair
+from edgeyolo_tensorrt.cuda.open_cuda import open_cuda
 from edgeyolo_tensorrt.engine.engine_cache import RECORD, EngineRecord, misfits
 from edgeyolo_tensorrt.library import (
     Heard,

@@ -82,7 +82,7 @@ class StandIn:
         """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
         import onnx
 
-        from edgeyolo.export.layer_report import tensors_of
+        from edgeyolo.export.for_backends import tensors_of
 
         self._input.check(batch)
         model = with_roundings(without_plugin(onnx.load(str(self._path))))

@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from edgeyolo import __version__
 from edgeyolo.backend import registry
+from edgeyolo.version import __version__
 from edgeyolo_bench.facts.accelerators import read_accelerators
 from edgeyolo_bench.facts.cpu import clock, read_cpu
 from edgeyolo_bench.facts.gpu import power_mode, read_gpus

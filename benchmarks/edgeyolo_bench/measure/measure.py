@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
-from edgeyolo import __version__
 from edgeyolo.errors import EdgeYoloError
+from edgeyolo.version import __version__
 from edgeyolo_bench.facts import Machine, Watch
 from edgeyolo_bench.facts.load import Spent, judge
 from edgeyolo_bench.measure.subject import Job

@@ -9,8 +9,9 @@ from torch import nn
 
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.models.build import build
 from edgeyolo.models.heads import ImplicitOutput
-from edgeyolo.models.network import Network, build
+from edgeyolo.models.network import Network
 from edgeyolo.models.topology import ModelSpec
 from edgeyolo.models.weights import save
 from edgeyolo.runtime.preprocess import preprocess

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.contracts import MAX_BATCH, InputContract
 from edgeyolo.errors import UsageError
-from edgeyolo.runtime.pipeline import MAX_BATCH
 from edgeyolo_bench.values.measurement import STAGES, ScenarioFacts
 
 TURNS = 10

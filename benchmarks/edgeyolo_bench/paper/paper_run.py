@@ -14,7 +14,6 @@ from pathlib import Path
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend import registry
-from edgeyolo.backend.devices import Device
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
 from edgeyolo.models import specs
 from edgeyolo_bench.limits.gpu_peaks import measure_gpu_peaks
@@ -128,7 +127,7 @@ def default_targets(device: str) -> tuple[str, ...]:
     Raises UsageError for a device that is none, RuntimeMissingError where none of its targets can be measured, with the
     reason of the first.
     """
-    wanted, found, reasons = Device.parse(device), [], []
+    wanted, found, reasons = registry.parse_device(device), [], []
     for profile, backend in registry.profiles():
         target = profile.target
         on_cpu = target.device == "cpu" and target.runtime in _CPU and target.precision == "fp32"

@@ -12,16 +12,15 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from edgeyolo import __version__
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
 from edgeyolo.backend.devices import Device
-from edgeyolo.backend.doctor import cores, processor_name
-from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo.support import environment
 from edgeyolo.support.files import atomic_file, user_cache
+from edgeyolo.support.machine import cores, processor_name
+from edgeyolo.version import __version__
 
 SCHEMA = "edgeyolo-measured/1"
 # These say what to choose or where to keep things, not how fast anything is.
@@ -45,6 +44,8 @@ def measure(
     They take turns, so that what else the machine does falls on all alike. An artifact of a batch is given a full
     one, and its time divided.
     """
+    from edgeyolo.datasets.scenes import make_scene
+
     times: dict[str, list[float]] = {name: [] for name in artifacts}
     with ExitStack() as stack:
         runs = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract
+from edgeyolo.artifact.contracts import GraphDetections
 from edgeyolo.backend.interface import ExportSource
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import UnsupportedTargetError, UsageError
@@ -52,11 +52,6 @@ def takes_pixels(profile: TargetProfile, input: str | None) -> bool:
 def graph_detections(nms: PostprocessConfig | None, classes: int) -> GraphDetections | None:
     """What a file gives that suppresses by these thresholds; None where suppression is the host's."""
     return None if nms is None else GraphDetections(classes, nms.conf, nms.iou, nms.max_det)
-
-
-def edge_contracts(source: ExportSource) -> tuple[InputContract, OutputContract]:
-    """What a file for `source` takes and gives, where the backend follows all that was asked for."""
-    return source.input.of_pixels() if source.pixels else source.input, source.detections or source.output
 
 
 def with_graph_ends(

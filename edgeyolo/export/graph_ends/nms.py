@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.backend.op_graph import TENSORRT_NMS
 
 if TYPE_CHECKING:
     import onnx
 
-PLUGIN = "EfficientNMS_TRT"
 PLUGIN_DOMAIN = (
     "TRT"  # any but ONNX's own: its checker knows no plugins, TensorRT goes by the operator's name
 )
@@ -242,7 +242,8 @@ def _by_plugin(writer: GraphWriter, given: GraphDetections, boxes: str, scores: 
     https://github.com/NVIDIA/TensorRT/tree/main/plugin/efficientNMSPlugin
     """
     writer.add(
-        PLUGIN, boxes, _one_class_each(writer, given, scores, labels, 2), outputs=given.names, domain=PLUGIN_DOMAIN,
+        TENSORRT_NMS, boxes, _one_class_each(writer, given, scores, labels, 2), outputs=given.names,
+        domain=PLUGIN_DOMAIN,
         plugin_version="1", score_threshold=given.conf, iou_threshold=given.iou, max_output_boxes=given.max_det,
         background_class=-1, score_activation=0, box_coding=0,
     )  # fmt: skip

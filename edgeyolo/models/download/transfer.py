@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeyolo import __version__
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo.support.files import atomic_file
+from edgeyolo.version import __version__
 
 _PIECE = 1 << 16
 _LONGEST_WAIT_S = 30.0

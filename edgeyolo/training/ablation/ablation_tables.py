@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
-from edgeyolo.models.network import Network, build
+from edgeyolo.models.build import build
+from edgeyolo.models.network import Network
 from edgeyolo.models.scaling import scale_compound, scale_depth, scale_width, table3
 from edgeyolo.models.topology import Form, ModelSpec, Tried
 from edgeyolo.training.loss.strategy import BOUNDED, COARSE_TO_FINE, INDEPENDENT, LEAD_GUIDED, Strategy

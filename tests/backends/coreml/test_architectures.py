@@ -13,7 +13,7 @@ import torch
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.export.source import NetworkSource
-from edgeyolo.models.network import build
+from edgeyolo.models.build import build
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.models.specs import names
 from edgeyolo.runtime.preprocess import preprocess

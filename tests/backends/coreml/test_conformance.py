@@ -45,6 +45,7 @@ def mac(fake_framework: ModuleType) -> Iterator[CoremlBackend]:
         fake_framework.install(patch)
         known = {**registry.backends(), "coreml": backend}
         patch.setattr(registry, "_load", lambda: (known, ()))
+        patch.setattr(registry, "_load_entry", known.get)
         yield backend
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edgeyolo.models.blocks import SpaceToDepth
-from edgeyolo.models.network import build
+from edgeyolo.models.build import build
 from edgeyolo.models.units import ConvAct
 from edgeyolo_coreml.lower import FoldedConv, rescale_input, without_slices
 

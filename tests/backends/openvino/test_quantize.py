@@ -15,11 +15,12 @@ pytest.importorskip("nncf")
 
 from edgeyolo.artifact.contracts import InputContract, RawMaps  # noqa: E402
 from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
+from edgeyolo.backend.quantizer_options import QuantizerOptions  # noqa: E402
 from edgeyolo.datasets import load_dataset  # noqa: E402
 from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
-from edgeyolo.export.quantizer import Judge, QuantizerOptions, judge_for  # noqa: E402
+from edgeyolo.export.ap_judge import ApJudge, judge_for  # noqa: E402
 from edgeyolo_openvino.quantize import head_convolutions, quantize  # noqa: E402
 
 CONTRACT = InputContract(96, 96)
@@ -81,7 +82,7 @@ def test_a_layer_that_is_not_there_is_named_with_those_that_are(
     assert "backbone" in str(error.value)
 
 
-class Recorded(Judge):
+class Recorded(ApJudge):
     """Says what the list says, and remembers which images it was asked about."""
 
     def __call__(self, session: Any, contract: InputContract, images: Sequence[int]) -> float:
@@ -95,7 +96,7 @@ ASKED: list[list[int]] = []
 
 
 @pytest.fixture
-def judge(small_artifact: Path, tmp_path: Path) -> Iterator[Judge]:
+def judge(small_artifact: Path, tmp_path: Path) -> Iterator[ApJudge]:
     from edgeyolo.artifact.artifact import Artifact
 
     manifest = Artifact.open(small_artifact).manifest
@@ -106,7 +107,7 @@ def judge(small_artifact: Path, tmp_path: Path) -> Iterator[Judge]:
 
 
 def test_the_judge_is_asked_about_the_float_and_the_integer_model(
-    model: Any, calibration: CalibrationSource, judge: Judge
+    model: Any, calibration: CalibrationSource, judge: ApJudge
 ) -> None:
     made = quantize(model, CONTRACT, calibration, judge=judge)
     assert ASKED.count([0, 1, 2]) >= 2  # besides, NNCF tries it on one image first
@@ -114,7 +115,7 @@ def test_the_judge_is_asked_about_the_float_and_the_integer_model(
 
 
 def test_awareness_needs_labelled_images(
-    small_weights: Path, calibration: CalibrationSource, judge: Judge, tmp_path: Path
+    small_weights: Path, calibration: CalibrationSource, judge: ApJudge, tmp_path: Path
 ) -> None:
     options = ExportOptions(calibration=calibration, quantizer=QuantizerOptions(accuracy_aware=True))
     with pytest.raises(UsageError, match="aware of AP that it can measure"):

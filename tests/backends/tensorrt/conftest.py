@@ -42,9 +42,9 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
-        registry._load.cache_clear()
+        registry.forget()
         yield
-    registry._load.cache_clear()
+    registry.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,7 @@ def small(small_weights: Path) -> Network:
 @pytest.fixture(scope="session")
 def leaky(small: Network) -> Network:
     """The small network with the other activation of the family."""
-    from edgeyolo.models.network import build
+    from edgeyolo.models.build import build
 
     network = build(replace(small.spec, act="leaky_relu"), small.classes, "plain")
     network.load_state_dict(small.state_dict())
@@ -86,7 +86,7 @@ def leaky(small: Network) -> Network:
 @pytest.fixture(scope="session")
 def leaky_weights(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of the small network with the other activation of the family."""
-    from edgeyolo.models.network import build
+    from edgeyolo.models.build import build
     from edgeyolo.models.weights import load, save
 
     spec = load(small_weights).network.spec

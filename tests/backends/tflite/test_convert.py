@@ -137,7 +137,7 @@ def test_the_network_is_left_as_it_was(source: NetworkSource, float_model: bytes
 
 def alive(name: str, classes: int = 80) -> Network:
     """A network of the family with weights under which values neither vanish nor explode."""
-    from edgeyolo.models.network import build
+    from edgeyolo.models.build import build
 
     torch.manual_seed(0)
     network = build(name, classes, "plain").eval()

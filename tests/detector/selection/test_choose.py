@@ -20,7 +20,8 @@ from edgeyolo.backend import registry
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Availability
 from edgeyolo.backend.profile import TargetProfile
-from edgeyolo.detector.selection import choose, order
+from edgeyolo.detector.selection import order
+from edgeyolo.detector.selection.choose import choose
 from edgeyolo.detector.selection.measure import fastest
 from edgeyolo.errors import DamagedFileError, GateError, RuntimeMissingError, UsageError
 
@@ -120,7 +121,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     for name in ("EDGEYOLO_MEASURE", "EDGEYOLO_TARGET", "EDGEYOLO_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(registry, "_load", lambda: ({each.name: each for each in made.backends}, ()))
+    known = {each.name: each for each in made.backends}
+    monkeypatch.setattr(registry, "_load", lambda: (known, ()))
+    monkeypatch.setattr(registry, "_load_entry", known.get)
     monkeypatch.setattr(order.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr("edgeyolo.detector.selection.measure.SECONDS", 0.02)
     yield made

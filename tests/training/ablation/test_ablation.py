@@ -15,8 +15,9 @@ from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.blocks import ElanChain  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.complexity import fused_parameters, parameters  # noqa: E402
-from edgeyolo.models.network import Network, build  # noqa: E402
+from edgeyolo.models.network import Network  # noqa: E402
 from edgeyolo.models.planned import (  # noqa: E402
     DarkBlock,
     IdentityRepConv,

@@ -10,7 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeyolo.errors import UsageError  # noqa: E402
-from edgeyolo.models.network import Network, build  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
+from edgeyolo.models.network import Network  # noqa: E402
 from edgeyolo.training.loop.ema import Ema  # noqa: E402
 from edgeyolo.training.loop.optimizer import freeze, hold_frozen_norms, make_optimizer, set_rates  # noqa: E402
 from edgeyolo.training.loop.schedule import Schedule  # noqa: E402

@@ -16,7 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from edgeyolo.datasets.scenes import CLASS_NAMES  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
-from edgeyolo.models.network import build  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.training.loop.processes import join_processes  # noqa: E402
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ from edgeyolo.datasets import Dataset, Sample  # noqa: E402
 from edgeyolo.datasets.scenes import CLASS_NAMES, make_scene  # noqa: E402
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError  # noqa: E402
 from edgeyolo.models import specs, weights  # noqa: E402
-from edgeyolo.models.network import build  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.topology import Elan, ModelSpec, Stage, TopDown  # noqa: E402
 from edgeyolo.training.config import TrainConfig, settings_of  # noqa: E402
 from edgeyolo.training.data.batches import Batch  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeyolo.models.network import build  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.training.loop.transfer import transfer  # noqa: E402
 
 

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
 
 from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.backend.interface import Session
+from edgeyolo.backend.quantizer_options import QuantizerOptions
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import UsageError
 from edgeyolo.runtime.pipeline import Pipeline
 
-Preset = Literal["mixed", "performance"]
-
 
 @dataclass(frozen=True)
-class QuantizerOptions:
-    """Of NNCF, OpenVINO's quantizer; others have nothing to choose.
-
-    preset: "mixed" gives activations a zero point where their activation function asks for it, "performance" none.
-    floats: layers that stay in float, as names or beginnings of names in the network ("top_down", "backbone.3.elan").
-    accuracy_aware: put layers back into float, those that cost most first, until no more AP is lost than allowed.
-    """
-
-    preset: Preset = "mixed"
-    floats: tuple[str, ...] = ()
-    accuracy_aware: bool = False
-
-
-DEFAULTS = QuantizerOptions()
-
-
-@dataclass(frozen=True)
-class Judge:
+class ApJudge:
     """AP of a session on labelled images; `allowed` AP points may be lost."""
 
     output: RawMaps
@@ -43,6 +25,10 @@ class Judge:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def image(self, index: int) -> Path:
+        """The file of one labelled image."""
+        return self.data.images[index].path
 
     def __call__(self, session: Session, contract: InputContract, images: Sequence[int]) -> float:
         """COCO's AP (a fraction of 1) on the images with these indices; 0 where they show nothing."""
@@ -59,10 +45,10 @@ def judge_for(
     class_names: tuple[str, ...],
     data: Dataset | None,
     allowed: float,
-) -> Judge | None:
+) -> ApJudge | None:
     """The judge that `asked` needs, None where it needs none. Raises UsageError where there is nothing to judge by."""
     if not asked.accuracy_aware:
         return None
     if data is None:
         raise UsageError("a quantizer can only be aware of AP that it can measure", hint="Add --data DATA.")
-    return Judge(output, class_names, data, allowed)
+    return ApJudge(output, class_names, data, allowed)

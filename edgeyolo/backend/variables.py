@@ -1,0 +1,46 @@
+"""Complaints on EDGEYOLO_ variables that nothing reads, those of backends included."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Mapping
+
+from edgeyolo.support.environment import VARIABLES, set_here
+
+
+class UnknownVariableWarning(UserWarning):
+    """A variable that begins with EDGEYOLO_ and that nothing reads: a slip of the keyboard, most likely."""
+
+
+def known() -> dict[str, str]:
+    """Every variable and what it says: the table above, and what the backends add."""
+    from edgeyolo.backend import registry
+
+    added: dict[str, str] = {}
+    for backend in registry.backends().values():
+        added |= getattr(backend, "variables", {})
+    return {**VARIABLES, **dict(sorted(added.items()))}
+
+
+def complaints(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each variable that is set and that nothing reads, with the one that may have been meant."""
+    strange = [name for name in set_here(environment) if name not in VARIABLES]
+    if not strange:  # the usual case costs no loading of backends
+        return []
+    names = known()
+    found = []
+    for name in strange:
+        if name in names:
+            continue
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+        meant = f"did you mean {near[0]}?" if near else "`edgeyolo doctor --variables` lists those that are."
+        found.append(f"the environment variable {name} is not one that edgeyolo reads; {meant}")
+    return found
+
+
+def warn() -> None:
+    """Warn, once for each place that calls, of variables that nothing reads."""
+    for text in complaints():
+        warnings.warn(text, UnknownVariableWarning, stacklevel=3)

@@ -1,0 +1,49 @@
+"""Public part of the export wing for backends: everything that `Backend.compile` may use of it.
+
+Backends, ours and third parties', import from here and nothing else of `edgeyolo.export` and `edgeyolo.models`, and
+only inside `compile` or modules that only `compile` imports: what runs a detector needs none of it. Names are loaded
+when first used, as one of them may need torch where another needs onnx only.
+
+| name | for |
+|---|---|
+| `with_graph_ends` | decoding, suppression and uint8 input put around an ONNX network, as the source asks for |
+| `suppression_graph`, `GraphWriter` | the same by hand, for graphs in a runtime's own operators |
+| `tensors_of` | every inner tensor of an ONNX model, for a report on the first layer that deviates |
+| `SpaceToDepth`, `ConvAct` | the blocks of a plain network that a converter may want in other operators |
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeyolo.export.graph_ends import with_graph_ends
+    from edgeyolo.export.graph_ends.nms import GraphWriter, suppression_graph
+    from edgeyolo.export.layer_report import tensors_of
+    from edgeyolo.models.blocks import SpaceToDepth
+    from edgeyolo.models.units import ConvAct
+
+__all__ = [
+    "ConvAct",
+    "GraphWriter",
+    "SpaceToDepth",
+    "suppression_graph",
+    "tensors_of",
+    "with_graph_ends",
+]
+
+_HOMES = {
+    "with_graph_ends": "edgeyolo.export.graph_ends",
+    "GraphWriter": "edgeyolo.export.graph_ends.nms",
+    "suppression_graph": "edgeyolo.export.graph_ends.nms",
+    "tensors_of": "edgeyolo.export.layer_report",
+    "SpaceToDepth": "edgeyolo.models.blocks",
+    "ConvAct": "edgeyolo.models.units",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
