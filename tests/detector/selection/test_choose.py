@@ -121,9 +121,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     for name in ("EDGEYOLO_MEASURE", "EDGEYOLO_TARGET", "EDGEYOLO_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path / "cache"))
-    known = {each.name: each for each in made.backends}
-    monkeypatch.setattr(registry, "_load", lambda: (known, ()))
-    monkeypatch.setattr(registry, "_load_entry", known.get)
+    monkeypatch.setattr(registry, "_load", lambda: ({each.name: each for each in made.backends}, ()))
+    monkeypatch.setattr(
+        registry, "_load_entry", lambda name: next((each for each in made.backends if each.name == name), None)
+    )
     monkeypatch.setattr(order.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr("edgeyolo.detector.selection.measure.SECONDS", 0.02)
     yield made
