@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgeyolo.artifact.target import Target
@@ -76,3 +78,34 @@ def test_every_registered_target_has_a_device_that_admits_it() -> None:
         device = device_of(profile.target)
         assert device.admits(profile.target)
         assert Device.parse(str(device)) == device
+
+
+def test_the_first_of_several_devices_is_one_too() -> None:
+    """`dla:0` names a device as `dla:1` does: the backend is told, where it can be; elsewhere 0 is the only one."""
+
+    class Several:
+        name, profiles = "several", ()
+
+        def __init__(self, device: Device | None = None) -> None:
+            self.device = device
+
+        def can_compile(self) -> None: ...
+        def can_run(self) -> None: ...
+        def compile(self, source: object, target: object, into: object) -> None: ...
+        def open(self, artifact: object, *, threads: int | None = None) -> None: ...
+        def at(self, device: Device) -> Several:
+            return Several(device)
+
+    class Single:
+        name, profiles = "single", ()
+        can_compile = can_run = compile = open = Several.open
+
+    backend: Any = Several()
+    assert registry.placed(backend, None) is backend
+    for name in ("dla:0", "dla:1", "cuda:0", "cuda:2"):
+        assert registry.placed(backend, Device.parse(name)).device == Device.parse(name)  # type: ignore[attr-defined]
+    assert registry.placed(backend, Device.parse("cuda")) is backend
+    alone: Any = Single()
+    assert registry.placed(alone, Device.parse("dla:0")) is alone
+    with pytest.raises(UsageError, match="does not tell several devices apart"):
+        registry.placed(alone, Device.parse("dla:1"))

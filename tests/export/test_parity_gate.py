@@ -74,3 +74,21 @@ def test_a_map_that_is_not_finite_is_outside() -> None:
     assert found == {"p3": float("inf")}
     with pytest.raises(GateError, match="inf away from torch"):
         require_parity(Parity(1e-4, found, "one picture"), "cpu-onnx-fp32")
+
+
+def test_the_worst_value_decides_not_the_mean() -> None:
+    want = {"p3": np.full((1, 7, 4, 8), 2, np.float32)}
+    have = {"p3": want["p3"].copy()}
+    have["p3"][0, 3, 2, 1] += 0.5
+    assert deviations(want, have) == {"p3": 0.25}
+
+
+def test_the_budgets_hold_on_both_sides() -> None:
+    """At the budget is inside, the next float beyond it is outside: for the deviation and for the agreement."""
+    parity = Parity(1e-4, {"p3": 1e-4, "p4": 0.0}, "one picture", 0.99, 0.99, 100)
+    require_parity(parity, "cpu-onnx-fp32")
+    further = replace(parity, deviation={"p3": 0.0, "p4": float(np.nextafter(1e-4, 1))})
+    fewer = replace(parity, agreement=float(np.nextafter(0.99, 0)))
+    for outside in (further, fewer):
+        with pytest.raises(GateError):
+            require_parity(outside, "cpu-onnx-fp32")

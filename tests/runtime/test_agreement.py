@@ -34,3 +34,15 @@ def test_another_class_place_or_nothing_is_no_counterpart() -> None:
         assert agreement(one, other) == Agreement(matched=0, detections=2)
     assert agreement(one, boxes()) == Agreement(matched=0, detections=1)
     assert agreement(boxes(), boxes()).share is None
+
+
+def test_a_counterpart_overlaps_by_half_or_more() -> None:
+    """Of two boxes one of which lies in the other, IoU is the share of the area."""
+    for share, matched in ((0.51, 2), (0.49, 0)):
+        found = agreement(boxes(([0, 0, 100, 100], 0.9, 0)), boxes(([0, 0, 100 * share, 100], 0.9, 0)))
+        assert found == Agreement(matched=matched, detections=2)
+
+
+def test_detections_below_the_default_confidence_are_not_asked_for() -> None:
+    assert agreement(boxes((BOX, 0.24, 0)), boxes()).detections == 0
+    assert agreement(boxes((BOX, 0.25, 0)), boxes()).detections == 1

@@ -123,7 +123,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(registry, "_load", lambda: ({each.name: each for each in made.backends}, ()))
     monkeypatch.setattr(
-        registry, "_load_entry", lambda name: next((each for each in made.backends if each.name == name), None)
+        registry,
+        "_load_entry",
+        lambda name: next((each for each in made.backends if each.name == name), None),
     )
     monkeypatch.setattr(order.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr("edgeyolo.detector.selection.measure.SECONDS", 0.02)

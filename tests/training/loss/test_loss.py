@@ -124,6 +124,15 @@ def test_autobalance_follows_the_objectness(scene: Callable[..., Any], make_loss
     assert torch.equal(loss.balance, frozen)
 
 
+def test_one_step_of_autobalance_by_hand(make_loss: Any) -> None:
+    """balance' = 0.9999 balance + 0.0001 / objectness, relative to stride 16."""
+    loss = make_loss(autobalance=True)
+    objectness = torch.tensor([0.5, 0.02, 0.1])
+    expected = 0.9999 * loss.balance + 0.0001 / objectness
+    loss._rebalance(objectness)
+    torch.testing.assert_close(loss.balance, expected / expected[1], rtol=0, atol=1e-7)
+
+
 def test_bound_by_distance(scene: Callable[..., Any], make_loss: Any) -> None:
     offsets = torch.tensor([[0.5, 0.5], [-0.5, 0.5], [1.5, 0.2], [-0.75, 0.5], [4.0, 0.5]])
     torch.testing.assert_close(distance_bound(offsets), torch.tensor([1.0, 1.0, 1.0, 0.75, 0.0]))
