@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme clean
+.PHONY: bench-integers setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -82,6 +82,10 @@ INTEGERS ?= benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --nam
 bench-integers: $(READY)
 	@$(BIN)/python benchmarks/scripts/integers.py $(INTEGERS) --train-qat 6
 	@$(BIN)/python benchmarks/scripts/integers_speed.py
+
+# Small changes to the code, one at a time: at least nine of ten must be noticed by the nearest tests.
+mutants: $(READY)
+	@$(BIN)/python benchmarks/scripts/mutants.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist
