@@ -228,7 +228,7 @@ class TensorrtSession:
 
 
 def open_engine(
-    engine: Path,
+    file: Path,
     input: InputContract,
     output: OutputContract,
     options: DeviceOptions | None = None,
@@ -243,26 +243,24 @@ def open_engine(
         RuntimeMissingError: no TensorRT, no GPU, or the engine was built for others; the message says what to rebuild.
         DamagedFileError: there is no such file, or its tensors are not the contracts'.
     """
-    if not engine.is_file():
-        raise DamagedFileError(f"{engine}: there is no such engine", hint="edgeyolo build DIR makes it.")
+    if not file.is_file():
+        raise DamagedFileError(f"{file}: there is no such engine", hint="edgeyolo build DIR makes it.")
     options = options or DeviceOptions()
     library = load_library()
     cuda = open_cuda(options.device)
     try:
         refuse_unsupported_gpu(library, cuda.gpu.name, cuda.gpu.compute_capability)
-        _require_built_here(engine, cuda.gpu, library.text)
+        _require_built_here(file, cuda.gpu, library.text)
     except BaseException:
         cuda.close()
         raise
-    return TensorrtSession(
-        engine, input, output, library, cuda, cuda_graph=options.cuda_graph, threads=threads
-    )
+    return TensorrtSession(file, input, output, library, cuda, cuda_graph=options.cuda_graph, threads=threads)
 
 
-def _require_built_here(engine: Path, gpu: Gpu, tensorrt: str) -> None:
-    record = engine.with_name(RECORD)
+def _require_built_here(file: Path, gpu: Gpu, tensorrt: str) -> None:
+    record = file.with_name(RECORD)
     if record.is_file() and (wrong := misfits(EngineRecord.read(record), gpu, tensorrt)):
         raise RuntimeMissingError(
-            f"{engine} does not run here: {'; '.join(wrong)}",
+            f"{file} does not run here: {'; '.join(wrong)}",
             hint="Engines belong to one GPU and one TensorRT version: run `edgeyolo build DIR` on this machine.",
         )
