@@ -53,7 +53,7 @@ class Interpreter:
         for name, shape in self.inputs.items():
             values[name] = torch.from_numpy(np.ascontiguousarray(inputs[name], np.float32))
             if values[name].shape != shape:
-                raise ValueError(f"input {name!r}: expected {shape}, came {tuple(values[name].shape)}")
+                raise ValueError(f"input {name!r}: expected {shape}, got {tuple(values[name].shape)}")
         for step in self._steps:
             values[step.name] = _execute(step, values)
             for name in step.last_use:

@@ -69,7 +69,7 @@ def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: 
             extremes.setdefault(tensor, []).append((float(np.min(each["min"])), float(np.max(each["max"]))))
     if not extremes:
         raise UsageError(
-            "calibration: expected at least one batch of images, came none",
+            "calibration: expected at least one batch of images, got none",
             hint="Some hundred photographs of what the camera will see are usual.",
         )
     return {tensor: _typical(np.array(found)) for tensor, found in extremes.items()}
@@ -160,7 +160,7 @@ def _require_pixels(batch: NDArray[Any]) -> None:
     low, high = float(batch.min()), float(batch.max())
     if batch.dtype != np.float32 or not 0 <= low <= high <= 1:
         raise UsageError(
-            f"calibration: expected float32 images in 0..1, came {batch.dtype} in {low:g}..{high:g}",
+            f"calibration: expected float32 images in 0..1, got {batch.dtype} in {low:g}..{high:g}",
             hint="edgeyolo.runtime.preprocess.preprocess(images, contract) makes such an array.",
         )
 

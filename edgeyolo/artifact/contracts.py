@@ -67,7 +67,7 @@ class InputContract:
         if not fits or batch.dtype != self.dtype:
             raise UsageError(
                 f"input {self.name!r}: expected {self.dtype} {tuple(expected)} in {self.layout}, "
-                f"came {batch.dtype} {batch.shape}",
+                f"got {batch.dtype} {batch.shape}",
                 hint="edgeyolo.runtime.preprocess.preprocess(images, contract) makes such an array.",
             )
 

@@ -207,7 +207,7 @@ def _class_names(value: Any, where: str) -> tuple[str, ...]:
             raise UsageError(f"{where}: class_names: expected a list or a file of names: {error}") from error
         value = [line.strip() for line in value if line.strip()]
     if not isinstance(value, list | tuple) or not value:
-        raise UsageError(f"{where}: class_names: expected a list of names, came {value!r}")
+        raise UsageError(f"{where}: class_names: expected a list of names, got {value!r}")
     return tuple(str(name) for name in value)
 
 

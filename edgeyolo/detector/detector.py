@@ -155,7 +155,7 @@ class Detector:
         single = isinstance(images, np.ndarray) and images.ndim != 4
         if single or isinstance(images, (str, bytes, os.PathLike)):
             raise UsageError(
-                "batch: expected a list of images, came a single one", hint="For one image: detector(image)."
+                "batch: expected a list of images, got a single one", hint="For one image: detector(image)."
             )
         return self.pipeline.timed([read_image(image) for image in images])
 
@@ -200,7 +200,7 @@ def _class_id(item: int | str, class_names: Sequence[str]) -> int:
             raise UsageError(f"classes: there is no class {item}, ids go from 0 to {len(class_names) - 1}")
         return int(item)
     if not isinstance(item, str):
-        raise UsageError(f"classes: expected ids or names, came {item!r}")
+        raise UsageError(f"classes: expected ids or names, got {item!r}")
     if item in class_names:
         return list(class_names).index(item)
     folded = [name.casefold() for name in class_names]

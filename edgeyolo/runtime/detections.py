@@ -58,7 +58,7 @@ class Detections:
         class_id = _array("class_id", self.class_id, np.int64)
         names, size = tuple(self.class_names), tuple(self.image_size)
         if len(size) != 2 or min(size) < 1:
-            raise UsageError(f"image_size: expected (height, width) in pixels, came {self.image_size!r}")
+            raise UsageError(f"image_size: expected (height, width) in pixels, got {self.image_size!r}")
         _validate(xyxy, confidence, class_id, len(names))
         if np.any(confidence[1:] > confidence[:-1]):
             order = np.argsort(-confidence, kind="stable")
@@ -176,7 +176,7 @@ def _array(name: str, value: ArrayLike, dtype: type[Any]) -> NDArray[Any]:
     """A contiguous copy, so that later changes to the caller's array do not reach in here."""
     given = np.asarray(value)
     if given.size and (given.dtype.kind not in "fui" or (dtype is np.int64 and given.dtype.kind == "f")):
-        raise UsageError(f"{name}: expected {dtype.__name__}, came {given.dtype}")
+        raise UsageError(f"{name}: expected {dtype.__name__}, got {given.dtype}")
     return np.array(given, dtype, order="C")
 
 
@@ -187,7 +187,7 @@ def _validate(
     if xyxy.shape != (n, 4) or class_id.shape != (n,):
         raise UsageError(
             "expected xyxy (n, 4), confidence (n,) and class_id (n,), "
-            f"came {xyxy.shape}, {confidence.shape} and {class_id.shape}"
+            f"got {xyxy.shape}, {confidence.shape} and {class_id.shape}"
         )
     if not n:
         return
@@ -196,7 +196,7 @@ def _validate(
     if not (xyxy[:, 2:] >= xyxy[:, :2]).all():
         raise UsageError("xyxy: expected x1 <= x2 and y1 <= y2; are these boxes x, y, width, height?")
     if not (confidence.min() >= 0 and confidence.max() <= 1):  # also refuses NaN
-        raise UsageError(f"confidence: expected 0 to 1, came {confidence.min()} to {confidence.max()}")
+        raise UsageError(f"confidence: expected 0 to 1, got {confidence.min()} to {confidence.max()}")
     if class_id.min() < 0 or class_id.max() >= classes:
         raise UsageError(
             f"class_id: {class_id.min()} to {class_id.max()}, but there are {classes} class names"
@@ -209,6 +209,6 @@ def _selection(index: ArrayLike, n: int) -> NDArray[Any]:
         chosen = chosen.astype(np.int64)
     if chosen.ndim != 1 or chosen.dtype.kind not in "biu" or (chosen.dtype.kind == "b" and len(chosen) != n):
         raise UsageError(
-            f"index: expected an integer, a slice, {n} booleans or a list of integers, came {index!r}"
+            f"index: expected an integer, a slice, {n} booleans or a list of integers, got {index!r}"
         )
     return chosen

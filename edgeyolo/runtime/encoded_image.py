@@ -96,7 +96,7 @@ def to_uint8(values: NDArray[Any], name: str) -> Pixels:
         return np.ascontiguousarray(values)
     if values.dtype.kind not in "ui":
         raise ImageError(
-            f"{name}: expected pixels of uint8 or uint16, came {values.dtype}",
+            f"{name}: expected pixels of uint8 or uint16, got {values.dtype}",
             hint="Scale them to 0..255 and convert: (values * 255).astype(numpy.uint8) for values in 0..1.",
         )
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):

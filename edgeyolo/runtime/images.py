@@ -51,7 +51,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     if _is_pil(source):
         return _from_pil(source, max_pixels)
     raise UsageError(
-        f"image: expected a path, bytes, a PIL image or a numpy array, came {type(source).__name__}",
+        f"image: expected a path, bytes, a PIL image or a numpy array, got {type(source).__name__}",
         hint="For a torch tensor: tensor.permute(1, 2, 0).numpy(), scaled to 0..255, as uint8, in BGR order.",
     )
 

@@ -108,7 +108,7 @@ def _in_order(
         what = "raw map" if isinstance(output, RawMaps) else "output"
         for name, array, expected in zip(output.names, arrays, shapes, strict=True):
             if array.shape[1:] != expected[1:] or len(array) < expected[0]:
-                raise EdgeYoloError(f"{what} {name!r}: expected the shape {expected}, came {array.shape}")
+                raise EdgeYoloError(f"{what} {name!r}: expected the shape {expected}, got {array.shape}")
     return arrays
 
 

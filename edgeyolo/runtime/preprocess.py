@@ -112,7 +112,7 @@ class Preprocessor:
         shape = self._shape(len(images), size, rows)
         batch = self._buffer("batch", shape, np.dtype(self.contract.dtype)) if out is None else out
         if batch.shape != shape or batch.dtype != self.contract.dtype:
-            raise UsageError(f"out: expected {self.contract.dtype} {shape}, came {batch.dtype} {batch.shape}")
+            raise UsageError(f"out: expected {self.contract.dtype} {shape}, got {batch.dtype} {batch.shape}")
         height, width = shape[2:] if self.contract.layout == "NCHW" else shape[1:3]
         boxes = []
         for image, row in zip(images, batch, strict=False):
@@ -237,9 +237,9 @@ def rectangular_shape(aspects: Sequence[float], size: int, stride: int) -> tuple
 
 def _check_image(image: Pixels) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UsageError(
-            f"image: expected an array (height, width, 3) of uint8 in BGR order, came {came}",
+            f"image: expected an array (height, width, 3) of uint8 in BGR order, got {got}",
             hint="edgeyolo.runtime.images.read_image turns files, bytes, PIL images and other arrays into one.",
         )
     if not image.size:

@@ -140,7 +140,7 @@ class TensorrtSession:
         if not self._context.set_input_shape(name, shape):
             limits = [tuple(limit) for limit in self._engine.get_tensor_profile_shape(name, 0)]
             raise UsageError(
-                f"{self._path}: the engine takes {limits[0]} to {limits[-1]}, came {shape}\n{heard.complaint()}",
+                f"{self._path}: the engine takes {limits[0]} to {limits[-1]}, got {shape}\n{heard.complaint()}",
                 hint="Use smaller batches, or export with --batch dynamic and build again.",
             )
         self._shapes = {item: tuple(self._context.get_tensor_shape(item)) for item in self._dtypes}

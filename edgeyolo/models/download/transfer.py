@@ -201,11 +201,11 @@ def _open(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
 
 
 def _continues(response: http.client.HTTPResponse, state: _State, offset: int) -> bool:
-    """Whether the part that came is the rest of what was begun; not every server looks at If-Range."""
-    came = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if came is None or int(came[1]) != offset:
+    """Whether the part that served is the rest of what was begun; not every server looks at If-Range."""
+    served = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if served is None or int(served[1]) != offset:
         return False
-    if came[2] != "*" and state.total is not None and int(came[2]) != state.total:
+    if served[2] != "*" and state.total is not None and int(served[2]) != state.total:
         return False
     return _validator(response.headers) in ("", state.validator)
 
