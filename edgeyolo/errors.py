@@ -21,7 +21,10 @@ INTERRUPTED = 130
 
 
 class EdgeYoloError(Exception):
-    """The base of every deliberate error; `str()` gives the message and the hint on two lines."""
+    """The base of every deliberate error.
+
+    `str()` gives the message and the hint on two lines.
+    """
 
     exit_code = 1
 
@@ -73,7 +76,10 @@ class DamagedFileError(FileRefusedError):
 
 
 class ImageError(EdgeYoloError):
-    """An image that cannot be read; the message names the file and what is wrong with it."""
+    """An image that cannot be read.
+
+    The message names the file and what is wrong with it.
+    """
 
 
 class DatasetError(EdgeYoloError):

@@ -1,4 +1,6 @@
-"""Weights of three precisions. Activations are float16; the engine turns the weights back into it on the way in.
+"""Weights of three precisions.
+
+Activations are float16; the engine turns the weights back into it on the way in.
 
 The network's weights are rounded first, to levels that the file holds exactly (`rounding`); coremltools then only
 writes them in the smaller form.

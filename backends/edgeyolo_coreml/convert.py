@@ -38,7 +38,10 @@ def convert(source: ExportSource, precision: str) -> Any:
 
 
 def prepare(source: ExportSource, precision: str) -> Any:
-    """A copy of the network as the file will hold it: lowered, for pixels times `PIXEL_SCALE`, weights rounded."""
+    """A copy of the network as the file will hold it.
+
+    Lowered, for pixels times `PIXEL_SCALE`, weights rounded.
+    """
     network = copy.deepcopy(without_slices(source.network))
     rescale_input(network, source.input.scale / PIXEL_SCALE)
     round_weights(network, precision)
@@ -48,7 +51,9 @@ def prepare(source: ExportSource, precision: str) -> Any:
 def to_program(
     network: Any, contract: InputContract, outputs: tuple[str, ...], *, precision: Any = None
 ) -> Any:
-    """Trace one image of `contract` through `network` and convert it; `precision` None is float16 throughout.
+    """Trace one image of `contract` through `network` and convert it.
+
+    `precision` None is float16 throughout.
 
     Raises UnsupportedTargetError where coremltools does not know an operation.
     """
@@ -81,7 +86,10 @@ def to_program(
 
 
 def describe(model: Any, source: ExportSource) -> None:
-    """Write into the file what a user needs who has no manifest; Xcode and Swift show it."""
+    """Write into the file what a user needs who has no manifest.
+
+    Xcode and Swift show it.
+    """
     model.short_description = "YOLOv7 raw head maps; decoding and suppression are the caller's"
     model.user_defined_metadata.update(metadata(source))
     model.input_description[source.input.name] = (

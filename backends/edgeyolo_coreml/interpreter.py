@@ -159,7 +159,10 @@ def _decompress(operation: Any) -> Tensor:
 
 
 def _constant(value: Any) -> Any:
-    """A constant as a rule takes it: float arrays as tensors, other arrays as tuples, scalars as Python values."""
+    """A constant as a rule takes it.
+
+    Float arrays as tensors, other arrays as tuples, scalars as Python values.
+    """
     if isinstance(value, np.ndarray) and value.ndim:
         return (
             torch.from_numpy(value.astype(np.float32)) if value.dtype.kind == "f" else tuple(value.tolist())

@@ -1,4 +1,6 @@
-"""The tables of `neural_engine` under the names of ONNX operators: what can be known without coremltools.
+"""The tables of `neural_engine` under the names of ONNX operators.
+
+What can be known without coremltools.
 
 What `convert` makes is checked again, operation by operation, when it is made.
 """
@@ -67,7 +69,10 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 
 def leading(graph: Graph) -> frozenset[str]:
-    """The outputs of the slices, and their concatenation, that a network begins with: space-to-depth."""
+    """The outputs of the slices, and their concatenation, that a network begins with.
+
+    Space-to-depth.
+    """
     found = {graph.input}
     for operation in graph.operations:
         if operation.kind in ("Slice", "Concat") and found.issuperset(operation.inputs):

@@ -65,7 +65,10 @@ def placement(program: Any) -> Placement:
 
 
 def require_neural_engine(program: Any, target: str) -> Placement:
-    """The placement of `program`; UnsupportedTargetError lists what the engine does not take."""
+    """The placement of `program`.
+
+    UnsupportedTargetError lists what the engine does not take.
+    """
     found = placement(program)
     if found.misfits:
         shown = "\n".join(f"  {sentence}" for sentence in found.misfits[:8])
@@ -78,7 +81,10 @@ def require_neural_engine(program: Any, target: str) -> Placement:
 
 
 def _is_edge(operation: Any, images: set[str]) -> bool:
-    """Between the caller's float32 and the engine's float16: casts, and the scale of an input."""
+    """Between the caller's float32 and the engine's float16.
+
+    Casts, and the scale of an input.
+    """
     if operation.op_type == "cast":
         return "fp32" in {operation.x.dtype.__name__, operation.outputs[0].dtype.__name__}
     return operation.op_type == "mul" and operation.x.name in images

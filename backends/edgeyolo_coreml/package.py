@@ -1,4 +1,6 @@
-"""The .mlpackage directory: written so that equal networks give equal bytes, read back as a MIL program.
+"""The .mlpackage directory.
+
+Written so that equal networks give equal bytes, read back as a MIL program.
 
 Manifest.json                                 which file is what; coremltools writes random identifiers
 Data/com.apple.CoreML/model.mlmodel           the program, as a protobuf message

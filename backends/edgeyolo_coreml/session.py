@@ -71,7 +71,10 @@ class CoremlSession:
 
 
 def _refuse(package: Path, model: Any) -> NoReturn:
-    """Say why coremltools has a model that Core ML did not load: its error, or a newer format than this system's."""
+    """Say why coremltools has a model that Core ML did not load.
+
+    Its error, or a newer format than this system's.
+    """
     if model._framework_error is not None:
         raise DamagedFileError(f"{package}: Core ML cannot load it: {model._framework_error}")
     needs = SYSTEMS.get(model.get_spec().specificationVersion, "a newer macOS")

@@ -1,5 +1,7 @@
-"""The ONNX Runtime backend: compiling is keeping the ONNX file, or putting quantizers into it; running is an
-InferenceSession."""
+"""The ONNX Runtime backend.
+
+Compiling is keeping the ONNX file, or putting quantizers into it; running is an InferenceSession.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,10 @@ class OnnxruntimeBackend:
     adopts: Mapping[str, Target] = {".onnx": FP32.target}
 
     def can_compile(self) -> Availability:
-        """The ONNX file comes from torch and onnx; the pipeline has already said so where they are missing."""
+        """The ONNX file comes from torch and onnx.
+
+        The pipeline has already said so where they are missing.
+        """
         return self.can_run()
 
     def can_run(self) -> Availability:

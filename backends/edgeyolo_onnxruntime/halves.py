@@ -1,4 +1,7 @@
-"""Weights stored in float16, arithmetic in float32: half the file, and the float32 graph once it is loaded."""
+"""Weights stored in float16, arithmetic in float32.
+
+Half the file, and the float32 graph once it is loaded.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,10 @@ HALF = replace(FLOAT, weight_bytes=2.0, largest=65504.0)
 
 
 def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """The convolutions that are not quantized: the first two, and the last of each output."""
+    """The convolutions that are not quantized.
+
+    The first two, and the last of each output.
+    """
     from edgeyolo_calib.quantize.rules import ONNXRUNTIME
 
     convolutions = [each for each in graph.operations if each.kind == "Conv"]

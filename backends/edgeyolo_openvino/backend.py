@@ -211,8 +211,9 @@ class OpenvinoGpuBackend(OpenvinoBackend):
 
 
 class OpenvinoNpuBackend(OpenvinoGpuBackend):
-    """Targets `npu-openvino-*`: the neural processor of Intel Core Ultra. It takes one fixed batch, in integers with
-    float16 between them.
+    """Targets `npu-openvino-*`: the neural processor of Intel Core Ultra.
+
+    It takes one fixed batch, in integers with float16 between them.
     """
 
     name = "openvino-npu"

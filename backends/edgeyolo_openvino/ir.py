@@ -1,4 +1,7 @@
-"""ONNX to OpenVINO's own format: `model.xml` with the graph and `model.bin` with the weights."""
+"""ONNX to OpenVINO's own format.
+
+`model.xml` with the graph and `model.bin` with the weights.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def write_ir(
 
 
 def _compress(model: Any) -> None:
-    """Store the weights in float16; what is put around the network afterwards keeps its float32."""
+    """Store the weights in float16.
+
+    What is put around the network afterwards keeps its float32.
+    """
     importlib.import_module("openvino._offline_transformations").compress_model_transformation(model)
 
 

@@ -50,7 +50,10 @@ HEADS = "raw maps decide boxes to a fraction of a cell"
 
 
 def heads_in(place: str) -> Callable[[Operation, Graph], tuple[str, str] | None]:
-    """NNCF leaves the last convolutions alone, as `quantize` asks it to: they run in the device's floats."""
+    """NNCF leaves the last convolutions alone, as `quantize` asks it to.
+
+    They run in the device's floats.
+    """
     return lambda operation, graph: (place, HEADS) if operation.output in graph.outputs else None
 
 

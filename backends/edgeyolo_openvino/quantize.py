@@ -96,7 +96,10 @@ class _Pictures:
 
 
 class _Validation:
-    """AP of a compiled model on the images that NNCF names; it has no finer measure to rank layers by."""
+    """AP of a compiled model on the images that NNCF names.
+
+    It has no finer measure to rank layers by.
+    """
 
     def __init__(self, judge: Judge, contract: InputContract) -> None:
         self._judge, self._contract = judge, contract

@@ -55,12 +55,18 @@ def loaded_version(module: Any) -> str:
 
 @lru_cache(maxsize=1)
 def devices() -> tuple[str, ...]:
-    """The devices OpenVINO sees, such as ("CPU", "GPU.0"); asked once, because it loads every plugin."""
+    """The devices OpenVINO sees, such as ("CPU", "GPU.0").
+
+    Asked once, because it loads every plugin.
+    """
     return tuple(load().Core().available_devices)
 
 
 def real_devices(device: str) -> list[str]:
-    """The devices that a name stands for: "GPU" is itself, "AUTO:GPU,CPU" is two, "AUTO" every one there is."""
+    """The devices that a name stands for.
+
+    "GPU" is itself, "AUTO:GPU,CPU" is two, "AUTO" every one there is.
+    """
     kind, _, chosen = device.partition(":")
     if kind not in _VIRTUAL:
         return [device]

@@ -94,7 +94,10 @@ def from_environment(
 
 
 def _cache() -> Path | None:
-    """The folder for compiled kernels; None where it cannot be written: a read-only robot starts slower, but starts."""
+    """The folder for compiled kernels.
+
+    None where it cannot be written: a read-only robot starts slower, but starts.
+    """
     folder = user_cache() / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""The TensorRT backend: packages are made anywhere, engines are built and run where the GPU is."""
+"""The TensorRT backend.
+
+Packages are made anywhere, engines are built and run where the GPU is.
+"""
 
 from __future__ import annotations
 
@@ -141,8 +144,10 @@ class TensorrtBackend:
         return Availability(True, version=library.text)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`; for int8 targets Q/DQ operators in
-        the graph, and their ranges as `calibration.json` and as a calibration cache.
+        """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`.
+
+        For int8 targets Q/DQ operators in the graph, and their ranges as `calibration.json` and as a
+        calibration cache.
 
         Raises UnsupportedTargetError where the network cannot be typed float16.
         """
@@ -168,7 +173,9 @@ class TensorrtBackend:
         return Compiled(profile.files, given, gives, {"onnx": version("onnx")})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> TensorrtSession:
-        """Load the engine of this machine, building it first where there is none: minutes, once.
+        """Load the engine of this machine, building it first where there is none.
+
+        Minutes, once.
 
         `threads`: how many TensorRT may use on the CPU. The environment variables of `DeviceOptions` apply.
         """

@@ -21,7 +21,9 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Generation:
-    """GPUs that TensorRT left behind: from version `removed` on it does not run on `lowest` ... `highest`.
+    """GPUs that TensorRT left behind.
+
+    From version `removed` on it does not run on `lowest` ... `highest`.
 
     `lowest` and `highest` are compute capabilities (major, minor), both included.
     """
@@ -83,7 +85,10 @@ DLA_VERSIONS: tuple[tuple[Version, Version], ...] = (((8, 5), (10, 8)), ((11, 4,
 
 
 def version_tuple(text: str) -> Version:
-    """ "10.14.1.48.post1" -> (10, 14, 1, 48): the leading numbers; () where there is none."""
+    """ "10.14.1.48.post1" -> (10, 14, 1, 48): the leading numbers.
+
+    () where there is none.
+    """
     numbers = re.match(r"\d+(\.\d+)*", text.strip())
     return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()
 
@@ -94,7 +99,10 @@ def version_text(version: Version) -> str:
 
 
 def generation_of(compute_capability: tuple[int, int]) -> Generation | None:
-    """The generation of a GPU that TensorRT has left behind or will have; None for those it still serves."""
+    """The generation of a GPU that TensorRT has left behind or will have.
+
+    None for those it still serves.
+    """
     return next((item for item in GENERATIONS if item.covers(compute_capability)), None)
 
 

@@ -123,7 +123,10 @@ class Heard:
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=50))
 
     def complaint(self) -> str:
-        """TensorRT's errors, one a line; its warnings where it calls nothing an error, as it does without a driver."""
+        """TensorRT's errors, one a line.
+
+        Its warnings where it calls nothing an error, as it does without a driver.
+        """
         unique = list(dict.fromkeys(self.errors or self.warnings))
         return "\n".join(f"  {text}" for text in unique[-10:]) or "  (it gave no reason)"
 
@@ -140,7 +143,10 @@ def listening(module: Any) -> Iterator[Heard]:
 
 
 def make(library: Library, kind: Any, heard: Heard) -> Any:
-    """A Builder or Runtime. Where CUDA does not start, TensorRT gives no object, which Python sees as a TypeError."""
+    """A Builder or Runtime.
+
+    Where CUDA does not start, TensorRT gives no object, which Python sees as a TypeError.
+    """
     try:
         return kind(logger_for(library.module))
     except TypeError as error:

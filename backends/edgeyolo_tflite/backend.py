@@ -71,7 +71,10 @@ class TfliteBackend:
         return runtime.installed()
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.tflite`: channels last, raw maps out; for int8, integers from input to outputs."""
+        """Write `model.tflite`: channels last, raw maps out.
+
+        For int8, integers from input to outputs.
+        """
         from edgeyolo_tflite.convert import to_flatbuffer
 
         return _write(to_flatbuffer(source), source, target, into)
@@ -154,7 +157,10 @@ class EdgeTpuBackend(TfliteBackend):
         return {COMPILED: file}
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
-        """Load `model_edgetpu.tflite` on an edge TPU; RuntimeMissingError where there is none."""
+        """Load `model_edgetpu.tflite` on an edge TPU.
+
+        RuntimeMissingError where there is none.
+        """
         if COMPILED not in artifact.manifest.files:
             raise UsageError(
                 f"{artifact.path}: not compiled for the edge TPU, there is no {COMPILED}",

@@ -79,7 +79,10 @@ def coverage(data: bytes, where: str = "the TFLite model") -> Coverage:
 
 
 def require_edge_tpu(data: bytes, target: str) -> Coverage:
-    """The coverage of an integer model that the edge TPU takes whole; UnsupportedTargetError lists what misfits."""
+    """The coverage of an integer model that the edge TPU takes whole.
+
+    UnsupportedTargetError lists what misfits.
+    """
     found = coverage(data)
     if found.misfits:
         lines = "\n".join(f"  {sentence}" for sentence in found.misfits)

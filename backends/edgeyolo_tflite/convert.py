@@ -88,7 +88,10 @@ def _whole_factor(model: Any, operator: Any) -> bool:
 
 
 def describe(model: Any, entry: str, values: Mapping[str, Any]) -> None:
-    """Add a metadata entry with `values` as JSON; runtimes skip entries that they do not know."""
+    """Add a metadata entry with `values` as JSON.
+
+    Runtimes skip entries that they do not know.
+    """
     buffer, item = schema.BufferT(), schema.MetadataT()
     text = json.dumps(values, ensure_ascii=False, sort_keys=True)
     buffer.data = text.encode()

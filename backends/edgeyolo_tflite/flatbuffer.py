@@ -1,4 +1,6 @@
-"""TFLite files as objects: reading, writing, and the few questions that every part asks of them.
+"""TFLite files as objects.
+
+Reading, writing, and the few questions that every part asks of them.
 
 A model is the tree of `ai_edge_litert.schema_py_generated`: model.subgraphs[0].operators and so on.
 """

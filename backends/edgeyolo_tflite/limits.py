@@ -1,4 +1,6 @@
-"""The edge TPU's `tables` under the names of ONNX operators: what can be known without converting anything.
+"""The edge TPU's `tables` under the names of ONNX operators.
+
+What can be known without converting anything.
 
 What the converter makes is checked again, operator by operator, when it is made (`check`).
 """
@@ -86,7 +88,10 @@ def refuse(operation: Operation, graph: Graph) -> Finding | None:
 
 
 def padding(graph: Graph) -> tuple[Place, ...]:
-    """Convolutions of a stride get a PAD before them: TFLite's SAME pads at the other end than torch does."""
+    """Convolutions of a stride get a PAD before them.
+
+    TFLite's SAME pads at the other end than torch does.
+    """
     count = sum(each.kind == "Conv" and max(each.attributes["strides"]) > 1 for each in graph.operations)
     return (Place("PAD", count, "edge TPU"),) if count else ()
 

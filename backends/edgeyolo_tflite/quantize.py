@@ -51,7 +51,9 @@ def quantize(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: i
 
 
 def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> dict[str, Any]:
-    """The range of every activation: what TYPICAL of the batches stay below, and likewise above.
+    """The range of every activation.
+
+    What TYPICAL of the batches stay below, and likewise above.
 
     UsageError where there is no batch, or a wrong one.
     """
@@ -82,7 +84,10 @@ def _typical(extremes: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def with_ranges(model: bytes, ranges: Ranges) -> bytes:
-    """The integer model whose activations have these ranges, wherever they come from; every activation needs one."""
+    """The integer model whose activations have these ranges, wherever they come from.
+
+    Every activation needs one.
+    """
     quantizer, recipe = toolkit.load("ai_edge_quantizer.quantizer"), toolkit.load("ai_edge_quantizer.recipe")
     tree = flatbuffer.read(model)
     settled = share_ranges(tree, ranges)
@@ -105,7 +110,9 @@ def with_ranges(model: bytes, ranges: Ranges) -> bytes:
 
 
 def skeleton(model: bytes) -> bytes:
-    """The integer model without calibration: operators, types and sizes are final, the numbers mean nothing.
+    """The integer model without calibration.
+
+    Operators, types and sizes are final, the numbers mean nothing.
 
     For checks that should fail before images are read.
     """
@@ -166,7 +173,9 @@ def _require_pixels(batch: NDArray[Any]) -> None:
 
 
 def _disguise_leaky(model: Any) -> None:
-    """Call LEAKY_RELU a RELU while the quantizer looks: it knows the one, and treats it as the other must be treated.
+    """Call LEAKY_RELU a RELU while the quantizer looks.
+
+    It knows the one, and treats it as the other must be treated.
 
     Both have one input and one output with a scale each. Left alone, LEAKY_RELU would stay in float32 between two
     conversions, though TFLite has an integer kernel for it.

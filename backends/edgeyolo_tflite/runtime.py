@@ -63,7 +63,10 @@ class Runtime:
 
 
 def load() -> Runtime:
-    """The first interpreter package that is installed; RuntimeMissingError where none loads."""
+    """The first interpreter package that is installed.
+
+    RuntimeMissingError where none loads.
+    """
     found = installed()
     if not found.ok:
         raise RuntimeMissingError(found.reason, hint=found.hint)
@@ -93,7 +96,9 @@ def edge_tpu_library() -> str:
 
 
 def edge_tpu_delegate(runtime: Runtime, device: str = "") -> Any:
-    """Open an edge TPU: `device`, else the one that EDGEYOLO_EDGETPU_DEVICE names ("usb", "pci:1", ":0" ...), else any.
+    """Open an edge TPU.
+
+    `device`, else the one that EDGEYOLO_EDGETPU_DEVICE names ("usb", "pci:1", ":0" ...), else any.
 
     Raises RuntimeMissingError where the library is not installed or finds no such device.
     """

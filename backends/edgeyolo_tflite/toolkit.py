@@ -29,7 +29,10 @@ def installed(packages: dict[str, str]) -> Availability:
 
 
 def load(module: str) -> Any:
-    """Import one of the packages above, or a module in it; RuntimeMissingError says why it does not load."""
+    """Import one of the packages above, or a module in it.
+
+    RuntimeMissingError says why it does not load.
+    """
     try:
         with quiet():
             return importlib.import_module(module)

@@ -51,7 +51,10 @@ class TorchCudaBackend:
         return cuda.reachable(self._index)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write the plain convolutions as `model.safetensors`, in float32: the GPU rounds them as it loads them."""
+        """Write the plain convolutions as `model.safetensors`, in float32.
+
+        The GPU rounds them as it loads them.
+        """
         return write(source, into, cuda.facts(self._index))
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:

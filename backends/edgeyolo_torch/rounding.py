@@ -1,4 +1,7 @@
-"""float16 on a CPU: what a GPU that accumulates in float32 stores after every operator, rounded the same way."""
+"""float16 on a CPU.
+
+What a GPU that accumulates in float32 stores after every operator, rounded the same way.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ def rounded(value: Tensor) -> Tensor:
 
 
 class RoundsToHalf(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Every operator's float32 result becomes the nearest float16 one. Moving values does not change them again."""
+    """Every operator's float32 result becomes the nearest float16 one.
+
+    Moving values does not change them again.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -1,4 +1,6 @@
-"""Every network of the family through the whole export, at its own image size: seconds, megabytes, memory, deviation.
+"""Every network of the family through the whole export, at its own image size.
+
+Seconds, megabytes, memory, deviation.
 
 python benchmarks/scripts/architectures.py [--networks a,b] [--targets a,b] [--imgsz N] [--name architectures]
 

@@ -1,4 +1,6 @@
-"""Pictures per second and worker of the whole training pipeline: `python benchmarks/scripts/data_loading.py DATA`.
+"""Pictures per second and worker of the whole training pipeline.
+
+`python benchmarks/scripts/data_loading.py DATA`.
 
 Mosaic, warp, mixup, paste-in, colour and flips as the recipe says, for each way of keeping images in memory. One
 worker is one process with one thread; several share nothing but the files, so the rates add up as far as there are

@@ -25,7 +25,10 @@ Maps = dict[str, NDArray[np.float32]]
 
 
 class OnnxRuntime:
-    """A quantized ONNX graph through ONNX Runtime; `exact`: quantizers round, no integer kernel replaces anything."""
+    """A quantized ONNX graph through ONNX Runtime.
+
+    `exact`: quantizers round, no integer kernel replaces anything.
+    """
 
     def __init__(self, model: bytes, names: tuple[str, ...], *, exact: bool = False) -> None:
         import onnxruntime as ort
@@ -62,7 +65,10 @@ class OpenVino:
 
 
 def onnxruntime_default(model: Path, artifact: Artifact, calibration: CalibrationSource) -> OnnxRuntime:
-    """`onnxruntime.quantization.quantize_static` with its defaults: min-max, int8, a scale for each tensor."""
+    """`onnxruntime.quantization.quantize_static` with its defaults.
+
+    Min-max, int8, a scale for each tensor.
+    """
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
     contract = artifact.manifest.input

@@ -1,4 +1,6 @@
-"""benchmarks/README.md from everything in benchmarks/results: the one page where every kept figure is found.
+"""benchmarks/README.md from everything in benchmarks/results.
+
+The one page where every kept figure is found.
 
 python benchmarks/scripts/readme.py                                    writes it anew
 python benchmarks/scripts/readme.py --check                            exit code 1 if it is not what the results give

@@ -1,4 +1,6 @@
-"""The harness against itself: the same measurement twice, and what the harness costs.
+"""The harness against itself.
+
+The same measurement twice, and what the harness costs.
 
 python benchmarks/scripts/repeat.py [--targets cpu-onnx-fp32,cpu-openvino-fp32] [--seconds 20] [--processes 10] [--json]
 
@@ -31,7 +33,10 @@ MOST_APART, MOST_OVERHEAD = 0.03, 0.01
 
 @dataclass(frozen=True)
 class Pair:
-    """Two measurements of one artifact: medians in milliseconds with their intervals, and what is demanded of them."""
+    """Two measurements of one artifact.
+
+    Medians in milliseconds with their intervals, and what is demanded of them.
+    """
 
     target: str
     first: tuple[float, float | None, float | None]

@@ -1,4 +1,6 @@
-"""One of the trainings of trainings.py by one command: python benchmarks/scripts/train_recorded.py NAME --data D
+"""One of the trainings of trainings.py by one command.
+
+Python benchmarks/scripts/train_recorded.py NAME --data D
 
 bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
 builtin   the model that comes with the package: yolov7-tiny-silu from scratch on PASCAL VOC 2007

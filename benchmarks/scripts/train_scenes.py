@@ -1,4 +1,6 @@
-"""Train the demo's network on generated scenes: yolov7-tiny-silu at half width, 7 classes, 320 pixels.
+"""Train the demo's network on generated scenes.
+
+yolov7-tiny-silu at half width, 7 classes, 320 pixels.
 
 python benchmarks/scripts/train_scenes.py --steps 1500 --seed 0
 python benchmarks/scripts/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors

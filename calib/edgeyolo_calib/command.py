@@ -116,7 +116,10 @@ def _measure(  # noqa: PLR0917
     weights: Path, target_name: str, size: tuple[int, int] | None, images: Any, folder: Path, rules: Rules,
     asked: Scheme | None, judged: Dataset | None, points: float | None, worst: int | None,
 ) -> tuple[dict[str, Any], Findings | None]:  # fmt: skip
-    """The report's record, and what was found of layers where `worst` says to look; ranges.json is written."""
+    """The report's record, and what was found of layers where `worst` says to look.
+
+    ranges.json is written.
+    """
     import onnx
 
     from edgeyolo.artifact.target import Target

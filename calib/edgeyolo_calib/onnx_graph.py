@@ -1,4 +1,7 @@
-"""Reading an ONNX graph: who makes a tensor, who takes it, how large it is, and parts that run one after another."""
+"""Reading an ONNX graph.
+
+Who makes a tensor, who takes it, how large it is, and parts that run one after another.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX model with its tensors' makers and takers. `batch` stands for dimensions that are open."""
+    """An ONNX model with its tensors' makers and takers.
+
+    `batch` stands for dimensions that are open.
+    """
 
     model: onnx.ModelProto
     batch: int = 1
@@ -81,8 +87,11 @@ class Graph:
 
     @cached_property
     def identity(self) -> str:
-        """A SHA-256 over operators, the tensors between them, and weights: equal for the forms (batch, constants as
-        nodes or as weights) that one network is written in, and for nothing else that has the same tensors."""
+        """A SHA-256 over operators, the tensors between them, and weights.
+
+        Equal for the forms (batch, constants as nodes or as weights) that one network is written in, and for
+        nothing else that has the same tensors.
+        """
         digest = hashlib.sha256()
         for node in self.nodes:
             if node.op_type == "Constant":
@@ -109,8 +118,10 @@ class Graph:
 
 
 def constants_as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` whose Constant nodes are initializers: one form for all that reads graphs, TensorRT's parsers
-    too."""
+    """A copy of `model` whose Constant nodes are initializers.
+
+    One form for all that reads graphs, TensorRT's parsers too.
+    """
     import onnx
 
     changed = onnx.ModelProto()
@@ -129,7 +140,10 @@ def constants_as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @dataclass(frozen=True)
 class Part:
-    """A run of nodes as a model of its own: `takes` what earlier parts give, and `gives`."""
+    """A run of nodes as a model of its own.
+
+    `takes` what earlier parts give, and `gives`.
+    """
 
     model: onnx.ModelProto
     takes: tuple[str, ...]

@@ -55,7 +55,10 @@ class Artifact:
 
     @cached_property
     def sha256(self) -> str:
-        """One hash for the whole artifact: that of its manifest, which holds the hash of every file."""
+        """One hash for the whole artifact.
+
+        That of its manifest, which holds the hash of every file.
+        """
         return new_sha256(self.manifest.to_json().encode()).hexdigest()
 
     @property
@@ -91,7 +94,10 @@ class Artifact:
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Every file below `folder` but the manifest, as sorted POSIX paths; hidden files of desktops are passed over."""
+    """Every file below `folder` but the manifest, as sorted POSIX paths.
+
+    Hidden files of desktops are passed over.
+    """
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(
         name.as_posix() for name in names if name.as_posix() != MANIFEST and name.name != ".DS_Store"

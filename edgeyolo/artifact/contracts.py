@@ -50,11 +50,17 @@ class InputContract:
         return n, self.height, self.width, 3
 
     def of_pixels(self) -> InputContract:
-        """The same images as a camera or OpenCV gives them: uint8 BGR, channels last; the graph does the rest."""
+        """The same images as a camera or OpenCV gives them: uint8 BGR, channels last.
+
+        The graph does the rest.
+        """
         return replace(self, layout="NHWC", dtype="uint8", color_order="BGR")
 
     def check(self, batch: NDArray[Any]) -> None:
-        """Raise UsageError unless `batch` is an array this contract describes; every session calls it first."""
+        """Raise UsageError unless `batch` is an array this contract describes.
+
+        Every session calls it first.
+        """
         expected: list[int | str] = list(self.shape())
         if self.dynamic_batch:
             expected[0] = "n"
@@ -127,7 +133,10 @@ class GraphDetections:
     kind: Literal["detections"] = "detections"
 
     def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
-        """The shape of every array for `batch` images; the size of the images does not matter."""
+        """The shape of every array for `batch` images.
+
+        The size of the images does not matter.
+        """
         return (batch, 1), (batch, self.max_det, 4), (batch, self.max_det), (batch, self.max_det)
 
 

@@ -104,13 +104,19 @@ class Manifest:
             raise DamagedFileError("manifest: output names, strides and anchors differ in number")
 
     def to_json(self) -> str:
-        """The manifest as JSON: sorted keys and no time stamp, so equal artifacts have equal bytes."""
+        """The manifest as JSON.
+
+        Sorted keys and no time stamp, so equal artifacts have equal bytes.
+        """
         data = asdict(self) | {"target": str(self.target)}
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "manifest.json") -> Manifest:
-        """Read a manifest; anything missing, unknown or of another schema raises DamagedFileError."""
+        """Read a manifest.
+
+        Anything missing, unknown or of another schema raises DamagedFileError.
+        """
         try:
             data = json.loads(text)
         except ValueError as error:

@@ -42,7 +42,10 @@ def letterbox(image: Array, height: int, width: int, pad: int) -> tuple[Array, f
 
 
 def bilinear(image: Array, rows: int, columns: int) -> Array:
-    """Resize, centres of pixels at halves, as OpenCV's INTER_LINEAR; no smoothing before."""
+    """Resize, centres of pixels at halves, as OpenCV's INTER_LINEAR.
+
+    No smoothing before.
+    """
 
     def weights(size: int, wanted: int) -> tuple[Array, Array, Array]:
         at = np.clip((np.arange(wanted) + 0.5) * size / wanted - 0.5, 0, size - 1)
@@ -60,7 +63,10 @@ def bilinear(image: Array, rows: int, columns: int) -> Array:
 
 
 def decode(maps: list[Array], output: Json) -> tuple[Array, Array, Array]:
-    """Raw maps of one image -> corners in pixels of the input, confidence, class; best class of each box only."""
+    """Raw maps of one image -> corners in pixels of the input, confidence, class.
+
+    Best class of each box only.
+    """
     found = []
     for raw, stride, anchors in zip(maps, output["strides"], output["anchors"], strict=True):
         planes = raw.transpose(2, 0, 1) if output["layout"] == "NHWC" else raw
@@ -82,7 +88,10 @@ def decode(maps: list[Array], output: Json) -> tuple[Array, Array, Array]:
 
 
 def suppress(xyxy: Array, confidence: Array, class_id: Array) -> list[int]:
-    """Greedy non-maximum suppression within each class: the rows that stay, best first."""
+    """Greedy non-maximum suppression within each class.
+
+    The rows that stay, best first.
+    """
     left = list(np.argsort(-confidence, kind="stable"))
     kept = []
     while left:

@@ -9,7 +9,10 @@ from edgeyolo.errors import UsageError
 
 @dataclass(frozen=True)
 class Target:
-    """A device, the runtime on it and the precision: "jetson-trt-fp16" -> ("jetson", "trt", "fp16")."""
+    """A device, the runtime on it and the precision.
+
+    "jetson-trt-fp16" -> ("jetson", "trt", "fp16").
+    """
 
     device: str
     runtime: str

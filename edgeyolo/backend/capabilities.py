@@ -36,8 +36,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory on the chip. A network whose activations, `value_bytes` each, exceed `size` bytes does not fit where it
-    `refuses`; weights that find no room beside them cost time, as `otherwise` says."""
+    """Memory on the chip.
+
+    A network whose activations, `value_bytes` each, exceed `size` bytes does not fit where it `refuses`;
+    weights that find no room beside them cost time, as `otherwise` says.
+    """
 
     size: int
     value_bytes: int
@@ -49,7 +52,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Versions:
-    """The runtime's versions that serve: `oldest` <= version < `below` (None: no end), with the reason for either."""
+    """The runtime's versions that serve.
+
+    `oldest` <= version < `below` (None: no end), with the reason for either.
+    """
 
     runtime: str
     oldest: tuple[int, ...]

@@ -44,7 +44,10 @@ def examine() -> dict[str, Any]:
 
 
 def _environment() -> list[dict[str, str]]:
-    """The variables of edgeyolo: `value` is "" for one that is not set, `meaning` "" for one that nothing reads."""
+    """The variables of edgeyolo.
+
+    `value` is "" for one that is not set, `meaning` "" for one that nothing reads.
+    """
     known, here = variables.known(), environment.set_here()
     names = [*known, *(name for name in here if name not in known)]
     return [{"name": name, "value": here.get(name, ""), "meaning": known.get(name, "")} for name in names]

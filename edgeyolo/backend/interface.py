@@ -76,11 +76,17 @@ class CalibrationSource(Protocol):
     def floats(self) -> tuple[str, ...]: ...
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """The images as input arrays of the contract, `contract.batch` at a time; every call starts again."""
+        """The images as input arrays of the contract, `contract.batch` at a time.
+
+        Every call starts again.
+        """
         ...
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first `count` images as they are, BGR of any size, to compare on; none where there are only ranges."""
+        """The first `count` images as they are, BGR of any size, to compare on.
+
+        None where there are only ranges.
+        """
         ...
 
 
@@ -106,7 +112,10 @@ class Judge(Protocol):
         ...
 
     def __call__(self, session: Session, contract: InputContract, images: Sequence[int]) -> float:
-        """COCO's AP (a fraction of 1) on the images with these indices; 0 where they show nothing."""
+        """COCO's AP (a fraction of 1) on the images with these indices.
+
+        0 where they show nothing.
+        """
         ...
 
 
@@ -125,7 +134,9 @@ class ExportSource(Protocol):
     judge: Judge | None  # AP, for a quantizer that shall keep to what may be lost
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as a simplified ONNX file (made once per opset); the file must not be changed.
+        """The network as a simplified ONNX file (made once per opset).
+
+        The file must not be changed.
 
         `opset` is the backend's own; where the user asked for another that the target's limits allow, it is that.
         """
@@ -141,7 +152,10 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the runtime's memory; calling it again does nothing, running afterwards is an error."""
+        """Release the runtime's memory.
+
+        Calling it again does nothing, running afterwards is an error.
+        """
         ...
 
 
@@ -150,9 +164,12 @@ class AsynchronousSession(Session, Protocol):
     """A session that works on several batches at once."""
 
     def submit(self, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
-        """Start on a batch and return; the future gives what `run` gives. The batch's buffer may be refilled at once.
+        """Start on a batch and return; the future gives what `run` gives.
 
-        Waits while the device has all that it can work on."""
+        The batch's buffer may be refilled at once.
+
+        Waits while the device has all that it can work on.
+        """
         ...
 
 
@@ -180,14 +197,19 @@ class Backend(Protocol):
         ...
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
-        """Load a verified artifact. `threads`: CPU threads to use, None for the runtime's own default."""
+        """Load a verified artifact.
+
+        `threads`: CPU threads to use, None for the runtime's own default.
+        """
         ...
 
 
 @runtime_checkable
 class ParityBackend(Backend, Protocol):
-    """A backend that can check what it compiled on machines that cannot run it: an interpreter, or the same graph
-    in another runtime. `parity_runtime` says which, for the manifest."""
+    """A backend that can check what it compiled on machines that cannot run it.
+
+    An interpreter, or the same graph in another runtime. `parity_runtime` says which, for the manifest.
+    """
 
     parity_runtime: str
 
@@ -198,7 +220,10 @@ class ParityBackend(Backend, Protocol):
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a file: its name, its shape (None where it is open) and its element type."""
+    """An input or output of a file.
+
+    Its name, its shape (None where it is open) and its element type.
+    """
 
     name: str
     shape: tuple[int | None, ...]
@@ -207,13 +232,18 @@ class Port:
 
 @runtime_checkable
 class AdoptingBackend(Backend, Protocol):
-    """A backend that also runs files which other tools made. `adopts` maps the suffixes that it knows to the target
-    that such a file is for."""
+    """A backend that also runs files which other tools made.
+
+    `adopts` maps the suffixes that it knows to the target that such a file is for.
+    """
 
     adopts: Mapping[str, Target]
 
     def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-        """Inputs and outputs, as the file names them. Raises DamagedFileError where it is not such a file."""
+        """Inputs and outputs, as the file names them.
+
+        Raises DamagedFileError where it is not such a file.
+        """
         ...
 
     def parts(self, file: Path) -> Mapping[str, Path]:
@@ -226,7 +256,10 @@ class PlaceableBackend(Backend, Protocol):
     """A backend whose machine may have several of its devices."""
 
     def at(self, device: Device) -> Backend:
-        """The same backend for the one device `device`: `can_run` speaks of it, sessions run on it."""
+        """The same backend for the one device `device`.
+
+        `can_run` speaks of it, sessions run on it.
+        """
         ...
 
 

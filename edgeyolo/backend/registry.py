@@ -88,7 +88,10 @@ def profiles() -> list[tuple[TargetProfile, Backend]]:
 
 
 def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
-    """The profile and backend of a target; a name that no backend knows raises UsageError with the nearest ones."""
+    """The profile and backend of a target.
+
+    A name that no backend knows raises UsageError with the nearest ones.
+    """
     wanted = str(target if isinstance(target, Target) else Target.parse(target))
     known = {str(profile.target): (profile, backend) for profile, backend in profiles()}
     if wanted in known:
@@ -114,7 +117,10 @@ def _refuse_precision(target: Target) -> None:
 
 
 def half_sibling(target: Target | str) -> Target:
-    """The float16 target of the same device and runtime; UsageError where there is none, or `target` is quantized."""
+    """The float16 target of the same device and runtime.
+
+    UsageError where there is none, or `target` is quantized.
+    """
     profile, _ = find_target(target)
     found = profile.target
     if profile.calibrated or found.precision not in ("fp32", "fp16"):
@@ -132,7 +138,9 @@ def half_sibling(target: Target | str) -> Target:
 def open_session(
     artifact: Artifact, *, threads: int | None = None, device: Device | None = None, hint: Hint | None = None
 ) -> Session:
-    """Load an artifact with its backend; a runtime that is not there raises RuntimeMissingError with the reason.
+    """Load an artifact with its backend.
+
+    A runtime that is not there raises RuntimeMissingError with the reason.
 
     `device` says on which of several devices, and must be one that the artifact's target is for. `hint`: see `tuned`.
     """
@@ -147,7 +155,9 @@ def open_session(
 
 
 def backend_of(artifact: Artifact) -> Backend:
-    """The backend that an artifact was made by; RuntimeMissingError where it is not installed or does not load.
+    """The backend that an artifact was made by.
+
+    RuntimeMissingError where it is not installed or does not load.
 
     Loads the entry point of that name and no other one. A third party may call its entry point otherwise: then all are
     looked through.
@@ -166,7 +176,9 @@ def backend_of(artifact: Artifact) -> Backend:
 
 
 def parse_device(value: str | int | Device) -> Device:
-    """Read a device's name: one of `edgeyolo.backend.devices`, or of a target that a third party brings.
+    """Read a device's name.
+
+    One of `edgeyolo.backend.devices`, or of a target that a third party brings.
 
     Raises UsageError for a name that is none, with the nearest ones.
     """
@@ -193,7 +205,10 @@ def placed(backend: Backend, device: Device | None) -> Backend:
 
 
 def tuned(backend: Backend, hint: Hint | None) -> Backend:
-    """The backend with sessions for "latency" or "throughput"; UsageError where there is no throughput to choose."""
+    """The backend with sessions for "latency" or "throughput".
+
+    UsageError where there is no throughput to choose.
+    """
     if hint is not None and hint not in get_args(Hint):
         raise UsageError(f"hint {hint!r}: expected {' or '.join(get_args(Hint))}")
     if hint is None:
@@ -209,7 +224,10 @@ def tuned(backend: Backend, hint: Hint | None) -> Backend:
 
 
 def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tuple[Session, str]:
-    """A session to compare with torch, and the words for what it is: the runtime itself, or its stand-in."""
+    """A session to compare with torch, and the words for what it is.
+
+    The runtime itself, or its stand-in.
+    """
     backend = backend_of(artifact)
     if isinstance(backend, ParityBackend) and not backend.can_run().ok:
         return backend.open_for_parity(artifact), backend.parity_runtime
@@ -242,7 +260,10 @@ def keep_within_budget(
 
 
 def quantized_training() -> Any:
-    """The module registered as `quantization` in TRAINING: what quantization-aware training puts around a network."""
+    """The module registered as `quantization` in TRAINING.
+
+    What quantization-aware training puts around a network.
+    """
     return _registered(TRAINING, "quantization")
 
 

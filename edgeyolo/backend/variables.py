@@ -11,7 +11,10 @@ from edgeyolo.support.environment import VARIABLES, set_here
 
 
 class UnknownVariableWarning(UserWarning):
-    """A variable that begins with EDGEYOLO_ and that nothing reads: a slip of the keyboard, most likely."""
+    """A variable that begins with EDGEYOLO_ and that nothing reads.
+
+    A slip of the keyboard, most likely.
+    """
 
 
 def known() -> dict[str, str]:

@@ -13,7 +13,10 @@ from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
 
 @dataclass(frozen=True)
 class Apart:
-    """Two versions of one package: the one that made an artifact, and the one that is installed here."""
+    """Two versions of one package.
+
+    The one that made an artifact, and the one that is installed here.
+    """
 
     package: str
     made: str
@@ -53,7 +56,10 @@ def explained(error: DamagedFileError, artifact: Artifact, backend: Backend) -> 
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """ "2026.4.1+cpu" -> (2026, 4, 1): the leading numbers, without zeros at the end; () where there is none."""
+    """ "2026.4.1+cpu" -> (2026, 4, 1): the leading numbers, without zeros at the end.
+
+    () where there is none.
+    """
     match = re.match(r"\d+(\.\d+)*", text.strip())
     parts = [int(part) for part in match.group().split(".")] if match else []
     while parts and parts[-1] == 0:

@@ -1,4 +1,7 @@
-"""The command line. Each command is a thin file here or a third party's entry point `edgeyolo.commands`."""
+"""The command line.
+
+Each command is a thin file here or a third party's entry point `edgeyolo.commands`.
+"""
 
 from __future__ import annotations
 

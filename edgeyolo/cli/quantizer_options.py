@@ -1,4 +1,7 @@
-"""Options of what makes integers: the sample of calibration images, and what runtimes with a tool of their own take."""
+"""Options of what makes integers.
+
+The sample of calibration images, and what runtimes with a tool of their own take.
+"""
 
 from __future__ import annotations
 

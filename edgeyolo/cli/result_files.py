@@ -88,7 +88,10 @@ IN_FLIGHT = 16
 def detect_all(
     detector: Detector, images: list[Path], writer: ResultWriter, progress: Callable[[int, int | None], None]
 ) -> tuple[list[tuple[Path, Detections]], list[ImageError]]:
-    """Detect in every image and write what `writer` writes; images that cannot be read come back as their errors."""
+    """Detect in every image and write what `writer` writes.
+
+    Images that cannot be read come back as their errors.
+    """
     found: list[tuple[Path, Detections]] = []
     unreadable: list[ImageError] = []
     flying: deque[tuple[Path, Future[Detections]]] = deque()

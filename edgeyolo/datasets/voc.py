@@ -1,4 +1,7 @@
-"""Pascal VOC folders: `Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/<split>.txt`."""
+"""Pascal VOC folders.
+
+`Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/<split>.txt`.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,10 @@ def read_voc(
 
 
 def _split_members(folder: Path, split: str | None) -> tuple[str, list[str]]:
-    """The split's name and the stems of its images; without any split files, every annotation."""
+    """The split's name and the stems of its images.
+
+    Without any split files, every annotation.
+    """
     lists = {file.stem: file for file in sorted((folder / "ImageSets" / "Main").glob("*.txt"))}
     if split is None:
         split = next((name for name in _SPLIT_ORDER if name in lists), None)

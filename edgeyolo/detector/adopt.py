@@ -1,4 +1,6 @@
-"""Files that other tools made: with a spec that says what goes in and what comes out, they become artifacts.
+"""Files that other tools made.
+
+With a spec that says what goes in and what comes out, they become artifacts.
 
 A spec is JSON:
     class_names   one name per class, or a file of them, one a line
@@ -110,8 +112,10 @@ def require_spec(file: Path, spec: SpecSource | None) -> SpecSource:
 
 
 def adopt(file: str | Path, spec: SpecSource, into: str | Path, *, overwrite: bool = False) -> Artifact:
-    """Make an artifact of a foreign file. It is run once, on a generated picture: what it takes and gives must have
-    the shapes that the spec says, and the result becomes its golden vectors. Its parity with torch is not known.
+    """Make an artifact of a foreign file.
+
+    It is run once, on a generated picture: what it takes and gives must have the shapes that the spec says,
+    and the result becomes its golden vectors. Its parity with torch is not known.
 
     Raises UsageError where the spec does not fit, RuntimeMissingError where the runtime is not here.
     """

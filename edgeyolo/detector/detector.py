@@ -130,7 +130,9 @@ class Detector:
         return self.batch([image])[0]
 
     def submit(self, image: ImageSource) -> Future[Detections]:
-        """Start on one image and return; the future gives its Detections. Many are in flight where the runtime can.
+        """Start on one image and return; the future gives its Detections.
+
+        Many are in flight where the runtime can.
 
         Reading and preparing the image is done before it returns: that it cannot be read is raised here.
         """
@@ -184,7 +186,9 @@ class Detector:
 
 
 def resolve_classes(classes: Iterable[int | str], class_names: Sequence[str]) -> tuple[int, ...]:
-    """Class ids and names -> sorted ids; names are compared exactly first, then without regard to case.
+    """Class ids and names -> sorted ids.
+
+    Names are compared exactly first, then without regard to case.
 
     Raises:
         UsageError: an id out of range, or a name that no class has; the hint gives the nearest names.

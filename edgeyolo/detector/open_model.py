@@ -42,7 +42,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Opened:
-    """A model ready to be loaded: `device` is the one of several that was asked for, or None."""
+    """A model ready to be loaded.
+
+    `device` is the one of several that was asked for, or None.
+    """
 
     artifact: Artifact
     explanation: Explanation
@@ -52,7 +55,9 @@ class Opened:
 def open_model(
     model: str | os.PathLike[str], wanted: Wanted = Wanted(), *, step: Step = lambda _: None
 ) -> Opened:
-    """The artifact that `model` is, or that it gives: weights are exported once into a cache.
+    """The artifact that `model` is, or that it gives.
+
+    Weights are exported once into a cache.
 
     An artifact's manifest says what runs it. Weights run on `wanted.target`; without one, on the fastest of
     `wanted.device`; without that, on cpu-onnx-fp32, which the base install runs everywhere. `step` is told what is
@@ -113,7 +118,10 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _builtin(wanted: Wanted) -> Path:
-    """The artifact that comes with the package; for another target, size or device the weights, where they are."""
+    """The artifact that comes with the package.
+
+    For another target, size or device the weights, where they are.
+    """
     particular = wanted.target or environment.target() or wanted.size or _device(wanted)
     return builtin.weights_path() if particular and builtin.has_weights() else builtin.artifact_path()
 
@@ -128,7 +136,10 @@ def _numbered(device: Device | None) -> Device | None:
 
 
 def _artifact(artifact: Artifact, wanted: Wanted, device: Device | None, adopted_from: str = "") -> Opened:
-    """An artifact's size and target were settled when it was made; asking for them again is fine."""
+    """An artifact's size and target were settled when it was made.
+
+    Asking for them again is fine.
+    """
     path, manifest = artifact.path, artifact.manifest
     again = f"Leave it out, or export the weights again: edgeyolo export WEIGHTS --target {wanted.target or 'T'} -o DIR"
     if wanted.target is not None and str(wanted.target) != str(manifest.target):
@@ -156,7 +167,10 @@ def _artifact(artifact: Artifact, wanted: Wanted, device: Device | None, adopted
 
 
 def _weights_for(path: Path, target: Target, wanted: Wanted, device: Device | None, step: Step) -> Opened:
-    """Weights on a target that is settled: by the user, the environment or the default."""
+    """Weights on a target that is settled.
+
+    By the user, the environment or the default.
+    """
     if wanted.target is not None:
         decided = "the target was asked for."
     elif environment.target() is not None:

@@ -24,7 +24,10 @@ class Recognised:
 
 
 def recognise(inputs: Ports, outputs: Ports) -> Recognised:
-    """Read the ports of a file: which image it takes, and whether it gives one of the known layouts."""
+    """Read the ports of a file.
+
+    Which image it takes, and whether it gives one of the known layouts.
+    """
     told, given = _input(inputs)
     size = (given["height"], given["width"])
     found = _raw_maps(outputs, size) or _decoded(outputs) or _end_to_end(outputs)

@@ -61,8 +61,9 @@ def ap_difference(
 
 @dataclass(frozen=True)
 class _Class:
-    """Detections of one class, best first: `image` (n,) index, `hit` and `wrong` (IoUs, n) 0 or 1; `objects` (images,)
-    how many each image shows.
+    """Detections of one class, best first.
+
+    `image` (n,) index, `hit` and `wrong` (IoUs, n) 0 or 1; `objects` (images,) how many each image shows.
     """
 
     image: NDArray[np.int64]

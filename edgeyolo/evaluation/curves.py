@@ -40,8 +40,9 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """`counts` int64 (k + 1, k + 1): row = true class, column = detected class; the last of each is
-    background.
+    """`counts` int64 (k + 1, k + 1): row = true class, column = detected class.
+
+    The last of each is background.
 
     The last column counts missed objects, the last row detections where nothing is.
     """
@@ -116,7 +117,10 @@ def count_confusion(
 
 
 def _pairs(overlap: NDArray[np.float32], iou: float) -> list[tuple[int, int]]:
-    """One-to-one pairs (row, column) of at least `iou`, the highest first; equal ones in order of score."""
+    """One-to-one pairs (row, column) of at least `iou`, the highest first.
+
+    Equal ones in order of score.
+    """
     rows, columns = np.nonzero(overlap >= iou)
     pairs: list[tuple[int, int]] = []
     used_rows: set[int] = set()

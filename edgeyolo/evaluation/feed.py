@@ -23,7 +23,10 @@ _THREADS = 4  # decoding is faster than any network here, and more threads would
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image, (h, w, 3) uint8 BGR, or what was wrong with it; `milliseconds` is what reading it took."""
+    """One image, (h, w, 3) uint8 BGR, or what was wrong with it.
+
+    `milliseconds` is what reading it took.
+    """
 
     pixels: NDArray[np.uint8] | None
     milliseconds: float

@@ -51,7 +51,10 @@ def by_image(dataset: Dataset, predictions: Predictions) -> Iterator[tuple[Sampl
 
 
 def overlaps(boxes: NDArray[np.float32], sample: Sample) -> NDArray[np.float32]:
-    """(n, objects) IoU; with a crowd, the part of the detection that lies on it, as COCO counts."""
+    """(n, objects) IoU.
+
+    With a crowd, the part of the detection that lies on it, as COCO counts.
+    """
     truth = sample.boxes
     result = np.nan_to_num(box_iou(boxes, truth), nan=0.0)
     if sample.crowd.any():
@@ -70,7 +73,10 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _greedy(
     overlap: NDArray[np.float32], crowd: NDArray[np.bool_], iou: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Rows come best score first; each takes the best object still free, or lies on a crowd, or is wrong."""
+    """Rows come best score first.
+
+    Each takes the best object still free, or lies on a crowd, or is wrong.
+    """
     hit = np.zeros(len(overlap), dtype=np.bool_)
     ignored = np.zeros(len(overlap), dtype=np.bool_)
     enough = overlap >= iou

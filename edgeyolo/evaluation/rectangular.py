@@ -12,7 +12,10 @@ from edgeyolo.runtime.preprocess import rectangular_shape
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` are indices into the data set; `size` is the input's (height, width) in pixels."""
+    """`images` are indices into the data set.
+
+    `size` is the input's (height, width) in pixels.
+    """
 
     images: tuple[int, ...]
     size: tuple[int, int]

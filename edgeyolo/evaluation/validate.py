@@ -128,7 +128,10 @@ def _identity(artifact: Artifact | None) -> dict[str, str]:
 
 @dataclass
 class _Run:
-    """One pass over the data set. `found` is by index of the image; `times` are milliseconds an image."""
+    """One pass over the data set.
+
+    `found` is by index of the image; `times` are milliseconds an image.
+    """
 
     pipeline: Pipeline
     dataset: Dataset

@@ -1,4 +1,7 @@
-"""The accuracy gate: AP of the artifact beside that of the network it was made from, on the same images."""
+"""The accuracy gate.
+
+AP of the artifact beside that of the network it was made from, on the same images.
+"""
 
 from __future__ import annotations
 

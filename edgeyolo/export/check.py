@@ -69,8 +69,10 @@ def check_graph(
     runtime: str | None = None,
     tail: Tail | None = None,
 ) -> Check:
-    """Hold a network, and the suppression behind it, against a target's table. `runtime` is the version of the runtime
-    on the device, if known."""
+    """Hold a network, and the suppression behind it, against a target's table.
+
+    `runtime` is the version of the runtime on the device, if known.
+    """
     limits = limits_of(profile)
     misfits = list(dict.fromkeys(_misfits(graph, profile, contract, opset, runtime)))
     misfits += tail_misfits(profile, tail)
@@ -196,7 +198,10 @@ def _version_misfit(limits: Limits, target: Target, runtime: str) -> str:
 
 
 def _places(graph: Graph, limits: Limits) -> tuple[Place, ...]:
-    """A row for each kind and place: the accelerator's, then the others, in the order of their first appearance."""
+    """A row for each kind and place.
+
+    The accelerator's, then the others, in the order of their first appearance.
+    """
     rows: list[Place] = []
     is_cut = False
     for operation in graph.operations:

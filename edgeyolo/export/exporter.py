@@ -1,4 +1,7 @@
-"""The chain from weights to artifact. `export` is the whole product; each step is a function beside it or a module."""
+"""The chain from weights to artifact.
+
+`export` is the whole product; each step is a function beside it or a module.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ def export(
     weights: str | Path, target: str, into: str | Path, options: ExportOptions = ExportOptions(),
     *, step: Callable[[str], None] = lambda _: None,
 ) -> Artifact:  # fmt: skip
-    """Turn a weights file into a verified artifact at `into`. `step` is told what is being done.
+    """Turn a weights file into a verified artifact at `into`.
+
+    `step` is told what is being done.
 
     Raises:
         UsageError, UntrustedFileError, DamagedFileError: the weights or the options do not fit.

@@ -40,8 +40,10 @@ class InspectableSession(Protocol):
 
 @dataclass(frozen=True)
 class Layer:
-    """A tensor inside the network: which operator makes it, and how far it is from torch's, relative to its largest
-    value."""
+    """A tensor inside the network.
+
+    Which operator makes it, and how far it is from torch's, relative to its largest value.
+    """
 
     name: str
     operator: str
@@ -68,7 +70,10 @@ def explain(
     image: NDArray[np.uint8],
     profile: TargetProfile,
 ) -> str:
-    """A table of the layers that part from torch on one picture; "" where the runtime shows none."""
+    """A table of the layers that part from torch on one picture.
+
+    "" where the runtime shows none.
+    """
     if not isinstance(session, InspectableSession) or profile.opset is None:
         return ""
     import onnx
@@ -123,7 +128,10 @@ def tensors_of(
 
 
 def table(layers: Sequence[Layer], tolerance: float, rows: int = 8) -> str:
-    """The layer where the deviation begins, then the worst ones; "" where there are none."""
+    """The layer where the deviation begins, then the worst ones.
+
+    "" where there are none.
+    """
     if not layers:
         return ""
     first = next((each for each in layers if not each.deviation <= tolerance), None)

@@ -33,7 +33,10 @@ COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree o
 
 
 def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptions) -> InputContract:
-    """The network's own input for these options; UsageError where a size, batch or opset cannot be."""
+    """The network's own input for these options.
+
+    UsageError where a size, batch or opset cannot be.
+    """
     height, width = options.size or (spec.imgsz, spec.imgsz)
     coarsest = max(spec.strides)
     if height % coarsest or width % coarsest or min(height, width) < coarsest:
@@ -107,7 +110,10 @@ def require_calibration(
 
 
 def record(calibration: CalibrationSource | None, learned: LearnedRanges | None) -> dict[str, Any] | None:
-    """`Manifest.calibration`: of the ranges that the export was made from; None where it was made from none."""
+    """`Manifest.calibration`: of the ranges that the export was made from.
+
+    None where it was made from none.
+    """
     if learned:
         return {
             "images": learned.images,

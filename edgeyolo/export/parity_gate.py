@@ -78,7 +78,9 @@ def measure_parity(
     profile: TargetProfile,
     described: str,
 ) -> Parity:
-    """Compare the artifact with torch on every image: the worst deviation of each output, and the detections.
+    """Compare the artifact with torch on every image.
+
+    The worst deviation of each output, and the detections.
 
     `raw` is what torch's maps are (`raw_maps`). Detections of a graph are compared with those that the host finds in
     torch's maps by the same thresholds.
@@ -100,7 +102,10 @@ def measure_parity(
 
 
 def raw_maps(manifest: Manifest, network: RawMaps) -> RawMaps:
-    """The maps an artifact is compared by: its own, or the network's where it gives detections."""
+    """The maps an artifact is compared by.
+
+    Its own, or the network's where it gives detections.
+    """
     return manifest.output if isinstance(manifest.output, RawMaps) else network
 
 

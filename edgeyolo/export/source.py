@@ -25,7 +25,9 @@ OLDEST_DYNAMO_OPSET = 18
 
 @dataclass
 class NetworkSource:
-    """A re-parameterized network with its contracts; makes each form that a backend asks for once.
+    """A re-parameterized network with its contracts.
+
+    Makes each form that a backend asks for once.
 
     Implements `edgeyolo.backend.interface.ExportSource`. `workspace` is a directory for the intermediate files.
     """
@@ -134,7 +136,10 @@ def _metadata(source: NetworkSource) -> dict[str, str]:
 
 
 def _anonymise(model: onnx.ModelProto) -> None:
-    """Drop what the tracer notes of the machine it ran on: stack traces with paths, and doc strings."""
+    """Drop what the tracer notes of the machine it ran on.
+
+    Stack traces with paths, and doc strings.
+    """
     for holder in [
         *model.graph.node,
         *model.graph.input,

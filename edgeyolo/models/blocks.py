@@ -16,7 +16,10 @@ from edgeyolo.models.units import Convs
 
 
 class SpaceToDepth(nn.Module):
-    """ReOrg: (N, C, H, W) -> (N, 4C, H/2, W/2); (row, column) even/even, odd/even, even/odd, odd/odd."""
+    """ReOrg: (N, C, H, W) -> (N, 4C, H/2, W/2).
+
+    (row, column) even/even, odd/even, even/odd, odd/odd.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         even, odd = x[:, :, ::2], x[:, :, 1::2]
@@ -114,14 +117,20 @@ class DownC(nn.Module):
 
 
 def make_down(kind: Down, c_in: int, c_out: int, convs: Convs) -> nn.Module:
-    """The module that halves the resolution; it returns the maps to concatenate, `c_out` channels in all."""
+    """The module that halves the resolution.
+
+    It returns the maps to concatenate, `c_out` channels in all.
+    """
     if kind == "pool":
         return Pool()
     return {"conv": Strided, "mpconv": MPConv, "downc": DownC}[kind](c_in, c_out, convs)
 
 
 class StageBlock(nn.Module):
-    """Half the resolution, then ELAN; `skip`, a map of the halved size, is concatenated in between."""
+    """Half the resolution, then ELAN.
+
+    `skip`, a map of the halved size, is concatenated in between.
+    """
 
     def __init__(self, c_in: int, c_skip: int, spec: Stage, convs: Convs) -> None:
         super().__init__()
@@ -152,7 +161,9 @@ class TopDownBlock(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Max pools of 5x5, 9x9 and 13x13 at stride 1: a map -> [13, 9, 5] of the same shape.
+    """Max pools of 5x5, 9x9 and 13x13 at stride 1.
+
+    A map -> [13, 9, 5] of the same shape.
 
     A 9x9 maximum is the 5x5 maximum of a 5x5 maximum and a 13x13 that of a 9x9, borders included, so three
     5x5 pools give exactly the same numbers for a fifth of the comparisons.

@@ -19,7 +19,9 @@ from edgeyolo.models.units import ConvUnit
 
 @dataclass(frozen=True)
 class Description:
-    """One network beside what the paper says of it; `params` and `gflops` of the re-parameterized network.
+    """One network beside what the paper says of it.
+
+    `params` and `gflops` of the re-parameterized network.
 
     `params_training` counts the training form, auxiliary heads included. `gflops` is for one image of
     `imgsz` x `imgsz`, the paper's size. 80 classes.
@@ -39,7 +41,10 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Count one of the eight networks; takes some hundredths of a second and no memory."""
+    """Count one of the eight networks.
+
+    Takes some hundredths of a second and no memory.
+    """
     spec = specs.get(name)
     plain, paper = build(spec, form="plain", device="meta"), figures(name)
     return Description(
@@ -65,7 +70,10 @@ def parameters(network: nn.Module) -> int:
 
 
 def fused_parameters(network: Network) -> int:
-    """The parameters once batch norms and RepConv are folded; implicit vectors and auxiliary heads stay."""
+    """The parameters once batch norms and RepConv are folded.
+
+    Implicit vectors and auxiliary heads stay.
+    """
     total = 0
     for unit in conv_units(network).values():
         total += unit.kernel.weight.numel() + unit.kernel.out_channels

@@ -1,4 +1,6 @@
-"""The convolutions of a network from its spec alone, without torch: operations, weights and the maps they touch.
+"""The convolutions of a network from its spec alone, without torch.
+
+Operations, weights and the maps they touch.
 
 The names are the module paths of `network.Network`, so a layer can be found there.
 """
@@ -39,7 +41,10 @@ class ConvLayer:
 
     @property
     def least_flops(self) -> float:
-        """The fewest multiply-adds known for it: 3x3 at stride 1 by Winograd's F(4x4, 3x3) takes a quarter."""
+        """The fewest multiply-adds known for it.
+
+        3x3 at stride 1 by Winograd's F(4x4, 3x3) takes a quarter.
+        """
         return self.flops / (4 if self.kernel == 3 and self.size_in == self.size_out else 1)
 
     @property
@@ -62,7 +67,10 @@ def conv_layers(spec: ModelSpec, classes: int, size: tuple[int, int]) -> tuple[C
 
 @dataclass(frozen=True)
 class _Walk:
-    """Goes through a network as `Network.__init__` builds it; strides are pixels of the image per cell."""
+    """Goes through a network as `Network.__init__` builds it.
+
+    Strides are pixels of the image per cell.
+    """
 
     spec: ModelSpec
     classes: int

@@ -92,7 +92,10 @@ def _measure(network: Network, folded: Network, seed: int) -> FoldReport:
 
 @contextmanager
 def inference(network: nn.Module) -> Iterator[None]:
-    """Inference mode inside the block; afterwards every module is in the mode it was in."""
+    """Inference mode inside the block.
+
+    Afterwards every module is in the mode it was in.
+    """
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

@@ -31,7 +31,10 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> ModelSpec:
-    """The spec of one of the eight networks; an unknown name is a UsageError that lists them."""
+    """The spec of one of the eight networks.
+
+    An unknown name is a UsageError that lists them.
+    """
     for spec in _FAMILY:
         if spec.name == name:
             return spec
@@ -134,7 +137,10 @@ _YOLOV7X = ModelSpec(
 
 
 def _p6(name: str, *, width: int, depth: int, down: Down, aux: tuple[int, ...], twins: int = 1) -> ModelSpec:
-    """The four-level networks: all but the blocks' inner widths is a multiple of `width`, the stem's."""
+    """The four-level networks.
+
+    All but the blocks' inner widths is a multiple of `width`, the stem's.
+    """
 
     def stage(step: Down, scale: int, inner: int) -> Stage:
         return Stage(step, scale * width, Elan(inner, scale * width, depth=depth, twins=twins))

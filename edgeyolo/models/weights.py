@@ -1,4 +1,6 @@
-"""Our own weights file: safetensors, numbers and text only, with all it takes to rebuild a network.
+"""Our own weights file.
+
+Safetensors, numbers and text only, with all it takes to rebuild a network.
 
 The text: format and version, the network's spec (anchors included), form, class count and names, where the
 weights came from, and a SHA-256 over the tensors. `read_info` reads it without torch.
@@ -71,8 +73,10 @@ def save(
     half: bool = False,
     ranges: LearnedRanges | None = None,
 ) -> None:
-    """Write a network of any form, atomically. `provenance` is any JSON object; `half` stores float16; `ranges` are
-    those that quantization-aware training learned.
+    """Write a network of any form, atomically.
+
+    `provenance` is any JSON object; `half` stores float16; `ranges` are those that quantization-aware
+    training learned.
 
     Raises UsageError for class names that do not fit, EdgeYoloError for weights that `half` cannot hold.
     """
@@ -101,7 +105,10 @@ def save(
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file; DamagedFileError for anything that is not one, whole and unchanged."""
+    """Read a weights file.
+
+    DamagedFileError for anything that is not one, whole and unchanged.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -199,7 +206,10 @@ def _json(text: str) -> Any:
 
 
 def _stored(network: Network, half: bool) -> dict[str, Tensor]:
-    """The learned values on the CPU; batch norm counters are left out, nothing reads them."""
+    """The learned values on the CPU.
+
+    Batch norm counters are left out, nothing reads them.
+    """
     import torch
 
     dtype = torch.float16 if half else torch.float32

@@ -39,7 +39,10 @@ class Agreement:
 
 
 def agreement(expected: Boxes, actual: Boxes) -> Agreement:
-    """Compare detections found with `WEAK`: a counterpart has the same class and an IoU of at least 0.5."""
+    """Compare detections found with `WEAK`.
+
+    A counterpart has the same class and an IoU of at least 0.5.
+    """
     return _one_way(expected, actual) + _one_way(actual, expected)
 
 
@@ -80,7 +83,10 @@ def beyond_doubt(boxes: Boxes, conf: float) -> Boxes:
 
 
 def differences(expected: Boxes, actual: Boxes, side: float) -> dict[str, float]:
-    """The largest differences of boxes that meet: of scores, and of corners as parts of `side` pixels."""
+    """The largest differences of boxes that meet.
+
+    Of scores, and of corners as parts of `side` pixels.
+    """
     found = {"scores": 0.0, "boxes": 0.0}
     if not len(expected) or not len(actual):
         return found

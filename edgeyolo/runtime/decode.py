@@ -1,4 +1,6 @@
-"""Raw head maps to boxes in numpy: the one decoder, and the reference for those in graphs.
+"""Raw head maps to boxes in numpy.
+
+The one decoder, and the reference for those in graphs.
 
     xy = (2 sigmoid(t_xy) - 0.5 + cell) * stride        wh = (2 sigmoid(t_wh))^2 * anchor
     confidence = sigmoid(objectness) * sigmoid(class); sigmoid(objectness) where there is one class only
@@ -26,7 +28,10 @@ IndexArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Boxes without names: xyxy (n, 4) float32 pixels, confidence (n,) float32, class_id (n,) int64."""
+    """Boxes without names.
+
+    xyxy (n, 4) float32 pixels, confidence (n,) float32, class_id (n,) int64.
+    """
 
     xyxy: FloatArray
     confidence: FloatArray
@@ -60,7 +65,9 @@ def sigmoid(x: FloatArray) -> FloatArray:
 
 
 def logit_floor(p: Any) -> NDArray[np.float64]:
-    """A logit that every float32 x with sigmoid(x) > p exceeds; a little below logit(p), -inf at 0.
+    """A logit that every float32 x with sigmoid(x) > p exceeds.
+
+    A little below logit(p), -inf at 0.
 
     The slack covers rounding: near 1 float32 resolves the sigmoid, not the logit.
     """
@@ -172,7 +179,10 @@ def passing(
 
 
 def best_candidates(confidence: FloatArray, count: int) -> IndexArray:
-    """Positions of the `count` highest values, in input order; of equal ones the first are taken."""
+    """Positions of the `count` highest values, in input order.
+
+    Of equal ones the first are taken.
+    """
     limit = np.partition(confidence, len(confidence) - count)[len(confidence) - count]
     above = np.flatnonzero(confidence > limit)
     equal = np.flatnonzero(confidence == limit)[: count - len(above)]

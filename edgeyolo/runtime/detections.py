@@ -31,7 +31,9 @@ class Detection:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """Objects of one image, highest confidence first (equal ones in the order given); arrays are read-only.
+    """Objects of one image, highest confidence first (equal ones in the order given).
+
+    Arrays are read-only.
 
     Attributes:
         xyxy: (n, 4) float32 corners x1 <= x2, y1 <= y2 in pixels of the original, upright image.
@@ -91,7 +93,9 @@ class Detections:
     @overload
     def __getitem__(self, index: slice | ArrayLike) -> Detections: ...
     def __getitem__(self, index: Any) -> Detection | Detections:
-        """One `Detection` for an integer; `Detections` for a slice, a bool mask or an array of indices.
+        """One `Detection` for an integer.
+
+        `Detections` for a slice, a bool mask or an array of indices.
 
         `detections[detections.confidence > 0.5]`, `detections[[0, 2]]`. The result is sorted like every
         Detections.
@@ -131,7 +135,10 @@ class Detections:
         return [self.class_names[index] for index in self.class_id.tolist()]
 
     def plot(self, image: ImageSource) -> NDArray[np.uint8]:
-        """A copy of the image (any source `read_image` takes) with boxes: (height, width, 3) BGR uint8."""
+        """A copy of the image (any source `read_image` takes) with boxes.
+
+        (height, width, 3) BGR uint8.
+        """
         from edgeyolo.runtime.drawing import draw_detections
         from edgeyolo.runtime.images import read_image
 

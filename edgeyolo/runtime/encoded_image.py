@@ -91,7 +91,10 @@ def pil_to_bgr(image: Image.Image, name: str) -> Pixels:
 
 
 def to_uint8(values: NDArray[Any], name: str) -> Pixels:
-    """Integers in 0..65535 -> their high byte, as `cv2.imread` does; uint8 stays; the rest is an error."""
+    """Integers in 0..65535 -> their high byte, as `cv2.imread` does.
+
+    uint8 stays; the rest is an error.
+    """
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype.kind not in "ui":

@@ -59,7 +59,9 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
 def list_images(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, recursive: bool = False
 ) -> list[Path]:
-    """Image files behind a file, a folder, a glob pattern or a sequence of these; sorted within each.
+    """Image files behind a file, a folder, a glob pattern or a sequence of these.
+
+    Sorted within each.
 
     A file that is named is taken whatever its suffix; folders and patterns give files with an image's suffix,
     and none whose name begins with a dot. `recursive` descends into folders below a folder; in patterns, `**`
@@ -113,7 +115,10 @@ def _from_array(array: NDArray[Any]) -> Pixels:
 
 
 def _is_pil(source: object) -> bool:
-    """Checked without importing Pillow: an instance exists only where it has been imported."""
+    """Checked without importing Pillow.
+
+    An instance exists only where it has been imported.
+    """
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(source, module.Image)
 

@@ -52,7 +52,10 @@ def nms(
 
 
 def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
-    """IoU of all pairs of (n, 4) and (m, 4) float32 xyxy boxes: (n, m) float32, NaN if neither has area."""
+    """IoU of all pairs of (n, 4) and (m, 4) float32 xyxy boxes.
+
+    (n, m) float32, NaN if neither has area.
+    """
     left, top, right, bottom = first.T[:, :, None]
     x1, y1, x2, y2 = second.T[:, None, :]
     width = np.minimum(right, x2) - np.maximum(left, x1)

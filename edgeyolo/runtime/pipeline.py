@@ -22,7 +22,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Wall-clock milliseconds of each stage, all images of a call together; reading files is not included."""
+    """Wall-clock milliseconds of each stage, all images of a call together.
+
+    Reading files is not included.
+    """
 
     preprocess: float = 0.0
     inference: float = 0.0
@@ -43,7 +46,9 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A session with what comes before and after it. It may be used from several threads at once.
+    """A session with what comes before and after it.
+
+    It may be used from several threads at once.
 
     Attributes:
         session: maps an input array to raw head maps, or to detections.
@@ -97,7 +102,9 @@ class Pipeline:
         return self.timed(images)[0]
 
     def submit(self, images: Sequence[Pixels]) -> Future[list[Detections]]:
-        """Start on images, one batch at most, and return; the future gives what calling the pipeline gives.
+        """Start on images, one batch at most, and return.
+
+        The future gives what calling the pipeline gives.
 
         Sessions that work on several batches at once (`AsynchronousSession`) do so while the caller reads on; with
         others the future is ready when it is returned. What fails is raised by the future.

@@ -66,8 +66,9 @@ def settle(
     multi_label: bool | None = None,
     agnostic: bool = False,
 ) -> PostprocessConfig:
-    """The thresholds for an artifact: what was asked for, and for the rest `base`, or the artifact's own where it
-    suppresses in its graph.
+    """The thresholds for an artifact.
+
+    What was asked for, and for the rest `base`, or the artifact's own where it suppresses in its graph.
 
     Raises UsageError where a graph that suppresses cannot give what was asked for; `conf` may be raised and `max_det`
     lowered.

@@ -1,4 +1,6 @@
-"""Images to the network's input: the one letterbox, for detection, evaluation, calibration and parity.
+"""Images to the network's input.
+
+The one letterbox, for detection, evaluation, calibration and parity.
 
 The image is scaled by r = min(height / h, width / w) with bilinear interpolation, centred (an odd pixel goes
 to the bottom and the right), padded with 114, turned from BGR to the contract's colour order and multiplied
@@ -39,7 +41,10 @@ class Letterbox:
 
     @classmethod
     def fit(cls, image_size: tuple[int, int], size: tuple[int, int], *, enlarge: bool = True) -> Letterbox:
-        """Centre an image of `image_size` in `size`; with `enlarge=False` it is only ever scaled down."""
+        """Centre an image of `image_size` in `size`.
+
+        With `enlarge=False` it is only ever scaled down.
+        """
         (h, w), (height, width) = image_size, size
         ratio = min(height / h, width / w)
         if not enlarge:
@@ -73,7 +78,10 @@ class Letterbox:
 
 
 class Preprocessor:
-    """`preprocess` with buffers that are kept, one set per thread: 1.0 ms for 1080p -> 640 depends on it."""
+    """`preprocess` with buffers that are kept, one set per thread.
+
+    1.0 ms for 1080p -> 640 depends on it.
+    """
 
     def __init__(self, contract: InputContract) -> None:
         for name, value, known in (
@@ -144,7 +152,10 @@ class Preprocessor:
         return contract.shape(images if rows is None else rows)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """This thread's buffer of that name; it grows and is never given back, so no page is touched anew."""
+        """This thread's buffer of that name.
+
+        It grows and is never given back, so no page is touched anew.
+        """
         count = math.prod(shape)
         flat = getattr(self._buffers, name, None)
         if flat is None or flat.size < count:
@@ -200,14 +211,19 @@ def preprocess(
 def letterbox(
     image: Pixels, size: tuple[int, int], pad_value: int = 114, *, enlarge: bool = True
 ) -> tuple[Pixels, Letterbox]:
-    """The letterboxed picture itself: (h, w, 3) uint8 -> (height, width, 3) uint8, colour order as it was."""
+    """The letterboxed picture itself.
+
+    (h, w, 3) uint8 -> (height, width, 3) uint8, colour order as it was.
+    """
     contract = InputContract(*size, dtype="uint8", layout="NHWC", color_order="BGR", pad_value=pad_value)
     batch, boxes = preprocess([image], contract, enlarge=enlarge)
     return batch[0], boxes[0]
 
 
 def fit_long_side(image: Pixels, size: int) -> tuple[Pixels, float]:
-    """Scale an image (h, w, 3) so that its long side has `size` pixels; returns it with the ratio used.
+    """Scale an image (h, w, 3) so that its long side has `size` pixels.
+
+    Returns it with the ratio used.
 
     The first step of rectangular evaluation: area interpolation when the image shrinks, bilinear when it
     grows.

@@ -1,4 +1,7 @@
-"""Checking an artifact where it will run: its files, and whether this machine reproduces its golden vectors."""
+"""Checking an artifact where it will run.
+
+Its files, and whether this machine reproduces its golden vectors.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def verify(path: str | Path) -> Verified:
 
 
 def _differing(found: Boxes, golden: Any, conf: float) -> float:
-    """The largest difference of scores and corners from the golden detections; infinite where one is missing."""
+    """The largest difference of scores and corners from the golden detections.
+
+    Infinite where one is missing.
+    """
     expected = Boxes(golden["xyxy"], golden["confidence"], golden["class_id"])
     both = matched(beyond_doubt(found, conf), expected) + matched(beyond_doubt(expected, conf), found)
     if both.matched != both.detections:

@@ -1,4 +1,6 @@
-"""The environment variables that edgeyolo reads, in one place: `edgeyolo doctor` shows those that are set.
+"""The environment variables that edgeyolo reads, in one place.
+
+`edgeyolo doctor` shows those that are set.
 
 An argument, or an option of the command line, comes before its variable; a variable before the default. Backends
 add variables of their own (`edgeyolo.backend.interface.Backend`, attribute `variables`, which they may have).

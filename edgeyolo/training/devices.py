@@ -9,8 +9,9 @@ from edgeyolo.training.config import Precision
 
 
 def find_device(name: str | None = None) -> str:
-    """torch's name of a device that is there: "cpu", "cuda:0" (also as "0"), "mps"; by default the first GPU,
-    else the CPU.
+    """torch's name of a device that is there: "cpu", "cuda:0" (also as "0"), "mps".
+
+    By default the first GPU, else the CPU.
     """
     if name is None:
         return "cuda:0" if torch.cuda.is_available() else "cpu"

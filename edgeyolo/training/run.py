@@ -54,7 +54,9 @@ def prepare_network(
     weights: str | Path | None = None,
     activation: Activation | None = None,
 ) -> Start:
-    """A network in training form for `class_names`: fresh if `model` is a name, else from a weights file.
+    """A network in training form for `class_names`.
+
+    Fresh if `model` is a name, else from a weights file.
 
     activation: in place of the network's own, whatever the weights were trained with; a note says where they differ.
     Fresh networks whose anchors suit less than 98 % of the objects get new ones. weights: a file from which a
@@ -93,8 +95,9 @@ def train(
     weights: str | Path | None = None,
     activation: Activation | None = None,
 ) -> list[dict[str, Any]]:
-    """Train a network and return the table of epochs; `folder` gets weights, state, table (see Trainer) and
-    pictures.
+    """Train a network and return the table of epochs.
+
+    `folder` gets weights, state, table (see Trainer) and pictures.
 
     model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
     weights: a file from which a network called by its name starts. recipe: by default the network's own, or
@@ -140,7 +143,10 @@ def train(
 
 
 def advice_from_scratch(schedule: Schedule) -> str:
-    """A sentence for a run from scratch that is too short for its optimiser; "" for others."""
+    """A sentence for a run from scratch that is too short for its optimiser.
+
+    "" for others.
+    """
     if schedule.recipe.optimizer != "sgd" or schedule.steps >= FEW_STEPS:
         return ""
     return (
@@ -219,7 +225,10 @@ def _from_weights(
 def suit_anchors(
     spec: ModelSpec, dataset: Dataset, image_size: int, ratio: float
 ) -> tuple[ModelSpec, list[str]]:
-    """The spec with anchors that suit the objects, and sentences on them; unchanged where its own are enough."""
+    """The spec with anchors that suit the objects, and sentences on them.
+
+    Unchanged where its own are enough.
+    """
     sides = object_sides(dataset, image_size)
     if not len(sides):
         return spec, []

@@ -1,4 +1,7 @@
-"""The data of a run: which files it learns from, which it is judged on, and how a resumed run finds them again."""
+"""The data of a run.
+
+Which files it learns from, which it is judged on, and how a resumed run finds them again.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class DataSource:
     validate: bool = True
 
     def load(self) -> Data:
-        """Read both parts; DatasetError where one cannot be read or their classes contradict each other."""
+        """Read both parts.
+
+        DatasetError where one cannot be read or their classes contradict each other.
+        """
         training = load_dataset(self.path, self.split, image_folder=self.image_folder, polygons=True)
         if not self.validate:
             return Data(training, None)
@@ -91,7 +97,10 @@ class DataSource:
             raise DamagedFileError(f"{file}: expected what `edgeyolo train` wrote there: {error}") from error
 
     def _validation_split(self) -> str | None:
-        """A folder of COCO json files needs a name; the other formats know what comes first."""
+        """A folder of COCO json files needs a name.
+
+        The other formats know what comes first.
+        """
         folder = Path(self.val_path or self.path)
         named = folder.is_file() or (folder / "Annotations").is_dir()
         named = named or any((folder / name).is_file() for name in ("data.yaml", "data.yml"))

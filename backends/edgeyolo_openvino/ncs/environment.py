@@ -32,7 +32,9 @@ def find(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def create(python: str | None = None) -> Path:
-    """Make the environment in the cache and return its interpreter; one that is there is kept.
+    """Make the environment in the cache and return its interpreter.
+
+    One that is there is kept.
 
     `python` is a Python 3.9, by default `python3.9` on the path or of pyenv. Raises RuntimeMissingError where there
     is none, or where pip cannot install into it.

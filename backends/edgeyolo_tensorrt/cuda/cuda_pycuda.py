@@ -1,4 +1,7 @@
-"""CUDA memory through pycuda, which is what many Jetsons have. It knows no CUDA graphs."""
+"""CUDA memory through pycuda, which is what many Jetsons have.
+
+It knows no CUDA graphs.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,10 @@ class Pycuda:
         """There is none."""
 
     def close(self) -> None:
-        """A GPU in error refuses all of this; the rest is given back all the same, and the log says so."""
+        """A GPU in error refuses all of this.
+
+        The rest is given back all the same, and the log says so.
+        """
         if self._closed:
             return
         self._closed = True

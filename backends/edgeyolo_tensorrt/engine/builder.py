@@ -1,4 +1,7 @@
-"""The engine of an artifact for this machine: found in the cache, or built and put there."""
+"""The engine of an artifact for this machine.
+
+Found in the cache, or built and put there.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def build_engine(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Engine:
-    """The engine of an artifact for this machine: from the cache, or built now, which takes minutes.
+    """The engine of an artifact for this machine.
+
+    From the cache, or built now, which takes minutes.
 
     Two processes that want the same engine build it once. A build that fails or is interrupted leaves nothing.
 
@@ -77,7 +82,10 @@ def build_engine(
 
 
 def find_engine(artifact: Artifact, options: DeviceOptions | None = None) -> Engine | None:
-    """The engine of an artifact for this machine where it was built before, else None. Raises as `build_engine`."""
+    """The engine of an artifact for this machine where it was built before, else None.
+
+    Raises as `build_engine`.
+    """
     options = options or DeviceOptions()
     library = load_library()
     cuda = open_cuda(options.device)

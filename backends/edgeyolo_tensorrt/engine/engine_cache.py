@@ -50,7 +50,10 @@ class EngineRecord:
 
     @classmethod
     def read(cls, path: Path) -> EngineRecord:
-        """Read a record; anything missing, unknown or of another schema raises DamagedFileError."""
+        """Read a record.
+
+        Anything missing, unknown or of another schema raises DamagedFileError.
+        """
         again = "Delete its directory; `edgeyolo build` makes the engine again."
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +89,10 @@ def _machine(gpu: Gpu, tensorrt: str) -> str:
 
 
 def stored(folder: Path, network: str) -> EngineRecord | None:
-    """The record of a whole engine in `folder`; None where there is none, or where it is damaged."""
+    """The record of a whole engine in `folder`.
+
+    None where there is none, or where it is damaged.
+    """
     try:
         record = EngineRecord.read(folder / RECORD)
         whole = record.network == network and file_sha256(folder / ENGINE) == record.engine_sha256

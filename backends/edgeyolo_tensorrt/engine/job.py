@@ -1,4 +1,7 @@
-"""One build, with the calls that TensorRT 8.5 to 11 share; what differs is tested for."""
+"""One build, with the calls that TensorRT 8.5 to 11 share.
+
+What differs is tested for.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +54,17 @@ class Job:
         )
 
     def cancel(self) -> None:
-        """Ask a running build to stop; TensorRT 10 and newer do, at the end of the step they are at."""
+        """Ask a running build to stop.
+
+        TensorRT 10 and newer do, at the end of the step they are at.
+        """
         self.stopped.set()
 
     def write_engine(self, into: Path, timing: Path) -> None:
-        """Parse, configure, build, and write TensorRT's bytes to `into`; `timing` is the timing cache's file."""
+        """Parse, configure, build, and write TensorRT's bytes to `into`.
+
+        `timing` is the timing cache's file.
+        """
         logger = logger_for(self.trt)
         with listening(self.trt) as heard:
             builder = make(self.library, self.trt.Builder, heard)

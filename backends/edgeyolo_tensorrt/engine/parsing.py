@@ -33,7 +33,10 @@ def _code(error: Any) -> str:
 
 
 def _node(error: Any, path: Path) -> str:
-    """The node's name and operator: TensorRT 10 tells both, 8 only the position in the file."""
+    """The node's name and operator.
+
+    TensorRT 10 tells both, 8 only the position in the file.
+    """
     if hasattr(error, "node_name") and error.node_name():
         return f"{error.node_name()} [{error.node_operator()}]"
     position = error.node()

@@ -11,7 +11,10 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def attach_monitor(trt: Any, config: Any, progress: Progress | None, stopped: Callable[[], bool]) -> None:
-    """Let TensorRT report to `progress` and ask `stopped`; versions before 10 do neither, and one line says so."""
+    """Let TensorRT report to `progress` and ask `stopped`.
+
+    Versions before 10 do neither, and one line says so.
+    """
     if not can_be_stopped(trt):
         if progress:
             progress("building (this TensorRT reports no progress)", 0, None)

@@ -1,4 +1,7 @@
-"""The build recipe: `build.json`, which tells the device how to make its engine from `model.onnx`."""
+"""The build recipe.
+
+`build.json`, which tells the device how to make its engine from `model.onnx`.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +116,10 @@ class Recipe:
 
 
 def graph_types(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The element types that the graph computes in; "int8" where it holds QuantizeLinear nodes."""
+    """The element types that the graph computes in.
+
+    "int8" where it holds QuantizeLinear nodes.
+    """
     import onnx
 
     names = {int(onnx.TensorProto.FLOAT): "float32", int(onnx.TensorProto.FLOAT16): "float16"}
@@ -134,5 +140,8 @@ def _kind(value: Any) -> int:
 
 
 def batch_range(contract: InputContract, largest: int) -> tuple[int, int, int]:
-    """Smallest, usual and largest batch of an input contract; `largest` is what a dynamic batch may reach."""
+    """Smallest, usual and largest batch of an input contract.
+
+    `largest` is what a dynamic batch may reach.
+    """
     return (1, contract.batch, largest) if contract.dynamic_batch else (contract.batch,) * 3

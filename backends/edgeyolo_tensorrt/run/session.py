@@ -131,7 +131,10 @@ class TensorrtSession:
                 return {name: self._result(name) for name in self._output.names}
 
     def _prepare(self, shape: tuple[int, ...], heard: Heard) -> None:
-        """Settle shapes, memory and addresses for a batch size; nothing to do where it is the last one's."""
+        """Settle shapes, memory and addresses for a batch size.
+
+        Nothing to do where it is the last one's.
+        """
         if shape[0] == self._batch:
             return
         self._batch, self._warm = 0, False  # nothing is settled until all is
@@ -195,7 +198,10 @@ class TensorrtSession:
         return int(prod(self._shapes[name]) * self._dtypes[name].itemsize)
 
     def _result(self, name: str) -> NDArray[np.float32]:
-        """A copy that belongs to the caller: the buffers are written again by the next run."""
+        """A copy that belongs to the caller.
+
+        The buffers are written again by the next run.
+        """
         return np.array(
             self._view(self._pairs[name], self._dtypes[name], self._shapes[name]), dtype=np.float32
         )
@@ -235,7 +241,9 @@ def open_engine(
     *,
     threads: int | None = None,
 ) -> TensorrtSession:
-    """Load an engine, ours or one that trtexec made; the contracts say what its tensors mean.
+    """Load an engine, ours or one that trtexec made.
+
+    The contracts say what its tensors mean.
 
     Where `engine.json` lies beside it, GPU and TensorRT version are compared before TensorRT sees the file.
 

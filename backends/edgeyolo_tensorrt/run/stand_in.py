@@ -1,4 +1,7 @@
-"""A package on a machine without GPU: its graph through ONNX Runtime on the CPU, for the export's parity gate."""
+"""A package on a machine without GPU.
+
+Its graph through ONNX Runtime on the CPU, for the export's parity gate.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,10 @@ class StandIn:
         }
 
     def layers(self, batch: NDArray[Any], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
+        """The float tensors inside that are called so, for looking into a missed gate.
+
+        Loads the file again.
+        """
         import onnx
 
         from edgeyolo.export.for_backends import tensors_of

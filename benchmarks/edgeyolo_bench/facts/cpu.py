@@ -55,7 +55,10 @@ def clock(machine: Machine) -> float | None:
 
 
 def available_cores(machine: Machine, logical: int) -> float:
-    """Cores this process may use: its affinity, or the share that its container is given if that is less."""
+    """Cores this process may use.
+
+    Its affinity, or the share that its container is given if that is less.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     limits = [float(min(allowed, logical))]
     quota, _, period = (machine.read("/sys/fs/cgroup/cpu.max") or "").partition(" ")

@@ -24,7 +24,10 @@ def read_gpus(machine: Machine) -> tuple[GpuFacts, ...]:
 
 
 def power_mode(machine: Machine) -> str:
-    """A Jetson's power mode in nvpmodel's words, with what jetson_clocks has fixed; "" elsewhere."""
+    """A Jetson's power mode in nvpmodel's words, with what jetson_clocks has fixed.
+
+    "" elsewhere.
+    """
     told = machine.run(["nvpmodel", "-q"]) or ""
     match = re.search(r"NV Power Mode:\s*(.+)", told)
     if not match:

@@ -17,8 +17,11 @@ MOST_PREEMPTIONS = 50.0  # a second and core
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters at one moment; None where the system does not have them. Times in seconds, `busy`, `steal` and `total`
-    summed over all cores; `own` is the processor time of this process and of what it has started."""
+    """Counters at one moment; None where the system does not have them.
+
+    Times in seconds, `busy`, `steal` and `total` summed over all cores; `own` is the processor time of this
+    process and of what it has started.
+    """
 
     moment: float
     own: float
@@ -74,7 +77,10 @@ def read_counters(machine: Machine) -> Reading:
 
 
 def _descendants(machine: Machine, process: int) -> float:
-    """Ticks spent by the living processes below one: some runtimes work in a process of their own."""
+    """Ticks spent by the living processes below one.
+
+    Some runtimes work in a process of their own.
+    """
     ticks = 0.0
     for task in machine.glob(f"/proc/{process}/task/[0-9]*"):
         for child in (machine.read(f"{task}/children") or "").split():

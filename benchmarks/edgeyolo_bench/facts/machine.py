@@ -37,8 +37,11 @@ def run_command(command: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that facts are read from; tests give a folder with recorded /proc, /sys and /dev trees and recorded
-    outputs of commands. `system` and `processor` are `platform`'s words ("Linux", "x86_64")."""
+    """The machine that facts are read from.
+
+    Tests give a folder with recorded /proc, /sys and /dev trees and recorded outputs of commands. `system`
+    and `processor` are `platform`'s words ("Linux", "x86_64").
+    """
 
     root: Path = Path("/")
     run: Callable[[Sequence[str]], str | None] = run_command

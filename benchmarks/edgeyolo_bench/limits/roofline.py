@@ -22,8 +22,11 @@ _VALUE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 @dataclass(frozen=True)
 class LayerWork:
-    """One convolution for one image: billions of operations, bytes as the model counts them, and the milliseconds
-    below which the limits leave it no room; `bound` is the limit that decides, "compute" or "memory"."""
+    """One convolution for one image.
+
+    Billions of operations, bytes as the model counts them, and the milliseconds below which the limits leave
+    it no room; `bound` is the limit that decides, "compute" or "memory".
+    """
 
     name: str
     gflops: float
@@ -34,7 +37,9 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class Placement:
-    """One measurement on the roofline of its device; everything for one image of a batch of `batch`.
+    """One measurement on the roofline of its device.
+
+    Everything for one image of a batch of `batch`.
 
     `arithmetic` is what the runtime computes in. `gflops` are counted as direct convolutions; `bytes`, `intensity`
     (operations per byte) and `layers` follow the model. `attainable` and `reached` are billions of operations a
@@ -62,8 +67,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Limits:
-    """The roofline of one device and what was measured under it: of its CPU with a number of threads, or (`kind`
-    "cuda") of its NVIDIA GPU."""
+    """The roofline of one device and what was measured under it.
+
+    Of its CPU with a number of threads, or (`kind` "cuda") of its NVIDIA GPU.
+    """
 
     device: str
     peaks: Peaks

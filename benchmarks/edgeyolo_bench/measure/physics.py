@@ -1,4 +1,7 @@
-"""The physics check of a report: measurements placed under limits of their device that were measured beside them."""
+"""The physics check of a report.
+
+Measurements placed under limits of their device that were measured beside them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Networks with random weights, for speed where there are no trained ones: maps of the size that trained ones have."""
+"""Networks with random weights, for speed where there are no trained ones.
+
+Maps of the size that trained ones have.
+"""
 
 from __future__ import annotations
 

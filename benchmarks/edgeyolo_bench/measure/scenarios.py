@@ -15,9 +15,12 @@ TURNS = 10
 
 @dataclass(frozen=True)
 class Scenario:
-    """`query_images` images a query (None: as many as the artifact takes at once); `percentile` is reported with its
-    interval, None where only the rate counts. `inference_only` leaves out what comes before and after the network.
-    A run ends when it has lasted `min_duration` seconds and `min_count` queries, whichever is later."""
+    """`query_images` images a query (None: as many as the artifact takes at once).
+
+    `percentile` is reported with its interval, None where only the rate counts. `inference_only` leaves out
+    what comes before and after the network. A run ends when it has lasted `min_duration` seconds and
+    `min_count` queries, whichever is later.
+    """
 
     name: str
     about: str
@@ -65,7 +68,10 @@ SCENARIOS = {
 def choose(
     name: str, *, batch: int | None = None, min_duration: float | None = None, min_count: int | None = None
 ) -> Scenario:
-    """A scenario with what the user changed; `batch` sets the images of a query (offline and paper only)."""
+    """A scenario with what the user changed.
+
+    `batch` sets the images of a query (offline and paper only).
+    """
     scenario = SCENARIOS[name]
     if batch is not None:
         if name in ("single-stream", "multi-stream"):

@@ -1,5 +1,8 @@
-"""The statistics of latencies: quantiles with exact order-statistic intervals, rates with block-bootstrap intervals,
-tests for trends. No distribution is assumed and no sample is ever left out."""
+"""The statistics of latencies.
+
+Quantiles with exact order-statistic intervals, rates with block-bootstrap intervals, tests for trends. No
+distribution is assumed and no sample is ever left out.
+"""
 
 from __future__ import annotations
 
@@ -147,8 +150,11 @@ def rate(
 
 
 def mann_kendall(values: Floats) -> float:
-    """Two-sided probability of a trend as strong as this in a series without one; ties are corrected for, the normal
-    approximation has its continuity correction. 1.0 for fewer than four values."""
+    """Two-sided probability of a trend as strong as this in a series without one.
+
+    Ties are corrected for, the normal approximation has its continuity correction. 1.0 for fewer than four
+    values.
+    """
     n = len(values)
     if n < 4:
         return 1.0
@@ -179,7 +185,10 @@ def block_medians(values: Floats, blocks: int) -> Floats:
 
 
 def histogram(samples: Floats, bins: int = 60) -> Histogram:
-    """All samples (positive) in geometrically spaced bins; a single value gives one bin around it."""
+    """All samples (positive) in geometrically spaced bins.
+
+    A single value gives one bin around it.
+    """
     low, high = float(samples.min()), float(samples.max())
     low, high = max(low, 1e-9), max(high, 1e-9)
     if high <= low * (1 + 1e-9):

@@ -1,4 +1,7 @@
-"""An opened artifact under measurement: warm-up, turns of queries, AP. It lives in a process of its own."""
+"""An opened artifact under measurement: warm-up, turns of queries, AP.
+
+It lives in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ REFRESH_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Job:
-    """One artifact to measure, and how. `name` and `target` together are what tables call it.
+    """One artifact to measure, and how.
+
+    `name` and `target` together are what tables call it.
 
     The run is spread over so many `processes`, one after another, at most one for each turn.
     """

@@ -70,7 +70,10 @@ class Run:
 
 
 def summarize(run: Run, device: str, cores: float, *, interrupted: bool) -> Measurement:
-    """The Measurement of a run with at least one turn; `cores` are those the process may use."""
+    """The Measurement of a run with at least one turn.
+
+    `cores` are those the process may use.
+    """
     scenario, facts = run.job.scenario, run.opened.scenario
     judged, spent = run.judged, run.spent
     groups = run.processes

@@ -1,5 +1,7 @@
-"""Measure the rows of the paper's tables on this machine: the networks at the paper's sizes, with the user's weights
-or with random ones, in the paper's protocol."""
+"""Measure the rows of the paper's tables on this machine.
+
+The networks at the paper's sizes, with the user's weights or with random ones, in the paper's protocol.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,10 @@ def cells(run: PaperRun) -> tuple[Cell, ...]:
 
 
 def _once_for_artifacts(found: Iterable[Cell], weights: Mapping[str, Path]) -> Iterator[Cell]:
-    """An artifact has its own size and batch: it is measured once, whatever sizes its rows have."""
+    """An artifact has its own size and batch.
+
+    It is measured once, whatever sizes its rows have.
+    """
     seen: set[str] = set()
     for cell in sorted(found):
         if cell.network in weights and weights[cell.network].is_dir():
@@ -114,7 +119,10 @@ def _side(wanted: Wanted) -> int | None:
 
 
 def _batch(row: PaperRow, wanted: Wanted) -> int:
-    """Table 1's milliseconds are of batch 32; its rows without them have no speed to compare and run as Table 2's."""
+    """Table 1's milliseconds are of batch 32.
+
+    Its rows without them have no speed to compare and run as Table 2's.
+    """
     if wanted.batch != 1:
         return wanted.batch
     return PROTOCOLS[1].batch or 1 if row.batch32_ms is not None else 1
@@ -193,7 +201,10 @@ def _measure(
 
 
 def _checked(job: Job, network: str) -> Job:
-    """The job, if its artifact is of that network; else its row would compare one network with another."""
+    """The job, if its artifact is of that network.
+
+    Else its row would compare one network with another.
+    """
     model = Artifact.open(job.artifact).manifest.model
     if model != network:
         raise UsageError(
@@ -207,7 +218,10 @@ def _checked(job: Job, network: str) -> Job:
 def _models(
     run: PaperRun, cell: Cell, wanted: Wanted, step: Callable[[str], None]
 ) -> Iterator[tuple[Sequence[Path], Sequence[Failure]]]:
-    """The user's weights; or artifacts of random ones, which are large and removed again. And what failed."""
+    """The user's weights.
+
+    Or artifacts of random ones, which are large and removed again. And what failed.
+    """
     if cell.network in run.weights:
         yield [run.weights[cell.network]], []
         return

@@ -1,4 +1,7 @@
-"""Table 10's second threshold: AP of the measured artifacts with a suppression by IoU 0.70, beside the usual 0.65."""
+"""Table 10's second threshold.
+
+AP of the measured artifacts with a suppression by IoU 0.70, beside the usual 0.65.
+"""
 
 from __future__ import annotations
 

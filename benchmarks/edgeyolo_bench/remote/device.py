@@ -1,4 +1,7 @@
-"""Measure artifacts on another machine: copy them there, run the harness, bring the report back."""
+"""Measure artifacts on another machine.
+
+Copy them there, run the harness, bring the report back.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,12 @@ _NO_COMMAND = 127  # a shell's word for a program that is not there
 
 @dataclass(frozen=True)
 class Remote:
-    """A machine that ssh reaches. `python` is the interpreter that edgeyolo is installed in there; with `wheel` (a
-    file here) it is installed into a virtual environment for the time of the measurement. `name` is what reports call
-    the device, `config` an ssh_config(5) file, `threads` overrides the jobs'."""
+    """A machine that ssh reaches.
+
+    `python` is the interpreter that edgeyolo is installed in there; with `wheel` (a file here) it is
+    installed into a virtual environment for the time of the measurement. `name` is what reports call the
+    device, `config` an ssh_config(5) file, `threads` overrides the jobs'.
+    """
 
     host: str
     name: str = ""
@@ -42,8 +48,9 @@ class Remote:
 def measure_remotely(
     remote: Remote, jobs: Sequence[Job], *, limits: bool = True, hear: Callable[[str], None] = lambda _: None
 ) -> Report:
-    """The report of `jobs` as the device gives it; they share scenario, images and threads. `limits` has the device's
-    own limits measured too.
+    """The report of `jobs` as the device gives it.
+
+    They share scenario, images and threads. `limits` has the device's own limits measured too.
 
     Everything there is in one folder, which is removed however this ends. After Ctrl-C the report is that of what was
     completed, as on this machine.
@@ -94,7 +101,10 @@ def _order(remote: Remote, jobs: Sequence[Job], limits: bool) -> bytes:
 
 
 def _place(number: int, job: Job) -> str:
-    """The folder of an artifact there. Its last part is the job's name, as that is what reports call it."""
+    """The folder of an artifact there.
+
+    Its last part is the job's name, as that is what reports call it.
+    """
     return f"artifacts/{number}/{job.name.replace('/', '_')}"
 
 

@@ -19,7 +19,10 @@ EXAMPLE = """devices:
 
 @dataclass(frozen=True)
 class Member:
-    """A device of a fleet, and the targets that weights are measured on there; empty: those of the command line."""
+    """A device of a fleet, and the targets that weights are measured on there.
+
+    Empty: those of the command line.
+    """
 
     remote: Remote
     targets: tuple[str, ...] = ()

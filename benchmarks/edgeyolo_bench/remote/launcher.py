@@ -68,7 +68,10 @@ class Children:
         self.current = None  # type: subprocess.Popen[bytes] | None
 
     def run(self, *command: str, quiet: bool = False) -> int:
-        """The exit code of a command; with `quiet` its standard output goes where its errors go."""
+        """The exit code of a command.
+
+        With `quiet` its standard output goes where its errors go.
+        """
         if self.stopped:
             sys.exit(INTERRUPTED)
         self.current = subprocess.Popen(
@@ -82,7 +85,10 @@ class Children:
         return self.current.wait()
 
     def stop_at_end_of_input(self) -> None:
-        """Runs in a thread: when standard input closes, interrupt the command, and kill it after a while."""
+        """Runs in a thread.
+
+        When standard input closes, interrupt the command, and kill it after a while.
+        """
         while os.read(0, 1024):
             continue
         self.stop()
@@ -104,7 +110,10 @@ class Children:
 
 
 def install(wheel: str, children: Children) -> str:
-    """A virtual environment with the wheel in it, over what the device has already; its Python."""
+    """A virtual environment with the wheel in it, over what the device has already.
+
+    Its Python.
+    """
     place = children.folder / "venv"
     say("making a virtual environment")
     if children.run(sys.executable, "-m", "venv", "--system-site-packages", str(place), quiet=True):

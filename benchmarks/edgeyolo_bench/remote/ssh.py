@@ -1,4 +1,7 @@
-"""One command on another machine through the system's own ssh: keys and host keys are its business, and are checked."""
+"""One command on another machine through the system's own ssh.
+
+Keys and host keys are its business, and are checked.
+"""
 
 from __future__ import annotations
 

@@ -26,8 +26,10 @@ from edgeyolo_bench.values.report import Report
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write every form of a report into a folder and return the files; report.json, which the others follow from,
-    first."""
+    """Write every form of a report into a folder and return the files.
+
+    report.json, which the others follow from, first.
+    """
     report.save(folder / "report.json")
     with atomic_file(folder / "report.md") as draft:
         draft.write_text(to_markdown(report), encoding="utf-8")

@@ -10,7 +10,10 @@ from edgeyolo_bench.measure.measure import Listener
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """A Listener that shows what it is told. Ctrl-C is left to `measure`, which reports what was completed."""
+    """A Listener that shows what it is told.
+
+    Ctrl-C is left to `measure`, which reports what was completed.
+    """
     from rich import progress as bars
     from rich.console import Console
 

@@ -1,4 +1,7 @@
-"""The figures of the page as PNG, from the same data, for papers and slides; needs the `eval` extra (matplotlib)."""
+"""The figures of the page as PNG, from the same data, for papers and slides.
+
+Needs the `eval` extra (matplotlib).
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ class Point:
 
 
 def measured_points(report: Report) -> tuple[Point, ...]:
-    """One point for every artifact whose speed may be quoted and whose AP is known; fronts marked."""
+    """One point for every artifact whose speed may be quoted and whose AP is known.
+
+    Fronts marked.
+    """
     best: dict[tuple[str, str], Point] = {}
     for item in report.measurements:
         point = _point(item)
@@ -52,7 +55,10 @@ def measured_points(report: Report) -> tuple[Point, ...]:
 
 
 def paper_points(number: int = 2) -> tuple[Point, ...]:
-    """The rows of one of the paper's tables that have FPS and AP of val2017; fronts marked by GPU."""
+    """The rows of one of the paper's tables that have FPS and AP of val2017.
+
+    Fronts marked by GPU.
+    """
     rows = (row for row in read_rows() if isinstance(row, PaperRow) and row.table == number)
     return mark_front(
         Point(row.model, row.gpu or "", "", row.latency_ms, row.ap_val, COCO, row.imgsz or 0)
@@ -62,8 +68,10 @@ def paper_points(number: int = 2) -> tuple[Point, ...]:
 
 
 def mark_front(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Mark those that no other of the same device and data beats: none at most as slow and better, or faster and as
-    good."""
+    """Mark those that no other of the same device and data beats.
+
+    None at most as slow and better, or faster and as good.
+    """
     given = tuple(points)
     return tuple(replace(point, front=not any(_beats(other, point) for other in given)) for point in given)
 
@@ -100,7 +108,10 @@ def _point(item: Measurement) -> Point | None:
 
 
 def _ap(item: Measurement) -> tuple[float, str, bool] | None:
-    """(AP, data, whether it is the paper's); the paper's only for random weights at the paper's classes and size."""
+    """(AP, data, whether it is the paper's).
+
+    The paper's only for random weights at the paper's classes and size.
+    """
     if item.accuracy is not None and item.accuracy.ap is not None:
         whole = "val2017" in item.accuracy.data and item.accuracy.images == _COCO_IMAGES
         return item.accuracy.ap, COCO if whole else item.accuracy.data, False

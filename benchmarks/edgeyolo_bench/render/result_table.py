@@ -55,7 +55,10 @@ def _read(text: str) -> Cell:
 
 
 def beside_paper(report: Report, number_of_table: int, networks: tuple[str, ...] = ()) -> Table:
-    """One of the paper's tables, ours beside theirs; the notes number why rows may not be comparable."""
+    """One of the paper's tables, ours beside theirs.
+
+    The notes number why rows may not be comparable.
+    """
     lines = compare(report, number_of_table, networks)
     columns = _columns(number_of_table)
     told: dict[str, int] = {}

@@ -37,8 +37,10 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
 def tables(report: Report, width: int | None) -> list[Table]:
-    """Heads and rows for a terminal of `width` characters, None for any width: all in one table where it fits, else
-    what the artifacts are in one and what they take in another."""
+    """Heads and rows for a terminal of `width` characters, None for any width.
+
+    All in one table where it fits, else what the artifacts are in one and what they take in another.
+    """
     heads, lines = columns(report), rows(report)
     longest = [max(map(len, cells)) for cells in zip(heads, *lines, strict=True)]
     if width is None or sum(longest) + _GAP * len(heads) <= width:

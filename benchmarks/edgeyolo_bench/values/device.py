@@ -55,8 +55,11 @@ class GpuFacts:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Something that runs networks beside CPU and GPU: `kind` is "edge-tpu", "ncs", "npu" or "ane"; `where` is the
-    device node, the bus address or the tool that named it."""
+    """Something that runs networks beside CPU and GPU.
+
+    `kind` is "edge-tpu", "ncs", "npu" or "ane"; `where` is the device node, the bus address or the tool that
+    named it.
+    """
 
     kind: str
     name: str
@@ -80,8 +83,11 @@ class Interference:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """One machine. `temperatures` in degrees Celsius by sensor, before and after; `throttling` says what slowed it
-    down meanwhile; `runtimes` and `packages` map names to versions; `memory` in bytes."""
+    """One machine. `temperatures` in degrees Celsius by sensor, before and after.
+
+    `throttling` says what slowed it down meanwhile; `runtimes` and `packages` map names to versions; `memory`
+    in bytes.
+    """
 
     name: str
     system: str

@@ -52,7 +52,9 @@ class Histogram:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """The distribution of one stage over the queries of a steady run: milliseconds of a query (all its images).
+    """The distribution of one stage over the queries of a steady run.
+
+    Milliseconds of a query (all its images).
 
     `timeline` are the medians of up to 100 consecutive stretches, so that drift can be seen.
     """
@@ -122,8 +124,11 @@ class ArtifactFacts:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """The images it ran on: `source` is "generated" or the folder's name, `sha256` identifies content and order,
-    `pixels` are the mean (height, width), `encoding` how they were stored ("jpeg", "png" ...)."""
+    """The images it ran on.
+
+    `source` is "generated" or the folder's name, `sha256` identifies content and order, `pixels` are the mean
+    (height, width), `encoding` how they were stored ("jpeg", "png" ...).
+    """
 
     source: str
     count: int
@@ -212,8 +217,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`second` against `first` (labels), measured in turns on `device`: the ratio of their latencies pair by pair, its
-    median and interval; below 1 the second is faster. `pairs` is how many."""
+    """`second` against `first` (labels), measured in turns on `device`.
+
+    The ratio of their latencies pair by pair, its median and interval; below 1 the second is faster. `pairs`
+    is how many.
+    """
 
     device: str
     first: str
@@ -228,7 +236,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that was asked for and could not be measured: a model, a target or a device."""
+    """Something that was asked for and could not be measured.
+
+    A model, a target or a device.
+    """
 
     what: str
     message: str
@@ -243,8 +254,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Change:
-    """A figure beside that of a baseline report. `ratio` is now / before; `worse` whether it is worse by more than
-    `tolerance` (a share of 1), `certain` whether the two intervals do not overlap."""
+    """A figure beside that of a baseline report.
+
+    `ratio` is now / before; `worse` whether it is worse by more than `tolerance` (a share of 1), `certain`
+    whether the two intervals do not overlap.
+    """
 
     what: str
     figure: str

@@ -20,7 +20,10 @@ MOST = 1 / 3
 
 @dataclass(frozen=True)
 class Step:
-    """One more layer in float; `error` and `lost` are of the network with this and all earlier ones in float."""
+    """One more layer in float.
+
+    `error` and `lost` are of the network with this and all earlier ones in float.
+    """
 
     layer: str
     error: float

@@ -47,7 +47,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Every quantized layer, worst first; `whole` is the network with all of them in integers."""
+    """Every quantized layer, worst first.
+
+    `whole` is the network with all of them in integers.
+    """
 
     layers: tuple[Layer, ...]
     whole: Layer
@@ -98,7 +101,10 @@ def measure(
     worst: int = WORST,
     progress: Progress = lambda _, __: None,
 ) -> Sensitivity:
-    """Measure every layer. `judge` None: output errors only. `progress` is told (layers done, in all)."""
+    """Measure every layer.
+
+    `judge` None: output errors only. `progress` is told (layers done, in all).
+    """
     names = variants.layers
     total = len(names) + 1 + (min(worst, len(names)) + 1 if judge else 0)
     errors: dict[str, float] = {}

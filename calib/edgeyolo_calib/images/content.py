@@ -1,4 +1,7 @@
-"""Pictures by what they show, whatever their names: the identity of a sample, and whether two sets share any."""
+"""Pictures by what they show, whatever their names.
+
+The identity of a sample, and whether two sets share any.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ EMPTY: Stratum = (-1, "empty")
 
 
 def strata(samples: Sequence[Sample]) -> list[Stratum]:
-    """For each image, the rarest kind of object in it: (class number, "small", "medium" or "large").
+    """For each image, the rarest kind of object in it.
+
+    (class number, "small", "medium" or "large").
 
     How rare a kind is, is judged by the number of images that it occurs in. Images without objects are `EMPTY`, and
     so are those whose size is needed but cannot be read.

@@ -30,7 +30,9 @@ _LOG = logging.getLogger("edgeyolo_calib")
 
 @dataclass
 class ImageSource:
-    """A sample of image files; implements `edgeyolo.backend.interface.CalibrationSource`.
+    """A sample of image files.
+
+    Implements `edgeyolo.backend.interface.CalibrationSource`.
 
     `paths` are decoded only when they are needed. A file that then turns out to be broken is left out, noted in
     `broken` (path -> what is wrong) and no longer in `count`; `sha256` covers the bytes of all files, in order, broken
@@ -73,7 +75,10 @@ class ImageSource:
             yield preprocess(group, contract)[0]
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first `count` images that can be read, BGR in their own size; fewer where there are fewer."""
+        """The first `count` images that can be read, BGR in their own size.
+
+        Fewer where there are fewer.
+        """
         return [image for _, image in islice(self._decode(), count)]
 
     def names(self) -> list[str]:

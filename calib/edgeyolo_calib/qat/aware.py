@@ -70,7 +70,10 @@ def prepare(
 
 
 def restore(network: Network, graph: Path) -> Simulated:
-    """The same module for a run that is resumed; its ranges and weights come from the saved state."""
+    """The same module for a run that is resumed.
+
+    Its ranges and weights come from the saved state.
+    """
     import onnx
 
     model = Graph(onnx.load(graph))

@@ -15,7 +15,9 @@ Maps = tuple[Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Distillation:
-    """A penalty for a training run: `gain` times the distance of the maps from the teacher's on the same images.
+    """A penalty for a training run.
+
+    `gain` times the distance of the maps from the teacher's on the same images.
 
     Objectness is compared everywhere; boxes and classes in proportion to the teacher's objectness, so that background
     does not drown them. All three behind the sigmoid, as decoding reads them.
@@ -53,6 +55,9 @@ def distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _excess(student: Tensor, teacher: Tensor) -> Tensor:
-    """The Kullback-Leibler divergence of two Bernoulli variables given as logits; 0 where they agree."""
+    """The Kullback-Leibler divergence of two Bernoulli variables given as logits.
+
+    0 where they agree.
+    """
     wanted = torch.sigmoid(teacher)
     return bce(student, wanted, reduction="none") - bce(teacher, wanted, reduction="none")

@@ -1,4 +1,6 @@
-"""A float ONNX network with its quantizers in place: explicit QuantizeLinear / DequantizeLinear.
+"""A float ONNX network with its quantizers in place.
+
+Explicit QuantizeLinear / DequantizeLinear.
 
 ONNX Runtime's own quantizer writes the nodes. Where they stand, what shares a scale and every scale itself are ours:
 see `rules` and `ranges`.
@@ -74,7 +76,10 @@ def assemble(
     *,
     origin: Origin,
 ) -> Quantized:
-    """Put quantizers of given ranges at given places; `origin` and `scheme` say where they come from."""
+    """Put quantizers of given ranges at given places.
+
+    `origin` and `scheme` say where they come from.
+    """
     overrides: dict[str, list[dict[str, Any]]] = {
         name: [dict(zip(("scale", "zero_point"), rules.grid.constants(*ranges[name]), strict=True))]
         for name in placement.tensors
@@ -92,7 +97,10 @@ def settle(
     scheme: Scheme,
     fixed: Mapping[str, tuple[float, float]] = {},
 ) -> dict[str, tuple[float, float]]:
-    """Each tensor's range: one for all tensors of a group, from their distributions together."""
+    """Each tensor's range.
+
+    One for all tensors of a group, from their distributions together.
+    """
     missing = [name for name in placement.tensors if name not in statistics.tensors]
     if missing:
         raise UsageError(

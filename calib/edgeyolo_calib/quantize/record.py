@@ -16,8 +16,10 @@ SCHEMA = "edgeyolo-calibration/1"
 
 
 def describe(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str, Any]:
-    """The record as a JSON object. `cut` is the share of a tensor's values that lie outside its range by more than
-    rounding would change them: half a step.
+    """The record as a JSON object.
+
+    `cut` is the share of a tensor's values that lie outside its range by more than rounding would change
+    them: half a step.
     """
     record = describe_ranges(statistics.origin, rules, made)
     for name, tensor in record["tensors"].items():

@@ -87,7 +87,9 @@ NAIVE_TENSORRT = Rules(
 
 
 def rules_of(target: Target) -> Rules:
-    """The rules for a target's integers. OpenVINO's are NNCF's own; which layers hurt there, the nearest of ours tell.
+    """The rules for a target's integers.
+
+    OpenVINO's are NNCF's own; which layers hurt there, the nearest of ours tell.
 
     Raises UsageError for a target that is not quantized layer by layer.
     """
@@ -102,7 +104,10 @@ def rules_of(target: Target) -> Rules:
 
 @dataclass(frozen=True)
 class Unit:
-    """A convolution and the nodes of its activation function. `ends` the network where its output is the graph's."""
+    """A convolution and the nodes of its activation function.
+
+    `ends` the network where its output is the graph's.
+    """
 
     conv: onnx.NodeProto
     activation: tuple[onnx.NodeProto, ...]
@@ -161,7 +166,9 @@ class Placement:
 
 
 def place(graph: Graph, rules: Rules, floats: Collection[str] = ()) -> Placement:
-    """Apply a runtime's rules to a network. `floats` are the outputs' names of units that stay in float.
+    """Apply a runtime's rules to a network.
+
+    `floats` are the outputs' names of units that stay in float.
 
     Raises UnsupportedTargetError where the graph holds operators that there are no rules for.
     """

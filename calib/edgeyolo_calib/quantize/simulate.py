@@ -1,4 +1,6 @@
-"""Integers simulated in float: the network with some of its layers quantized, to be run anywhere and compared.
+"""Integers simulated in float.
+
+The network with some of its layers quantized, to be run anywhere and compared.
 
 The values are those of the Q/DQ graph that `qdq` writes (but for the rounding of biases to 32-bit integers); only the
 arithmetic between them is float. No integer kernel, and no quirk of one, is in what is measured.
@@ -78,7 +80,10 @@ def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[st
 def _pair(
     model: onnx.ModelProto, name: str, ends: tuple[str, str], grid: Grid, limits: tuple[float, float]
 ) -> list[onnx.NodeProto]:
-    """Q and DQ behind a tensor, from the first of `ends` to the second; their constants are added to the model."""
+    """Q and DQ behind a tensor, from the first of `ends` to the second.
+
+    Their constants are added to the model.
+    """
     import onnx
 
     constants = [name + ".scale", name + ".zero"]

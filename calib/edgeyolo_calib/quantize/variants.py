@@ -38,8 +38,10 @@ MEMORY = 128 << 20
 
 @dataclass(frozen=True)
 class Variants:
-    """Every mixture of integer and float layers of one network. A layer is named by its unit's output tensor (see
-    `rules.Unit`); `pixels` is the input's largest value."""
+    """Every mixture of integer and float layers of one network.
+
+    A layer is named by its unit's output tensor (see `rules.Unit`); `pixels` is the input's largest value.
+    """
 
     graph: Graph
     statistics: Statistics
@@ -79,7 +81,10 @@ class Variants:
         return simulated(self.graph, placement, self._ranges, self.rules, self._weights)
 
     def without(self, floats: Collection[str]) -> onnx.ModelProto:
-        """The network in integers, but for these layers; tensors that now share a scale with fewer get their own."""
+        """The network in integers, but for these layers.
+
+        Tensors that now share a scale with fewer get their own.
+        """
         placement = place(self.graph, self.rules, floats)
         return simulated(self.graph, placement, self._settle(placement), self.rules, self._weights)
 
@@ -108,7 +113,10 @@ class Compared:
     def take(
         cls, graph: Graph, source: CalibrationSource, contract: InputContract, images: int = IMAGES
     ) -> Compared:
-        """The first `images` of a source, run in float; fewer where they would take more than `MEMORY`."""
+        """The first `images` of a source, run in float.
+
+        Fewer where they would take more than `MEMORY`.
+        """
         each = graph.bytes_of([*graph.inputs, *graph.outputs]) // contract.batch
         count = min(images, max(LEAST_IMAGES, MEMORY // each))
         batches = tuple(islice(source.batches(contract), -(-count // contract.batch)))

@@ -1,4 +1,7 @@
-"""An ONNX file in, one with quantizers and a record of their ranges out: what INT8 backends of ours write."""
+"""An ONNX file in, one with quantizers and a record of their ranges out.
+
+What INT8 backends of ours write.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ RECORD = "calibration.json"
 
 
 def quantize_source(model: Path, source: ExportSource, rules: Rules, into: Path) -> Quantized:
-    """Quantizers from what the source has: ranges that training learned, else calibration images.
+    """Quantizers from what the source has.
+
+    Ranges that training learned, else calibration images.
 
     Raises UsageError where it has neither.
     """

@@ -50,7 +50,9 @@ class Histogram:
         return max(abs(self.low), abs(self.high)) if self.low <= self.high else 0.0
 
     def add(self, values: NDArray[np.float32], samples: int = _SAMPLES) -> None:
-        """Count an array's values, of any shape: the extremes of all, the distribution of about `samples` of them.
+        """Count an array's values, of any shape.
+
+        The extremes of all, the distribution of about `samples` of them.
 
         Raises EdgeYoloError where a value is infinite or no number.
         """
@@ -130,7 +132,10 @@ class Histogram:
 
 
 def _stride(size: int, samples: int) -> int:
-    """A step through `size` values that meets every row, column and channel alike: coprime to the size."""
+    """A step through `size` values that meets every row, column and channel alike.
+
+    Coprime to the size.
+    """
     step = -(-size // samples)
     while math.gcd(step, size) != 1:
         step += 1

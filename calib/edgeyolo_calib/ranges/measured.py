@@ -18,7 +18,10 @@ from edgeyolo_calib.ranges.statistics import Statistics
 
 @dataclass(frozen=True)
 class MeasuredRanges:
-    """A `CalibrationSource` without images: complete statistics in the file `ranges`, and `floats` that stand in it."""
+    """A `CalibrationSource` without images.
+
+    Complete statistics in the file `ranges`, and `floats` that stand in it.
+    """
 
     ranges: Path
     sha256: str
@@ -27,7 +30,10 @@ class MeasuredRanges:
     floats: tuple[str, ...] = ()
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """Always a UsageError: who asks for images has a quantizer of its own, or another network or size."""
+        """Always a UsageError.
+
+        Who asks for images has a quantizer of its own, or another network or size.
+        """
         raise UsageError(
             f"{self.ranges} holds ranges for our own quantizers; this target's needs the images themselves",
             hint="Give the images: --calib DATA.",
@@ -71,8 +77,10 @@ class ChosenImages:
 
 
 def open_ranges(path: str | Path, *, images: CalibrationSource | None = None) -> CalibrationSource:
-    """Read what `edgeyolo calibrate` left in `ranges.json`. With `images`, which must be those it was measured on, the
-    result gives them too: quantizers of a runtime's own take the images, and which layers stay in float.
+    """Read what `edgeyolo calibrate` left in `ranges.json`.
+
+    With `images`, which must be those it was measured on, the result gives them too: quantizers of a
+    runtime's own take the images, and which layers stay in float.
 
     Raises:
         UsageError: there is no such file, the run that wrote it was stopped, or `images` are others.

@@ -33,9 +33,12 @@ class Origin:
 
 @dataclass
 class Statistics:
-    """A histogram for each tensor, after `done` batches were seen; `complete` when those were all. `floats` are layers
-    (see `rules.Unit.output`) that were found to be better left in float; `scheme` is how ranges are chosen, None
-    where that is not settled, and `tried` the output errors by which it was chosen."""
+    """A histogram for each tensor, after `done` batches were seen.
+
+    `complete` when those were all. `floats` are layers (see `rules.Unit.output`) that were found to be better
+    left in float; `scheme` is how ranges are chosen, None where that is not settled, and `tried` the output
+    errors by which it was chosen.
+    """
 
     origin: Origin
     tensors: dict[str, Histogram] = field(default_factory=dict)

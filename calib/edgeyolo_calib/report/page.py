@@ -1,4 +1,7 @@
-"""The calibration report as one HTML page that needs no network: drawings are SVG, pictures are in the page."""
+"""The calibration report as one HTML page that needs no network.
+
+Drawings are SVG, pictures are in the page.
+"""
 
 from __future__ import annotations
 

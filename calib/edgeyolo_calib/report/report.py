@@ -1,4 +1,7 @@
-"""The calibration report: what each tensor's values look like, what its integers keep of them, and which lose most."""
+"""The calibration report.
+
+What each tensor's values look like, what its integers keep of them, and which lose most.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ _BARS = 96  # of a drawn histogram
 
 
 def signal_to_noise(histogram: Histogram, rules: Rules, low: float, high: float) -> float:
-    """Decibels between a tensor's values and what its integers change in them; infinite where they change nothing."""
+    """Decibels between a tensor's values and what its integers change in them.
+
+    Infinite where they change nothing.
+    """
     centres, counts = histogram.centres()
     scale, zero = rules.grid.place(low, high)
     noise = float((counts * (rules.grid.round(centres, float(scale), zero) - centres) ** 2).sum())

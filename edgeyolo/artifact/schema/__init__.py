@@ -1,5 +1,7 @@
-"""Published JSON schemas: `artifact-1.json` is that of manifest.json. `python -m edgeyolo.artifact.schema`
-writes it anew."""
+"""Published JSON schemas: `artifact-1.json` is that of manifest.json.
+
+`python -m edgeyolo.artifact.schema` writes it anew.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ _KINDS: Mapping[str, Any] = {
 
 
 def violations(data: Any, schema: Mapping[str, Any], where: str = "") -> list[str]:
-    """A phrase for everything in `data` that breaks `schema`; none where it conforms. `where` names the value."""
+    """A phrase for everything in `data` that breaks `schema`; none where it conforms.
+
+    `where` names the value.
+    """
     return list(_Judge(schema).broken(data, schema, where))
 
 

@@ -1,4 +1,6 @@
-"""The model that comes with the package: twenty everyday objects, found without a download (MODEL_CARD.md).
+"""The model that comes with the package.
+
+Twenty everyday objects, found without a download (MODEL_CARD.md).
 
 The artifact lies beside this file and runs on the base install. The weights in training form, for other targets and
 for fine-tuning, are in the repository only.

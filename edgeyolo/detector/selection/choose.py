@@ -34,7 +34,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """Makes artifacts and measures them. `failed` gains, by target, why one cannot be had after all."""
+    """Makes artifacts and measures them.
+
+    `failed` gains, by target, why one cannot be had after all.
+    """
 
     export: Exporter
     step: Step
@@ -43,7 +46,10 @@ class Judge:
     failed: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, group: list[Target], key: str) -> Verdict:
-        """The verdict over targets of one class in documented order; `key` names what is remembered of them."""
+        """The verdict over targets of one class in documented order.
+
+        `key` names what is remembered of them.
+        """
         names = [str(target) for target in group]
         known = recall(key)
         if known and known.milliseconds:
@@ -78,7 +84,10 @@ class Judge:
         return made
 
     def _measure(self, made: dict[str, Artifact]) -> dict[str, float]:
-        """Times of all that run; one whose session fails is left out before the others are compared."""
+        """Times of all that run.
+
+        One whose session fails is left out before the others are compared.
+        """
         runs = {}
         for name, artifact in made.items():
             try:

@@ -8,8 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Considered:
-    """One target: whether it could be taken and, if not, why. `milliseconds` is the median of one image where it was
-    measured on this machine, None where it was not."""
+    """One target: whether it could be taken and, if not, why.
+
+    `milliseconds` is the median of one image where it was measured on this machine, None where it was not.
+    """
 
     target: str
     usable: bool

@@ -1,4 +1,7 @@
-"""Latency of one image on several artifacts of the same weights: measured in turns, kept in the cache."""
+"""Latency of one image on several artifacts of the same weights.
+
+Measured in turns, kept in the cache.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,10 @@ def measure(
 
 
 def fastest(milliseconds: Mapping[str, float], order: list[str]) -> str:
-    """The name of the least time; where the documented order's earlier one is within `TOO_CLOSE` of it, that one."""
+    """The name of the least time.
+
+    Where the documented order's earlier one is within `TOO_CLOSE` of it, that one.
+    """
     best = min(milliseconds.values())
     return next(name for name in order if milliseconds.get(name, float("inf")) <= best * (1 + TOO_CLOSE))
 
@@ -86,7 +92,10 @@ class Measured:
 
 
 def key_of(weights_sha256: str, facts: Mapping[str, Any]) -> str:
-    """The name of a record: the content of the weights, what was asked for, the runtimes' versions, the machine."""
+    """The name of a record.
+
+    The content of the weights, what was asked for, the runtimes' versions, the machine.
+    """
     data = {
         "weights": weights_sha256,
         "edgeyolo": __version__,
@@ -103,7 +112,10 @@ def key_of(weights_sha256: str, facts: Mapping[str, Any]) -> str:
 
 
 def recall(key: str) -> Measured | None:
-    """The record, or None where there is none that can be read: it is only measured again then."""
+    """The record, or None where there is none that can be read.
+
+    It is only measured again then.
+    """
     try:
         data = json.loads(_path(key).read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
@@ -116,7 +128,10 @@ def recall(key: str) -> Measured | None:
 
 
 def remember(key: str, measured: Measured) -> str:
-    """Keep the record; where the cache cannot be written, say so in a sentence instead of failing."""
+    """Keep the record.
+
+    Where the cache cannot be written, say so in a sentence instead of failing.
+    """
     text = json.dumps({"schema": SCHEMA, **asdict(measured)}, indent=2, sort_keys=True) + "\n"
     try:
         with atomic_file(_path(key)) as draft:

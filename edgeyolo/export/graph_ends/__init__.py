@@ -1,4 +1,6 @@
-"""The edges of a file: what it takes and what it gives, put around a finished network.
+"""The edges of a file.
+
+What it takes and what it gives, put around a finished network.
 
 They come last, behind float16 and quantizers, so that ranges are measured and precision is lowered in the network
 alone: decoding and suppression stay float32 everywhere.

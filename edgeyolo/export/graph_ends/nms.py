@@ -31,7 +31,10 @@ _PREFIX = "detections/"
 
 @dataclass
 class GraphWriter:
-    """Nodes and constants of a graph in the making, named from `prefix` on; methods give the name of what they made."""
+    """Nodes and constants of a graph in the making, named from `prefix` on.
+
+    Methods give the name of what they made.
+    """
 
     prefix: str
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -64,7 +67,9 @@ class GraphWriter:
 def suppression_graph(
     raw: RawMaps, given: GraphDetections, contract: InputContract, opset: int, *, plugin: bool = False
 ) -> onnx.ModelProto:
-    """A model from raw maps, by name, to the arrays of `given`; `count` and `labels` are int32.
+    """A model from raw maps, by name, to the arrays of `given`.
+
+    `count` and `labels` are int32.
 
     With `plugin` TensorRT's EfficientNMS does the suppression, else ONNX's NonMaxSuppression.
     """
@@ -180,8 +185,10 @@ def _boxes(writer: GraphWriter, rows: str, cells: str) -> str:
 
 
 def _cells(raw: RawMaps, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For every cell, in the order level, anchor, row, column: where its first channel lies among all values of an
-    image and how far apart channels are, (n, 2); stride twice, x and y of the cell, its anchor, (n, 6) in pixels.
+    """For every cell, in the order level, anchor, row, column.
+
+    Where its first channel lies among all values of an image and how far apart channels are, (n, 2); stride
+    twice, x and y of the cell, its anchor, (n, 6) in pixels.
     """
     channels = raw.channels // len(raw.anchors[0])
     places, tables, start = [], [], 0
@@ -199,7 +206,10 @@ def _cells(raw: RawMaps, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDAr
 
 
 def _one_class_each(writer: GraphWriter, given: GraphDetections, scores: str, labels: str, axis: int) -> str:
-    """Scores with an axis for classes at `axis`: a cell's score at its own class, 0 elsewhere."""
+    """Scores with an axis for classes at `axis`.
+
+    A cell's score at its own class, 0 elsewhere.
+    """
     at = writer.constant([axis])
     shape = [1, 1, 1]
     shape[axis] = given.classes
@@ -210,7 +220,10 @@ def _one_class_each(writer: GraphWriter, given: GraphDetections, scores: str, la
 
 
 def _by_operator(writer: GraphWriter, given: GraphDetections, boxes: str, scores: str, labels: str) -> None:
-    """ONNX's operator gives (image, class, box) of what stays, class by class; here it is put in order again."""
+    """ONNX's operator gives (image, class, box) of what stays, class by class.
+
+    Here it is put in order again.
+    """
     from onnx import TensorProto
 
     limits = (

@@ -16,7 +16,10 @@ OLDEST = 11  # of the operators in the graph; only their kinds are asked for whe
 
 @dataclass(frozen=True)
 class Tail:
-    """Suppression that is asked for behind a network: its raw maps, and what the file shall give in their place."""
+    """Suppression that is asked for behind a network.
+
+    Its raw maps, and what the file shall give in their place.
+    """
 
     maps: RawMaps
     given: GraphDetections

@@ -1,4 +1,6 @@
-"""Preprocessing as ONNX operators, before a finished network: it takes pictures as they lie in memory.
+"""Preprocessing as ONNX operators, before a finished network.
+
+It takes pictures as they lie in memory.
 
 uint8 BGR, channels last, becomes float32 RGB in planes: a quarter of the bytes to hand over, and no pass over floats on
 the host. The numbers are those of `edgeyolo.runtime.preprocess`: p times float32(1 / 255).

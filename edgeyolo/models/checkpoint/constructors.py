@@ -26,7 +26,10 @@ class RefusedCallError(Exception):
 
 @dataclass(frozen=True)
 class Callee:
-    """An allowed name that may be called: `make` is ours and gets the arguments as a tuple."""
+    """An allowed name that may be called.
+
+    `make` is ours and gets the arguments as a tuple.
+    """
 
     name: str
     make: Callable[[tuple[Any, ...]], Any]
@@ -161,7 +164,10 @@ def refuse_call(arguments: tuple[Any, ...]) -> Any:
 
 
 def check_key(key: Any) -> Any:
-    """A dict key or set element: text or a number, so that hashing it is quick and runs nothing."""
+    """A dict key or set element.
+
+    Text or a number, so that hashing it is quick and runs nothing.
+    """
     if type(key) not in (str, int, float, bool, bytes, type(None)):
         raise RefusedCallError(f"a key of type {_kind(key)}")
     return key

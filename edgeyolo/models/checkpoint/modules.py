@@ -11,7 +11,10 @@ from edgeyolo.models.checkpoint.records import ObjectRecord, TensorRecord
 
 
 def walk_modules(root: ObjectRecord, where: str, limits: Limits | None = None) -> dict[str, ObjectRecord]:
-    """Every module below (and with) `root` by its dotted path, in execution order; the root's path is ""."""
+    """Every module below (and with) `root` by its dotted path, in execution order.
+
+    The root's path is "".
+    """
     most = (limits or Limits()).modules
     found: dict[str, ObjectRecord] = {}
     pending: list[tuple[str, Any]] = [("", root)]

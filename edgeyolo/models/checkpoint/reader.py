@@ -1,4 +1,7 @@
-"""Opening a checkpoint file: which kind of file it is, and the reading of a torch zip archive."""
+"""Opening a checkpoint file.
+
+Which kind of file it is, and the reading of a torch zip archive.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ def open_checkpoint(path: Path | str, limits: Limits | None = None) -> Iterator[
 
 
 def sniff(path: Path, limits: Limits | None = None) -> Literal["torch", "safetensors"]:
-    """Tell a torch zip archive from a safetensors file by its first bytes; refuse everything else."""
+    """Tell a torch zip archive from a safetensors file by its first bytes.
+
+    Refuse everything else.
+    """
     if not path.is_file():
         raise UsageError(f"{path}: no such file", hint=ACCEPTED)
     most, size = (limits or Limits()).file_bytes, path.stat().st_size

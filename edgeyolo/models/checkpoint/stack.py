@@ -1,4 +1,7 @@
-"""The value stack of a pickle: values, and marks that say where an unfinished container starts."""
+"""The value stack of a pickle.
+
+Values, and marks that say where an unfinished container starts.
+"""
 
 from __future__ import annotations
 

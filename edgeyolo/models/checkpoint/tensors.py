@@ -118,7 +118,10 @@ class TensorReader:
 
 
 def read_tensor(tensor: TensorRecord) -> NDArray[Any]:
-    """Read a tensor's elements: a contiguous array in native byte order; bfloat16 widens to float32."""
+    """Read a tensor's elements: a contiguous array in native byte order.
+
+    bfloat16 widens to float32.
+    """
     storage = tensor.storage
     wide = storage.kind.dtype == "bfloat16"
     order: Literal["<", ">"] = ">" if tensor.archive.big_endian else "<"

@@ -1,4 +1,7 @@
-"""Published weights by name: fetched once into the cache, resumed if broken off, checked at every use."""
+"""Published weights by name.
+
+Fetched once into the cache, resumed if broken off, checked at every use.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,10 @@ def _download(
 
 
 def _checked(weights: PublishedWeights, file: Path, path: Path) -> Fetched:
-    """Check `file`, which lies or will lie at `path`; where nothing is known of it, write its hash down."""
+    """Check `file`, which lies or will lie at `path`.
+
+    Where nothing is known of it, write its hash down.
+    """
     hint = f"It was not kept: try again, or put the published file at {path} yourself."
     if file == path:
         hint = (

@@ -1,4 +1,6 @@
-"""The published YOLOv7 checkpoints: names, addresses, and what is known of the files.
+"""The published YOLOv7 checkpoints.
+
+Names, addresses, and what is known of the files.
 
 They are GPL-3.0 data of their authors, which a user brings; nothing of them is part of edgeyolo.
 """
@@ -70,7 +72,10 @@ def is_published(name: str) -> bool:
 
 
 def published(name: str) -> PublishedWeights:
-    """The entry of that name, with or without `.pt`. Raises UsageError with the names there are."""
+    """The entry of that name, with or without `.pt`.
+
+    Raises UsageError with the names there are.
+    """
     for weights in PUBLISHED:
         if name in (weights.name, weights.file):
             return weights

@@ -39,7 +39,10 @@ class _BrokenOffError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """`attempts` in all, each ended by `timeout_s` without a byte; `backoff_s` between two, then double."""
+    """`attempts` in all, each ended by `timeout_s` without a byte.
+
+    `backoff_s` between two, then double.
+    """
 
     attempts: int = 5
     timeout_s: float = 30.0
@@ -201,7 +204,7 @@ def _open(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
 
 
 def _continues(response: http.client.HTTPResponse, state: _State, offset: int) -> bool:
-    """Whether the part that served is the rest of what was begun; not every server looks at If-Range."""
+    """Whether what was served is the rest of what was begun; not every server looks at If-Range."""
     served = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if served is None or int(served[1]) != offset:
         return False

@@ -74,7 +74,10 @@ class Ablation:
         }
 
     def cells(self) -> list[tuple[str, ...]]:
-        """The table as text: variant, parameters, GFLOPs, AP, AP50, difference, the paper's AP and difference."""
+        """The table as text.
+
+        Variant, parameters, GFLOPs, AP, AP50, difference, the paper's AP and difference.
+        """
         base = self.rows[0]
         return [
             (
@@ -187,7 +190,10 @@ def _require_same(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def _fitted(variant: Variant, dataset: Dataset, config: TrainConfig, recipe: Recipe) -> Variant:
-    """The variant with anchors that suit the objects; the same for all rows of as many levels."""
+    """The variant with anchors that suit the objects.
+
+    The same for all rows of as many levels.
+    """
     return replace(variant, spec=suit_anchors(variant.spec, dataset, config.image_size, recipe.anchor_t)[0])
 
 

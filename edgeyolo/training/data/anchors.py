@@ -48,8 +48,9 @@ def find_anchors(
     generations: int = 1000,
     seed: int = 0,
 ) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """Anchors (levels, per_level, 2) in pixels for objects (n, 2): k-means, then evolution; small ones
-    first.
+    """Anchors (levels, per_level, 2) in pixels for objects (n, 2).
+
+    K-means, then evolution; small ones first.
     """
     rng = np.random.default_rng(seed)
     count = levels * per_level
@@ -72,7 +73,10 @@ def flat(anchors: Sequence[Sequence[Sequence[float]]]) -> Sides:
 
 
 def _closeness(anchors: Sides, sides: Sides) -> NDArray[np.float64]:
-    """1 / the larger ratio of sides of every object (n) and anchor (k): (n, k) in 0..1."""
+    """1 / the larger ratio of sides of every object (n) and anchor (k).
+
+    (n, k) in 0..1.
+    """
     quotient = sides[:, None] / anchors
     return np.asarray(np.minimum(quotient, 1 / quotient).min(2))
 

@@ -27,7 +27,10 @@ from edgeyolo.training.data.pictures import PictureStore
 
 
 class Place(NamedTuple):
-    """One picture of an epoch: the epoch, its position in the epoch's order, its number in the data set."""
+    """One picture of an epoch.
+
+    The epoch, its position in the epoch's order, its number in the data set.
+    """
 
     epoch: int
     position: int
@@ -83,7 +86,9 @@ class AugmentedSet(Dataset[Item]):
 
 
 class EpochBatches(Sampler[list[Place]]):
-    """The batches of one epoch after another: `begin(epoch, batch)`, then iterate to the end of that epoch.
+    """The batches of one epoch after another.
+
+    `begin(epoch, batch)`, then iterate to the end of that epoch.
 
     Of `processes` that train together, number `rank` gets an equal share of every batch of `batch_size`.
     weights: draw pictures with these probabilities, and repeats, instead of each once.
@@ -141,7 +146,10 @@ def collate(items: Sequence[Item]) -> Batch:
 def make_loader(
     pictures: AugmentedSet, batches: EpochBatches, *, workers: int = 0, pin: bool = False
 ) -> DataLoader[Any]:
-    """A loader of Batch. Workers stay between epochs; with 0 the calling process does their work."""
+    """A loader of Batch.
+
+    Workers stay between epochs; with 0 the calling process does their work.
+    """
     return DataLoader(
         pictures,
         batch_sampler=batches,

@@ -19,7 +19,10 @@ def fitness(row: Mapping[str, Any]) -> float:
 
 
 def best_row(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The epoch whose weights are in best.safetensors; None where no epoch was validated: it is the last one."""
+    """The epoch whose weights are in best.safetensors.
+
+    None where no epoch was validated: it is the last one.
+    """
     validated = [row for row in history if row.get("AP") is not None]
     return max(validated, key=fitness) if validated else None
 

@@ -9,7 +9,9 @@ from typing import Any
 
 
 class Interrupts:
-    """Within the block the first SIGINT or SIGTERM sets `wanted`; a second one acts as it always does.
+    """Within the block the first SIGINT or SIGTERM sets `wanted`.
+
+    A second one acts as it always does.
 
     Outside the main thread, where signals do not arrive, it does nothing.
     """

@@ -56,7 +56,10 @@ def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
 
 
 def hold_frozen_norms(network: nn.Module) -> None:
-    """Put batch norms without trainable weights into inference mode; call it after `network.train()`."""
+    """Put batch norms without trainable weights into inference mode.
+
+    Call it after `network.train()`.
+    """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
             module.eval()

@@ -45,7 +45,10 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of the whole run, if all are of nominal batches; the warm-up's are smaller and more."""
+        """Optimiser steps of the whole run, if all are of nominal batches.
+
+        The warm-up's are smaller and more.
+        """
         return self.epochs * self.batches // self.accumulate
 
     @property

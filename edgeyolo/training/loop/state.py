@@ -1,4 +1,7 @@
-"""The state of a run in one safetensors file: numbers and text, all it takes to go on bit by bit."""
+"""The state of a run in one safetensors file.
+
+Numbers and text, all it takes to go on bit by bit.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ class Parts:
 
 
 def save_state(path: Path, parts: Parts, position: Position, facts: dict[str, Any]) -> None:
-    """Write the whole state atomically. facts: any JSON object that says what run this is."""
+    """Write the whole state atomically. facts.
+
+    Any JSON object that says what run this is.
+    """
     from safetensors.torch import save_file
 
     tensors = {f"network/{key}": value for key, value in parts.network.state_dict().items()}

@@ -18,7 +18,10 @@ Maps: TypeAlias = tuple[Tensor, ...]
 
 
 class Wrapper(nn.Module):
-    """A module that is trained in place of the `network` it holds: the same images in, the same lead maps out."""
+    """A module that is trained in place of the `network` it holds.
+
+    The same images in, the same lead maps out.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
-"""The training loop: epochs of iterations, validation, the best and the last weights, and a state to go on
-from.
+"""The training loop.
+
+Epochs of iterations, validation, the best and the last weights, and a state to go on from.
 
 Chance comes from (seed, epoch, position) and (seed, iteration) only, so a state is the weights, their
 averages and momenta, and a position: on a CPU a run that was killed anywhere and resumed ends with the same
@@ -46,7 +47,10 @@ _DIVERGED = "Lower lr0 (--set lr0=...), or train in fp32 or bf16. The last state
 
 
 class Trainer:
-    """A run that writes into `folder`: weights/best.safetensors and last, state.safetensors, results.csv."""
+    """A run that writes into `folder`.
+
+    weights/best.safetensors and last, state.safetensors, results.csv.
+    """
 
     def __init__(
         self,
@@ -158,7 +162,10 @@ class Trainer:
         return self.processes.any_of(stop, due)
 
     def _read_losses(self) -> None:
-        """Take the losses of the last iterations from the device at once: reading each makes the host wait."""
+        """Take the losses of the last iterations from the device at once.
+
+        Reading each makes the host wait.
+        """
         for items in torch.stack(self._unread).tolist() if self._unread else ():
             self.position.sums = [a + b for a, b in zip(self.position.sums, items, strict=True)]
             self.listener.iteration(self.position, items)

@@ -1,4 +1,7 @@
-"""Starting from another network's weights: everything that fits is taken, and what does not is named."""
+"""Starting from another network's weights.
+
+Everything that fits is taken, and what does not is named.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,10 @@ def transfer(
 
 
 def _copy_rows(rows: torch.Tensor, source: torch.Tensor, shared: dict[int, int]) -> bool:
-    """Copy the channels of box, objectness and shared classes; False where the inputs are not the same."""
+    """Copy the channels of box, objectness and shared classes.
+
+    False where the inputs are not the same.
+    """
     if rows[:, :5].shape != source[:, :5].shape:
         return False
     rows[:, :5] = source[:, :5]

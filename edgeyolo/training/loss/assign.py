@@ -95,8 +95,9 @@ def _by_anchor(head: Tensor, anchors: int) -> Tensor:
 
 
 def _chunks(counts: tuple[int, ...], slots_per_target: int) -> Iterator[tuple[Tensor, int]]:
-    """Image numbers, and the target slots they need, in groups of bounded memory: crowded images with their
-    like.
+    """Image numbers, and the target slots they need, in groups of bounded memory.
+
+    Crowded images with their like.
     """
     group: list[int] = []
     for image in sorted(range(len(counts)), key=lambda image: counts[image]):
@@ -118,7 +119,10 @@ def _dense(candidates: Candidates, capacity: int) -> Candidates:
 def _judge(
     raw: Tensor, candidates: Candidates, targets: PaddedTargets, levels: Levels, top: int
 ) -> tuple[Tensor, Tensor]:
-    """SimOTA over the candidates' raw predictions (B, M, 5 + C): owners and whether there is one, (B, M)."""
+    """SimOTA over the candidates' raw predictions (B, M, 5 + C).
+
+    Owners and whether there is one, (B, M).
+    """
     box = _decode(raw[..., :4].sigmoid(), candidates, levels)
     score = raw[..., 5:].sigmoid().mul_(raw[..., 4:5].sigmoid()).sqrt_()
     size = (levels.grids[0] * levels.strides[0]).repeat(2)  # width, height, width, height in pixels
@@ -129,7 +133,10 @@ def _judge(
 
 
 def _rows(heads: list[Tensor], image: Tensor, candidates: Candidates) -> Tensor:
-    """The raw predictions of the candidates of the images numbered `image` (B,): float32 (B, M, 5 + C)."""
+    """The raw predictions of the candidates of the images numbered `image` (B,).
+
+    float32 (B, M, 5 + C).
+    """
     places = (
         image[:, None].expand_as(candidates.level),
         candidates.anchor,

@@ -105,7 +105,10 @@ class Levels:
 
     @classmethod
     def of(cls, maps: Sequence[Tensor], anchors: Tensor, strides: Tensor) -> Levels:
-        """The levels that `maps` (B, A * (5 + C), H, W) cover; anchors and strides are on their device."""
+        """The levels that `maps` (B, A * (5 + C), H, W) cover.
+
+        Anchors and strides are on their device.
+        """
         grids = torch.tensor([(head.shape[3], head.shape[2]) for head in maps])
         return cls(anchors, strides, grids.to(anchors.device, non_blocking=True))
 

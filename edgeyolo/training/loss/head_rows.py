@@ -1,4 +1,7 @@
-"""The two things a loss reads from a head map: objectness everywhere, and the whole rows of the positives."""
+"""The two things a loss reads from a head map.
+
+Objectness everywhere, and the whole rows of the positives.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from edgeyolo.training.loss.assign import Positives
 
 
 def place_labels(objectness: Tensor, positives: Positives, label: Tensor) -> Tensor:
-    """Write the labels of the positives (P,) into a zero map like `objectness`; of two in a cell the later
-    counts.
+    """Write the labels of the positives (P,) into a zero map like `objectness`.
+
+    Of two in a cell the later counts.
     """
     _, anchors, height, width = objectness.shape
     place = (

@@ -45,8 +45,9 @@ _FOCAL_ALPHA = 0.25
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Gains and options of the loss; the gains are scaled by levels, classes and image size (see
-    DetectionLoss).
+    """Gains and options of the loss.
+
+    The gains are scaled by levels, classes and image size (see DetectionLoss).
 
     anchor_t: largest ratio of a target's side to an anchor's. top: IoUs that make up k in SimOTA, None for
     10 without auxiliary heads and 20 with them. focal_gamma: 0 is off. autobalance: level weights follow
@@ -190,7 +191,10 @@ class DetectionLoss(nn.Module):
         *,
         lead: bool,
     ) -> Tensor:
-        """Unweighted box, objectness and class loss of one head, summed over its levels: (3,)."""
+        """Unweighted box, objectness and class loss of one head, summed over its levels.
+
+        (3,).
+        """
         bounded = self.config.strategy.bounded and not lead
         terms = []
         for number, head in enumerate(maps):

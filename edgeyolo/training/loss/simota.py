@@ -16,7 +16,10 @@ _TINY = 1e-8
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU of every pair of xyxy boxes: (B, T, 4) and (B, M, 4) give (B, T, M); boxes of no area give 0."""
+    """IoU of every pair of xyxy boxes: (B, T, 4) and (B, M, 4) give (B, T, M).
+
+    Boxes of no area give 0.
+    """
     x1, y1, x2, y2 = boxes[:, :, None].unbind(-1)
     a1, b1, a2, b2 = others[:, None].unbind(-1)
     inter = (torch.minimum(x2, a2) - torch.maximum(x1, a1)).clamp_(min=0)

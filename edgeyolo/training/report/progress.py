@@ -1,5 +1,6 @@
-"""A run in the terminal: a bar for the epoch, a line for each epoch with its losses and AP, and the time
-left.
+"""A run in the terminal.
+
+A bar for the epoch, a line for each epoch with its losses and AP, and the time left.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The words of the page: warnings, what is known of the machine, how it was measured, and the layers."""
+"""The words of the page.
+
+Warnings, what is known of the machine, how it was measured, and the layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The roofline of a device as SVG: what its limits allow at each arithmetic intensity, and where artifacts stand."""
+"""The roofline of a device as SVG.
+
+What its limits allow at each arithmetic intensity, and where artifacts stand.
+"""
 
 from __future__ import annotations
 

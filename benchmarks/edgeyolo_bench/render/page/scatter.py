@@ -14,7 +14,10 @@ _SHAPES = {"fp32": "circle", "fp16": "square", "bf16": "square", "int8": "diamon
 
 
 def scatter(points: Sequence[Point], paper: Sequence[Point] = ()) -> str:
-    """The figure as SVG, "" where there is nothing to draw; `paper` adds the paper's points to it."""
+    """The figure as SVG, "" where there is nothing to draw.
+
+    `paper` adds the paper's points to it.
+    """
     if not points:
         return ""
     shown = [*points, *paper]

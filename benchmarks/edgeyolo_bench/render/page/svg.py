@@ -1,4 +1,7 @@
-"""SVG as text: elements, a scale, axes. Colours come from the page's style sheet, so both colour schemes share it."""
+"""SVG as text: elements, a scale, axes.
+
+Colours come from the page's style sheet, so both colour schemes share it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def _value(value: object) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Values from `low` to `high` on the way from `start` to `end`, in pixels; `log` by their logarithm."""
+    """Values from `low` to `high` on the way from `start` to `end`, in pixels.
+
+    `log` by their logarithm.
+    """
 
     low: float
     high: float

@@ -1,5 +1,6 @@
-"""Moving pictures about: warps, flips, letterbox, scaling. Boxes and outlines follow to a fraction of a
-pixel.
+"""Moving pictures about: warps, flips, letterbox, scaling.
+
+Boxes and outlines follow to a fraction of a pixel.
 
 Coordinates are of pixel edges: pixel i covers i to i + 1. OpenCV counts from pixel centres, hence the half
 pixels.
@@ -95,7 +96,10 @@ def random_matrix(
 
 
 def warp(picture: Picture, matrix: Matrix, size: tuple[int, int]) -> Picture:
-    """The picture seen through `matrix` at `size` = (height, width); objects are cut at the border."""
+    """The picture seen through `matrix` at `size` = (height, width).
+
+    Objects are cut at the border.
+    """
     half = np.eye(3)
     half[:2, 2] = 0.5
     by_centres = np.linalg.inv(half) @ matrix @ half

@@ -14,7 +14,10 @@ MAX_COVERED = 0.3  # share of an object that a pasted one may hide
 
 
 def mixup(one: Picture, other: Picture, alpha: float, rng: np.random.Generator) -> Picture:
-    """Blend two pictures of one size, weights from Beta(alpha, alpha); the objects of both remain."""
+    """Blend two pictures of one size, weights from Beta(alpha, alpha).
+
+    The objects of both remain.
+    """
     weight = float(rng.beta(alpha, alpha))
     image = cv2.addWeighted(one.image, weight, other.image, 1 - weight, 0)
     return join(np.asarray(image, np.uint8), [one, other])

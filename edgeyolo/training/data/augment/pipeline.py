@@ -90,7 +90,10 @@ class Augmenter:
 def change_hsv(
     image: Pixels, hue: float, saturation: float, value: float, rng: np.random.Generator
 ) -> Pixels:
-    """Multiply hue, saturation and value by random factors from 1 - x to 1 + x each; BGR in, BGR out."""
+    """Multiply hue, saturation and value by random factors from 1 - x to 1 + x each.
+
+    BGR in, BGR out.
+    """
     factors = 1 + rng.uniform(-1, 1, 3) * [hue, saturation, value]
     levels = np.arange(256, dtype=np.float64)
     tables = np.stack([(levels * factors[0]) % 180, *np.clip(levels * factors[1:, None], 0, 255)], 1)
