@@ -1,4 +1,4 @@
-"""Everything edgeyolo raises on purpose, and the exit code each error has on the command line.
+"""Errors that edgeyolo raises on purpose, and their exit codes.
 
 EdgeYoloError                1   the run failed
  ├─ UsageError               2   an argument does not fit
@@ -72,7 +72,7 @@ class UntrustedFileError(FileRefusedError):
 
 
 class DamagedFileError(FileRefusedError):
-    """A file that is truncated, changed since it was sealed, or of a schema this version does not read."""
+    """A damaged file: truncated, changed since it was sealed, or of an unknown schema."""
 
 
 class ImageError(EdgeYoloError):

@@ -1,4 +1,6 @@
-"""The artifact: a directory with the runtime's own files, untouched, and `manifest.json` beside them.
+"""The artifact: a directory of the runtime's own files and `manifest.json`.
+
+The files are untouched.
 
 model.onnx        whatever the runtime loads; any other tool can load it too
 golden.npz        a picture, its input tensor and the values a port in another language must reproduce

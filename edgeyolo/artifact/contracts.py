@@ -1,4 +1,6 @@
-"""What goes into a network and what comes out: the two contracts that every artifact carries.
+"""Input and output contracts of a network.
+
+Every artifact carries them.
 
 They are plain values, shared by the exporter, the manifest, the Detector, calibration and every backend, so that
 preprocessing cannot differ between two places.
@@ -109,7 +111,9 @@ class RawMaps:
 
 @dataclass(frozen=True)
 class GraphDetections:
-    """Detections, decoded and suppressed inside the file, by thresholds that were settled when it was made.
+    """Detections decoded and suppressed inside the file.
+
+    The thresholds were settled when it was made.
 
     Four arrays, of which rows beyond an image's count are 0 and mean nothing:
         count     (batch, 1) whole numbers, how many detections each image has
@@ -142,7 +146,9 @@ class GraphDetections:
 
 @dataclass(frozen=True)
 class DecodedBoxes:
-    """Boxes decoded inside the file and not suppressed, as the published export writes them with `--grid`.
+    """Boxes decoded inside the file and not suppressed.
+
+    The published export writes them with `--grid`.
 
     One array (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels of the network's input,
     objectness, then the classes, both after the sigmoid. No export of ours makes it; files of others are adopted.
@@ -154,7 +160,10 @@ class DecodedBoxes:
     kind: Literal["decoded boxes"] = "decoded boxes"
 
     def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
-        """The shape of the array for `batch` images of the size that the file was made for."""
+        """Shapes of the output arrays for `batch` images.
+
+        The images are of the size that the file was made for.
+        """
         return ((batch, self.boxes, 5 + self.classes),)
 
 

@@ -25,8 +25,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """Where operations of one kind run. `where` is "" for none: the target cannot take them. `reason` says why they do
-    not run on the accelerator, "" where they do. `operator` is the runtime's own name."""
+    """Place where operations of one kind run.
+
+    `where` is "" for none: the target cannot take them. `reason` says why they do not run on the accelerator,
+    "" where they do. `operator` is the runtime's own name.
+    """
 
     operator: str
     count: int
@@ -67,7 +70,7 @@ class Versions:
         return f"{self.runtime} {_text(self.oldest)} or newer{end}"
 
     def misfit(self, version: tuple[int, ...]) -> str:
-        """Why a version does not serve; "" where it does."""
+        """Reason why a version does not serve; "" where it does."""
         if version < self.oldest or (self.below and version >= self.below):
             return f"{self.runtime} {_text(version)}: it takes {self}{f' ({self.reason})' if self.reason else ''}"
         return ""
@@ -75,7 +78,9 @@ class Versions:
 
 @dataclass(frozen=True)
 class Suppression:
-    """How a target's file gets decoding and suppression (`--nms graph`), where its profile does not refuse them.
+    """A target's way to decoding and suppression in its file (`--nms graph`).
+
+    It counts where the target's profile does not refuse them.
 
     `where` they run, "" for the accelerator, with the `reason` where it is elsewhere or in another precision than the
     target's. `plugin`: by TensorRT's operator instead of ONNX's. `own`: by the runtime's own, which are these.
@@ -89,7 +94,7 @@ class Suppression:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a target takes.
+    """Limits of a target.
 
     Attributes:
         accelerator: where operations should run, such as "edge TPU".

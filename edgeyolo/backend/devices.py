@@ -83,7 +83,7 @@ class Device:
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
     def admits(self, target: Target) -> bool:
-        """Whether artifacts for `target` run on this device."""
+        """Return True if artifacts for `target` run on this device."""
         nvidia = target.runtime == "trt" or target.device == "cuda"
         if self.kind == "auto":
             return True

@@ -1,4 +1,4 @@
-"""What this machine is and what edgeyolo can do on it."""
+"""Report on this machine and edgeyolo's abilities on it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ Hint = Literal["latency", "throughput"]
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether something can be used here; where not, why, and what to install."""
+    """Availability of something here.
+
+    Where it is not available: why, and what to install.
+    """
 
     ok: bool
     reason: str = ""
@@ -41,7 +44,9 @@ class Availability:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What `Backend.compile` wrote: file names relative to `into`, and the contracts the files keep.
+    """Files and contracts that `Backend.compile` wrote.
+
+    File names are relative to `into`; the files keep the contracts.
 
     A backend that changes the layout or the input type says so by returning other contracts than it was given.
     """
@@ -91,7 +96,10 @@ class CalibrationSource(Protocol):
 
 
 class Judge(Protocol):
-    """AP of a session on labelled images, for a quantizer that keeps to what may be lost."""
+    """AP of a session on labelled images.
+
+    It is for a quantizer that keeps to what may be lost.
+    """
 
     @property
     def allowed(self) -> float:
@@ -148,7 +156,10 @@ class Session(Protocol):
     """A loaded artifact. `run` may be called from several threads."""
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map an input array (InputContract's shape and dtype) to the OutputContract's arrays by name."""
+        """Run the network on one input array.
+
+        The array has the InputContract's shape and dtype; the OutputContract's arrays are returned by name.
+        """
         ...
 
     def close(self) -> None:
@@ -185,15 +196,18 @@ class Backend(Protocol):
     profiles: tuple[TargetProfile, ...]
 
     def can_compile(self) -> Availability:
-        """Whether this machine can make artifacts for the backend's targets."""
+        """Availability of compilation for the backend's targets on this machine."""
         ...
 
     def can_run(self) -> Availability:
-        """Whether this machine can run them."""
+        """Availability of the runtime on this machine."""
         ...
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write the runtime's own files for `target` into the existing, empty directory `into`."""
+        """Write the runtime's own files for `target` into `into`.
+
+        `into` is an existing, empty directory.
+        """
         ...
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
@@ -247,7 +261,10 @@ class AdoptingBackend(Backend, Protocol):
         ...
 
     def parts(self, file: Path) -> Mapping[str, Path]:
-        """The file and what belongs to it, by the names (relative, POSIX) that `open` looks for in an artifact."""
+        """A model file and what belongs to it, by name.
+
+        The names (relative, POSIX) are those that `open` looks for in an artifact.
+        """
         ...
 
 
@@ -273,5 +290,8 @@ class TunableBackend(Backend, Protocol):
 
 
 def edge_contracts(source: ExportSource) -> tuple[InputContract, OutputContract]:
-    """What a file for `source` takes and gives, where the backend follows all that was asked for."""
+    """Contracts of a file for `source`.
+
+    They hold where the backend follows all that was asked for.
+    """
     return source.input.of_pixels() if source.pixels else source.input, source.detections or source.output

@@ -70,7 +70,7 @@ class Graph:
         return {name: tuple(each) for name, each in found.items()}
 
     def counts(self) -> Counter[str]:
-        """How many operations there are of each kind."""
+        """Number of operations of each kind."""
         return Counter(operation.kind for operation in self.operations)
 
     def peak_elements(self) -> int:

@@ -1,4 +1,7 @@
-"""How ONNX Runtime is set up on the CPU, once for all that runs a graph there: what is judged is what is deployed."""
+"""Options of ONNX Runtime on the CPU.
+
+They are set once for all that runs a graph there: what is judged is what is deployed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where backends are found: the entry-point group `edgeyolo.backends`, ours and third parties' alike.
+"""Registry of backends: the entry-point group `edgeyolo.backends`.
+
+It holds ours and third parties' alike.
 
 A backend that cannot even be imported still lists itself, with the reason.
 """
@@ -46,7 +48,10 @@ class Broken:
 
 @cache
 def _load_entry(name: str) -> Backend | Broken | None:
-    """The backend that an entry point loads, why it does not load, or None where none has that name."""
+    """Load the backend of an entry point.
+
+    Gives why it does not load, or None where none has that name.
+    """
     for entry in entry_points(group=GROUP, name=name):
         try:
             backend = entry.load()()
@@ -106,7 +111,10 @@ def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
 
 
 def _refuse_precision(target: Target) -> None:
-    """Raise UnsupportedTargetError where a device is known that cannot have this precision, with the reason."""
+    """Raise UnsupportedTargetError for a precision that a device cannot have.
+
+    It gives the reason; it holds only where the device is known.
+    """
     for profile, _ in profiles():
         same = (profile.target.device, profile.target.runtime) == (target.device, target.runtime)
         reason = profile.limits.no_precisions.get(target.precision) if same and profile.limits else None
@@ -235,7 +243,9 @@ def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tupl
 
 
 def open_calibration(data: str, *, images: int, seed: int = 0, evaluation: Any = None) -> CalibrationSource:
-    """Calibration images from a folder or data set, by the package registered as `images` in CALIBRATION.
+    """Calibration images from a folder or data set.
+
+    They are opened by the package registered as `images` in CALIBRATION.
 
     `images` of them are drawn with `seed`. `evaluation` is the Dataset that AP will be measured on: images that lie in
     it too are refused.
@@ -246,7 +256,10 @@ def open_calibration(data: str, *, images: int, seed: int = 0, evaluation: Any =
 
 
 def open_ranges(path: str, *, images: CalibrationSource | None = None) -> CalibrationSource:
-    """Ranges that `edgeyolo calibrate` measured, in place of images, or beside the same ones."""
+    """Calibration ranges that `edgeyolo calibrate` measured.
+
+    They stand in place of images, or beside the same ones.
+    """
     source: CalibrationSource = _registered(CALIBRATION, "ranges")(path, images=images)
     return source
 
@@ -254,7 +267,10 @@ def open_ranges(path: str, *, images: CalibrationSource | None = None) -> Calibr
 def keep_within_budget(
     source: ExportSource, target: Target, data: Any, points: float, *, step: Callable[[str], None]
 ) -> CalibrationSource:
-    """The source's calibration with the fewest layers in float that lose at most `points` AP points on the Dataset."""
+    """Calibration with the fewest float layers within an AP budget.
+
+    It loses at most `points` AP points on the Dataset.
+    """
     chosen: CalibrationSource = _registered(CALIBRATION, "budget")(source, target, data, points, step=step)
     return chosen
 

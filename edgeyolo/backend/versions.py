@@ -24,7 +24,7 @@ class Apart:
 
     @property
     def older(self) -> bool:
-        """Whether what is here is older than what made the artifact."""
+        """Return True if the runtime here is older than the one of the artifact."""
         return numbers(self.here) < numbers(self.made)
 
     def sentence(self) -> str:
@@ -34,7 +34,10 @@ class Apart:
 
 
 def apart(artifact: Artifact, backend: Backend) -> Apart | None:
-    """The two versions of the backend's package (its attribute `package`), None where they are one or not known."""
+    """Two different versions of the backend's package.
+
+    The package is its attribute `package`. None where they are one or not known.
+    """
     package = str(getattr(backend, "package", ""))
     made = artifact.manifest.tools.get(package, "")
     try:

@@ -66,7 +66,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: run the command line and turn every error into a message and an exit code."""
+    """Run the command line and turn errors into messages and exit codes.
+
+    The entry point of the program.
+    """
     interrupt.install()
     try:
         _warn_of_variables()
@@ -92,7 +95,10 @@ def main() -> None:
 
 
 def _warn_of_variables() -> None:
-    """Slips of the keyboard in EDGEYOLO_ variables, said once, here instead of by every Detector."""
+    """Warn of slips of the keyboard in EDGEYOLO_ variables.
+
+    It is said once, here instead of by every Detector.
+    """
     from edgeyolo.backend import variables
 
     for text in variables.complaints():

@@ -79,7 +79,7 @@ def command(
     nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, overwrite: bool, as_json: bool,
     **asked: Any,
 ) -> None:  # fmt: skip
-    """Make an artifact for a target, or one for each of several, and check it against torch.
+    """Make artifacts for one target or several, and check them against torch.
 
     Outside its parity budget, or where it loses too much AP on --data, the export fails with exit code 4 and leaves
     nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's. Of several
@@ -223,7 +223,7 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _verdict(manifest: Manifest) -> str:
-    """What an INT8 export, or one with --data, was judged by; "" for others."""
+    """Verdict on an INT8 export, or one with --data; "" for others."""
     from edgeyolo.artifact.contracts import GraphDetections
 
     parity, accuracy = manifest.parity, manifest.accuracy

@@ -46,7 +46,7 @@ quantizer_choices = with_options(
 
 
 def quantizer_options(asked: dict[str, Any]) -> QuantizerOptions:
-    """What the options say."""
+    """Quantizer options of the command line."""
     from edgeyolo.backend.quantizer_options import QuantizerOptions
 
     return QuantizerOptions(asked["preset"], tuple(asked["float_layers"]), asked["accuracy_aware"])

@@ -1,4 +1,7 @@
-"""COCO json: `images`, `annotations` and `categories` in one file, the image files in a folder."""
+"""Reader of COCO json.
+
+`images`, `annotations` and `categories` in one file, the image files in a folder.
+"""
 
 from __future__ import annotations
 

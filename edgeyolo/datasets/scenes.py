@@ -40,7 +40,10 @@ class Scene:
 
 
 def make_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
-    """The picture of `seed` at `size` = (height, width), with the boxes of what can be seen in it."""
+    """The picture of `seed`, with the boxes of what can be seen in it.
+
+    `size` is (height, width).
+    """
     rng = np.random.default_rng(seed)
     picture = _background(rng, size)
     owner = np.full(size, -1, np.int32)  # which object shows at each pixel
@@ -145,7 +148,10 @@ def _clutter(rng: np.random.Generator, size: tuple[int, int]) -> Points:
 def _draw(
     picture: Picture, owner: NDArray[np.int32], number: int, points: Points, rng: np.random.Generator
 ) -> int:
-    """Fill an outline with a shaded colour, note whose pixels they are, and return how many there are."""
+    """Fill an outline with a shaded colour and return its number of pixels.
+
+    It notes whose pixels they are.
+    """
     mask = np.zeros(owner.shape, np.uint8)
     vertices = np.rint(points * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(mask, [vertices], 255, cv2.LINE_AA, _SHIFT)

@@ -156,5 +156,5 @@ class Dataset:
 
     @property
     def objects(self) -> int:
-        """How many boxes all images have together."""
+        """Number of boxes in all images."""
         return sum(len(sample) for sample in self.images)

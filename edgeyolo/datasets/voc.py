@@ -142,7 +142,10 @@ def _all_names(folder: Path, known: dict[str, _Annotation | None]) -> tuple[str,
 def _entry(
     folder: Path, image_id: int, found: _Annotation, problems: list[Problem], *, need_image: bool
 ) -> ImageEntry | None:
-    """The image and its size, or None, with a problem, where there is no image or its size cannot be told."""
+    """Image and its size.
+
+    None, with a problem, where there is no image or its size cannot be told.
+    """
     stem = found.file.stem
     path = _find_image(folder / "JPEGImages", stem, found.filename)
     if path is None and need_image:

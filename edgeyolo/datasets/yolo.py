@@ -131,7 +131,7 @@ def _read_list(file: Path, root: Path) -> list[Path]:
 
 
 def label_file(image: Path) -> Path:
-    """Where the labels of an image lie."""
+    """Label file of an image."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":

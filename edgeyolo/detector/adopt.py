@@ -37,7 +37,7 @@ SpecSource = str | Path | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Spec:
-    """What a foreign file takes and gives."""
+    """Specification of a foreign file's inputs and outputs."""
 
     class_names: tuple[str, ...]
     input: InputContract
@@ -46,7 +46,10 @@ class Spec:
 
     @classmethod
     def read(cls, source: SpecSource) -> Spec:
-        """From a JSON file, or what such a file holds; UsageError says what does not fit."""
+        """Read a spec from a JSON file, or from such a file's contents.
+
+        UsageError says what does not fit.
+        """
         where = "spec" if isinstance(source, Mapping) else str(source)
         data = dict(source) if isinstance(source, Mapping) else _parsed(Path(source))
         if FILL_IN in json.dumps(data):
@@ -84,7 +87,10 @@ def suffix_of(path: Path) -> str:
 
 
 def template(file: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What the file itself tells, as sentences, and a spec with `FILL_IN` for the rest."""
+    """Facts of the file as sentences, and a spec template.
+
+    The template has `FILL_IN` for what the file does not tell.
+    """
     backend, _ = _adopter(file)
     try:
         inputs, outputs = backend.ports(file)
@@ -98,7 +104,10 @@ def template(file: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
 
 
 def require_spec(file: Path, spec: SpecSource | None) -> SpecSource:
-    """The spec, or UsageError that says what the file tells, what it does not, and shows a spec to fill in."""
+    """Return the spec, or raise UsageError with one to fill in.
+
+    The error says what the file tells and what it does not.
+    """
     if spec is not None:
         return spec
     sentences, blank = template(file)
@@ -143,7 +152,10 @@ def adopt(file: str | Path, spec: SpecSource, into: str | Path, *, overwrite: bo
 
 
 def adopted(file: Path, spec: SpecSource) -> Artifact:
-    """The artifact of a foreign file and its spec in the cache, made at the first call."""
+    """Artifact of a foreign file and its spec, in the cache.
+
+    It is made at the first call.
+    """
     stated, (backend, _) = Spec.read(spec), _adopter(file)
     key = new_sha256(f"{_hash(backend.parts(file))} {stated} {__version__}".encode()).hexdigest()[:20]
     place = user_cache() / "adopted" / f"{file.stem}-{key}"
@@ -182,7 +194,7 @@ def _try(draft: Artifact, file: Path) -> None:
 
 
 def _adopters() -> dict[str, tuple[AdoptingBackend, Target]]:
-    """By suffix, longest first."""
+    """Backends and targets by file suffix, longest suffix first."""
     found: dict[str, tuple[AdoptingBackend, Target]] = {}
     for backend in registry.backends().values():
         if isinstance(backend, AdoptingBackend):

@@ -126,7 +126,7 @@ class Detector:
         return self._explanation
 
     def __call__(self, image: ImageSource) -> Detections:
-        """What is in one image."""
+        """Detect objects in one image."""
         return self.batch([image])[0]
 
     def submit(self, image: ImageSource) -> Future[Detections]:

@@ -1,4 +1,4 @@
-"""From what a user calls a model to an artifact that is ready to be loaded, and why it is that one."""
+"""Resolve a user's model to a loadable artifact, and the reason for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user may say of how a model is to run; None leaves it open.
+    """A user's wishes for how a model is run.
+
+    None leaves a choice open.
 
     `target` and `device` come before EDGEYOLO_TARGET and EDGEYOLO_DEVICE. `size` is (height, width) in pixels.
     `spec` says what a file without manifest takes and gives (edgeyolo.detector.adopt).
@@ -106,7 +108,10 @@ def open_model(
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a backend knows the suffix; asked only of what is no artifact and no weights, as it loads them all."""
+    """Return True if a backend adopts files of this suffix.
+
+    Asked only of what is no artifact and no weights, as it loads them all.
+    """
     if (path / MANIFEST).is_file() or path.suffix in (
         ".safetensors",
         ".pt",

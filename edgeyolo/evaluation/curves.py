@@ -1,4 +1,7 @@
-"""Precision, recall and F1 against confidence, precision against recall, the confusion matrix; in numpy."""
+"""Precision, recall, F1 and confusion matrix in numpy.
+
+Curves are against confidence, precision against recall, the confusion matrix; in numpy.
+"""
 
 from __future__ import annotations
 
@@ -92,8 +95,9 @@ def _precision_at(grid: Floats, recall: Floats, precision: Floats) -> Floats:
 def count_confusion(
     dataset: Dataset, predictions: Predictions, *, confidence: float = 0.25, iou: float = 0.5
 ) -> Confusion:
-    """Pair detections with objects whatever their classes, highest IoU first, each once, and count the
-    classes.
+    """Confusion matrix of detections paired with objects of any class.
+
+    Pairs are taken by highest IoU first, each detection and object once.
 
     Crowds are not counted, nor detections that lie on one.
     """

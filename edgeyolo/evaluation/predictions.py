@@ -1,4 +1,4 @@
-"""`Predictions`: the detections of a whole data set in one table, and COCO's json form of it."""
+"""The detections of a whole data set in one table, and COCO's json of it."""
 
 from __future__ import annotations
 

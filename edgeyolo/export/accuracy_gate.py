@@ -38,7 +38,9 @@ class TorchSession:
 
 
 def measure_accuracy(reference: Pipeline, artifact: Pipeline, dataset: Dataset, allowed: float) -> Accuracy:
-    """AP of `artifact` and of `reference` on `dataset`, by the same thresholds, and how sure their difference is.
+    """AP of `artifact` and `reference` on `dataset`, and their difference.
+
+    Both use the same thresholds; the difference comes with its confidence interval.
 
     `allowed`: AP points that may be lost. Raises DatasetError where classes do not match or no image can be read.
     """

@@ -1,4 +1,7 @@
-"""What a user may ask of a runtime's own quantizer, and the judge that it may ask while it works."""
+"""Options of a runtime's own quantizer, and the judge of its results.
+
+It may ask the judge while it works.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whether a target can take a network, known before anything is built and without the target's toolchain."""
+"""Check of a network against a target's limits.
+
+It is done before anything is built and without the target's toolchain.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """What is known of a network on a target.
+    """Findings on a network for a target.
 
     Attributes:
         target: the target.
@@ -46,7 +49,7 @@ class Check:
 
     @property
     def fits(self) -> bool:
-        """Whether the target can take the network."""
+        """Return True if the target can take the network."""
         return not self.misfits
 
     @property
@@ -104,7 +107,7 @@ def check_graph(
 
 
 def limits_of(profile: TargetProfile) -> Limits:
-    """What a target takes; of a backend that states nothing, everything."""
+    """Limits of a target; unlimited where its backend states none."""
     return profile.limits or Limits(accelerator=profile.target.runtime)
 
 
@@ -118,7 +121,10 @@ def check_source(source: NetworkSource, profile: TargetProfile) -> Check:
 
 
 def require_fit(check: Check) -> None:
-    """Raise UnsupportedTargetError, exit code 5, with every misfit unless the target can take the network."""
+    """Raise UnsupportedTargetError unless the target can take the network.
+
+    It lists every misfit; exit code 5.
+    """
     if check.fits:
         return
     lines = "\n".join(f"  {finding.sentence}" for finding in check.misfits)

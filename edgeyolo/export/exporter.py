@@ -90,7 +90,10 @@ def export(
 def prepared(
     weights: str | Path, target: str, options: ExportOptions, *, step: Callable[[str], None] = lambda _: None
 ) -> Iterator[NetworkSource]:
-    """What a backend would be given for a target, for tools that look at a network before it is compiled."""
+    """Yield a backend's input for a target.
+
+    It is for tools that look at a network before it is compiled.
+    """
     profile, _ = _toolchain(target)
     step("reading the weights")
     loaded = _load(weights)

@@ -55,13 +55,16 @@ def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptio
 
 
 def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
-    """What the network itself gives: p3, p4 ... by the logarithm of the stride."""
+    """Contract of the network's raw maps.
+
+    p3, p4 ... by the logarithm of the stride.
+    """
     names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
     return RawMaps(names, spec.strides, spec.anchors, classes)
 
 
 def comparison_pictures(options: ExportOptions) -> tuple[list[NDArray[np.uint8]], str]:
-    """What an artifact is compared with torch on, BGR pictures, and the words for what they are.
+    """BGR pictures for the comparison with torch, and a description of them.
 
     Photographs that were given, else some labelled images, else some that it is calibrated on, else generated ones.
     """
@@ -87,8 +90,11 @@ def learned_for(
 def require_calibration(
     profile: TargetProfile, options: ExportOptions, learned: LearnedRanges | None = None
 ) -> None:
-    """Raise UsageError where what the target is calibrated by is missing, UnsupportedTargetError where layers should
-    stay in float and the target would forget it."""
+    """Raise for missing or impossible calibration.
+
+    UsageError where what the target is calibrated by is missing, UnsupportedTargetError where layers should
+    stay in float and the target would forget it.
+    """
     calibration, budget = options.calibration, options.ap_budget
     if budget is not None and options.data is None:
         raise UsageError(
@@ -133,7 +139,7 @@ def record(calibration: CalibrationSource | None, learned: LearnedRanges | None)
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a user may choose.
+    """User's choices for an export.
 
     `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
     check, by default some of `data`, else of `calibration`, else generated; `calibration` is what INT8 targets need;

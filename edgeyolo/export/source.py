@@ -47,7 +47,10 @@ class NetworkSource:
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as simplified ONNX with raw heads, at `opset` unless the user asked for another."""
+        """The network as simplified ONNX with raw heads.
+
+        At `opset` unless the user asked for another.
+        """
         opset = self.opset or opset
         if opset not in self._onnx:
             path = self.workspace / f"opset{opset}.onnx"
@@ -105,7 +108,10 @@ def _trace(source: NetworkSource, opset: int) -> onnx.ModelProto:
 
 
 def _trace_script(source: NetworkSource, opset: int) -> onnx.ModelProto:
-    """Trace with torch's older exporter, which writes the opsets that runtimes of 2022 read."""
+    """Trace with torch's older exporter.
+
+    It writes the opsets that runtimes of 2022 read.
+    """
     import onnx
     import torch
 

@@ -1,4 +1,6 @@
-"""The building blocks as torch modules, in the order of execution that published checkpoints use.
+"""Building blocks of the networks as torch modules.
+
+They are in the order of execution that published checkpoints use.
 
 All maps are float (N, C, H, W), in any memory format.
 """
@@ -103,7 +105,10 @@ class MPConv(nn.Module):
 
 
 class DownC(nn.Module):
-    """As MPConv, but the strided branch keeps the input's width up to its 3x3 convolution."""
+    """MPConv whose strided branch keeps the input's width.
+
+    It keeps it up to the branch's 3x3 convolution.
+    """
 
     def __init__(self, c_in: int, c_out: int, convs: Convs) -> None:
         super().__init__()
@@ -146,7 +151,10 @@ class StageBlock(nn.Module):
 
 
 class TopDownBlock(nn.Module):
-    """Coarse map and the backbone's map of twice its size -> (finer map, the same before twins are added)."""
+    """Coarse map and the backbone's map of twice its size -> the finer map.
+
+    It gives the map twice: the second before twins are added).
+    """
 
     def __init__(self, c_in: int, c_skip: int, spec: TopDown, convs: Convs) -> None:
         super().__init__()

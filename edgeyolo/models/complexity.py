@@ -1,4 +1,7 @@
-"""Parameters and FLOPs of a network, counted on shapes alone, and the summary behind `edgeyolo models`."""
+"""Parameters and FLOPs of a network, counted on shapes alone.
+
+It makes the summary behind `edgeyolo models`.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ def describe(name: str) -> Description:
 
 
 def count(spec: specs.ModelSpec, classes: int, size: tuple[int, int]) -> tuple[int, float]:
-    """Parameters and GFLOPs (one image of `size` = (height, width)) of a re-parameterized network."""
+    """Parameters and GFLOPs of a re-parameterized network.
+
+    For one image of `size` = (height, width).
+    """
     plain = build(spec, classes=classes, form="plain", device="meta")
     return parameters(plain), gflops(plain, size)
 
@@ -83,7 +89,9 @@ def fused_parameters(network: Network) -> int:
 
 
 def gflops(network: Network, size: tuple[int, int]) -> float:
-    """Billions of operations for one image of `size` = (height, width), two per multiply-add.
+    """Billions of operations for one image, two per multiply-add.
+
+    `size` is (height, width).
 
     Convolutions are counted as folded (RepConv as one 3x3); biases, activations and pools are not. Nothing is
     run: each convolution is counted at the resolution it works at.
@@ -123,6 +131,9 @@ def _output_strides(network: Network) -> Iterator[tuple[ConvUnit, int]]:
 
 
 def _block_strides(block: nn.Module, before: int, after: int) -> Iterator[tuple[ConvUnit, int]]:
-    """In a block that changes the resolution, only its `reduce` convolution works at that of its input."""
+    """Convolutions of a block with the strides of their inputs.
+
+    In a block that changes the resolution, only its `reduce` convolution works at that of its input.
+    """
     for name, unit in conv_units(block).items():
         yield unit, before if name.endswith("reduce") else after

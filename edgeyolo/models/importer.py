@@ -1,4 +1,6 @@
-"""Any weights file a user may bring -> our network, its class names, and an account of what the file was.
+"""Import of any weights file into our network.
+
+It gives the network, its class names, and an account of what the file was.
 
 The file says everything: which network, in which form, how many classes, which anchors. No flag is needed,
 and nothing in the file is executed (see `checkpoint`).

@@ -127,7 +127,10 @@ class CspChain(nn.Module):
 
 
 def put_csp_backbone(network: Network, *, reverse: bool, rep: bool) -> None:
-    """Make the backbone's blocks those of CSPDarknet, a dark block for every two convolutions of a chain (Table 5)."""
+    """Replace the backbone's blocks by those of CSPDarknet (Table 5).
+
+    There is a dark block for every two convolutions of a chain (Table 5).
+    """
     convs = Convs(network.form, network.spec.act)
     for block, depth in _backbone(network):
         for number, chain in enumerate(block.twins):
@@ -154,7 +157,10 @@ class WholeElanBlock(ElanBlock):
 
 
 def read_whole(network: Network) -> None:
-    """Let auxiliary heads read blocks after their twins are added, unlike yolov7-e6e's partial heads (Table 8)."""
+    """Let auxiliary heads read blocks after their twins are added (Table 8).
+
+    yolov7-e6e's own heads are partial.
+    """
     for step in network.top_down:
         block = step.get_submodule("elan")
         assert isinstance(block, ElanBlock)

@@ -34,7 +34,9 @@ _KINDS = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a published state dict turned out to be. `spec` has the anchors found in it.
+    """Recognition of a published state dict.
+
+    `spec` has the anchors found in it.
 
     `state` has float32 values under the keys of `build(spec, classes, form)`, without batch norm counters.
     """

@@ -1,4 +1,6 @@
-"""Re-parameterization: any form of a network -> the same function in plain convolutions (paper 4.1 and 4.3).
+"""Re-parameterization of networks into plain convolutions (paper 4.1, 4.3).
+
+Any form of a network gives the same function.
 
 Everything is folded in float64 and rounded once:
 
@@ -48,7 +50,10 @@ class FoldReport:
 
 @dataclass(frozen=True)
 class Reparameterized:
-    """A network of plain convolutions in inference mode, and how exactly it repeats the original."""
+    """A network of plain convolutions in inference mode, with its deviation.
+
+    The deviation says how exactly it repeats the original.
+    """
 
     network: Network
     report: FoldReport

@@ -27,7 +27,9 @@ from edgeyolo.models.topology import Elan, ModelSpec, Stage, TopDown
 
 
 def scale_compound(spec: ModelSpec, depth: float, *, name: str | None = None) -> ModelSpec:
-    """Deepen every block by `depth` and widen all transitions by the growth of the blocks' concatenations.
+    """Deepen every block by `depth` and widen all transitions alike.
+
+    They widen by the growth of the blocks' concatenations.
 
     Widened are the stem, the down-sampling, the blocks' outputs, the pyramid, the laterals and the
     convolutions before the outputs; the widths inside the blocks stay. yolov7x, yolov7-e6 and yolov7-d6 came
@@ -115,7 +117,7 @@ def _yolov7x_light() -> ModelSpec:
 
 
 def _widen(spec: ModelSpec, transition: Fraction, inner: Fraction, name: str) -> ModelSpec:
-    """Multiply the widths outside the blocks by `transition` and those inside by `inner`."""
+    """Multiply widths outside the blocks by `transition`, inside by `inner`."""
 
     def elan(block: Elan) -> Elan:
         chain = None if block.chain is None else _channels(block.chain, inner)

@@ -42,7 +42,9 @@ def get(name: str) -> ModelSpec:
 
 
 def with_activation(spec: ModelSpec, activation: Activation) -> ModelSpec:
-    """The same network with another activation function, such as "relu", which every device has.
+    """The same network with another activation function.
+
+    Such as "relu", which every device has.
 
     Weights carry over in shape but not in what they compute: the network is to be trained, or trained on.
     """

@@ -1,4 +1,6 @@
-"""What a network of the family is made of, as data: no torch here.
+"""Specs of the family's networks, as data.
+
+No torch here.
 
 A network is a stem, a backbone of stages (halve the resolution, then an ELAN block), a spatial pyramid
 pooling, a top-down and a bottom-up path over the backbone's maps, and one detection level per lead width.
@@ -121,7 +123,10 @@ class TopDown:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One network; `lead` and `aux` are the widths of the 3x3 convs before the outputs, finest first."""
+    """Spec of one network.
+
+    `lead` and `aux` are the widths of the 3x3 convs before the outputs, finest first.
+    """
 
     name: str
     stem: tuple[tuple[int, int], ...]  # (width, stride) of each 3x3 convolution

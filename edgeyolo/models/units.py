@@ -28,7 +28,10 @@ class ConvUnit(nn.Module):
 
     @property
     def kernel(self) -> nn.Conv2d:
-        """The convolution that remains, in kernel size and stride, when the unit is folded into one."""
+        """Main convolution of the unit.
+
+        It has the kernel size and stride of the convolution that remains when the unit is folded into one.
+        """
         raise NotImplementedError
 
 

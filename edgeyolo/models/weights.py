@@ -35,7 +35,7 @@ _AGAIN = "Import the checkpoint again, or copy the file again."
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says about itself."""
+    """Metadata of a weights file."""
 
     spec: ModelSpec
     form: Form
@@ -52,7 +52,7 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class Weights:
-    """A network with its weights (float32, in inference mode) and what belongs to them.
+    """A network with its weights (float32, in inference mode) and their metadata.
 
     `sha256` is over the tensors as stored: equal weights have equal hashes, whatever their names or origin.
     """
@@ -141,7 +141,7 @@ def is_weights(path: str | Path) -> bool:
 
 
 def read_info(path: str | Path) -> WeightsInfo:
-    """Read what a weights file says about itself, without torch and without its tensors.
+    """Read a weights file's metadata, without torch and without its tensors.
 
     Raises UsageError where there is no file, DamagedFileError where it is not a whole weights file of ours.
     """

@@ -1,4 +1,4 @@
-"""What a detector found in one image: one validated, immutable value."""
+"""Detections of one image as one validated, immutable value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detection:
-    """One object: box (x1, y1, x2, y2) in pixels of the original image, confidence in 0..1, class."""
+    """One detected object.
+
+    Box (x1, y1, x2, y2) in pixels of the original image, confidence in 0..1, class.
+    """
 
     box: tuple[float, float, float, float]
     confidence: float
@@ -152,7 +155,10 @@ class Detections:
         return draw_detections(picture, self)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """`[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]` of plain Python values."""
+        """Detections as plain Python values.
+
+        `[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]` of plain Python values.
+        """
         return [
             {
                 "box": list(each.box),
@@ -180,7 +186,10 @@ class Detections:
 
 
 def _array(name: str, value: ArrayLike, dtype: type[Any]) -> NDArray[Any]:
-    """A contiguous copy, so that later changes to the caller's array do not reach in here."""
+    """Contiguous copy of an array.
+
+    Later changes to the caller's array do not reach in here.
+    """
     given = np.asarray(value)
     if given.size and (given.dtype.kind not in "fui" or (dtype is np.int64 and given.dtype.kind == "f")):
         raise UsageError(f"{name}: expected {dtype.__name__}, got {given.dtype}")

@@ -1,4 +1,6 @@
-"""Encoded images (JPEG, PNG, TIFF, WebP, GIF ...) to upright BGR pixels, or an error that says what is wrong.
+"""Encoded images (JPEG, PNG, TIFF, WebP, GIF ...) to upright BGR pixels.
+
+An image that cannot be decoded is an error that says what is wrong.
 
 JPEG goes through OpenCV, which is two to three times as fast as Pillow and gives the pixels of
 `cv2.imread`. Everything else goes through Pillow, which checks sums and lengths. OpenCV alone would not do:
@@ -37,7 +39,9 @@ _VIDEO = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"FLV\x01")
 
 
 def decode_image(data: bytes, name: str = "encoded image", *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decode a file's bytes into (height, width, 3) uint8, BGR, upright (EXIF orientation applied).
+    """Decode a file's bytes into (height, width, 3) uint8, BGR, upright.
+
+    The EXIF orientation is applied.
 
     Alpha is dropped, as `cv2.imread` does; 16-bit values keep their high byte; of an animation or a file of
     several pages the first one is taken. `name` stands for the data in messages.
@@ -69,7 +73,10 @@ def decode_image(data: bytes, name: str = "encoded image", *, max_pixels: int = 
 
 
 def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
-    """Raise ImageError when `size` = (width, height) means more than `max_pixels` pixels, or none."""
+    """Raise ImageError for an image of too many pixels, or of none.
+
+    `size` is (width, height); at most `max_pixels` are allowed.
+    """
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: the image has no pixels ({width} x {height})")
@@ -81,7 +88,10 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
 
 
 def pil_to_bgr(image: Image.Image, name: str) -> Pixels:
-    """A PIL image of any mode -> (height, width, 3) uint8 BGR, turned upright by its EXIF orientation."""
+    """A PIL image of any mode -> (height, width, 3) uint8 BGR.
+
+    It is turned upright by its EXIF orientation.
+    """
     image.load()
     if image.mode == "F" or image.mode.startswith("I"):
         gray = to_uint8(np.asarray(image), name)
@@ -154,7 +164,7 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def _explain(data: bytes) -> tuple[str, str]:
-    """What bytes that no decoder knows are, and what to do."""
+    """Kind of bytes that no decoder knows, and a remedy."""
     head = data[:64]
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the image itself", "Run: git lfs pull"

@@ -1,4 +1,4 @@
-"""Whatever holds an image -> pixels in one form: (height, width, 3) uint8, BGR, upright."""
+"""Image sources to pixels in one form: (height, width, 3) uint8, BGR, upright."""
 
 from __future__ import annotations
 

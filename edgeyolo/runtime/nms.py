@@ -68,7 +68,10 @@ def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def _largest_float32_up_to(value: float) -> np.float32:
-    """The float32 that decides `iou > value` for a float32 IoU exactly as the float64 threshold would."""
+    """The float32 equivalent of a float64 IoU threshold.
+
+    It decides `iou > value` for a float32 IoU exactly as the float64 threshold would.
+    """
     rounded = np.float32(value)
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
 

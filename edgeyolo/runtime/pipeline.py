@@ -1,4 +1,7 @@
-"""Pixels -> Detections on any session, in three stages that can also be called, and timed, one by one."""
+"""Pixels -> Detections on any session, in three stages.
+
+Each stage can also be called, and timed, by itself.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ class Pipeline:
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> list[Detections]:
-        """What `infer` gave -> one Detections per letterbox, in pixels of the original images."""
+        """Outputs of `infer` -> one Detections per letterbox.
+
+        Boxes are in pixels of the original images.
+        """
         found = postprocess(outputs, self.output, letterboxes, self.config)
         return [
             Detections(boxes.xyxy, boxes.confidence, boxes.class_id, self.class_names, letterbox.image_size)
@@ -148,7 +154,7 @@ class Pipeline:
 
 
 def _at_once(session: Session, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
-    """What a session gives, or how it fails, as a future that is ready."""
+    """A session's result, or its failure, as a future that is ready."""
     ready: Future[dict[str, NDArray[np.float32]]] = Future()
     try:
         ready.set_result(session.run(batch))

@@ -27,7 +27,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies in the network's input. Sizes are (height, width) in pixels.
+    """Place of an image in the network's input.
+
+    Sizes are (height, width) in pixels.
 
     A point (x, y) of the image is at (x * ratio + left, y * ratio + top) in the input.
     """
@@ -61,11 +63,17 @@ class Letterbox:
         return slice(self.top, self.top + self.resized[0]), slice(self.left, self.left + self.resized[1])
 
     def of_original(self, image_size: tuple[int, int], ratio: float) -> Letterbox:
-        """This letterbox as seen from the image of `image_size` that had been scaled by `ratio` before."""
+        """The letterbox in terms of the image before scaling.
+
+        The original has `image_size` and had been scaled by `ratio`.
+        """
         return replace(self, image_size=image_size, ratio=self.ratio * ratio)
 
     def to_original(self, xyxy: NDArray[Any]) -> NDArray[np.float32]:
-        """(n, 4) corners in pixels of the input -> float32 pixels of the image, clipped to it."""
+        """(n, 4) corners in pixels of the input -> float32 pixels of the image.
+
+        They are clipped to the image.
+        """
         limits = np.array([self.image_size[1], self.image_size[0]] * 2, np.float32)
         shift = np.array([self.left, self.top] * 2, np.float32)
         points = (np.asarray(xyxy, np.float32) - shift) / np.float32(self.ratio)
@@ -197,7 +205,7 @@ def preprocess(
     out: NDArray[Any] | None = None,
     enlarge: bool = True,
 ) -> tuple[NDArray[Any], list[Letterbox]]:
-    """Images (h, w, 3) uint8 BGR -> the batch that `contract` describes, and where each image lies in it.
+    """Images (h, w, 3) uint8 BGR -> the contract's batch, and their letterboxes.
 
     The batch is a new array, or `out`. See `Preprocessor` for the arguments; it also avoids the allocation.
     """
@@ -238,7 +246,9 @@ def fit_long_side(image: Pixels, size: int) -> tuple[Pixels, float]:
 
 
 def rectangular_shape(aspects: Sequence[float], size: int, stride: int) -> tuple[int, int]:
-    """(height, width) of a rectangular evaluation batch from its images' aspects, height / width each.
+    """(height, width) of a rectangular evaluation batch.
+
+    It follows from its images' aspects, height / width each.
 
     ceil(aspect * size / stride + 0.5) * stride on each axis; the batch's extreme aspect shortens one axis
     where all images are wide, or all are tall.

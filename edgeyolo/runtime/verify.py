@@ -25,9 +25,11 @@ from edgeyolo.runtime.preprocess import preprocess
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked: the number of files, the largest relative deviation from the golden values, and what ran it:
-    the runtime itself, or its stand-in on a machine that does not have the runtime. `notes` says what is remarkable and
-    no error: a runtime of another version than the one that made the artifact.
+    """Result of a verification.
+
+    It has the number of files, the largest relative deviation from the golden values, and what ran it: the
+    runtime itself, or its stand-in on a machine that does not have the runtime. `notes` says what is
+    remarkable and no error: a runtime of another version than the one that made the artifact.
     """
 
     artifact: str

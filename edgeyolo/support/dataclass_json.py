@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON values and back, and the JSON schema that describes them.
+"""Frozen dataclasses to plain JSON values and back, and their JSON schema.
 
 What a dataclass may hold: str, int, float, bool, Any, literals, None in unions, tuples, mappings of strings, other
 dataclasses.

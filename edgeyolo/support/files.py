@@ -170,7 +170,10 @@ def _open_workspace(destination: Path) -> tuple[Path, IO[bytes]]:
 
 
 def _remove_left_over(workspace: Path) -> None:
-    """Remove a workspace whose process has ended, after putting back what it was about to replace."""
+    """Remove the workspace of a process that has ended.
+
+    What it was about to replace is put back before.
+    """
     lock = workspace / _LOCK
     with suppress(FileNotFoundError):  # its process, or another writer, has just removed it
         old = time.time() - workspace.stat().st_mtime > _UNLOCKED_AGE_S
@@ -199,7 +202,10 @@ def _discard(workspace: Path, handle: IO[bytes]) -> None:
 
 
 def refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:
-    """Raise UsageError where `atomic_directory` would not write to `destination`, an absolute path."""
+    """Raise UsageError for a destination that must not be replaced.
+
+    `destination` is an absolute path; `atomic_directory` would not write to it.
+    """
     if not destination.exists():
         return
     if not destination.is_dir():

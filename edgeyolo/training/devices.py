@@ -1,4 +1,7 @@
-"""Which device a run computes on, in which precision by default, and in which it is fast."""
+"""Devices and precisions of training.
+
+Which one a run computes on, in which precision by default, and in which it is fast.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,10 @@ def default_precision(device: str) -> Precision:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16. Where it has none, torch's convolutions in bf16 take about
-    ten times as long as in fp32. True where torch is too old to say.
+    """Return True if the processor has instructions for bfloat16.
+
+    Where it has none, torch's convolutions in bf16 take about ten times as long as in fp32. True where torch
+    is too old to say.
     """
     if not hasattr(torch.cpu, "get_capabilities"):
         return True

@@ -1,4 +1,7 @@
-"""Recipes: every hyperparameter of a training run as one frozen value, and how to change some of them."""
+"""Recipes: the hyperparameters of a training run as one frozen value.
+
+It also has ways to change some of them.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ FILE = "data.json"
 
 @dataclass(frozen=True)
 class Data:
-    """What `DataSource.load` found; `notes` are sentences on the choice of validation images."""
+    """Data that `DataSource.load` found.
+
+    `notes` are sentences on the choice of validation images.
+    """
 
     training: Dataset
     validation: Dataset | None
@@ -32,7 +35,9 @@ class Data:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where the data is. Paths and splits are as in `load_dataset`.
+    """Places of the data.
+
+    Paths and splits are as in `load_dataset`.
 
     val_path: by default `path`. val_split: by default val, else test. image_folder, val_image_folder: where
     the images of a COCO json are, if not beside it. validate: False learns without validation.

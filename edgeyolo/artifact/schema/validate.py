@@ -1,4 +1,7 @@
-"""What a JSON value breaks of a schema: of the words of JSON schema that our published schemas use."""
+"""Violations of a JSON schema.
+
+It knows the words of JSON schema that our published schemas use.
+"""
 
 from __future__ import annotations
 

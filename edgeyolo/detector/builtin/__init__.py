@@ -30,7 +30,10 @@ def artifact_path() -> Path:
 
 
 def has_weights() -> bool:
-    """Whether the weights in training form are here: where edgeyolo is run from its repository."""
+    """Return True if the weights in training form are here.
+
+    They are where edgeyolo is run from its repository.
+    """
     return _weights().is_file()
 
 

@@ -1,4 +1,4 @@
-"""From weights and a device to the target that they run on."""
+"""Choice of the target for weights on a device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Exporter = Callable[[str, Step], Artifact]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one class: the artifacts at hand, their times where there are any, and how those were come by."""
+    """Choice among targets of one class.
+
+    It has the artifacts at hand, their times where there are any, and how those were come by.
+    """
 
     made: dict[str, Artifact]
     milliseconds: dict[str, float] = field(default_factory=dict)

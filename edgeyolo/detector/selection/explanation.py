@@ -1,4 +1,4 @@
-"""Why a model runs where it runs, as values."""
+"""Reasons for the choice of a target, as values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Considered:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What runs a model and what decided.
+    """Explanation of a model's target, device and artifact.
 
     `decided` is one sentence. `considered` holds every target that was looked at, best first, those that cannot be
     used last. `str()` gives all as lines.

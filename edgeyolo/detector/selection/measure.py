@@ -42,7 +42,9 @@ def measure(
     device: Device | None = None,
     rounds: tuple[int, int] = ROUNDS,
 ) -> dict[str, float]:
-    """The median milliseconds of inference on one generated picture, by the keys of `artifacts`.
+    """Median milliseconds of inference, by the keys of `artifacts`.
+
+    Measured on one generated picture.
 
     They take turns, so that what else the machine does falls on all alike. An artifact of a batch is given a full
     one, and its time divided.
@@ -85,7 +87,10 @@ def fastest(milliseconds: Mapping[str, float], order: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """By target, the milliseconds of one image, and why others could not be exported or run after all."""
+    """Milliseconds of one image by target, and the targets that failed.
+
+    For the latter: why others could not be exported or run after all.
+    """
 
     milliseconds: Mapping[str, float]
     failed: Mapping[str, str] = field(default_factory=dict)

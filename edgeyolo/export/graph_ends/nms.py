@@ -1,4 +1,6 @@
-"""Decoding and non-maximum suppression as ONNX operators, behind a network's raw maps.
+"""Decoding and non-maximum suppression as ONNX operators.
+
+They stand behind a network's raw maps.
 
 Per image: the confidence of every cell's best class, the best `max_candidates` of them, their boxes, then suppression
 within each class. Classes are axes of the operators, never offsets of coordinates: nothing is suppressed across
@@ -109,7 +111,10 @@ def with_suppression(
     *,
     plugin: bool = False,
 ) -> onnx.ModelProto:
-    """A copy of a finished network, whatever its precision, that gives detections in place of maps."""
+    """Copy of a finished network that gives detections in place of maps.
+
+    The network may have any precision.
+    """
     import onnx
 
     opset = next(item.version for item in model.opset_import if not item.domain)
@@ -129,7 +134,7 @@ def with_suppression(
 
 
 def describe(given: GraphDetections) -> str:
-    """What the arrays are, for users who have the file alone."""
+    """Describe the output arrays for users of the file alone."""
     return (
         f"count, boxes (x1, y1, x2, y2 in pixels of the input), scores, labels; at most {given.max_det} an image of a "
         f"confidence above {given.conf:g}, suppressed within their class at IoU {given.iou:g}"
@@ -139,7 +144,10 @@ def describe(given: GraphDetections) -> str:
 def _candidates(
     writer: GraphWriter, raw: RawMaps, given: GraphDetections, size: tuple[int, int], opset: int
 ) -> tuple[str, str, str]:
-    """Boxes (batch, k, 4), scores (batch, k) and labels (batch, k) of the best k cells, best first."""
+    """Boxes, scores and labels of the best k cells, best first.
+
+    Boxes are (batch, k, 4), scores and labels (batch, k).
+    """
     anchors, channels = len(raw.anchors[0]), 5 + raw.classes
     objectness, classes, flat = [], [], []
     for name, (_, _, height, width) in zip(raw.names, raw.shapes(0, size), strict=True):
@@ -250,7 +258,9 @@ def _by_operator(writer: GraphWriter, given: GraphDetections, boxes: str, scores
 
 
 def _by_plugin(writer: GraphWriter, given: GraphDetections, boxes: str, scores: str, labels: str) -> None:
-    """TensorRT's plugin: (batch, k, 4) corners and (batch, k, classes) scores to the four arrays.
+    """Suppression by TensorRT's plugin.
+
+    It takes (batch, k, 4) corners and (batch, k, classes) scores to the four arrays.
 
     https://github.com/NVIDIA/TensorRT/tree/main/plugin/efficientNMSPlugin
     """

@@ -100,7 +100,7 @@ def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
 
 @contextmanager
 def _zip_errors(path: Path, what: str) -> Iterator[None]:
-    """Say which part of the file could not be read instead of letting zipfile's own errors out."""
+    """Turn zipfile's errors into ones that name the unreadable part of the file."""
     try:
         yield
     except (zipfile.BadZipFile, EOFError, struct.error, ValueError, OverflowError, OSError) as error:

@@ -1,4 +1,7 @@
-"""What calling an allowed name gives, and what a pickle's BUILD may fill in: functions over records."""
+"""Results of calling allowed names, and what a pickle's BUILD may fill in.
+
+They are functions over records.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class Callee:
 
 
 def fill_record(target: Any, state: Any) -> None:
-    """What a pickle's BUILD may do: give a record its attributes, once. No method of anything is called."""
+    """Give a record its attributes, once, as a pickle's BUILD asks.
+
+    No method of anything is called.
+    """
     if isinstance(target, ObjectRecord):
         _fill_object(target, state)
     elif isinstance(target, DtypeRecord):

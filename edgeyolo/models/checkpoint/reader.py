@@ -25,7 +25,10 @@ _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number of tor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds, as inert values. `root` is usually a dict; tensors can be read while it is open."""
+    """Contents of a checkpoint file as inert values.
+
+    `root` is usually a dict; tensors can be read while it is open.
+    """
 
     path: Path
     root: Any

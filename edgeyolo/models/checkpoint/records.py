@@ -1,4 +1,6 @@
-"""What a checkpoint becomes when it is read: inert values that remember names and run nothing.
+"""Inert values that a checkpoint is read into.
+
+They remember names and run nothing.
 
 Besides these, only str, bytes, int, float, bool, None, list, tuple, set and dict come out of a file. No
 record has a method of the class it stands for, and none is ever turned into an instance of that class.

@@ -34,7 +34,7 @@ class PublishedWeights:
 
     @property
     def url(self) -> str:
-        """Where its authors publish it."""
+        """Address at which the authors publish the file."""
         return RELEASE + self.file
 
 
@@ -67,7 +67,7 @@ PUBLISHED = (
 
 
 def is_published(name: str) -> bool:
-    """Whether `name` is the name of published weights, with or without `.pt`."""
+    """Return True if `name` names published weights, with or without `.pt`."""
     return any(name in (weights.name, weights.file) for weights in PUBLISHED)
 
 

@@ -1,4 +1,7 @@
-"""`ablate`: train every row of a table, from scratch and alike, and lay the results beside the paper's."""
+"""`ablate`: train every row of a table, beside the paper's results.
+
+Rows are trained from scratch and alike.
+"""
 
 from __future__ import annotations
 

@@ -39,9 +39,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """images: uint8 (B, 3, size, size), RGB. targets: float32 (n, 6) rows of image, class, cx, cy, w, h
-    (relative). numbers: the pictures' in the data set. problems: damaged images met while making
-    it.
+    """A batch of training pictures and their labels.
+
+    Images: uint8 (B, 3, size, size), RGB. targets: float32 (n, 6) rows of image, class, cx, cy, w, h
+    (relative). numbers: the pictures' in the data set. problems: damaged images met while making it.
     """
 
     images: Tensor
@@ -56,7 +57,10 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """An augmented picture, its number in the data set, and the damaged images met on the way to it."""
+    """An augmented picture and its number in the data set.
+
+    With the damaged images met on the way to it.
+    """
 
     picture: Picture
     number: int
@@ -64,7 +68,10 @@ class Item:
 
 
 class AugmentedSet(Dataset[Item]):
-    """The augmented pictures of a store by Place, in the size and manner of their epoch's phase."""
+    """Augmented pictures of a store, by Place.
+
+    They have the size and manner of their epoch's phase.
+    """
 
     def __init__(
         self,

@@ -14,7 +14,10 @@ COLUMNS = ("epoch", "lr", "box", "obj", "cls", "loss", "AP", "AP50", "seconds")
 
 
 def fitness(row: Mapping[str, Any]) -> float:
-    """What the best epoch has most of: AP, and a little AP50."""
+    """Fitness of an epoch: AP, and a little AP50.
+
+    The best epoch has most of it.
+    """
     return float(0.1 * row["AP50"] + 0.9 * row["AP"])
 
 

@@ -1,4 +1,7 @@
-"""Ctrl-C as a wish that is granted between two iterations, so that what is saved is whole."""
+"""Ctrl-C as a wish that is granted between two iterations.
+
+What is saved is whole so that what is saved is whole.
+"""
 
 from __future__ import annotations
 

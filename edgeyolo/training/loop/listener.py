@@ -1,4 +1,4 @@
-"""What a run tells whoever listens: a progress bar, a log, TensorBoard, nobody."""
+"""Listeners of a run: a progress bar, a log, TensorBoard, nobody."""
 
 from __future__ import annotations
 
@@ -75,7 +75,10 @@ class Listeners(Listener):
 
 
 class TensorBoardListener(Listener):
-    """Losses of every iteration and the table's columns of every epoch, for `tensorboard --logdir FOLDER`."""
+    """Logs for `tensorboard --logdir FOLDER`.
+
+    Losses of every iteration and the table's columns of every epoch.
+    """
 
     def __init__(self, folder: Path, *, every: int = 10) -> None:
         try:

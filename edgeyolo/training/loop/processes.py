@@ -27,7 +27,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that evaluates, prints and writes."""
+        """Return True if this process evaluates, prints and writes."""
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:

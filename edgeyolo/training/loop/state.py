@@ -21,8 +21,9 @@ FORMAT, VERSION = "edgeyolo-training", "1"
 
 @dataclass
 class Position:
-    """Where a run is. Counts start at 0: `batch` is the next one of `epoch`, `iteration` the next of the
-    run.
+    """Position of a run.
+
+    Counts start at 0: `batch` is the next one of `epoch`, `iteration` the next of the run.
 
     last_step: the iteration at which the next gradient accumulation began. updates: optimiser steps so far.
     sums: losses of the epoch so far, added up over its iterations. ap: AP of each class at the last
@@ -44,7 +45,7 @@ class Position:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What has a state."""
+    """Parts of a run that have a state."""
 
     network: nn.Module
     ema: nn.Module
@@ -80,7 +81,7 @@ def save_state(path: Path, parts: Parts, position: Position, facts: dict[str, An
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What `save_state` was told of the run."""
+    """Facts of the run that were given to `save_state`."""
     return dict(json.loads(_open(path)[1]["facts"]))
 
 

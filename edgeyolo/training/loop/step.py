@@ -82,7 +82,7 @@ class Stepper:
 
     @property
     def parts(self) -> Parts:
-        """What has a state."""
+        """Parts that have a state."""
         return Parts(self.network, self.ema.network, self.optimizer, self.loss, self.scaler)
 
     def train_mode(self, image_size: int) -> None:

@@ -156,7 +156,10 @@ class Trainer:
         self._finish_epoch(started, before)
 
     def _asked(self, stop: bool, due: bool) -> list[bool]:
-        """Whether to stop and whether to save; processes agree on it, and only every so often."""
+        """Wishes to stop and to save.
+
+        The processes agree on it, and only every so often.
+        """
         if self.processes.count > 1 and self.position.iteration % _AGREE_EVERY:
             return [False, False]
         return self.processes.any_of(stop, due)
@@ -235,7 +238,7 @@ class Trainer:
         return make_pipeline(self.step.ema.network, self.class_names, size, device, precision)
 
     def facts(self) -> dict[str, Any]:
-        """What run this is, as JSON."""
+        """Facts of the run as JSON."""
         return {
             "config": self.config.to_dict(),
             "recipe": self.recipe.to_dict(),
@@ -249,7 +252,10 @@ class Trainer:
         return bool(self.config.patience) and waited >= self.config.patience
 
     def _image_weights(self) -> Any:
-        """A probability for every picture, larger where the classes in it are not yet found well."""
+        """Probability of every picture.
+
+        It is larger where the classes in it are not yet found well.
+        """
         if not self.config.image_weights or self.position.ap is None:
             return None
         need = (1 - np.array(self.position.ap)) ** 2 + 1e-3

@@ -1,4 +1,7 @@
-"""Label assignment: which predictions of a head learn which targets (paper section 4.2, Tables 6 and 7)."""
+"""Label assignment: positives of a head for each target.
+
+Paper section 4.2, Tables 6 and 7.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,9 @@ def assign(
     top: int | None,
     ratio: float = 4.0,
 ) -> Positives:
-    """Choose the positives among the `reach` candidates, judged by the predictions of `maps`.
+    """Choose the positives among the `reach` candidates.
+
+    They are judged by the predictions of `maps`.
 
     maps: raw head maps (B, A * (5 + C), H, W), one per level. top: how many IoUs make up a target's k (10
     for networks without auxiliary heads, 20 with them); None takes every candidate. Deterministic. On an

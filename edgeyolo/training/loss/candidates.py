@@ -1,4 +1,6 @@
-"""Candidate positives: the anchors and cells that a target may be learned at (paper section 4.2, Figure 5).
+"""Candidate positives: anchors and cells at which a target may be learned.
+
+Paper section 4.2, Figure 5.
 
 Everything is padded to fixed shapes, so that no shape depends on values and nothing waits for the device:
 an image has T target slots, a target has levels x anchors x 5 candidate slots, and a mask says which of
@@ -35,7 +37,10 @@ class PaddedTargets:
     counts: tuple[int, ...]
 
     def to(self, device: torch.device) -> PaddedTargets:
-        """The same labels on `device`, without waiting for the copy where the memory is pinned."""
+        """The same labels on `device`.
+
+        It does not wait for the copy where the memory is pinned.
+        """
         move = [part.to(device, non_blocking=True) for part in (self.boxes, self.classes, self.valid)]
         return PaddedTargets(move[0], move[1], move[2], self.counts)
 
@@ -153,7 +158,7 @@ def find_candidates(targets: PaddedTargets, levels: Levels, reach: Reach, ratio:
 
 
 def _steps_inside(centre: Tensor, grid: Tensor, reach: Reach) -> Tensor:
-    """Which of STEPS a centre (B, L, T, 2) takes: bool (B, L, 5, T)."""
+    """STEPS that a centre (B, L, T, 2) takes: bool (B, L, 5, T)."""
     before, after = centre > 1, grid - centre > 1
     if reach == "fine":
         part = centre - centre.floor()
@@ -163,13 +168,17 @@ def _steps_inside(centre: Tensor, grid: Tensor, reach: Reach) -> Tensor:
 
 
 def host_reads(tensor: Tensor) -> bool:
-    """Whether the host may look at values, and so choose shapes by them, without waiting for a device."""
+    """Return True if the host may read values without waiting for a device.
+
+    It may then choose shapes by them.
+    """
     return tensor.device.type == "cpu"
 
 
 def compact(valid: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
-    """The positions of the true values of each row of `valid` (B, M), in order, in at most `capacity`
-    slots.
+    """Positions of the true values of each row of `valid` (B, M), in order.
+
+    They stand in at most `capacity` slots.
 
     Returns positions int64 (B, K) and a mask bool (B, K). K is `capacity` (which must be enough) on an
     accelerator, where counting would wait for it, and the largest count on a CPU, where it is free.

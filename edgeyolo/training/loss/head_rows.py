@@ -32,7 +32,10 @@ def place_labels(objectness: Tensor, positives: Positives, label: Tensor) -> Ten
 
 
 def split_head(head: Tensor, positives: Positives, anchors: int) -> tuple[Tensor, Tensor]:
-    """Objectness logits (B, A, H, W) and the raw rows (P, 5 + C) of the positives, both float32."""
+    """Objectness logits (B, A, H, W) and raw rows (P, 5 + C) of the positives.
+
+    Both are float32.
+    """
     result = _SplitHead.apply(  # type: ignore[no-untyped-call]
         head, anchors, positives.image, positives.anchor, positives.row, positives.column
     )
@@ -45,7 +48,10 @@ def _by_anchor(head: Tensor, anchors: int) -> Tensor:
 
 
 class _SplitHead(torch.autograd.Function):
-    """Indexing twice, but with one dense gradient of the head map instead of two and their sum."""
+    """Indexing twice with one dense gradient of the head map.
+
+    Autograd would make two and add them.
+    """
 
     @staticmethod
     def forward(ctx: Any, head: Tensor, anchors: int, *index: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,7 @@
-"""The loss of a network with or without auxiliary heads, once (paper section 4.2 and its appendix)."""
+"""Loss of a network with or without auxiliary heads.
+
+It stands here once (paper section 4.2 and its appendix).
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ _EPS = 1e-7
 
 
 def ciou(boxes: Tensor, others: Tensor) -> Tensor:
-    """CIoU of matching rows of two (n, 4) tensors of centre x, centre y, width, height, in any one unit:
-    (n,).
+    """CIoU (n,) of matching rows of two (n, 4) tensors of boxes.
+
+    Boxes are centre x, centre y, width, height, in any one unit: (n,).
     """
     x, y, w, h = boxes.unbind(1)
     u, v, p, q = others.unbind(1)
@@ -70,8 +74,10 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LossValue:
-    """total: scalar to call `backward` on, summed over the images. items: float32 (4,) box, objectness,
-    class and their sum, each scaled by its gain, per image, detached.
+    """Loss and its items.
+
+    Total: scalar to call `backward` on, summed over the images. items: float32 (4,) box, objectness, class
+    and their sum, each scaled by its gain, per image, detached.
     """
 
     total: Tensor
@@ -124,7 +130,9 @@ class DetectionLoss(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], targets: Tensor | PaddedTargets) -> LossValue:
-        """maps: (B, A * (5 + C), H, W) of the lead levels, then of the auxiliary ones if any.
+        """Loss of the raw maps of a batch.
+
+        Maps: (B, A * (5 + C), H, W) of the lead levels, then of the auxiliary ones if any.
 
         targets: float32 (n, 6) rows of image, class, cx, cy, w, h (relative), or the same from
         `pad_targets`. Give them on the CPU: labels already on an accelerator make the host wait once, to
@@ -155,7 +163,7 @@ class DetectionLoss(nn.Module):
         return pad_targets(targets, images)
 
     def positives(self, maps: Sequence[Tensor], labels: PaddedTargets) -> tuple[Positives, Positives | None]:
-        """The positives of the lead head and, where there are auxiliary maps, of the auxiliary head."""
+        """Positives of the lead head and, if any, of the auxiliary head."""
         levels, lead, auxiliary = self._split(maps)
         strategy = self.config.strategy
         top = self.config.top or (20 if auxiliary else 10)
@@ -261,8 +269,9 @@ class DetectionLoss(nn.Module):
 
 
 def distance_bound(offset: Tensor) -> Tensor:
-    """The upper bound of an objectness label (Table 7) for a centre at `offset` (P, 2) cells from the
-    cell's corner.
+    """Upper bound of an objectness label (Table 7).
+
+    It is for a centre at `offset` (P, 2) cells from the cell's corner.
 
     1 for the cells that the fine assignment may take (within one cell of the centre), then falling linearly
     to 0 at two cells, so that a coarse positive never asks for as much as a fine one.

@@ -18,7 +18,7 @@ Reach = Literal["fine", "coarse"]
 
 @dataclass(frozen=True)
 class Strategy:
-    """How lead and auxiliary heads get their labels.
+    """Strategy of labels for lead and auxiliary heads.
 
     dynamic: SimOTA picks among the candidates; otherwise every candidate is a positive. guide: whose
     predictions judge the auxiliary candidates. auxiliary: which candidates the auxiliary head gets.

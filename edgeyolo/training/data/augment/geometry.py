@@ -73,7 +73,9 @@ def _moved(picture: Picture, factor: NDArray[Any], shift: NDArray[Any]) -> Pictu
 def random_matrix(
     rng: np.random.Generator, recipe: Recipe, source: tuple[int, int], target: tuple[int, int]
 ) -> Matrix:
-    """A random homogeneous matrix (3, 3) that takes points of a `source` to points of a `target` image.
+    """Random homogeneous matrix (3, 3) from source points to target points.
+
+    It takes points of a `source` image to points of a `target` image.
 
     Sizes are (height, width). Around the source's centre: perspective, rotation and scale, shear; then to the
     target's centre, translated by up to `recipe.translate` of its size.

@@ -51,7 +51,10 @@ def paste_in(picture: Picture, donors: Sequence[Picture], limit: int, rng: np.ra
 
 
 def copy_paste(picture: Picture, share: float, rng: np.random.Generator) -> Picture:
-    """Paste mirrored copies of a `share` of the objects that have outlines, where they hide little."""
+    """Paste mirrored copies of a `share` of the outlined objects.
+
+    They are pasted where they hide little.
+    """
     outlined = np.flatnonzero([bool(outline) for outline in picture.outlines])
     chosen = rng.permutation(outlined)[: round(share * len(outlined))]
     if not len(chosen):
@@ -68,7 +71,7 @@ def copy_paste(picture: Picture, share: float, rng: np.random.Generator) -> Pict
 
 
 def _hides_too_much(box: Boxes, boxes: Boxes) -> bool:
-    """Whether `box` covers more of any of `boxes` than MAX_COVERED."""
+    """Return True if `box` covers more of any of `boxes` than MAX_COVERED."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     covered = np.clip(high - low, 0, None).prod(1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)

@@ -27,7 +27,9 @@ Extra = Callable[[Picture, np.random.Generator], Picture]
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Makes training pictures of `size` x `size` pixels out of a collection of `count` pictures.
+    """Maker of training pictures of `size` x `size` pixels.
+
+    They come from a collection of `count` pictures.
 
     load: index -> Picture, of any size. extra: a further change of the finished mosaic, before colour and
     flips (see `albumentations_hook`). All chance comes from the Generator given to a call: the same one
