@@ -1,4 +1,6 @@
-"""From a torch network to a coremltools model: an ML program in float16 with an image for input.
+"""Conversion of a torch network to a coremltools model.
+
+It is an ML program in float16 with an image for input.
 
 The image goes in as it is, 8 bits a channel; scaling it is part of the program. What comes out are the raw maps,
 four-dimensional and in float32.

@@ -29,8 +29,11 @@ DECODED = ("decoded_confidence", "decoded_coordinates")
 
 
 def write_detector(source: ExportSource, given: GraphDetections, precision: str, package: Path) -> None:
-    """Write `package`, whose thresholds can be given anew with each image (inputs `confidenceThreshold` and
-    `iouThreshold`). Vision reads the sum of a box's confidences as that of an object, hence one class a box."""
+    """Write `package` with thresholds that can be given with each image.
+
+    The inputs are `confidenceThreshold` and `iouThreshold`. Vision reads the sum of a box's confidences as
+    that of an object, hence one class a box.
+    """
     network = prepare(source, precision)
     decoding = Detecting(network, Decode(source.output, source.input.size)).eval()
     model = to_program(decoding, source.input, DECODED, precision=_half_but_decoding())

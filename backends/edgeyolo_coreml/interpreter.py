@@ -27,7 +27,10 @@ from edgeyolo_coreml.suppressed import contracted, names_in_file, suppress
 
 @dataclass(frozen=True)
 class Step:
-    """One operation: a rule, the names of its variable arguments, and its constant ones."""
+    """One operation of the program.
+
+    It has a rule, the names of its variable arguments, and its constant ones.
+    """
 
     kind: str
     name: str
@@ -62,7 +65,10 @@ class Interpreter:
 
 
 class InterpretedSession:
-    """An artifact's package run by the interpreter, one image of uint8 (height, width, 3) RGB at a time."""
+    """An artifact's package run by the interpreter.
+
+    It takes one image of uint8 (height, width, 3) RGB at a time.
+    """
 
     def __init__(self, package: Path, input: InputContract, output: OutputContract) -> None:
         spec, program = read(package)
@@ -139,7 +145,10 @@ def _step(operation: Any, dense: Mapping[str, Tensor]) -> Step:
 
 
 def _with_last_uses(steps: list[Step], outputs: set[str]) -> tuple[Step, ...]:
-    """Note with each step which variables are done with, so that memory holds the live ones only."""
+    """Note with each step the variables that are no longer needed.
+
+    Memory then holds the live ones only.
+    """
     seen = set(outputs)
     noted = []
     for step in reversed(steps):

@@ -81,7 +81,7 @@ def leading(graph: Graph) -> frozenset[str]:
 
 
 def refuse(operation: Operation, graph: Graph) -> Finding | None:
-    """What the engine does not take of an operator that it has."""
+    """Finding against an operator that the engine has but cannot run here."""
     if operation.kind == "Slice" and operation.output not in leading(graph):
         return Finding(REASONS["slice_by_index"] + " [guide]")
     if len(operation.shape) == RANK and (operation.shape[1] > CHANNELS or max(operation.shape[2:]) > SIDE):
@@ -107,7 +107,7 @@ def edges(graph: Graph) -> tuple[Place, ...]:
 
 
 def streamed(graph: Graph) -> tuple[str, ...]:
-    """How many tensors exceed the memory on the chip."""
+    """Findings on tensors that exceed the memory on the chip."""
     count = sum(2 * prod(each.shape) > ON_CHIP for each in graph.operations)
     what = (
         f"{count} tensors exceed the {ON_CHIP >> 20} MiB on the chip and are streamed: slower, still correct"

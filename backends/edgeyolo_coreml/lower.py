@@ -17,7 +17,9 @@ from edgeyolo.export.for_backends import ConvAct, SpaceToDepth
 
 
 class FoldedConv(nn.Sequential):
-    """Space-to-depth and the 3x3 convolution behind it as one 6x6 convolution of stride 2, then the activation.
+    """Space-to-depth and the 3x3 convolution behind it as one 6x6 convolution.
+
+    It has stride 2; then comes the activation.
 
     Tap (2i + r, 2j + s) of the wide kernel is tap (i, j) of the narrow one on the plane that holds the pixels
     of row parity r and column parity s, so every product of the original appears once and no other does.

@@ -1,4 +1,6 @@
-"""What the Apple Neural Engine runs, checked on a finished program before it becomes an artifact.
+"""Operations of the Apple Neural Engine.
+
+They are checked on a finished program before it becomes an artifact.
 
 The tables and their sources are in `tables`; `limits` holds them against a network before there is a program.
 """
@@ -29,7 +31,7 @@ from edgeyolo_coreml.limits import (
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the operations of a program run.
+    """Placement of a program's operations.
 
     `engine` counts the operators inside the tables; `edges` those that turn the image into float16 and the maps
     into float32, which the CPU does, for the engine has no float32 ([apple]); `misfits` are sentences about what

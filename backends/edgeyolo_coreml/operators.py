@@ -1,4 +1,4 @@
-"""The operators of Core ML's programs, in torch, as the MIL reference describes them.
+"""Operators of Core ML's programs in torch, after the MIL reference.
 
 Each rule takes the operation's own argument names: tensors as float32 torch tensors, constants as Python values or
 tuples. A rule computes in float32; the interpreter rounds the result to the type that the program declares.

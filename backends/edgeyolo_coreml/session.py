@@ -22,7 +22,9 @@ SYSTEMS: Mapping[int, str] = MappingProxyType({6: "macOS 12", 7: "macOS 13"})
 
 
 class CoremlSession:
-    """Runs a network on the neural engine, and on the CPU what the engine does not take.
+    """A network on the neural engine.
+
+    The CPU runs what the engine does not take.
 
     Takes uint8 (n, height, width, 3) RGB. Core ML compiles the package when it is loaded, which takes seconds; the
     system keeps the engine's part of it. More than one image is a batch of predictions. The GPU is left alone where

@@ -86,7 +86,7 @@ class OnnxruntimeBackend:
         return self.can_run()
 
     def can_run(self) -> Availability:
-        """Whether the onnxruntime package is here; looked up without importing it."""
+        """Availability of the onnxruntime package, without importing it."""
         if find_spec("onnxruntime") is None:
             return Availability(False, "the package onnxruntime is not installed", "pip install onnxruntime")
         try:
@@ -97,7 +97,10 @@ class OnnxruntimeBackend:
             return Availability(True, version=onnxruntime.__version__)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.onnx`; for INT8, with quantizers whose ranges are in `calibration.json`."""
+        """Write `model.onnx`.
+
+        For INT8 it has quantizers whose ranges are in `calibration.json`.
+        """
         import onnx
 
         from edgeyolo.export.for_backends import with_graph_ends

@@ -1,4 +1,6 @@
-"""What ONNX Runtime takes on CPUs, and what stays in float where the rest is in integers.
+"""Limits of ONNX Runtime on CPUs.
+
+With what stays in float where the rest is in integers.
 
 Sources:
     [versions] ONNX Runtime, "Compatibility": opsets from 7 on; 1.17, the oldest that edgeyolo runs on, reads up to 20

@@ -16,7 +16,10 @@ from edgeyolo_openvino import runtime
 
 
 def with_graph_ends(model: Any, source: ExportSource, opset: int) -> Any:
-    """A network of the contracts `source.input` and `source.output` as one of `edge_contracts(source)`."""
+    """A network whose contracts are those of `edge_contracts(source)`.
+
+    It starts as one of the contracts `source.input` and `source.output`.
+    """
     if source.detections:
         model = _with_suppression(model, source, source.detections, opset)
     if source.pixels:

@@ -68,7 +68,10 @@ def _compress(model: Any) -> None:
 
 
 def _fold_constants(model: Any) -> None:
-    """Turn what the ONNX reader builds around each bias (shapes of constants) into the bias."""
+    """Fold the operations that the ONNX reader builds around each bias.
+
+    They are shapes of constants; the bias alone is left.
+    """
     passes = importlib.import_module("openvino.passes")
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
@@ -76,7 +79,10 @@ def _fold_constants(model: Any) -> None:
 
 
 def _lower_interpolate(model: Any) -> None:
-    """Replace Interpolate-11 by Interpolate-4, which says the same here and which OpenVINO 2022 reads as well."""
+    """Replace Interpolate-11 by Interpolate-4.
+
+    It says the same here and which OpenVINO 2022 reads as well.
+    """
     opset = importlib.import_module("openvino.opset10")
     for node in model.get_ordered_ops():
         info = node.get_type_info()
@@ -96,7 +102,9 @@ def _lower_interpolate(model: Any) -> None:
 
 
 def _name_by_place(model: Any) -> None:
-    """Name what the reader numbered (`Constant_10569`) after its user and the input it feeds (`node_conv2d/1`).
+    """Name the nodes that the reader numbered after their place.
+
+    `Constant_10569` gets its name from its user and the input it feeds (`node_conv2d/1`).
 
     The numbers count every node the process has made, so the second file a process writes would differ.
     """

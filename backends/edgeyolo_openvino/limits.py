@@ -1,4 +1,4 @@
-"""What OpenVINO's devices take.
+"""Limits of OpenVINO's devices.
 
 Sources:
     [devices]    OpenVINO, "Supported Devices": dynamic shapes on CPU yes, GPU in part, NPU no; heterogeneous

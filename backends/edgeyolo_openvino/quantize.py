@@ -1,4 +1,7 @@
-"""Integers by NNCF, the quantizer that OpenVINO's own kernels are made for, from our calibration images."""
+"""Quantization by NNCF from our calibration images.
+
+It is the quantizer that OpenVINO's own kernels are made for, from our calibration images.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +128,9 @@ class _Compiled:
 
 
 def float_layers(model: Any, tensors: Collection[str]) -> list[str]:
-    """The names of the operators (a convolution, with its bias and activation function) that make these tensors.
+    """Operators that make these tensors.
+
+    A name stands for a convolution, with its bias and activation function) that make these tensors.
 
     The ONNX reader keeps the tensors' names. Raises UnsupportedTargetError where one of them is not in the model.
     """
@@ -170,7 +175,10 @@ def head_convolutions(model: Any) -> list[str]:
 
 
 def layers_of(model: Any, modules: Iterable[str]) -> list[str]:
-    """The names of the convolutions whose weights belong to one of `modules` of the network, or to a part of one."""
+    """Convolutions whose weights belong to one of `modules`.
+
+    They are modules of the network, or to a part of one.
+    """
     weights = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":

@@ -82,7 +82,9 @@ class OpenvinoSession:
         return future
 
     def layers(self, batch: NDArray[Any], names: Collection[str]) -> Maps:
-        """The float tensors inside that the ONNX file called so, for looking into a missed gate.
+        """Float tensors of the network by their names in the ONNX file.
+
+        They are for looking into a missed gate.
 
         Compiles the network once more, with all of them as outputs.
         """

@@ -76,7 +76,11 @@ def _require_package(artifact: Artifact) -> None:
 
 
 def _options(**given: int | None) -> DeviceOptions:
-    """What was given on the command line takes the place of the environment, for all that follows in this process."""
+    """Device options from the command line and the environment.
+
+    What was given on the command line takes the place of the environment, for all that follows in this
+    process.
+    """
     from edgeyolo_tensorrt.options import PREFIX, DeviceOptions
 
     os.environ.update({PREFIX + name: str(value) for name, value in given.items() if value is not None})

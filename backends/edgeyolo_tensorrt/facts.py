@@ -1,4 +1,4 @@
-"""What is known of NVIDIA's devices and of TensorRT's versions, each with its source.
+"""Facts of NVIDIA's devices and TensorRT's versions, each with its source.
 
 Release notes: https://docs.nvidia.com/deeplearning/tensorrt/ ("Archives" for the older ones).
 """
@@ -35,7 +35,7 @@ class Generation:
     source: str
 
     def covers(self, compute_capability: tuple[int, int]) -> bool:
-        """Whether a GPU of this compute capability is one of these."""
+        """Return True if a GPU of this compute capability is one of these."""
         return self.lowest <= compute_capability <= self.highest
 
 
@@ -63,7 +63,10 @@ GENERATIONS = (
 
 @dataclass(frozen=True)
 class JetPack:
-    """What a JetPack release brings. `python` is the version its own `tensorrt` module is built for."""
+    """Software of a JetPack release.
+
+    `python` is the version its own `tensorrt` module is built for.
+    """
 
     versions: str
     tensorrt: str
@@ -107,5 +110,8 @@ def generation_of(compute_capability: tuple[int, int]) -> Generation | None:
 
 
 def supports_dla(version: Version) -> bool:
-    """Whether this TensorRT version builds for DLA at all (the device must have one too)."""
+    """Return True if this TensorRT version builds for DLA at all.
+
+    The device must have one too.
+    """
     return any(first <= version < end for first, end in DLA_VERSIONS)

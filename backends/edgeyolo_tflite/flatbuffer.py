@@ -68,7 +68,7 @@ def tensors(model: Any, indices: Any) -> list[Any]:
 
 
 def is_constant(model: Any, tensor: Any) -> bool:
-    """Whether the tensor's values are in the file."""
+    """Return True if the tensor's values are in the file."""
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
 

@@ -1,4 +1,6 @@
-"""From a float32 TFLite file to one of integers throughout: int8 in, int8 out, no float operator in between.
+"""Quantization of a float32 TFLite file to integers throughout.
+
+int8 in, int8 out, no float operator in between.
 
 Weights are symmetric with a scale for each output channel, activations have a scale and a zero point for each tensor
 (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018),
@@ -78,7 +80,7 @@ def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: 
 
 
 def _typical(extremes: NDArray[np.float64]) -> tuple[float, float]:
-    """From (images, 2) lows and highs, in any order."""
+    """Typical range of (images, 2) lows and highs, in any order."""
     lows, highs = extremes.T
     return float(np.quantile(lows, 1 - TYPICAL)), float(np.quantile(highs, TYPICAL))
 
@@ -121,7 +123,9 @@ def skeleton(model: bytes) -> bytes:
 
 
 def share_ranges(model: Any, ranges: Ranges) -> dict[str, tuple[float, float]]:
-    """One range for all tensors that meet in a concatenation, and for what pooling or enlarging makes of them.
+    """One range for all tensors that meet in a concatenation.
+
+    It holds also for what pooling or enlarging makes of them.
 
     Every branch then arrives in the scale of the result and no requantization is needed. The input takes 0..1, so
     that its scale is 1/255 and its zero point -128.

@@ -53,7 +53,7 @@ def flat_below(step: float) -> float:
 
 
 def _silus(model: Any) -> dict[str, str]:
-    """What each SiLU (LOGISTIC and MUL) takes -> what it gives."""
+    """Input of each SiLU (LOGISTIC and MUL) -> its output."""
     sigmoid: dict[int, int] = {}
     found = {}
     for kind, operator in flatbuffer.operators(model):

@@ -18,7 +18,9 @@ MAX_THREADS = 4  # the boards this is for have four cores, and more threads than
 
 
 class TfliteSession:
-    """Runs raw head maps in a TFLite interpreter, on the CPU (XNNPACK) or on what `delegates` reach.
+    """A network of raw head maps in a TFLite interpreter.
+
+    It runs on the CPU (XNNPACK) or on what `delegates` reach.
 
     An interpreter holds its tensors and is run by one thread at a time; several threads take turns. `threads` is for
     the CPU kernels; None takes the cores that the process may use, at most four, because the interpreter's own

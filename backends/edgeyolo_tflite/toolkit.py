@@ -20,7 +20,7 @@ QUANTIZER = {**CONVERTER, "ai_edge_quantizer": "ai-edge-quantizer"}
 
 
 def installed(packages: dict[str, str]) -> Availability:
-    """Whether all of them are here; looked up without importing any."""
+    """Availability of all packages, without importing any."""
     for module, package in packages.items():
         if find_spec(module) is None:
             return Availability(False, f"the package {package} is not installed", INSTALL)

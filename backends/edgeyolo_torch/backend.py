@@ -41,7 +41,7 @@ class TorchBackend:
         return self.can_run()
 
     def can_run(self) -> Availability:
-        """Whether torch and safetensors are here; looked up without importing them."""
+        """Availability of torch and safetensors, without importing them."""
         return packages()
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:

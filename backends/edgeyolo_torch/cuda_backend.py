@@ -19,7 +19,10 @@ HALF_ARITHMETIC = 3e-2
 
 
 class TorchCudaBackend:
-    """Target `cuda-torch-fp16`: no engine to build, any batch and image size, wherever torch has CUDA."""
+    """Target `cuda-torch-fp16`.
+
+    No engine to build, any batch and image size, wherever torch has CUDA.
+    """
 
     name = "torch-cuda"
     package = "torch"
@@ -47,7 +50,10 @@ class TorchCudaBackend:
         return cuda.packages()
 
     def can_run(self) -> Availability:
-        """Whether torch has CUDA and a GPU; torch is imported only where NVIDIA's driver is."""
+        """Availability of CUDA and a GPU in torch.
+
+        torch is imported only where NVIDIA's driver is.
+        """
         return cuda.reachable(self._index)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:

@@ -45,14 +45,17 @@ def round_weights(network: nn.Module) -> nn.Module:
 
 
 class Rounded(nn.Module):
-    """A network with its weights, its input and what every operator gives rounded to float16."""
+    """A network rounded to float16.
+
+    It has its weights, its input and what every operator gives rounded to float16.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = round_weights(network)
 
     def forward(self, images: Tensor) -> Any:
-        """What the network gives for (n, 3, height, width) float32."""
+        """Run the network on (n, 3, height, width) float32."""
         with RoundsToHalf():  # type: ignore[no-untyped-call]
             return self.network(rounded(images))
 

@@ -86,8 +86,11 @@ def peak_mb() -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """Seconds (the fastest of the runs; `median` of assignment + loss) and the growth of peak memory in MB, of one
-    number of images and of labels an image."""
+    """Seconds and memory of one number of images and labels.
+
+    Seconds (the fastest of the runs; `median` of assignment + loss) and the growth of peak memory in MB, of
+    one number of images and of labels an image.
+    """
 
     images: int
     targets: int

@@ -28,7 +28,10 @@ COLUMNS = ("pixels", "recipe", "images kept", "images/s per worker", "seconds to
 
 @dataclass(frozen=True)
 class Rate:
-    """What one worker makes of pictures of `size` pixels; `filled` is the seconds that the memory took before."""
+    """Rate of one worker for pictures of `size` pixels.
+
+    `filled` is the seconds that the memory took before.
+    """
 
     size: int
     recipe: str

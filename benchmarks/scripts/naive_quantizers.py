@@ -1,4 +1,7 @@
-"""Quantizers without placement rules, as a user without this project would call them: what the rules are worth."""
+"""Quantizers without placement rules.
+
+They are called as a user without this project would call them: what the rules are worth.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,10 @@ def nncf_default(model: Path, artifact: Artifact, calibration: CalibrationSource
 def everywhere(
     rules: Rules, method: Method, model: Path, artifact: Artifact, calibration: CalibrationSource
 ) -> OnnxRuntime:
-    """A quantizer behind every operator, heads and stem too, one scale for a whole weight."""
+    """A quantizer behind every operator.
+
+    Heads and stem too, one scale for a whole weight.
+    """
     statistics = observe(model, artifact.manifest.input, calibration)
     made = quantize(onnx.load(model), statistics, rules, Scheme(method, "minmax"))
     return OnnxRuntime(

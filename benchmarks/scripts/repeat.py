@@ -47,7 +47,7 @@ class Pair:
 
     @property
     def holds(self) -> bool:
-        """Whether all three demands are met."""
+        """Return True if all three demands are met."""
         return self.apart <= MOST_APART and self.overlap and self.overhead <= MOST_OVERHEAD
 
 

@@ -71,7 +71,7 @@ def timed(call: Any, argument: Any) -> float:
 
 
 def reason_against(profile: TargetProfile, calibration: CalibrationSource | None) -> str:
-    """Why a target is left out; "" if it is not."""
+    """Reason why a target is left out; "" if it is not."""
     _, backend = registry.find_target(profile.target)
     available = backend.can_compile()
     if not available.ok:

@@ -46,7 +46,11 @@ MOMENTUM, DECAY, NOMINAL_BATCH = 0.937, 5e-4, 64
 
 
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
-    """Scene `first + index` as (image uint8 RGB (3, h, w), labels (n, 5): class, cx, cy, w, h in 0..1)."""
+    """Generated scenes as a data set.
+
+    Item `index` is scene `first + index` as (image uint8 RGB (3, h, w), labels (n, 5): class, cx, cy, w, h in
+    0..1).
+    """
 
     def __init__(self, first: int, count: int) -> None:
         self._first, self._count = first, count

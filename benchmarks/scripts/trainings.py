@@ -23,7 +23,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Training:
-    """Stages, each of which starts from the averaged weights of the one before. judged: split and pixels."""
+    """Stages of a training.
+
+    Each of which starts from the averaged weights of the one before. judged: split and pixels.
+    """
 
     name: str
     network: str

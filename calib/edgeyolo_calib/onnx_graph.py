@@ -113,7 +113,7 @@ class Graph:
         return np.asarray(onnx.numpy_helper.to_array(self.constants[name]))
 
     def bytes_of(self, names: Iterable[str]) -> int:
-        """What tensors take in memory."""
+        """Bytes of tensors in memory."""
         return sum(4 * math.prod(self.shapes[name]) for name in names)
 
 
@@ -151,7 +151,9 @@ class Part:
 
 
 def split(graph: Graph, observed: Iterable[str], limit: int) -> list[Part]:
-    """Cut the graph into parts whose observed tensors take at most about `limit` bytes each.
+    """Cut the graph into parts by the size of the observed tensors.
+
+    They take at most about `limit` bytes each.
 
     Run one after another, each tensor is computed once; every observed one is given by some part.
     """
@@ -205,7 +207,9 @@ _COMMUTES = frozenset({"Add", "Mul"})
 
 
 def stable_names(graph: Graph) -> dict[str, str]:
-    """Each tensor's name in the graph -> a name made of operators and of the modules that hold the weights.
+    """Each tensor's name in the graph -> a stable name.
+
+    It is made of operators and of the modules that hold the weights.
 
     A convolution's output is called as its module ("backbone.0.down.conv.conv"), others are operators on such names:
     "MaxPool2(LeakyRelu(backbone.0.elan.twins.0.transition.conv))". Exporters of any opset give networks of the family
@@ -232,5 +236,8 @@ def stable_names(graph: Graph) -> dict[str, str]:
 
 
 def module_of(weight: str) -> str:
-    """The path of the module that holds a convolution's weight, from the weight's name."""
+    """Path of the module of a convolution's weight.
+
+    It follows from the weight's name.
+    """
     return weight.removesuffix(".weight")

@@ -126,7 +126,10 @@ def check_files(folder: Path, manifest: Json) -> list[str]:
 
 
 def check_input(pixels: Array, golden: Array) -> list[str]:
-    """Whether (height, width, 3) pixels 0..255 are the golden ones; where not, what makes them so."""
+    """Compare (height, width, 3) pixels 0..255 with the golden ones.
+
+    Where they differ, it says what makes them so.
+    """
     if pixels.shape != golden.shape:
         return [f"input: expected {golden.shape} pixels, got {pixels.shape}"]
     apart = np.abs(pixels.astype(np.float64) - golden).max()

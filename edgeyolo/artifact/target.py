@@ -20,7 +20,10 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read `device-runtime-precision`; whether the target exists is for `registry.find_target` to say."""
+        """Read `device-runtime-precision`.
+
+        Whether the target exists is for `registry.find_target` to say.
+        """
         parts = text.strip().lower().split("-")
         if len(parts) != 3 or not all(parts):
             raise UsageError(

@@ -1,4 +1,6 @@
-"""What a target takes: the form in which every backend states its table, beside its own code and with its sources.
+"""Tables of what targets take.
+
+The form in which every backend states its table, beside its own code and with its sources.
 
 `edgeyolo.export.check` holds a network against it before anything is built. A backend that states nothing is taken to
 run whatever its compiler accepts.

@@ -27,7 +27,10 @@ PACKAGES = {
 
 
 def examine() -> dict[str, Any]:
-    """Facts of the machine, every runtime with the reason where it is not usable, and the optional packages."""
+    """Facts of the machine, its runtimes and the optional packages.
+
+    Runtimes that are not usable have the reason where it is not usable, and the optional packages.
+    """
     return {
         "machine": {
             "edgeyolo": __version__,

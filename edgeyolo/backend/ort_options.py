@@ -20,7 +20,10 @@ not, for weights that are constants of the graph."""
 def cpu_options(
     threads: int | None = None, settings: Mapping[str, str] = EXACT_INTEGERS
 ) -> ort.SessionOptions:
-    """Options of a session on the CPU, by default with as many threads as ONNX Runtime finds cores."""
+    """Options of a session on the CPU.
+
+    By default with as many threads as ONNX Runtime finds cores.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()

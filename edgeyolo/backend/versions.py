@@ -48,7 +48,10 @@ def apart(artifact: Artifact, backend: Backend) -> Apart | None:
 
 
 def explained(error: DamagedFileError, artifact: Artifact, backend: Backend) -> EdgeYoloError:
-    """Why a runtime does not load an artifact whose files are whole: it is older than what made it, or `error`."""
+    """Error of a runtime that does not load an artifact whose files are whole.
+
+    The runtime is older than what made it, or `error`.
+    """
     found = apart(artifact, backend)
     if found is None or not found.older:
         return error

@@ -35,7 +35,10 @@ GROUP = "edgeyolo.commands"
 
 
 class Commands(click.Group):
-    """Loads a command when it is asked for, so that `edgeyolo detect` does not wait for the others."""
+    """Commands that are loaded only when they are asked for.
+
+    `edgeyolo detect` does not wait for the others.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=GROUP))]

@@ -1,4 +1,7 @@
-"""What commands print: tables for people and JSON for programs on standard output, progress on standard error."""
+"""Output of commands.
+
+Tables for people and JSON for programs on standard output, progress on standard error.
+"""
 
 from __future__ import annotations
 

@@ -152,7 +152,10 @@ def _calibration(
 def for_each(
     places: dict[str, Path], work: Callable[[str, Path, Callable[[str], None]], Done]
 ) -> tuple[list[Done], dict[str, EdgeYoloError]]:
-    """What `work` gives for each target, and why it fails; where there is one target only, its error is raised."""
+    """Results of `work` for each target, and its errors.
+
+    Where there is one target only, its error is raised.
+    """
     from edgeyolo.errors import EdgeYoloError
 
     done: list[Done] = []

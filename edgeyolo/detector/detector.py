@@ -122,7 +122,10 @@ class Detector:
         return self.pipeline.class_names
 
     def explain(self) -> Explanation:
-        """What runs the model and what decided; printed, it is sentences, and `to_json()` gives them as data."""
+        """Explain the choice of target, device and artifact.
+
+        Printed, it is sentences, and `to_json()` gives them as data.
+        """
         return self._explanation
 
     def __call__(self, image: ImageSource) -> Detections:
@@ -148,7 +151,10 @@ class Detector:
         return found
 
     def batch(self, images: Sequence[ImageSource]) -> list[Detections]:
-        """What is in each of any number of images; they are run in batches as large as the artifact takes."""
+        """Detect objects in any number of images.
+
+        They are run in batches as large as the artifact takes.
+        """
         return self.timed(images)[0]
 
     def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:

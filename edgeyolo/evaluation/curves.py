@@ -1,6 +1,6 @@
 """Precision, recall, F1 and confusion matrix in numpy.
 
-Curves are against confidence, precision against recall, the confusion matrix; in numpy.
+The three are curves against confidence; there is also precision against recall.
 """
 
 from __future__ import annotations

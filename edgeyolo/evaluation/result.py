@@ -1,4 +1,7 @@
-"""What `validate` returns: the numbers, how they were measured, and the detections they come from."""
+"""Result of `validate`.
+
+The numbers, how they were measured, and the detections they come from.
+"""
 
 from __future__ import annotations
 

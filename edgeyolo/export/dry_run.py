@@ -68,7 +68,9 @@ def plan_export(
     weights: str | Path, target: str, into: Path, options: ExportOptions,
     *, step: Callable[[str], None] = lambda _: None,
 ) -> Plan:  # fmt: skip
-    """All that `export` would refuse before it builds is refused here, with the same errors; nothing is written.
+    """Refuse what `export` would refuse before it builds; plan the rest.
+
+    It raises the same errors; nothing is written.
 
     What only building shows, a gate that is missed for one, is not known.
     """

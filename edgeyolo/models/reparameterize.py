@@ -27,7 +27,10 @@ from edgeyolo.models.network import Network, conv_units, load_state
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far one lead map moved: the largest absolute difference, and that relative to the largest value."""
+    """Deviation of one lead map.
+
+    The largest absolute difference, and that relative to the largest value.
+    """
 
     level: int
     absolute: float

@@ -133,7 +133,10 @@ def load(path: str | Path) -> Weights:
 
 
 def is_weights(path: str | Path) -> bool:
-    """Whether a file is safetensors with our metadata; what it holds may still be damaged."""
+    """Return True if a file is safetensors with our metadata.
+
+    What it holds may still be damaged.
+    """
     try:
         return _metadata(Path(path)).get("format") == FORMAT
     except DamagedFileError:

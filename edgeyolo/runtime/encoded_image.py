@@ -121,7 +121,10 @@ def to_uint8(values: NDArray[Any], name: str) -> Pixels:
 
 
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation (1..8; anything else counts as 1) of an array (height, width, 3)."""
+    """Undo the EXIF orientation of an array (height, width, 3).
+
+    Orientations are 1..8; anything else counts as 1.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -152,7 +155,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Whether an end-of-image marker follows the scan; one inside an EXIF thumbnail does not count."""
+    """Return True if an end-of-image marker follows the scan.
+
+    One inside an EXIF thumbnail does not count.
+    """
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]

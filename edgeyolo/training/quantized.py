@@ -1,5 +1,7 @@
-"""Quantization-aware training: a trained network learns on with the roundings of its INT8 form, and so learns to bear
-them. Where the roundings stand is the calibration package's to say; it is found through the registry.
+"""Quantization-aware training.
+
+A trained network learns on with the roundings of its INT8 form, and so learns to bear them. Where the
+roundings stand is the calibration package's to say; it is found through the registry.
 """
 
 from __future__ import annotations

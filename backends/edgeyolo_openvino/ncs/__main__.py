@@ -17,7 +17,10 @@ from edgeyolo_openvino.ncs.session import query
 
 @click.group()
 def main() -> None:
-    """The Neural Compute Stick's toolchain, OpenVINO 2021.4 in a Python 3.9 of its own."""
+    """The Neural Compute Stick's toolchain.
+
+    OpenVINO 2021.4 in a Python 3.9 of its own.
+    """
 
 
 @main.command()

@@ -142,7 +142,9 @@ class Pycuda:
 
 @cache
 def _primary_context(api: Any, index: int) -> Any:
-    """The GPU's primary context, held until the process ends, as CUDA's own runtime holds it.
+    """The GPU's primary context.
+
+    It is held until the process ends, as CUDA's own runtime holds it.
 
     pycuda's `detach` would leave it on the thread's stack of contexts after releasing it.
     """

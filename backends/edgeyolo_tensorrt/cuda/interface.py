@@ -18,7 +18,10 @@ from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU. `memory` is in bytes, `driver` the newest CUDA version that its driver serves, such as "12.6"."""
+    """A GPU.
+
+    `memory` is in bytes, `driver` the newest CUDA version that its driver serves, such as "12.6".
+    """
 
     index: int
     name: str

@@ -98,7 +98,10 @@ def find_engine(artifact: Artifact, options: DeviceOptions | None = None) -> Eng
 
 
 def require_buildable(library: Library, recipe: Recipe, gpu: Gpu, options: DeviceOptions) -> None:
-    """Raise, before any work, where this TensorRT cannot build this recipe for this GPU."""
+    """Raise where this TensorRT cannot build this recipe for this GPU.
+
+    It does so before any work.
+    """
     refuse_unsupported_gpu(library, gpu.name, gpu.compute_capability)
     first, end = version_tuple(recipe.tensorrt_from), version_tuple(recipe.tensorrt_below)
     if library.version < first or (end and library.version >= end):

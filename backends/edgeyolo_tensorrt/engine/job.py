@@ -25,7 +25,10 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """What to build, with what and for which GPU. `graph` is the ONNX file."""
+    """A network to build, and the settings and GPU to build it for.
+
+    `graph` is the ONNX file.
+    """
 
     library: Library
     recipe: Recipe
@@ -42,7 +45,9 @@ class Job:
 
     @property
     def strongly_typed(self) -> bool:
-        """Whether TensorRT takes the types from the graph. Its flag came with 10; 11 knows nothing else.
+        """Return True if TensorRT takes the types from the graph.
+
+        Its flag came with 10; 11 knows nothing else.
 
         DLA in TensorRT 10 wants builder flags as in 8, that is, a network that is not strongly typed.
         """

@@ -1,4 +1,7 @@
-"""Reading the graph with TensorRT's parser, and its complaints with the names of the nodes."""
+"""Parsing of the graph by TensorRT.
+
+Its complaints with the names of the nodes.
+"""
 
 from __future__ import annotations
 

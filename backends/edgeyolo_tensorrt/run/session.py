@@ -34,7 +34,9 @@ _DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "UINT8": np.uint8, "INT8": n
 
 
 class TensorrtSession:
-    """Runs a network on one GPU, on one stream, through page-locked buffers that are kept between runs.
+    """A network on one GPU and one stream.
+
+    It runs through page-locked buffers that are kept between runs.
 
     A TensorRT context serves one caller at a time: threads wait for each other. With `cuda_graph` copies and network
     are recorded in the second run of a batch size and replayed until the batch size changes.
@@ -44,7 +46,10 @@ class TensorrtSession:
         self, engine: Path, input: InputContract, output: OutputContract, library: Library, cuda: Cuda,
         *, cuda_graph: bool = False, threads: int | None = None,
     ) -> None:  # fmt: skip
-        """Take over `cuda`, which is closed with the session, and also where loading fails."""
+        """Take over `cuda`.
+
+        It is closed with the session, and also where loading fails.
+        """
         self._path, self._input, self._output = engine, input, output
         self._library, self._cuda = library, cuda
         self._lock = Lock()
@@ -112,7 +117,9 @@ class TensorrtSession:
         return dtypes
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map an input array (InputContract's shape and dtype) to the outputs by name, as float32 copies.
+        """Run the network on an input array.
+
+        It maps the array (InputContract's shape and dtype) to the outputs by name, as float32 copies.
 
         Raises:
             UsageError: another shape or type, or a batch that the engine was not built for.
@@ -167,7 +174,10 @@ class TensorrtSession:
             raise EdgeYoloError(f"{self._path}: TensorRT refuses the memory for {name}")
 
     def _execute(self, heard: Heard) -> None:
-        """Put copies and network onto the stream, by the recorded graph where there is one."""
+        """Put copies and network onto the stream.
+
+        It does so by the recorded graph where there is one.
+        """
         if self._cuda_graph and self._warm and self._graph is None:
             self._record(heard)
         if self._graph is None:
@@ -217,7 +227,10 @@ class TensorrtSession:
             self._graph = None
 
     def close(self) -> None:
-        """Wait for a run that is going on, then release context, engine, runtime, buffers and stream, in this order."""
+        """Wait for a run that is going on, then release everything.
+
+        These are context, engine, runtime, buffers and stream, in this order.
+        """
         with self._lock:
             if self._closed:
                 return

@@ -39,7 +39,9 @@ _EXACT = {"session.disable_quant_qdq": "1"}
 
 
 class StandIn:
-    """Runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
+    """Stand-in for a GPU, on the CPU.
+
+    It Runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
 
     ONNX Runtime has hardly a float16 kernel for CPUs. It would compute a float16 graph in float32 from end to end, and
     neither roundings nor overflows would be seen; so they are put into the graph as operators of their own.
@@ -100,7 +102,10 @@ class StandIn:
 
 
 def with_roundings(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float32 graph that computes what `model` does with float16 between its operators; a float32 one unchanged."""
+    """A float32 graph that rounds as `model` does between its operators.
+
+    It computes what `model` does with float16 between its operators; a float32 one unchanged.
+    """
     import onnx
 
     half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT

@@ -1,4 +1,7 @@
-"""The processor: what it is, how many of its cores we may use, and what holds its clock."""
+"""Facts of the processor.
+
+What it is, how many of its cores we may use, and what holds its clock.
+"""
 
 from __future__ import annotations
 

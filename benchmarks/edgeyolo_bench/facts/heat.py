@@ -40,7 +40,7 @@ def throttle_counters(machine: Machine) -> dict[str, float]:
 
 
 def throttling(machine: Machine, before: Mapping[str, float]) -> tuple[str, ...]:
-    """What slowed the processor down since `before` was read, in words."""
+    """Causes that slowed the processor down since `before`, in words."""
     after = throttle_counters(machine)
     said = [
         f"the processor throttled {after[name] - count:.0f} times ({name})"

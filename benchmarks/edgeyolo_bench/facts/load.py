@@ -1,4 +1,7 @@
-"""What else the machine does while it is measured: readings of the kernel's counters, and what lies between two."""
+"""Load of the machine while it is measured.
+
+It comes from readings of the kernel's counters, and what lies between two.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Spent:
-    """What lies between two readings, or in several such stretches together."""
+    """Load between two readings, or in several such stretches together."""
 
     seconds: float = 0.0
     own: float = 0.0
@@ -92,7 +95,7 @@ def _descendants(machine: Machine, process: int) -> float:
 
 
 def between(first: Reading, second: Reading) -> Spent:
-    """What was spent from one reading to a later one."""
+    """Load from one reading to a later one."""
     return Spent(
         second.moment - first.moment,
         second.own - first.own,
@@ -115,7 +118,10 @@ def load_average(machine: Machine) -> float | None:
 
 
 def judge(spent: Spent, load: float | None, cores: float) -> Interference:
-    """Whether a run was disturbed, in words; `cores` are those the process may use."""
+    """Judge in words if a run was disturbed.
+
+    `cores` are those the process may use.
+    """
     others = steal = preemptions = None
     busy = []
     if spent.total and spent.busy is not None and spent.steal is not None:

@@ -1,5 +1,7 @@
-"""Where a measured artifact stands between what it has to do and what the machine can: the roofline, and the check
-that nothing was faster than is possible.
+"""The roofline of a measured artifact.
+
+It shows Where a measured artifact stands between what it has to do and what the machine can: the roofline,
+and the check that nothing was faster than is possible.
 
 The model: every convolution reads its weights and its map from memory and writes its map there; pools, sums and
 activations are free. A runtime that keeps maps in caches may do better than the memory's share of it, never better
@@ -79,7 +81,10 @@ class Limits:
 
 
 def arithmetic_of(target: Target) -> str:
-    """What a target's runtime computes in: CPUs compute float16 files in float32."""
+    """Arithmetic of a target's runtime.
+
+    CPUs compute float16 files in float32.
+    """
     if target.precision == "fp16" and target.device == "cpu":
         return "fp32"
     return target.precision
@@ -94,7 +99,9 @@ def layers_of(manifest: Manifest) -> tuple[ConvLayer, ...]:
 def place(
     manifest: Manifest, peaks: Peaks, *, device: str, label: str, latency_ms: float, batch: int = 1
 ) -> Placement | None:
-    """Put `latency_ms`, inference of one query of `batch` images, under the limits of the machine.
+    """Place a latency under the limits of the machine.
+
+    `latency_ms`, inference of one query of `batch` images, under the limits of the machine.
 
     None where no library of this machine computes in the artifact's arithmetic, so that there is no limit to name.
     """

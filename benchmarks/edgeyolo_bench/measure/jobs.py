@@ -1,4 +1,7 @@
-"""What the user named, as jobs: artifacts as they are, weights exported for each target through the cache."""
+"""Jobs of what the user named.
+
+They are artifacts as they are, weights exported for each target through the cache.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,10 @@ DEFAULT_TARGET = "cpu-onnx-fp32"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What all jobs of a call share. `runs_here` is False where another device will run them: then only the toolchain
-    must be here."""
+    """Common settings of the jobs of a call.
+
+    `runs_here` is False where another device will run them: then only the toolchain must be here.
+    """
 
     scenario: Scenario
     workload: Workload

@@ -30,7 +30,10 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told how far a measurement is: `step` of what is being done, `turns` and `images` (done, in all)."""
+    """Listener to the progress of a measurement.
+
+    It is told the `step` of what is being done, `turns` and `images` (done, in all).
+    """
 
     step: Callable[[str], None] = lambda _: None
     turns: Callable[[int, int | None], None] = lambda done, total: None
@@ -117,7 +120,10 @@ def _open(bench: _Bench, jobs: Sequence[Job], listener: Listener) -> None:
 
 
 def _take_turns(bench: _Bench, listener: Listener) -> None:
-    """A B A B ...: each turn ends when its share of the least duration and count is reached."""
+    """Measure in turns: A B A B ...
+
+    Each turn ends when its share of the least duration and count is reached.
+    """
     turns = min((run.job.scenario.turns for run in bench.runs.values()), default=0)
     total, several = turns * len(bench.runs), len(bench.runs) > 1
     done = 0

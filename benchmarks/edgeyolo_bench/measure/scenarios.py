@@ -1,5 +1,9 @@
-"""Scenarios: what a query is, which figure it is measured for, and how long is long enough. After MLPerf Inference
-(edge): single-stream, multi-stream and offline; `paper` is the protocol of the YOLOv7 paper's Tables 1, 2 and 9."""
+"""Scenarios of measurement.
+
+They say what a query is, which figure it is measured for, and how long is long enough. After MLPerf Inference
+(edge): single-stream, multi-stream and offline; `paper` is the protocol of the YOLOv7 paper's Tables 1, 2 and
+9.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,7 @@ class Scenario:
 
     @property
     def turns(self) -> int:
-        """How many turns a run is taken in."""
+        """Number of turns that a run is taken in."""
         return max(1, min(TURNS, self.min_count))
 
     def facts(self, contract: InputContract) -> ScenarioFacts:
@@ -86,7 +90,9 @@ def choose(
 
 
 def query_shape(scenario: Scenario, contract: InputContract) -> tuple[int, int]:
-    """(images of a query, images the network takes at a time) for a network of this input.
+    """Images of a query, and images the network takes at a time.
+
+    They are for a network of this input.
 
     Raises UsageError where the `paper` scenario asks for a batch that the artifact does not take in one piece.
     """

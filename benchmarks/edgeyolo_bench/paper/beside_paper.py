@@ -23,7 +23,10 @@ _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
 
 @dataclass(frozen=True)
 class Figure:
-    """One quantity: what was measured here and what the paper prints, in the same unit; None where there is none."""
+    """One quantity here and in the paper.
+
+    What was measured here and what the paper prints, in the same unit; None where there is none.
+    """
 
     name: str
     ours: float | None
@@ -68,7 +71,7 @@ def compare(report: Report, number: int, networks: tuple[str, ...] = ()) -> tupl
 
 
 def is_in(report: Report, number: int) -> bool:
-    """Whether the report measured a network of the table."""
+    """Return True if the report measured a network of the table."""
     return any(line.measurement for line in compare(report, number))
 
 

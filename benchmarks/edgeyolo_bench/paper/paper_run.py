@@ -35,9 +35,12 @@ _CPU = ("openvino", "onnx")
 
 @dataclass(frozen=True)
 class PaperRun:
-    """What to measure: tables by number, networks (all of the tables where empty), targets; `weights` maps networks to
-    files or artifacts, the others get random ones. A size in `wanted` replaces the paper's image sizes. `device` is
-    what the report calls this machine, `command` what was typed."""
+    """Rows of the paper to measure.
+
+    They have tables by number, networks (all of the tables where empty), targets; `weights` maps networks to
+    files or artifacts, the others get random ones. A size in `wanted` replaces the paper's image sizes.
+    `device` is what the report calls this machine, `command` what was typed.
+    """
 
     numbers: tuple[int, ...]
     wanted: Wanted
@@ -60,12 +63,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What the report calls it where its network occurs several times."""
+        """Name in the report where the network occurs several times."""
         return f"{self.network}-{self.imgsz}" + (f"-batch{self.batch}" if self.batch > 1 else "")
 
 
 def cells(run: PaperRun) -> tuple[Cell, ...]:
-    """What the rows of the tables need, each once, smallest network first.
+    """Cells that the rows of the tables need.
+
+    Each once, smallest network first.
 
     Raises UsageError for a network that is in none of the tables, and for weights of a network that is not measured.
     """
@@ -129,8 +134,10 @@ def _batch(row: PaperRow, wanted: Wanted) -> int:
 
 
 def default_targets(device: str) -> tuple[str, ...]:
-    """Targets of a device (a name of `edgeyolo.backend.devices`) that can be made and run here: on CPUs those
-    of OpenVINO and ONNX Runtime in float32, elsewhere those in the paper's float16.
+    """Targets of a device that can be made and run here.
+
+    The device is a name of `edgeyolo.backend.devices`) that can be made and run here: on CPUs those of
+    OpenVINO and ONNX Runtime in float32, elsewhere those in the paper's float16.
 
     Raises UsageError for a device that is none, RuntimeMissingError where none of its targets can be measured, with the
     reason of the first.

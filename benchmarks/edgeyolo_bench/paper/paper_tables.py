@@ -81,7 +81,10 @@ class Improvement:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a table was measured: `batch` of its speed (None: it has none) and which images its `ap50` is of."""
+    """Protocol of a table's figures.
+
+    `batch` of its speed (None: it has none) and which images its `ap50` is of.
+    """
 
     title: str
     batch: int | None

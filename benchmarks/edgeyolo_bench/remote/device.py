@@ -84,7 +84,10 @@ def measure_remotely(
 
 
 def _order(remote: Remote, jobs: Sequence[Job], limits: bool) -> bytes:
-    """What the launcher shall do, as JSON: the same command as here, on what was copied."""
+    """Order for the launcher as JSON.
+
+    It is the same command as here, on what was copied.
+    """
     scenario, threads = jobs[0].scenario, remote.threads or jobs[0].threads
     fixed = scenario.name in ("single-stream", "multi-stream")
     arguments = [

@@ -1,4 +1,7 @@
-"""A fleet: several devices named in a YAML file, measured one after another, in one report."""
+"""A fleet of devices in one report.
+
+They are several devices named in a YAML file, measured one after another, in one report.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return self.remote.name or self.remote.host
 
 

@@ -1,5 +1,7 @@
-"""Sent to the device and run there by its own Python, before edgeyolo is known to be there: so it stands alone, and
-keeps to what Python 3.6 has.
+"""Launcher that runs on the device.
+
+It is Sent to the device and run there by its own Python, before edgeyolo is known to be there: so it stands
+alone, and keeps to what Python 3.6 has.
 
 Standard input: eight bytes of length (big endian) and that many of a JSON order, then the same of a tar archive; after
 that it stays open for as long as the report is wanted. When it closes, because of Ctrl-C or a lost connection, the

@@ -34,8 +34,10 @@ _EXPLAINED = (
 
 @dataclass(frozen=True)
 class Done:
-    """How a remote command ended: ssh's or its own exit code, its standard output, the last lines it said, and
-    whether Ctrl-C ended it."""
+    """End of a remote command.
+
+    Ssh's or its own exit code, its standard output, the last lines it said, and whether Ctrl-C ended it.
+    """
 
     code: int
     output: str
@@ -47,7 +49,9 @@ def run(
     host: str, command: str, feed: Iterable[bytes], *,
     config: Path | None = None, hear: Callable[[str], None] = lambda _: None,
 ) -> Done:  # fmt: skip
-    """Run `command` in `host`'s shell with `feed` on its standard input, which then stays open until it ends.
+    """Run `command` in `host`'s shell.
+
+    It has `feed` on its standard input, which then stays open until it ends.
 
     Ctrl-C closes that input and waits for the other side to finish; a second one gives up. `hear` gets the lines of
     standard error as they come. `config` is an ssh_config(5) file to use in place of the user's.

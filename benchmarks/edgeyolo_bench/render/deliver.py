@@ -1,4 +1,7 @@
-"""What becomes of a report: compared with a baseline, saved, printed, and turned into an exit code."""
+"""Delivery of a report.
+
+It is compared with a baseline, saved, printed, and turned into an exit code.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +79,11 @@ def _print_tables(report: Report, asked: Asked | None) -> None:
 
 
 def exit_code(report: Report) -> int:
-    """130 for one that was interrupted, 1 for a regression or a result that no machine can give, else the largest of
-    what failed."""
+    """Exit code of a report.
+
+    It is 130 for one that was interrupted, 1 for a regression or a result that no machine can give, else the
+    largest of what failed.
+    """
     if report.interrupted:
         return INTERRUPTED
     worst = max((failure.exit_code for failure in report.failures), default=0)

@@ -1,4 +1,7 @@
-"""How far a measurement is, on standard error: one bar on a terminal, plain lines elsewhere."""
+"""Progress of a measurement on standard error.
+
+One bar on a terminal, plain lines elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The points of the AP-latency figure (the paper's Figure 1 for your device), and the Pareto front among them."""
+"""Points of the AP-latency figure, and the Pareto front among them.
+
+The figure is the paper's Figure 1 for your device), and the Pareto front among them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ _COCO_IMAGES = 5000  # the whole of val2017: only then is an AP on the scale of 
 
 @dataclass(frozen=True)
 class Point:
-    """One network: `latency_ms` per image (inference alone), its AP as a fraction of 1 and which `data` that is of.
+    """One network in the figure.
+
+    It has `latency_ms` per image (inference alone), its AP as a fraction of 1 and which `data` that is of.
 
     `borrowed`: the AP is the paper's for the network, because the artifact has random weights; `front`: no point of
     the same device and data is both faster and better. `target` is "" for the paper's own points.

@@ -114,7 +114,7 @@ def digits(value: float) -> str:
 
 
 def notes(report: Report) -> Iterator[str]:
-    """What must be read beside the table."""
+    """Notes to be read beside the table."""
     for item in report.measurements:
         for reason in item.reasons:
             yield f"{item.label}: not reportable: {reason}"
@@ -186,7 +186,7 @@ def _device(device: DeviceFacts) -> str:
 
 
 def _protocol(report: Report) -> str:
-    """How it was measured, in one line."""
+    """Protocol of a measurement in one line."""
     item = report.measurements[0]
     scenario, images = item.scenario, item.images
     stage = item.stage(scenario.judged)

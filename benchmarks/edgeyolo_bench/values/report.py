@@ -1,4 +1,7 @@
-"""The Report: what `edgeyolo bench` found, as frozen values with a JSON round trip and a published schema."""
+"""Report of `edgeyolo bench`.
+
+It has frozen values with a JSON round trip and a published schema.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The fewest layers in float that keep the AP lost within a budget, found greedily."""
+"""Smallest set of float layers that keeps the AP lost within a budget.
+
+They are found greedily.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Budget:
-    """How it was met, or not: from `start` on, one layer after another."""
+    """Steps that met a budget, or did not.
+
+    From `start` on, one layer after another.
+    """
 
     points: float
     start: Lost
@@ -48,7 +54,7 @@ class Budget:
 
     @property
     def lost(self) -> Lost:
-        """What is lost in the end."""
+        """AP lost in the end."""
         return self.steps[-1].lost if self.steps else self.start
 
     def to_json(self) -> dict[str, Any]:

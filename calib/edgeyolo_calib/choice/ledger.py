@@ -1,4 +1,7 @@
-"""Measurements that are kept as they are made, so that a long run that was stopped goes on where it was."""
+"""Measurements that are kept as they are made.
+
+So that a long run that was stopped goes on where it was.
+"""
 
 from __future__ import annotations
 

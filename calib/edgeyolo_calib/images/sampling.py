@@ -1,4 +1,7 @@
-"""Which images of a data set to calibrate on: a sample that holds every class and every object size it can."""
+"""Sampling of a data set's images for calibration.
+
+It takes a sample that holds every class and every object size it can.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def strata(samples: Sequence[Sample]) -> list[Stratum]:
 
 
 def stratified(groups: Sequence[Stratum], count: int, seed: int) -> list[int]:
-    """`count` different indices into `groups` (all, where there are fewer), drawn with `seed`, in random order.
+    """`count` different indices into `groups`, in random order.
+
+    It gives all where there are fewer; they are drawn with `seed`.
 
     Each group gives its share, rounded so that none that exists is left out while `count` allows it.
     """
@@ -54,7 +59,10 @@ def _kinds(sample: Sample) -> set[Stratum]:
 
 
 def _allot(sizes: dict[Stratum, int], count: int) -> dict[Stratum, int]:
-    """How many of each group: at least one, otherwise in proportion, by largest remainder."""
+    """Number of images from each group.
+
+    At least one, otherwise in proportion, by largest remainder.
+    """
     total = sum(sizes.values())
     if count >= total:
         return dict(sizes)

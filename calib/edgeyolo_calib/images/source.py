@@ -1,4 +1,7 @@
-"""Calibration images: found in any data set or folder, sampled, identified, and prepared exactly as at run time."""
+"""Calibration images from any data set or folder.
+
+They are sampled, identified, and prepared exactly as at run time.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ class ImageSource:
         self.count = len(self.paths) - len(self.broken)
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """The images as input arrays of the contract, `contract.batch` at a time, each a new array.
+        """The images as input arrays of the contract.
+
+        They come `contract.batch` at a time, each a new array.
 
         The last batch is filled up with the first images again. Every call starts from the first image.
         Raises DatasetError where no image can be read.
@@ -99,7 +104,7 @@ class ImageSource:
         return found
 
     def broken_names(self) -> dict[str, str]:
-        """What is wrong with the files that were left out, by name."""
+        """Faults of the files that were left out, by name."""
         return {path.name: reason for path, reason in self.broken.items()}
 
     def _decode(self) -> Iterator[tuple[Path, NDArray[np.uint8]]]:

@@ -1,4 +1,7 @@
-"""Distillation: the loss that keeps a network's maps near those of another, where that other sees something."""
+"""Distillation of a network by the raw maps of another.
+
+The loss that keeps a network's maps near those of another, where that other sees something.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,10 @@ class Distillation:
 
 
 def distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Of two raw maps (N, A, 5 + C, H, W): cross entropy of objectness beyond the teacher's own, squared distance of
-    boxes, cross entropy of classes beyond its own.
+    """Distance of two raw maps (N, A, 5 + C, H, W).
+
+    It is the cross entropy of objectness beyond the teacher's own, squared distance of boxes, cross entropy
+    of classes beyond its own.
     """
     seen = torch.sigmoid(teacher[:, :, 4])
     objectness = _excess(student[:, :, 4], teacher[:, :, 4]).mean()

@@ -59,7 +59,7 @@ def steps_of(graph: Graph) -> tuple[Step, ...]:
 
 
 def compute(kind: str, values: Sequence[Tensor], numbers: Numbers) -> Tensor:
-    """What an operator other than a convolution gives."""
+    """Output of an operator other than a convolution."""
     return _OPERATORS[kind](values, numbers)
 
 

@@ -30,7 +30,10 @@ METADATA = "calibration"
 
 @dataclass(frozen=True)
 class Quantized:
-    """The network with quantizers, each activation tensor's (low, high) that they cover, and how it was done."""
+    """A network with quantizers.
+
+    With each activation tensor's (low, high) that they cover, and how it was done.
+    """
 
     model: onnx.ModelProto
     ranges: Mapping[str, tuple[float, float]]
@@ -187,7 +190,7 @@ def _write(
 
 
 def _check(written: onnx.ModelProto, graph: Graph, placement: Placement) -> None:
-    """That quantizers stand where they were wanted, and nowhere else."""
+    """Check that quantizers stand where they were wanted, and nowhere else."""
     suffix = "_QuantizeLinear_Input"  # a quantized output keeps its name; what is quantized is renamed
     found = {
         node.input[0].removesuffix(suffix)
@@ -203,7 +206,10 @@ def _check(written: onnx.ModelProto, graph: Graph, placement: Placement) -> None
 
 
 def _label(model: onnx.ModelProto, origin: Origin, rules: Rules, scheme: Scheme) -> None:
-    """Leave no trace of the tool's version in the bytes, and say where the scales come from."""
+    """Label the quantizers with the source of their scales.
+
+    It leaves no trace of the tool's version in the bytes, and say where the scales come from.
+    """
     import onnx
 
     facts = {

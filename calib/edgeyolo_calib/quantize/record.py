@@ -1,4 +1,7 @@
-"""What an artifact says of its calibration: the images, the method, and each tensor's range, scale and saturation."""
+"""Record of an artifact's calibration.
+
+The images, the method, and each tensor's range, scale and saturation.
+"""
 
 from __future__ import annotations
 

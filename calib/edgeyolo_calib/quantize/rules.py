@@ -1,4 +1,4 @@
-"""Where quantizers belong, runtime by runtime.
+"""Rules for the places of quantizers, runtime by runtime.
 
 Which tensors become integers, which of them share a scale, and which stay in float decides how much AP an INT8 network
 loses, and whether the runtime can run it in integers at all.
@@ -27,7 +27,7 @@ _KNOWN = frozenset({"Conv", "Add", *_MOVING, *_ACTIVATIONS})
 
 @dataclass(frozen=True)
 class Rules:
-    """How a runtime wants its quantizers.
+    """Rules of one runtime for quantizers.
 
     `grid` is what activations are put on. `fused`: a convolution and its activation function run as one kernel, so no
     quantizer stands between or inside them, and none behind a convolution that ends the network. `sharing` are the
@@ -156,8 +156,11 @@ def _unit(graph: Graph, conv: onnx.NodeProto) -> Unit:
 
 @dataclass(frozen=True)
 class Placement:
-    """What is quantized: `nodes` by name, `tensors` (name -> the group it shares a scale with), and, for tensors that
-    an activation function follows, that function. `floats` are the outputs of convolutions that stay in float."""
+    """Places of quantizers.
+
+    `nodes` by name, `tensors` (name -> the group it shares a scale with), and, for tensors that an activation
+    function follows, that function. `floats` are the outputs of convolutions that stay in float.
+    """
 
     nodes: tuple[str, ...]
     tensors: dict[str, str]

@@ -65,7 +65,10 @@ def simulated(
 
 
 def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[str, NDArray[np.float32]]:
-    """Every convolution's weight (out, in, kh, kw), put on the integers that `qdq` would and back."""
+    """Every convolution's weight (out, in, kh, kw), rounded to integers.
+
+    They are those that `qdq` would use, turned back to float.
+    """
     found = {}
     for node in graph.nodes:
         if node.op_type == "Conv":

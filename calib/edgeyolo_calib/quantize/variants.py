@@ -1,4 +1,6 @@
-"""A network with any of its layers quantized, made in a moment, and how far its raw maps are from float.
+"""A network with any of its layers quantized, and its error.
+
+It is made in a moment; the error says how far its raw maps are from float.
 
 The images and their float maps are kept, so that measuring a variant is a handful of inferences.
 """
@@ -56,7 +58,10 @@ class Variants:
         return tuple(name for name in self._units if name not in self._whole.floats)
 
     def place_of(self, layer: str) -> str:
-        """Where in the network a layer is, as its weights are named: "backbone.0.elan.twins.0.enter"."""
+        """Place of a layer in the network.
+
+        It is named as its weights are named: "backbone.0.elan.twins.0.enter".
+        """
         return module_of(self._units[layer].conv.input[1]).removesuffix(".conv")
 
     @cached_property
@@ -76,7 +81,10 @@ class Variants:
         return rounded_weights(self.graph, self.rules, self.scheme.weights)
 
     def only(self, layer: str) -> onnx.ModelProto:
-        """The float network with this layer alone in integers, by the ranges it has where all are."""
+        """The float network with this layer alone in integers.
+
+        It has the ranges that it has where all are.
+        """
         placement = place(self.graph, self.rules, [each for each in self.layers if each != layer])
         return simulated(self.graph, placement, self._ranges, self.rules, self._weights)
 
@@ -123,8 +131,11 @@ class Compared:
         return cls(batches, tuple(_run(graph.model, batches)))
 
     def error(self, model: onnx.ModelProto) -> float:
-        """The root of the squared difference to the float maps over their own squares, all maps and images together:
-        0 for an exact copy, 1 where everything is lost."""
+        """Relative error of the raw maps.
+
+        The root of the squared difference to the float maps over their own squares, all maps and images
+        together: 0 for an exact copy, 1 where everything is lost.
+        """
         wrong = right = 0.0
         for exact, found in zip(self.maps, _run(model, self.batches), strict=True):
             for one, other in zip(exact, found, strict=True):

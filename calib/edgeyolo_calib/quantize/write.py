@@ -41,7 +41,9 @@ def quantize_source(model: Path, source: ExportSource, rules: Rules, into: Path)
 def quantize_file(
     model: Path, contract: InputContract, calibration: CalibrationSource, rules: Rules, into: Path
 ) -> Quantized:
-    """Measure ranges on the images, place quantizers by `rules`, and write the record `calibration.json` to `into`.
+    """Measure ranges on the images and quantize a network.
+
+    Quantizers are placed by `rules`; the record `calibration.json` is written to `into`.
 
     The same model and images give the same bytes. Raises what `observe` and `quantize` do.
     """
@@ -62,7 +64,9 @@ def quantize_file(
 def quantize_learned(
     model: Path, contract: InputContract, learned: LearnedRanges, rules: Rules, into: Path
 ) -> Quantized:
-    """Place quantizers by `rules` with the ranges that training learned, and write the record to `into`.
+    """Quantize a network with the ranges that training learned.
+
+    Quantizers are placed by `rules`; the record is written to `into`.
 
     Weights get the scales that training had: of the largest in each output channel. Raises UsageError where training
     was for other rules, or for another network.

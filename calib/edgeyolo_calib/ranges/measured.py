@@ -46,7 +46,10 @@ class MeasuredRanges:
 
 @dataclass(frozen=True)
 class ChosenImages:
-    """The images of another source, with ranges measured on them before and layers that stay in float."""
+    """Images of another source with ranges measured before.
+
+    With them come the layers that stay in float.
+    """
 
     images: CalibrationSource
     ranges: Path
@@ -54,17 +57,17 @@ class ChosenImages:
 
     @property
     def sha256(self) -> str:
-        """Of the images."""
+        """SHA-256 of the images."""
         return self.images.sha256
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return self.images.count
 
     @property
     def described(self) -> str:
-        """What the images are."""
+        """Description of the images."""
         return self.images.described
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:

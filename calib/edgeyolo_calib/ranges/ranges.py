@@ -1,4 +1,4 @@
-"""From a histogram to a range: min-max, percentile, entropy, mean squared error."""
+"""Ranges from histograms: min-max, percentile, entropy, mean squared error."""
 
 from __future__ import annotations
 
@@ -59,14 +59,17 @@ class Grid:
         return np.array(scale), np.array(zero, np.int8 if self.symmetric else np.uint8)
 
     def round(self, values: Values, scale: float, zero: int) -> Values:
-        """What becomes of values that are quantized and dequantized."""
+        """Quantize and dequantize values."""
         levels = np.clip(np.rint(values / scale) + zero, self.low, self.high)
         return np.asarray((levels - zero) * scale)
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How ranges are chosen: for activations, with the percentile where that is the method, and for weights."""
+    """Scheme of ranges for activations and weights.
+
+    Activations have the percentile where that is the method.
+    """
 
     method: Method = "mse"
     weights: WeightMethod = "mse"
@@ -135,7 +138,7 @@ def _entropy(centres: Values, counts: Values, grid: Grid, full: tuple[float, flo
 
 
 def _divergence(centres: Values, counts: Values, grid: Grid, bounds: tuple[float, float]) -> float:
-    """KL(P || Q): P are the values cut at the bounds, Q the same spread evenly within each integer's bin.
+    """Divergence KL(P.
 
     Q does not hold what was cut off; that is what cutting costs.
     """

@@ -1,4 +1,7 @@
-"""What calibration learned of every tensor, as one JSON file: the ranges that INT8 exports are made from."""
+"""Statistics of every tensor as one JSON file.
+
+They are the ranges that INT8 exports are made from.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ SCHEMA = "edgeyolo-ranges/1"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where statistics come from: the ONNX graph's `Graph.identity`, the images' hash (with their number and
-    description), and the input's (height, width)."""
+    """Origin of statistics.
+
+    It has the ONNX graph's `Graph.identity`, the images' hash (with their number and description), and the
+    input's (height, width).
+    """
 
     graph: str
     images: str
@@ -27,7 +33,7 @@ class Origin:
     size: tuple[int, int]
 
     def same(self, other: Origin) -> bool:
-        """Whether both come from the same graph, images and size."""
+        """Return True if both have the same graph, images and size."""
         return (self.graph, self.images, self.size) == (other.graph, other.images, other.size)
 
 

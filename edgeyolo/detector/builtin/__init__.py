@@ -20,7 +20,10 @@ _IN_REPOSITORY = "benchmarks/weights/builtin.safetensors"
 
 
 def is_builtin(model: str | os.PathLike[str]) -> bool:
-    """Whether `model` is the built-in one's name; a file or folder of that name comes first."""
+    """Return True if `model` names the built-in model.
+
+    A file or folder of that name comes first.
+    """
     return os.fspath(model) == NAME and not Path(model).exists()
 
 

@@ -1,4 +1,7 @@
-"""What a checkpoint says about its network: which weights count, and the facts that shapes do not tell."""
+"""Facts of a checkpoint about its network.
+
+Which weights count, and the facts that shapes do not tell.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One file over HTTP into a `.part` file that a later call takes up where it ended."""
+"""Download of one file over HTTP into a resumable `.part` file.
+
+A later call takes it up where it ended.
+"""
 
 from __future__ import annotations
 

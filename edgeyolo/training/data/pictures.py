@@ -1,4 +1,7 @@
-"""From a data set's files to pictures: reading, keeping in memory, and passing over what is damaged."""
+"""Pictures from a data set's files.
+
+Reading, keeping in memory, and passing over what is damaged.
+"""
 
 from __future__ import annotations
 

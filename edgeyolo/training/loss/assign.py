@@ -45,7 +45,10 @@ class Positives:
     valid: Tensor
 
     def at(self, level: int) -> Positives:
-        """Those of one level: fewer on a CPU, a smaller mask on an accelerator."""
+        """Positives of one level.
+
+        Fewer on a CPU, a smaller mask on an accelerator.
+        """
         here = self.valid & (self.level == level)
         if host_reads(here):
             return Positives(*(part[here] for part in _fields(self)))

@@ -1,4 +1,7 @@
-"""What the page draws of each measurement: the distribution of its latency, and how its stages share it."""
+"""Panels of each measurement.
+
+They show the distribution of its latency, and how its stages share it.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ from html import escape
 
 
 def tag(name: str, content: str = "", /, **attributes: object) -> str:
-    """An element; `class_` and names with `_` become what SVG calls them, None leaves an attribute out."""
+    """An SVG element.
+
+    `class_` and names with `_` become what SVG calls them, None leaves an attribute out.
+    """
     said = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
         for key, value in attributes.items()
@@ -27,7 +30,10 @@ def text(content: str, x: float, y: float, **attributes: object) -> str:
 
 
 def tip(lines: Iterable[tuple[str, str]]) -> str:
-    """What a tooltip shows: the script reads lines of name and value."""
+    """Text of a tooltip.
+
+    The script reads lines of name and value.
+    """
     return "\n".join(f"{name}\t{value}" for name, value in lines)
 
 
