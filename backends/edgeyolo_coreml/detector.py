@@ -149,7 +149,7 @@ def _suppression(source: ExportSource, conf: float, iou: float, max_det: int) ->
 def _pipeline(network: Any, suppression: Any) -> Any:
     """Both models as one.
 
-    What the first needs and the second leaves open goes in, what the second gives comes out.
+    Inputs are what the first needs and the second leaves open; outputs are the second's.
     """
     for given, wanted in zip(network.description.output, suppression.description.input, strict=False):
         given.type.CopyFrom(wanted.type)  # the converter leaves the shape open

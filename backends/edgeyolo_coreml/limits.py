@@ -1,6 +1,6 @@
 """The tables of `neural_engine` under the names of ONNX operators.
 
-What can be known without coremltools.
+They need no coremltools.
 
 What `convert` makes is checked again, operation by operation, when it is made.
 """

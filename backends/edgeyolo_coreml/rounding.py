@@ -136,7 +136,7 @@ def to_palette(weights: NDArray[Any]) -> NDArray[np.float32]:
 def _diffuse(exact: Array, below: Array, above: Array) -> NDArray[np.float32]:
     """Choose for each weight of each filter one of its two levels.
 
-    It goes in the order in which the filter is stored.
+    It takes the weights in the order in which the filter is stored.
     """
     filters = len(exact)
     down, up = ((level - exact).reshape(filters, -1).T.copy() for level in (below, above))

@@ -1,6 +1,6 @@
 """Outputs of a package with suppression as the arrays of its contract.
 
-And what Core ML's suppression model does.
+Core ML's own suppression model is repeated here in numpy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Limits of ONNX Runtime on CPUs.
 
-With what stays in float where the rest is in integers.
+They include what stays in float where the rest is in integers.
 
 Sources:
     [versions] ONNX Runtime, "Compatibility": opsets from 7 on; 1.17, the oldest that edgeyolo runs on, reads up to 20

@@ -123,7 +123,7 @@ class OpenvinoBackend:
     def can_run(self) -> Availability:
         """Availability of OpenVINO and the device.
 
-        For the CPU it is looked up without importing it.
+        The CPU needs no import: the package is looked up.
         """
         return runtime.reachable(self.placed or settings.chosen_device(self.device))
 

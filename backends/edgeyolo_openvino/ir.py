@@ -81,7 +81,7 @@ def _fold_constants(model: Any) -> None:
 def _lower_interpolate(model: Any) -> None:
     """Replace Interpolate-11 by Interpolate-4.
 
-    It says the same here and which OpenVINO 2022 reads as well.
+    It says the same here, and OpenVINO 2022 reads it as well.
     """
     opset = importlib.import_module("openvino.opset10")
     for node in model.get_ordered_ops():

@@ -1,6 +1,6 @@
 """Quantization by NNCF from our calibration images.
 
-It is the quantizer that OpenVINO's own kernels are made for, from our calibration images.
+OpenVINO's own kernels are made for this quantizer.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class _Compiled:
 def float_layers(model: Any, tensors: Collection[str]) -> list[str]:
     """Operators that make these tensors.
 
-    A name stands for a convolution, with its bias and activation function) that make these tensors.
+    They are named; an operator is a convolution with its bias and activation function.
 
     The ONNX reader keeps the tensors' names. Raises UnsupportedTargetError where one of them is not in the model.
     """
@@ -177,7 +177,7 @@ def head_convolutions(model: Any) -> list[str]:
 def layers_of(model: Any, modules: Iterable[str]) -> list[str]:
     """Convolutions whose weights belong to one of `modules`.
 
-    They are modules of the network, or to a part of one.
+    A module stands for its parts too. Gives their names.
     """
     weights = {}
     for node in model.get_ordered_ops():

@@ -28,7 +28,7 @@ _DRIVERS = {
 def installed(oldest: tuple[int, int] = OLDEST_RUN) -> Availability:
     """Availability of OpenVINO in version `oldest` or newer.
 
-    It is looked up without importing it.
+    It is looked up, not imported.
     """
     if find_spec("openvino") is None:
         return Availability(False, "the package openvino is not installed", INSTALL)

@@ -118,7 +118,7 @@ class TensorrtBackend:
     def can_compile(self) -> Availability:
         """Availability of what makes a package.
 
-        It takes onnx (and torch, as every export does), neither TensorRT nor a GPU.
+        That is onnx (and torch, as every export needs), neither TensorRT nor a GPU.
         """
         for package in ("onnx", "torch"):
             if find_spec(package) is None:
@@ -152,7 +152,7 @@ class TensorrtBackend:
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`.
 
-        For int8 targets Q/DQ operators in the graph, and their ranges as `calibration.json` and as a
+        int8 targets get Q/DQ operators in the graph, and their ranges as `calibration.json` and as a
         calibration cache.
 
         Raises UnsupportedTargetError where the network cannot be typed float16.

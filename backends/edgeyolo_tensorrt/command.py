@@ -78,8 +78,7 @@ def _require_package(artifact: Artifact) -> None:
 def _options(**given: int | None) -> DeviceOptions:
     """Device options from the command line and the environment.
 
-    What was given on the command line takes the place of the environment, for all that follows in this
-    process.
+    Arguments of the command line take the place of the environment, for all that follows in this process.
     """
     from edgeyolo_tensorrt.options import PREFIX, DeviceOptions
 

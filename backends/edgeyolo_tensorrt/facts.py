@@ -23,7 +23,7 @@ OPSET = 17
 class Generation:
     """GPUs that TensorRT left behind.
 
-    From version `removed` on it does not run on `lowest` ... `highest`.
+    TensorRT does not run on `lowest` ... `highest` from version `removed` on.
 
     `lowest` and `highest` are compute capabilities (major, minor), both included.
     """

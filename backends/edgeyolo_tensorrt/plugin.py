@@ -1,6 +1,6 @@
 """TensorRT's suppression plugin.
 
-Whether a graph holds it, making it known to TensorRT, and a graph without it.
+Finds it in a graph, makes it known to TensorRT, and makes a graph without it.
 """
 
 from __future__ import annotations

@@ -65,21 +65,21 @@ class TfliteBackend:
     def can_compile(self) -> Availability:
         """Availability of litert-torch and what it needs.
 
-        It is looked up without importing it.
+        It is looked up, not imported.
         """
         return toolkit.installed(toolkit.CONVERTER)
 
     def can_run(self) -> Availability:
         """Availability of ai-edge-litert or tflite-runtime.
 
-        It is looked up without importing it.
+        It is looked up, not imported.
         """
         return runtime.installed()
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.tflite`: channels last, raw maps out.
 
-        For int8, integers from input to outputs.
+        int8 has integers from input to outputs.
         """
         from edgeyolo_tflite.convert import to_flatbuffer
 

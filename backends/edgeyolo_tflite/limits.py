@@ -1,6 +1,6 @@
 """The edge TPU's `tables` under the names of ONNX operators.
 
-What can be known without converting anything.
+They need no conversion.
 
 What the converter makes is checked again, operator by operator, when it is made (`check`).
 """

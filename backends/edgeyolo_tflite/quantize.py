@@ -53,9 +53,9 @@ def quantize(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: i
 
 
 def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> dict[str, Any]:
-    """The range of every activation.
+    """Range of every activation.
 
-    What TYPICAL of the batches stay below, and likewise above.
+    TYPICAL of the batches stay below it, and likewise above.
 
     UsageError where there is no batch, or a wrong one.
     """

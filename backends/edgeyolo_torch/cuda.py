@@ -58,7 +58,7 @@ def driver() -> Availability:
 def reachable(index: int) -> Availability:
     """Availability of GPU number `index` in torch.
 
-    It takes the driver, a build for CUDA, the GPU, and kernels for it.
+    It needs the driver, a build for CUDA, the GPU, and kernels for it.
     """
     for found in (packages(), driver()):
         if not found.ok:
@@ -118,7 +118,7 @@ def wants_graph(environment: Mapping[str, str] = os.environ) -> bool:
 def facts(index: int) -> dict[str, str]:
     """Facts of the machine for a manifest.
 
-    Torch's CUDA, and the GPU where there is one.
+    They are torch's CUDA, and the GPU where there is one.
     """
     found = reachable(index)
     known = {"torch": packages().version}

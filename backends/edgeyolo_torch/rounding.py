@@ -1,6 +1,6 @@
 """float16 on a CPU.
 
-What a GPU that accumulates in float32 stores after every operator, rounded the same way.
+It is what a GPU that accumulates in float32 stores after every operator, rounded the same way.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def round_weights(network: nn.Module) -> nn.Module:
 class Rounded(nn.Module):
     """A network rounded to float16.
 
-    It has its weights, its input and what every operator gives rounded to float16.
+    Its weights, its input and the output of every operator are rounded.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -88,8 +88,8 @@ def peak_mb() -> float:
 class Case:
     """Seconds and memory of one number of images and labels.
 
-    Seconds (the fastest of the runs; `median` of assignment + loss) and the growth of peak memory in MB, of
-    one number of images and of labels an image.
+    Seconds are the fastest of the runs (`median`: of assignment + loss); memory is the growth of its peak in
+    MB.
     """
 
     images: int

@@ -1,6 +1,6 @@
 """Work in processes of their own.
 
-So that the memory which one of them needs is not taken for another's.
+The memory that one of them needs is then not taken for another's.
 
 On Linux the peak of a process begins with that of the process that started it: who measures others stays small itself.
 """

@@ -1,6 +1,6 @@
 """Quantizers without placement rules.
 
-They are called as a user without this project would call them: what the rules are worth.
+They are called as a user without this project would call them, to show what the rules are worth.
 """
 
 from __future__ import annotations

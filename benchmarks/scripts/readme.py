@@ -68,7 +68,7 @@ def device_folder(device: DeviceFacts) -> str:
 def keep(report: Report, results: Path, name: str) -> Path:
     """Put a report among the results in short form.
 
-    It is kept without what its spec tells again (layers) and what nothing here shows.
+    It loses what its spec tells again (layers) and what nothing here shows.
     """
     limits = tuple(
         replace(item, placements=tuple(replace(each, layers=()) for each in item.placements))
@@ -117,7 +117,7 @@ def _title(stem: str) -> str:
 def _flat(path: Path) -> str:
     """Table of the plain values of a list of objects.
 
-    The list is given, or of `rows` in an object whose other values stand above it.
+    The list is given, or it is `rows` of an object whose other values stand above the table.
     """
     data = json.loads(path.read_text(encoding="utf-8"))
     facts: Mapping[str, Any] = data if isinstance(data, dict) else {}

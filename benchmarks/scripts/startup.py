@@ -1,6 +1,6 @@
 """Start-up time of `import edgeyolo` and `edgeyolo --help`.
 
-They are medians over fresh processes, and what they import.
+Times are medians over fresh processes; their imports are listed too.
 
 python benchmarks/scripts/startup.py [--json]
 """

@@ -73,7 +73,7 @@ def record(
 ) -> dict[str, Any]:
     """Record of a training.
 
-    What was trained, as its files tell, and what it is worth. remark: what the files cannot tell.
+    It has the training as its files tell it, and its worth. remark: what the files cannot tell.
     """
     stages = [_stage_facts(folder / stage.name, pictures) for stage in training.stages]
     final = folder / training.stages[-1].name / LAST

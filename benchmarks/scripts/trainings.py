@@ -25,7 +25,7 @@ class Stage:
 class Training:
     """Stages of a training.
 
-    Each of which starts from the averaged weights of the one before. judged: split and pixels.
+    Each starts from the averaged weights of the one before. judged: split and pixels.
     """
 
     name: str

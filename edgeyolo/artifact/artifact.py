@@ -59,7 +59,7 @@ class Artifact:
     def sha256(self) -> str:
         """One hash for the whole artifact.
 
-        That of its manifest, which holds the hash of every file.
+        It is the hash of the manifest, which holds the hash of every file.
         """
         return new_sha256(self.manifest.to_json().encode()).hexdigest()
 

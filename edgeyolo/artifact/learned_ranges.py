@@ -1,6 +1,6 @@
 """The ranges that a network was trained with.
 
-What quantization-aware training leaves in a weights file.
+Quantization-aware training leaves them in a weights file.
 """
 
 from __future__ import annotations

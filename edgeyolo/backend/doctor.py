@@ -29,7 +29,7 @@ PACKAGES = {
 def examine() -> dict[str, Any]:
     """Facts of the machine, its runtimes and the optional packages.
 
-    Runtimes that are not usable have the reason where it is not usable, and the optional packages.
+    Runtimes that are not usable have the reason.
     """
     return {
         "machine": {

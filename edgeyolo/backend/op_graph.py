@@ -1,6 +1,6 @@
 """A network as a list of operations with shapes, and no weights.
 
-What can be asked of it before anything is built.
+Questions about a target are answered by it before anything is built.
 
 Operations have the names of ONNX operators. `edgeyolo.export.trace` makes such a list from torch.
 """

@@ -22,7 +22,7 @@ def cpu_options(
 ) -> ort.SessionOptions:
     """Options of a session on the CPU.
 
-    By default with as many threads as ONNX Runtime finds cores.
+    The default is as many threads as ONNX Runtime finds cores.
     """
     import onnxruntime as ort
 

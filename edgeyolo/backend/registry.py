@@ -278,7 +278,7 @@ def keep_within_budget(
 def quantized_training() -> Any:
     """The module registered as `quantization` in TRAINING.
 
-    What quantization-aware training puts around a network.
+    Quantization-aware training puts its quantizers around a network.
     """
     return _registered(TRAINING, "quantization")
 

@@ -50,7 +50,7 @@ def apart(artifact: Artifact, backend: Backend) -> Apart | None:
 def explained(error: DamagedFileError, artifact: Artifact, backend: Backend) -> EdgeYoloError:
     """Error of a runtime that does not load an artifact whose files are whole.
 
-    The runtime is older than what made it, or `error`.
+    It says that the runtime is older than the one that made the artifact, or else it is `error`.
     """
     found = apart(artifact, backend)
     if found is None or not found.older:

@@ -29,9 +29,9 @@ _HIDDEN = 0.7  # an object of which more than this share is covered is no longer
 
 @dataclass(frozen=True)
 class Scene:
-    """`image` (h, w, 3) uint8 BGR.
+    """A picture and its boxes.
 
-    `boxes` (n, 4) float32 x1, y1, x2, y2 in pixels; `class_id` (n,) int64.
+    `image` (h, w, 3) uint8 BGR; `boxes` (n, 4) float32 x1, y1, x2, y2 in pixels; `class_id` (n,) int64.
     """
 
     image: NDArray[np.uint8]

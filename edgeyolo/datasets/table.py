@@ -1,4 +1,4 @@
-"""`LabelTable`: readers add labels to it one by one.
+"""Table of labels that readers add to one by one.
 
 They come out checked, image by image.
 """
@@ -139,9 +139,9 @@ class _Columns:
 
 
 def image_ids(stems: Sequence[str]) -> list[int]:
-    """Ids for images without.
+    """Ids for images without one.
 
-    Their names where those are different numbers (as COCO's), else 1, 2, 3...
+    They are the names where those are different numbers (as COCO's), else 1, 2, 3...
     """
     if all(stem.isdecimal() and stem.isascii() for stem in stems):
         ids = [int(stem) for stem in stems]

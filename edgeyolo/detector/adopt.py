@@ -1,6 +1,6 @@
 """Files that other tools made.
 
-With a spec that says what goes in and what comes out, they become artifacts.
+A spec that says what goes in and what comes out makes artifacts of them.
 
 A spec is JSON:
     class_names   one name per class, or a file of them, one a line

@@ -125,7 +125,7 @@ def _is_foreign(path: Path) -> bool:
 def _builtin(wanted: Wanted) -> Path:
     """The artifact that comes with the package.
 
-    For another target, size or device the weights, where they are.
+    Another target, size or device takes the weights, where they are here.
     """
     particular = wanted.target or environment.target() or wanted.size or _device(wanted)
     return builtin.weights_path() if particular and builtin.has_weights() else builtin.artifact_path()
@@ -141,9 +141,9 @@ def _numbered(device: Device | None) -> Device | None:
 
 
 def _artifact(artifact: Artifact, wanted: Wanted, device: Device | None, adopted_from: str = "") -> Opened:
-    """An artifact's size and target were settled when it was made.
+    """Refuse another size or target than the artifact's.
 
-    Asking for them again is fine.
+    They were settled when it was made; asking for them again is fine.
     """
     path, manifest = artifact.path, artifact.manifest
     again = f"Leave it out, or export the weights again: edgeyolo export WEIGHTS --target {wanted.target or 'T'} -o DIR"
@@ -174,7 +174,7 @@ def _artifact(artifact: Artifact, wanted: Wanted, device: Device | None, adopted
 def _weights_for(path: Path, target: Target, wanted: Wanted, device: Device | None, step: Step) -> Opened:
     """Weights on a target that is settled.
 
-    By the user, the environment or the default.
+    The user, the environment or the default settled it.
     """
     if wanted.target is not None:
         decided = "the target was asked for."

@@ -31,7 +31,7 @@ class Recognised:
 def recognise(inputs: Ports, outputs: Ports) -> Recognised:
     """Read the ports of a file.
 
-    Which image it takes, and whether it gives one of the known layouts.
+    They tell which image it takes, and whether it gives one of the known layouts.
     """
     told, given = _input(inputs)
     size = (given["height"], given["width"])

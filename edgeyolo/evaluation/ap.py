@@ -31,7 +31,7 @@ _AT_1, _AT_10, _AT_100 = range(3)  # detections per image and class
 
 @dataclass(frozen=True)
 class ClassAp:
-    """One class: fractions of 1, None where it has no instances.
+    """Figures of one class as fractions of 1, None where it has no instances.
 
     `images` counts those that show one.
     """

@@ -43,9 +43,9 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """`counts` int64 (k + 1, k + 1): row = true class, column = detected class.
+    """Confusion matrix.
 
-    The last of each is background.
+    `counts` int64 (k + 1, k + 1): row = true class, column = detected class. The last of each is background.
 
     The last column counts missed objects, the last row detections where nothing is.
     """

@@ -76,7 +76,7 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _greedy(
     overlap: NDArray[np.float32], crowd: NDArray[np.bool_], iou: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Rows come best score first.
+    """Greedy matching of rows that come best score first.
 
     Each takes the best object still free, or lies on a crowd, or is wrong.
     """

@@ -15,9 +15,9 @@ from edgeyolo.runtime.preprocess import rectangular_shape
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` are indices into the data set.
+    """A batch of images and its size.
 
-    `size` is the input's (height, width) in pixels.
+    `images` are indices into the data set, `size` the input's (height, width) in pixels.
     """
 
     images: tuple[int, ...]

@@ -45,7 +45,7 @@ class InspectableSession(Protocol):
 class Layer:
     """A tensor inside the network.
 
-    Which operator makes it, and how far it is from torch's, relative to its largest value.
+    It has the operator that makes it, and its deviation from torch's relative to its largest value.
     """
 
     name: str

@@ -129,8 +129,8 @@ def _agreement(
 def require_parity(parity: Parity, target: str, layers: Callable[[], str] = str) -> None:
     """Raise GateError unless deviation and agreement are within the budget.
 
-    The error has a table of the maps, and of the worst layers where they can be known, unless deviation and
-    agreement are within the budget. `layers` makes the latter, "" where the runtime shows none.
+    The error has a table of the maps, and of the worst layers where they can be known. `layers` makes the
+    latter, "" where the runtime shows none.
     """
     if parity.holds:
         return

@@ -134,7 +134,7 @@ def _never(args: tuple[Any, ...]) -> bool:
 class _Rule:
     """Rule that maps an operation of torch to ONNX.
 
-    It has one operator or two, its attributes, and when it is none at all.
+    It gives one operator or two and their attributes, or none at all.
     """
 
     kinds: tuple[str, ...]

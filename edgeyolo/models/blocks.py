@@ -153,7 +153,7 @@ class StageBlock(nn.Module):
 class TopDownBlock(nn.Module):
     """Coarse map and the backbone's map of twice its size -> the finer map.
 
-    It gives the map twice: the second before twins are added).
+    The finer map is returned twice: the second is the same before twins are added.
     """
 
     def __init__(self, c_in: int, c_skip: int, spec: TopDown, convs: Convs) -> None:

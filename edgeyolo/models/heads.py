@@ -1,6 +1,6 @@
 """Output heads: one 1x1 convolution per level.
 
-In the training form with implicit knowledge.
+The training form has implicit knowledge.
 
 Channels are anchor-major: x, y, w, h, objectness, then the classes, all raw (before the sigmoid).
 """

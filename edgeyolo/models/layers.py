@@ -70,7 +70,7 @@ def conv_layers(spec: ModelSpec, classes: int, size: tuple[int, int]) -> tuple[C
 
 @dataclass(frozen=True)
 class _Walk:
-    """Goes through a network as `Network.__init__` builds it.
+    """Walk through a network as `Network.__init__` builds it.
 
     Strides are pixels of the image per cell.
     """

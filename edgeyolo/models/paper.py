@@ -36,7 +36,7 @@ class PaperFigures:
 def figures(name: str) -> PaperFigures:
     """The paper's row for one of the eight networks.
 
-    For yolov7-tiny the larger of its two sizes.
+    yolov7-tiny has two sizes: it is the larger one.
     """
     return next(row for row in ROWS if row.name == name)
 

@@ -1,6 +1,6 @@
 """Published state dicts.
 
-Which network they are, told by shapes alone, and their weights under our names.
+Shapes alone tell which network they are; their weights get our names.
 
 A published key is `model.<node>.<path>`, nodes numbered in execution order. Our modules are registered in
 that order, so the mapping is an ordered zip in which every pair must agree in kind (weight, bias, ...) and

@@ -1,6 +1,6 @@
 """Compound scaling (paper 3.2).
 
-From a spec to a spec, depth and transition widths together.
+It maps a spec to a spec, depth and transition widths together.
 
 An ELAN block concatenates outputs of its chain, so its concatenation grows with its depth. The 1x1 transition
 after it takes that concatenation in:

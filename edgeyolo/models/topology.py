@@ -214,7 +214,7 @@ def _check_width(what: str, *widths: Any) -> None:
 
 
 def _check_spec(spec: ModelSpec) -> None:
-    """The parts must fit each other.
+    """Check that the parts fit each other.
 
     One lateral per top-down step, one level more than steps.
     """

@@ -83,7 +83,7 @@ class RepConv(ConvUnit):
 class ConvAct(ConvUnit):
     """A convolution with bias, then the activation.
 
-    What the other two become when folded.
+    The other two units become this one when folded.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:

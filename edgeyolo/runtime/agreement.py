@@ -93,7 +93,7 @@ def beyond_doubt(boxes: Boxes, conf: float) -> Boxes:
 def differences(expected: Boxes, actual: Boxes, side: float) -> dict[str, float]:
     """The largest differences of boxes that meet.
 
-    Of scores, and of corners as parts of `side` pixels.
+    They are those of scores, and of corners as parts of `side` pixels.
     """
     found = {"scores": 0.0, "boxes": 0.0}
     if not len(expected) or not len(actual):

@@ -194,7 +194,7 @@ def passing(
 def best_candidates(confidence: FloatArray, count: int) -> IndexArray:
     """Positions of the `count` highest values, in input order.
 
-    Of equal ones the first are taken.
+    The first of equal ones are taken.
     """
     limit = np.partition(confidence, len(confidence) - count)[len(confidence) - count]
     above = np.flatnonzero(confidence > limit)

@@ -157,7 +157,7 @@ class Detections:
     def to_json(self) -> list[dict[str, Any]]:
         """Detections as plain Python values.
 
-        `[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]` of plain Python values.
+        They are `[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]`.
         """
         return [
             {

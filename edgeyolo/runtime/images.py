@@ -115,7 +115,7 @@ def _from_array(array: NDArray[Any]) -> Pixels:
 
 
 def _is_pil(source: object) -> bool:
-    """Checked without importing Pillow.
+    """Return True for a PIL image, without importing Pillow.
 
     An instance exists only where it has been imported.
     """

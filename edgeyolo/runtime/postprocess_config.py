@@ -71,7 +71,7 @@ def settle(
 ) -> PostprocessConfig:
     """The thresholds for an artifact.
 
-    What was asked for, and for the rest `base`, or the artifact's own where it suppresses in its graph.
+    They are those asked for, and otherwise `base`, or the artifact's own where it suppresses in its graph.
 
     Raises UsageError where a graph that suppresses cannot give what was asked for; `conf` may be raised and `max_det`
     lowered.

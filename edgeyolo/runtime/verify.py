@@ -27,7 +27,7 @@ from edgeyolo.runtime.preprocess import preprocess
 class Verified:
     """Result of a verification.
 
-    It has the number of files, the largest relative deviation from the golden values, and what ran it: the
+    It has the number of files, the largest relative deviation from the golden values, and the runtime: the
     runtime itself, or its stand-in on a machine that does not have the runtime. `notes` says what is
     remarkable and no error: a runtime of another version than the one that made the artifact.
     """

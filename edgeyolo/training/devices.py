@@ -1,6 +1,6 @@
 """Devices and precisions of training.
 
-Which one a run computes on, in which precision by default, and in which it is fast.
+They settle where a run computes, in which precision by default, and in which it is fast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edgeyolo.training.config import Precision
 def find_device(name: str | None = None) -> str:
     """torch's name of a device that is there: "cpu", "cuda:0" (also as "0"), "mps".
 
-    By default the first GPU, else the CPU.
+    The default is the first GPU, else the CPU.
     """
     if name is None:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
@@ -49,8 +49,8 @@ def default_precision(device: str) -> Precision:
 def multiplies_bfloat16() -> bool:
     """Return True if the processor has instructions for bfloat16.
 
-    Where it has none, torch's convolutions in bf16 take about ten times as long as in fp32. True where torch
-    is too old to say.
+    Without them torch's convolutions in bf16 take about ten times as long as in fp32. True where torch is too
+    old to say.
     """
     if not hasattr(torch.cpu, "get_capabilities"):
         return True

@@ -1,6 +1,6 @@
 """The data of a run.
 
-Which files it learns from, which it is judged on, and how a resumed run finds them again.
+It settles the files to learn from and those to be judged on, and how a resumed run finds them again.
 """
 
 from __future__ import annotations

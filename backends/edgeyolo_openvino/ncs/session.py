@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).with_name("legacy.py")
 class Converted:
     """Answer of the MYRIAD plugin about a network.
 
-    How many layers there are, and which it refuses.
+    It is the number of layers, and those that it refuses.
     """
 
     version: str

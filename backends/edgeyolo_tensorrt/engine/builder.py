@@ -54,7 +54,7 @@ def build_engine(
 ) -> Engine:
     """The engine of an artifact for this machine.
 
-    From the cache, or built now, which takes minutes.
+    It comes from the cache, or is built now, which takes minutes.
 
     Two processes that want the same engine build it once. A build that fails or is interrupted leaves nothing.
 

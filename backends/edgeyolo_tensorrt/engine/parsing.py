@@ -1,6 +1,6 @@
 """Parsing of the graph by TensorRT.
 
-Its complaints with the names of the nodes.
+Its complaints get the names of the nodes.
 """
 
 from __future__ import annotations

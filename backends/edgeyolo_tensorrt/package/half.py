@@ -1,6 +1,6 @@
 """Conversion of a float32 ONNX graph to the same graph typed float16.
 
-It is how every TensorRT from 8.5 to 11 is told "FP16".
+Every TensorRT from 8.5 to 11 is told "FP16" this way.
 
 TensorRT 11 took the FP16 builder flag away and obeys the graph's own types (strong typing); the versions before
 accept such a graph too. Weights and activations become float16. Inputs and outputs stay float32, with a Cast at each

@@ -1,6 +1,6 @@
 """The INT8 form of a package's graph.
 
-Q and DQ where TensorRT fuses them into its kernels.
+Q/DQ operators stand where TensorRT fuses them into its kernels.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class TensorrtSession:
     def _execute(self, heard: Heard) -> None:
         """Put copies and network onto the stream.
 
-        It does so by the recorded graph where there is one.
+        The recorded graph is used where there is one.
         """
         if self._cuda_graph and self._warm and self._graph is None:
             self._record(heard)
@@ -229,7 +229,7 @@ class TensorrtSession:
     def close(self) -> None:
         """Wait for a run that is going on, then release everything.
 
-        These are context, engine, runtime, buffers and stream, in this order.
+        The order is context, engine, runtime, buffers, stream.
         """
         with self._lock:
             if self._closed:

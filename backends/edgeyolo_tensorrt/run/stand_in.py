@@ -41,7 +41,7 @@ _EXACT = {"session.disable_quant_qdq": "1"}
 class StandIn:
     """Stand-in for a GPU, on the CPU.
 
-    It Runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
+    It runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
 
     ONNX Runtime has hardly a float16 kernel for CPUs. It would compute a float16 graph in float32 from end to end, and
     neither roundings nor overflows would be seen; so they are put into the graph as operators of their own.
@@ -104,7 +104,7 @@ class StandIn:
 def with_roundings(model: onnx.ModelProto) -> onnx.ModelProto:
     """A float32 graph that rounds as `model` does between its operators.
 
-    It computes what `model` does with float16 between its operators; a float32 one unchanged.
+    It computes what `model` does with float16 between its operators. A float32 model is returned unchanged.
     """
     import onnx
 

@@ -1,6 +1,6 @@
 """Facts of the processor.
 
-What it is, how many of its cores we may use, and what holds its clock.
+They are its model, the cores we may use, and what holds its clock.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sources of facts: files and the output of commands.
 
-Files lie below a root; both replaceable by recorded ones.
+Files lie below a root; both can be replaced by recorded ones.
 """
 
 from __future__ import annotations

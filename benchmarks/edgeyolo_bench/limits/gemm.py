@@ -29,7 +29,7 @@ _ELEMENT = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}  # onnx.TensorProto
 class Peak:
     """Peak speed of a library.
 
-    `gops` billions of operations a second, two per multiply-add, reached by library `by`.
+    `gops` are billions of operations a second, two per multiply-add, reached by library `by`.
     """
 
     gops: float
@@ -41,8 +41,7 @@ def gemm_peaks(
 ) -> dict[str, tuple[Peak, ...]]:
     """Peaks of each arithmetic by library, fastest first.
 
-    Keys are "fp32", "bf16", "int8"; a peak is the most that every library reaches at any of the sizes,
-    fastest first.
+    Keys are "fp32", "bf16", "int8"; a peak is the most that a library reaches at any of the sizes.
 
     Square matrices of each of `sides`; numpy's own threads are set by the environment before it is loaded.
     """
@@ -60,7 +59,7 @@ def gemm_peaks(
 def fastest(call: Callable[[], object], seconds: float, least: int = 5) -> float:
     """Seconds of the fastest of several calls.
 
-    They are at least `least` calls that take at least `seconds` together.
+    At least `least` calls are made, which take at least `seconds` together.
     """
     call()
     best, done, end = float("inf"), 0, time.perf_counter() + seconds

@@ -1,7 +1,7 @@
 """The roofline of a measured artifact.
 
-It shows Where a measured artifact stands between what it has to do and what the machine can: the roofline,
-and the check that nothing was faster than is possible.
+It places the artifact between its work and the machine's limits, and checks that nothing was faster than is
+possible.
 
 The model: every convolution reads its weights and its map from memory and writes its map there; pools, sums and
 activations are free. A runtime that keeps maps in caches may do better than the memory's share of it, never better
@@ -71,7 +71,7 @@ class Placement:
 class Limits:
     """The roofline of one device and what was measured under it.
 
-    Of its CPU with a number of threads, or (`kind` "cuda") of its NVIDIA GPU.
+    It is the roofline of its CPU with a number of threads, or (`kind` "cuda") of its NVIDIA GPU.
     """
 
     device: str
@@ -101,7 +101,7 @@ def place(
 ) -> Placement | None:
     """Place a latency under the limits of the machine.
 
-    `latency_ms`, inference of one query of `batch` images, under the limits of the machine.
+    `latency_ms` is the inference of one query of `batch` images.
 
     None where no library of this machine computes in the artifact's arithmetic, so that there is no limit to name.
     """

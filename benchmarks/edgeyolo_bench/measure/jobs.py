@@ -1,6 +1,6 @@
 """Jobs of what the user named.
 
-They are artifacts as they are, weights exported for each target through the cache.
+Artifacts are taken as they are, weights exported for each target through the cache.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_jobs(
 ) -> tuple[list[Job], list[Failure]]:
     """A job for each artifact and for each pair of weights and target.
 
-    And what cannot be measured here.
+    It also gives what cannot be measured here.
 
     Where nothing can be measured, the first error is raised.
     """

@@ -30,7 +30,7 @@ def with_limits(
 ) -> Report:
     """The report with the rooflines of its devices.
 
-    They are those of its device, CPU and NVIDIA GPU, and a warning for whatever cannot be true.
+    They are those of its CPU and NVIDIA GPU. It also has a warning for whatever cannot be true.
 
     The limits of a busy machine are measured too low, so there "impossible" is no more than "above-peak". `threads` are
     those the measurements ran with on the CPU, None for every core the process may use. Where only other devices were

@@ -60,7 +60,7 @@ def least_count(q: float, confidence: float = CONFIDENCE) -> int:
 def effective_count(values: Floats) -> float:
     """Number of independent samples that a series is worth.
 
-    N / (1 + 2 * the sum of its autocorrelations).
+    It is n / (1 + 2 * the sum of its autocorrelations).
 
     The sum ends where a pair of neighbouring autocorrelations is no longer positive (Geyer's initial positive
     sequence), and is never below zero: a series that alternates does not count for more than its length. A first
@@ -85,8 +85,8 @@ def effective_count(values: Floats) -> float:
 def design_effect(values: Floats, groups: NDArray[np.int64]) -> float:
     """Design effect of clusters.
 
-    It says By how much fewer independent samples clusters hold than samples: 1 + (m - 1) * ICC, m being the
-    size of a cluster and ICC the correlation inside one (one-way analysis of variance). Never below 1.
+    Clusters hold fewer independent samples than samples by this factor: 1 + (m - 1) * ICC, m being the size
+    of a cluster and ICC the correlation inside one (one-way analysis of variance). Never below 1.
     """
     _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     n, k = len(values), len(sizes)
@@ -138,7 +138,7 @@ def rate(
 ) -> Rate:
     """Images a second with a circular block bootstrap.
 
-    It is over queries of `images` images that took `seconds`, with a circular block bootstrap.
+    Queries of `images` images took `seconds`.
 
     Blocks keep neighbouring queries together; they are at least as long as queries depend on each other, and of the
     length of a process where there were several.
@@ -182,7 +182,7 @@ def mann_kendall(values: Floats) -> float:
 def pettitt(values: Floats) -> float:
     """P value of Pettitt's test for a change of level.
 
-    It is the Probability of a change of level as clear as this one, somewhere in a series without one
+    It is the probability of a change of level as clear as this one, somewhere in a series without one
     (Pettitt 1979, his approximation, which is cautious for short series).
     """
     n = len(values)

@@ -21,9 +21,9 @@ _RUN_DRIFT, _RUN_P = 0.05, 0.01  # a whole run is judged once, by more samples: 
 def trend(values: NDArray[np.float64]) -> tuple[float, float]:
     """Relative trend of a series, and its P value.
 
-    These are the relative change of the median from the first to the last third, probability that a steady
-    series shows as clear a trend or change of level: the smaller of Mann-Kendall's and Pettitt's on block
-    medians, doubled).
+    These are the relative change of the median from the first to the last third, and the probability that a
+    steady series shows as clear a trend or change of level: the smaller of Mann-Kendall's and Pettitt's on
+    block medians, doubled.
     """
     thirds, blocks = block_medians(values, 3), block_medians(values, _BLOCKS)
     p = min(1.0, 2 * min(mann_kendall(blocks), pettitt(blocks)))

@@ -1,6 +1,6 @@
 """One query through the stages, each on the clock.
 
-And what the clock and the loop themselves cost.
+The costs of the clock and the loop themselves are measured too.
 """
 
 from __future__ import annotations

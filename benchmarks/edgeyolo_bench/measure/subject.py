@@ -122,7 +122,8 @@ class Subject:
     def turn(self, seconds: float, count: int, *, refresh: bool) -> Turn:
         """Measure for `seconds` and `count` queries, whichever takes longer.
 
-        With `refresh` queries of the first 50 ms, one at least, are run and not counted: another artifact ran before.
+        If `refresh`, queries of the first 50 ms, one at least, are run and not counted: another artifact ran
+        before.
         """
         refreshed = self._refresh() if refresh else 0
         rows: list[tuple[float, ...]] = []

@@ -1,6 +1,6 @@
 """Worker processes, one for each artifact.
 
-So that runtimes do not disturb each other's threads and memory; one works at a time, the others wait at their
+Runtimes then do not disturb each other's threads and memory; one works at a time, the others wait at their
 end of a pipe.
 """
 

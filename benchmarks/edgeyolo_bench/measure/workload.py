@@ -57,7 +57,7 @@ def generated(count: int = SCENES, size: tuple[int, int] = SCENE_SIZE) -> Worklo
 def from_folder(source: str | Path) -> Workload:
     """The images of a file, folder or pattern.
 
-    Of very many, 128 spread evenly over them.
+    If there are very many, 128 are spread evenly over them.
 
     Raises ImageError where there is none, or one cannot be decoded.
     """

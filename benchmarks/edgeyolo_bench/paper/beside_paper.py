@@ -25,7 +25,7 @@ _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
 class Figure:
     """One quantity here and in the paper.
 
-    What was measured here and what the paper prints, in the same unit; None where there is none.
+    The measured and the printed value are in the same unit; None where there is none.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Options of `edgeyolo bench` that measure rows of the paper's tables.
 
-With them: what they ask for.
+Their values are resolved here too.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ _OPTIONS = (
 class Asked:
     """Tables and networks that were asked for.
 
-    Which tables, by number, for which networks (all where empty), on which device's targets, with which
-    weights.
+    They are tables by number, networks (all where empty), the device whose targets are measured, and weights.
     """
 
     numbers: tuple[int, ...]

@@ -37,7 +37,7 @@ _CPU = ("openvino", "onnx")
 class PaperRun:
     """Rows of the paper to measure.
 
-    They have tables by number, networks (all of the tables where empty), targets; `weights` maps networks to
+    They are tables by number, networks (all of the tables where empty), targets; `weights` maps networks to
     files or artifacts, the others get random ones. A size in `wanted` replaces the paper's image sizes.
     `device` is what the report calls this machine, `command` what was typed.
     """
@@ -136,8 +136,8 @@ def _batch(row: PaperRow, wanted: Wanted) -> int:
 def default_targets(device: str) -> tuple[str, ...]:
     """Targets of a device that can be made and run here.
 
-    The device is a name of `edgeyolo.backend.devices`) that can be made and run here: on CPUs those of
-    OpenVINO and ONNX Runtime in float32, elsewhere those in the paper's float16.
+    The device is a name of `edgeyolo.backend.devices`. CPUs have those of OpenVINO and ONNX Runtime in
+    float32, other devices those in the paper's float16.
 
     Raises UsageError for a device that is none, RuntimeMissingError where none of its targets can be measured, with the
     reason of the first.
@@ -227,7 +227,8 @@ def _models(
 ) -> Iterator[tuple[Sequence[Path], Sequence[Failure]]]:
     """The user's weights.
 
-    Or artifacts of random ones, which are large and removed again. And what failed.
+    Networks without weights get artifacts of random ones, which are large and removed again. What failed is
+    given too.
     """
     if cell.network in run.weights:
         yield [run.weights[cell.network]], []

@@ -1,6 +1,6 @@
 """The paper's Tables 1, 2, 9 and 10, every row, as data.
 
-What each was measured with stands in `PROTOCOLS`.
+`PROTOCOLS` says what each was measured with.
 
 `paper_tables.csv` holds what is printed, with two misprints put right: YOLOR-W6's parameters are 79.8M (printed
 "79.8G") and Table 9's "YOLO-E6 [81]" is the YOLOR-E6 of Table 2. yolov7-tiny's 0.4 ms comes from the text below
@@ -66,7 +66,7 @@ class PaperRow:
 class Improvement:
     """A row "improvement".
 
-    How the row above it compares with an earlier one, as printed ("-43%", "+0.4", "=").
+    It compares the row above it with an earlier one, as printed ("-43%", "+0.4", "=").
     """
 
     table: int

@@ -1,6 +1,6 @@
 """A fleet of devices in one report.
 
-They are several devices named in a YAML file, measured one after another, in one report.
+A YAML file names the devices; they are measured one after another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXAMPLE = """devices:
 class Member:
     """A device of a fleet, and the targets that weights are measured on there.
 
-    Empty: those of the command line.
+    None given: those of the command line.
     """
 
     remote: Remote

@@ -1,6 +1,6 @@
 """Launcher that runs on the device.
 
-It is Sent to the device and run there by its own Python, before edgeyolo is known to be there: so it stands
+It is sent to the device and run there by its own Python, before edgeyolo is known to be there: so it stands
 alone, and keeps to what Python 3.6 has.
 
 Standard input: eight bytes of length (big endian) and that many of a JSON order, then the same of a tar archive; after
@@ -72,7 +72,7 @@ class Children:
     def run(self, *command: str, quiet: bool = False) -> int:
         """The exit code of a command.
 
-        With `quiet` its standard output goes where its errors go.
+        If `quiet`, its standard output goes where its errors go.
         """
         if self.stopped:
             sys.exit(INTERRUPTED)

@@ -36,7 +36,8 @@ _EXPLAINED = (
 class Done:
     """End of a remote command.
 
-    Ssh's or its own exit code, its standard output, the last lines it said, and whether Ctrl-C ended it.
+    It has ssh's or its own exit code, its standard output, the last lines it said, and whether Ctrl-C ended
+    it.
     """
 
     code: int

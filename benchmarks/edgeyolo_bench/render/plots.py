@@ -108,7 +108,7 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
 def _draw_latency(axes: Axes, items: Sequence[Measurement]) -> None:
     """Draw latencies by quantile.
 
-    They go From the fastest query to the slowest, thick from p50 to p90, the median marked.
+    They go from the fastest query to the slowest, thick from p50 to p90, the median marked.
     """
     axes.set_xscale("log")
     for row, item in enumerate(items):

@@ -1,6 +1,6 @@
 """Points of the AP-latency figure, and the Pareto front among them.
 
-The figure is the paper's Figure 1 for your device), and the Pareto front among them.
+The figure is the paper's Figure 1 for your device.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?(?= |$|x\d)")
 class Cell:
     """A cell's text and its sort key.
 
-    The key is sorted by (None: always last); `note` is said where there is room.
+    Rows are sorted by the key (None: always last); `note` is said where there is room.
     """
 
     text: str

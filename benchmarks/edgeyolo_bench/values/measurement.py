@@ -18,7 +18,7 @@ STAGES = ("decode", "preprocess", "inference", "postprocess", "end-to-end")
 class Quantile:
     """A quantile of a latency with its interval.
 
-    It is The `q` quantile (0.9: p90) of a latency and the order-statistic interval that holds it with at
+    It has the `q` quantile (0.9: p90) of a latency and the order-statistic interval that holds it with at
     least `confidence`; an end is None where there are too few samples for it (then `reportable` is False).
     `effective` is how many independent samples the interval counts: fewer than were taken where queries
     depend on each other.
@@ -42,7 +42,7 @@ class Quantile:
 class Rate:
     """Images a second with a block-bootstrap interval.
 
-    It holds it with `confidence`; the ends are None where there are too few blocks.
+    The interval holds the rate with `confidence`; the ends are None where there are too few blocks.
     """
 
     value: float
@@ -204,7 +204,7 @@ class AccuracyFacts:
 class Measurement:
     """One artifact in one scenario on one device.
 
-    `device` is a name in `Report.devices`).
+    `device` is a name in `Report.devices`.
 
     `threads` is what was asked for, None for the runtime's own default; `cores_used` the processor time spent a
     second. `load_seconds` is the time from an artifact's files to a session; `detections` are found in a mean image.

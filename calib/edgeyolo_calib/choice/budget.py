@@ -38,7 +38,7 @@ class Step:
 class Budget:
     """Steps that met a budget, or did not.
 
-    From `start` on, one layer after another.
+    They go from `start` on, one layer after another.
     """
 
     points: float

@@ -1,6 +1,6 @@
 """Measurements that are kept as they are made.
 
-So that a long run that was stopped goes on where it was.
+A long run that was stopped goes on where it was.
 """
 
 from __future__ import annotations

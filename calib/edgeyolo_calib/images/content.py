@@ -38,7 +38,7 @@ def identify_labelled(dataset: Dataset) -> str:
 def shared_pictures(paths: Iterable[Path], others: Iterable[Path]) -> list[tuple[Path, Path]]:
     """Pairs (path, other) of the same file or the same picture.
 
-    They are the same byte for byte, or the same picture pixel for pixel.
+    Files are the same byte for byte, pictures pixel for pixel.
 
     The latter finds copies that were given other metadata or another lossless format. Only pictures of one size are
     decoded and compared; a file that cannot be read is the same as none.

@@ -87,7 +87,7 @@ def restore(network: Network, graph: Path) -> Simulated:
 def technique(graph: Path, facts: Mapping[str, Any], teacher: Network | None, gain: float) -> Technique:
     """Technique of a quantization-aware run.
 
-    What it publishes, and the penalty where there is a teacher.
+    It says what the run publishes, and has the penalty where there is a teacher.
     """
     import onnx
 

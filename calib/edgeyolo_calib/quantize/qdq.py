@@ -32,7 +32,7 @@ METADATA = "calibration"
 class Quantized:
     """A network with quantizers.
 
-    With each activation tensor's (low, high) that they cover, and how it was done.
+    It has each activation tensor's (low, high) that they cover, and the way it was done.
     """
 
     model: onnx.ModelProto
@@ -208,7 +208,7 @@ def _check(written: onnx.ModelProto, graph: Graph, placement: Placement) -> None
 def _label(model: onnx.ModelProto, origin: Origin, rules: Rules, scheme: Scheme) -> None:
     """Label the quantizers with the source of their scales.
 
-    It leaves no trace of the tool's version in the bytes, and say where the scales come from.
+    It leaves no trace of the tool's version in the bytes.
     """
     import onnx
 

@@ -1,6 +1,6 @@
 """An ONNX file in, one with quantizers and a record of their ranges out.
 
-What INT8 backends of ours write.
+The INT8 backends of ours write it.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class MeasuredRanges:
 class ChosenImages:
     """Images of another source with ranges measured before.
 
-    With them come the layers that stay in float.
+    The layers that stay in float come with them.
     """
 
     images: CalibrationSource

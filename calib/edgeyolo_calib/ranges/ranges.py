@@ -138,9 +138,10 @@ def _entropy(centres: Values, counts: Values, grid: Grid, full: tuple[float, flo
 
 
 def _divergence(centres: Values, counts: Values, grid: Grid, bounds: tuple[float, float]) -> float:
-    """Divergence KL(P.
+    """Divergence KL(P || Q) of a histogram and its quantized form.
 
-    Q does not hold what was cut off; that is what cutting costs.
+    P are the values cut at the bounds, Q the same spread evenly within each integer's bin. Q does not hold
+    what was cut off; that is what cutting costs.
     """
     scale, zero = grid.place(*bounds)
     raw = np.rint(centres / float(scale)).astype(np.int64) + zero

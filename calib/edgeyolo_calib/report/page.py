@@ -21,7 +21,7 @@ _LAYERS = 40  # bars in the chart of layers
 def to_html(record: dict[str, Any], title: str, thumbnails: Mapping[str, str] = MappingProxyType({})) -> str:
     """The page of a calibration report.
 
-    How it was done, what layers cost where that was measured, every tensor, and the images.
+    It shows the method, the costs of layers where they were measured, every tensor, and the images.
 
     `thumbnails`: data URIs of pictures, by name.
     """
@@ -74,7 +74,7 @@ def _row(name: str, tensor: dict[str, Any]) -> str:
 def _histogram(tensor: dict[str, Any]) -> str:
     """Plot a distribution and the end of its range.
 
-    The heights logarithmic, or outliers would not show), and where the range ends.
+    Heights are logarithmic, or outliers would not show.
     """
     counts = np.log1p(np.array(tensor["bars"], dtype=np.float64))
     heights = counts / max(counts.max(), 1e-12) * _HIGH

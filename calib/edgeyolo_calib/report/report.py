@@ -1,6 +1,6 @@
 """The calibration report.
 
-What each tensor's values look like, what its integers keep of them, and which lose most.
+It shows the values of each tensor, what its integers keep of them, and those that lose most.
 """
 
 from __future__ import annotations

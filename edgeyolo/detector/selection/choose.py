@@ -26,7 +26,7 @@ Exporter = Callable[[str, Step], Artifact]
 class Verdict:
     """Choice among targets of one class.
 
-    It has the artifacts at hand, their times where there are any, and how those were come by.
+    It has the artifacts at hand, their times where there are any, and the way those were found.
     """
 
     made: dict[str, Artifact]
@@ -37,7 +37,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """Makes artifacts and measures them.
+    """Maker of artifacts that measures them.
 
     `failed` gains, by target, why one cannot be had after all.
     """

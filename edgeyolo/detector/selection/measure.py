@@ -77,9 +77,9 @@ def measure(
 
 
 def fastest(milliseconds: Mapping[str, float], order: list[str]) -> str:
-    """The name of the least time.
+    """Name of the fastest artifact.
 
-    Where the documented order's earlier one is within `TOO_CLOSE` of it, that one.
+    One that is earlier in the documented order wins where its time is within `TOO_CLOSE` of the least.
     """
     best = min(milliseconds.values())
     return next(name for name in order if milliseconds.get(name, float("inf")) <= best * (1 + TOO_CLOSE))
@@ -89,7 +89,7 @@ def fastest(milliseconds: Mapping[str, float], order: list[str]) -> str:
 class Measured:
     """Milliseconds of one image by target, and the targets that failed.
 
-    For the latter: why others could not be exported or run after all.
+    The latter come with the reason why they could not be exported or run after all.
     """
 
     milliseconds: Mapping[str, float]
@@ -135,7 +135,7 @@ def recall(key: str) -> Measured | None:
 def remember(key: str, measured: Measured) -> str:
     """Keep the record.
 
-    Where the cache cannot be written, say so in a sentence instead of failing.
+    A cache that cannot be written is a sentence instead of a failure.
     """
     text = json.dumps({"schema": SCHEMA, **asdict(measured)}, indent=2, sort_keys=True) + "\n"
     try:

@@ -125,7 +125,7 @@ def _unavailable(
 def versions(targets: list[Target], device: Device) -> Mapping[str, str]:
     """Versions of the runtimes of some targets, by backend.
 
-    For GPUs the one that there is.
+    GPUs share the one version that there is.
     """
     found = {}
     for target in targets:

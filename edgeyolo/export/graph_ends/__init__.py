@@ -1,6 +1,6 @@
 """The edges of a file.
 
-What it takes and what it gives, put around a finished network.
+They are its input and output, put around a finished network.
 
 They come last, behind float16 and quantizers, so that ranges are measured and precision is lowered in the network
 alone: decoding and suppression stay float32 everywhere.
@@ -49,7 +49,7 @@ def require_edges(profile: TargetProfile, nms: PostprocessConfig | None, input: 
 def takes_pixels(profile: TargetProfile, input: str | None) -> bool:
     """Return True if the file takes uint8 pictures.
 
-    By wish or by the target's preference.
+    It does so by wish or by the target's preference.
     """
     return (input or next(iter(profile.inputs), "float")) == "uint8"
 

@@ -193,9 +193,9 @@ def _boxes(writer: GraphWriter, rows: str, cells: str) -> str:
 
 
 def _cells(raw: RawMaps, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For every cell, in the order level, anchor, row, column.
+    """Constants of every cell, in the order level, anchor, row, column.
 
-    Where its first channel lies among all values of an image and how far apart channels are, (n, 2); stride
+    Position of its first channel among all values of an image and distance of its channels, (n, 2); stride
     twice, x and y of the cell, its anchor, (n, 6) in pixels.
     """
     channels = raw.channels // len(raw.anchors[0])
@@ -260,7 +260,7 @@ def _by_operator(writer: GraphWriter, given: GraphDetections, boxes: str, scores
 def _by_plugin(writer: GraphWriter, given: GraphDetections, boxes: str, scores: str, labels: str) -> None:
     """Suppression by TensorRT's plugin.
 
-    It takes (batch, k, 4) corners and (batch, k, classes) scores to the four arrays.
+    It turns (batch, k, 4) corners and (batch, k, classes) scores into the four arrays.
 
     https://github.com/NVIDIA/TensorRT/tree/main/plugin/efficientNMSPlugin
     """

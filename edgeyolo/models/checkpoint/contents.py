@@ -1,6 +1,6 @@
 """Facts of a checkpoint about its network.
 
-Which weights count, and the facts that shapes do not tell.
+It says which weights count, and what shapes do not tell.
 """
 
 from __future__ import annotations
@@ -171,9 +171,9 @@ def _training_facts(root: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _check_amount(tensors: Mapping[str, TensorRecord], checkpoint: Checkpoint) -> None:
-    """Many tensors may view one storage.
+    """Limit the bytes of all tensors together.
 
-    Together they must not be much more than the file holds.
+    Many may view one storage; together they must not be much more than the file holds.
     """
     claimed, stored = sum(tensor.nbytes for tensor in tensors.values()), checkpoint.stored_bytes
     if claimed > 2 * stored:

@@ -49,7 +49,7 @@ _EMPTY: dict[str, Callable[[], Any]] = {
 
 
 class PickleMachine:
-    """Runs one pickle stream.
+    """Machine for one pickle stream.
 
     `names` resolves globals, `storage` persistent ids; `where` starts messages.
     """

@@ -1,6 +1,6 @@
 """Opening a checkpoint file.
 
-Which kind of file it is, and the reading of a torch zip archive.
+It tells the kind of file, and reads a torch zip archive.
 """
 
 from __future__ import annotations

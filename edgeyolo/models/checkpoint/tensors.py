@@ -20,7 +20,7 @@ from edgeyolo.models.checkpoint.records import StorageRecord, StorageType, Tenso
 class TensorReader:
     """Reader of the storages and tensors of one archive.
 
-    It turns persistent ids into storages and rebuild calls into tensors, for one archive.
+    It turns persistent ids into storages and rebuild calls into tensors.
     """
 
     def __init__(self, archive: Archive, limits: Limits) -> None:

@@ -148,7 +148,7 @@ def _download(
 def _checked(weights: PublishedWeights, file: Path, path: Path) -> Fetched:
     """Check `file`, which lies or will lie at `path`.
 
-    Where nothing is known of it, write its hash down.
+    The hash of an unknown file is written down.
     """
     hint = f"It was not kept: try again, or put the published file at {path} yourself."
     if file == path:

@@ -34,7 +34,7 @@ class NotServedError(EdgeYoloError):
 class _BrokenOffError(Exception):
     """Download error that may go better after at least `wait_s` seconds.
 
-    Where `stale`, not with what has come so far.
+    If `stale`, it cannot go on with what has been received so far.
     """
 
     def __init__(self, message: str, *, wait_s: float = 0.0, stale: bool = False) -> None:
@@ -45,9 +45,9 @@ class _BrokenOffError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """`attempts` in all, each ended by `timeout_s` without a byte.
+    """Attempts at a download, and the pauses between them.
 
-    `backoff_s` between two, then double.
+    `attempts` in all, each ended by `timeout_s` without a byte; `backoff_s` between two, then double.
     """
 
     attempts: int = 5

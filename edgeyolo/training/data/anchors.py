@@ -19,7 +19,7 @@ _LEAST = 2.0  # pixels: smaller objects are not learned
 class AnchorFit:
     """Fit of anchors to objects.
 
-    Recall: share of objects within the ratio of some anchor (best possible recall). per_object: anchors that
+    recall: share of objects within the ratio of some anchor (best possible recall). per_object: anchors that
     fit an object, on average.
     """
 

@@ -41,7 +41,7 @@ class Place(NamedTuple):
 class Batch:
     """A batch of training pictures and their labels.
 
-    Images: uint8 (B, 3, size, size), RGB. targets: float32 (n, 6) rows of image, class, cx, cy, w, h
+    images: uint8 (B, 3, size, size), RGB. targets: float32 (n, 6) rows of image, class, cx, cy, w, h
     (relative). numbers: the pictures' in the data set. problems: damaged images met while making it.
     """
 
@@ -59,7 +59,7 @@ class Batch:
 class Item:
     """An augmented picture and its number in the data set.
 
-    With the damaged images met on the way to it.
+    It also has the damaged images met on the way to it.
     """
 
     picture: Picture

@@ -1,6 +1,6 @@
 """Ctrl-C as a wish that is granted between two iterations.
 
-What is saved is whole so that what is saved is whole.
+The state that is saved is therefore whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Interrupts:
-    """Within the block the first SIGINT or SIGTERM sets `wanted`.
+    """Let the first SIGINT or SIGTERM in the block set `wanted`.
 
     A second one acts as it always does.
 

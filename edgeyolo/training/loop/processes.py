@@ -1,6 +1,6 @@
 """Several processes that train one network together, started by `torchrun`.
 
-Or just this one.
+A run without `torchrun` has just this one.
 """
 
 from __future__ import annotations

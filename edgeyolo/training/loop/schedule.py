@@ -15,7 +15,7 @@ from edgeyolo.training.recipe import Recipe
 class Rates:
     """Rates of one iteration.
 
-    Accumulate: iterations whose gradients make one optimiser step.
+    accumulate: iterations whose gradients make one optimiser step.
     """
 
     lr: float

@@ -55,9 +55,9 @@ class Parts:
 
 
 def save_state(path: Path, parts: Parts, position: Position, facts: dict[str, Any]) -> None:
-    """Write the whole state atomically. facts.
+    """Write the whole state atomically.
 
-    Any JSON object that says what run this is.
+    facts: any JSON object that says what run this is.
     """
     from safetensors.torch import save_file
 

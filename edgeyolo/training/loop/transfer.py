@@ -17,7 +17,7 @@ from edgeyolo.models.network import Network
 class TransferReport:
     """Report of the entries taken from other weights.
 
-    Taken: entries copied whole. classes: class names whose output channels were copied by name. left: entries
+    taken: entries copied whole. classes: class names whose output channels were copied by name. left: entries
     that kept their fresh values, with the reason.
     """
 

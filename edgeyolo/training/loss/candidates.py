@@ -126,7 +126,7 @@ class Levels:
 def find_candidates(targets: PaddedTargets, levels: Levels, reach: Reach, ratio: float = 4.0) -> Candidates:
     """Candidates of all targets at all levels.
 
-    They are Every anchor whose sides are within `ratio` of the target's, at the cell of its centre and at
+    They are every anchor whose sides are within `ratio` of the target's, at the cell of its centre and at
     neighbours.
 
     "fine" adds the nearest horizontal and the nearest vertical neighbour (at most 3 cells), "coarse" all

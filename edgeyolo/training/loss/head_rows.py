@@ -16,7 +16,7 @@ from edgeyolo.training.loss.assign import Positives
 def place_labels(objectness: Tensor, positives: Positives, label: Tensor) -> Tensor:
     """Write the labels of the positives (P,) into a zero map like `objectness`.
 
-    Of two in a cell the later counts.
+    The later of two in a cell counts.
     """
     _, anchors, height, width = objectness.shape
     place = (

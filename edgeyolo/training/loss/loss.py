@@ -26,7 +26,7 @@ _EPS = 1e-7
 def ciou(boxes: Tensor, others: Tensor) -> Tensor:
     """CIoU (n,) of matching rows of two (n, 4) tensors of boxes.
 
-    Boxes are centre x, centre y, width, height, in any one unit: (n,).
+    Boxes are centre x, centre y, width, height, in any one unit.
     """
     x, y, w, h = boxes.unbind(1)
     u, v, p, q = others.unbind(1)
@@ -76,7 +76,7 @@ class LossConfig:
 class LossValue:
     """Loss and its items.
 
-    Total: scalar to call `backward` on, summed over the images. items: float32 (4,) box, objectness, class
+    total: scalar to call `backward` on, summed over the images. items: float32 (4,) box, objectness, class
     and their sum, each scaled by its gain, per image, detached.
     """
 
@@ -132,7 +132,7 @@ class DetectionLoss(nn.Module):
     def forward(self, maps: Sequence[Tensor], targets: Tensor | PaddedTargets) -> LossValue:
         """Loss of the raw maps of a batch.
 
-        Maps: (B, A * (5 + C), H, W) of the lead levels, then of the auxiliary ones if any.
+        maps: (B, A * (5 + C), H, W) of the lead levels, then of the auxiliary ones if any.
 
         targets: float32 (n, 6) rows of image, class, cx, cy, w, h (relative), or the same from
         `pad_targets`. Give them on the CPU: labels already on an accelerator make the host wait once, to

@@ -1,6 +1,6 @@
 """SimOTA: candidates of each target by cost (paper section 4.2).
 
-They are judged by a head's own predictions (paper section 4.2).
+The cost follows from a head's own predictions.
 
 One image with T targets and M candidates costs O(T x M) numbers: the classes enter as one sum per candidate
 and one lookup per pair, never as targets x candidates x classes.
@@ -48,7 +48,7 @@ def sim_ota(
 ) -> tuple[Tensor, Tensor]:
     """Give each target its k cheapest candidates.
 
-    K = max(1, int(sum of its `top` largest IoUs)).
+    k = max(1, int(sum of its `top` largest IoUs)).
 
     iou, cost: (B, T, M), cost >= 0. Returns the owner of each candidate int64 (B, M) and whether it has
     one. A candidate claimed twice goes to the target of the image to which it is cheapest; among equal

@@ -1,6 +1,6 @@
 """The roofline of a device as SVG.
 
-What its limits allow at each arithmetic intensity, and where artifacts stand.
+It shows what its limits allow at each arithmetic intensity, and the artifacts under them.
 """
 
 from __future__ import annotations
