@@ -31,9 +31,13 @@ Hint = Literal["latency", "throughput"]
 
 @dataclass(frozen=True)
 class Availability:
-    """Availability of something here.
+    """Availability of a runtime or a toolchain on this machine.
 
-    Where it is not available: why, and what to install.
+    Attributes:
+        ok: it can be used.
+        reason: why not, as a sentence; "" where it can.
+        hint: what to install or to type next.
+        version: of the runtime, where it is known.
     """
 
     ok: bool
@@ -46,9 +50,13 @@ class Availability:
 class Compiled:
     """Files and contracts that `Backend.compile` wrote.
 
-    File names are relative to `into`; the files keep the contracts.
-
     A backend that changes the layout or the input type says so by returning other contracts than it was given.
+
+    Attributes:
+        files: names relative to `into`.
+        input: contract of the array that the files take.
+        output: contract of the arrays that they give.
+        tools: package -> version that they were made with.
     """
 
     files: tuple[str, ...]
@@ -58,39 +66,55 @@ class Compiled:
 
 
 class CalibrationSource(Protocol):
-    """Images that INT8 ranges are taken from, prepared exactly as at run time.
-
-    `sha256` identifies the images and their order, `count` is their number, `described` says in words what they are.
-    `ranges` is a file of what was measured on them before, for quantizers of our own; None has them measured. `floats`
-    are layers that stay in float, by the names of the tensors that they give; usually none.
-    """
+    """Images that INT8 ranges are taken from, prepared exactly as at run time."""
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """Hash of the images and their order, in hexadecimal digits."""
+        ...
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """Number of images."""
+        ...
 
     @property
-    def described(self) -> str: ...
+    def described(self) -> str:
+        """Description of the images in words."""
+        ...
 
     @property
-    def ranges(self) -> Path | None: ...
+    def ranges(self) -> Path | None:
+        """File of ranges measured on the images before, for quantizers of our own.
+
+        None has them measured.
+        """
+        ...
 
     @property
-    def floats(self) -> tuple[str, ...]: ...
+    def floats(self) -> tuple[str, ...]:
+        """Layers that stay in float, by the names of their output tensors; usually none."""
+        ...
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """The images as input arrays of the contract, `contract.batch` at a time.
+        """Yield the images as input arrays of the contract; every call starts again.
 
-        Every call starts again.
+        Args:
+            contract: shape, layout, dtype and colour order of the arrays; `contract.batch` images each.
+
+        Returns:
+            Arrays of `contract.shape()` and `contract.dtype`; float ones are in 0..1.
+
+        Raises:
+            UsageError: there are only ranges, no images.
         """
         ...
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first `count` images as they are, BGR of any size, to compare on.
+        """First `count` images as they are, to compare on.
 
-        None where there are only ranges.
+        Returns:
+            (h, w, 3) uint8 BGR arrays of any sizes; an empty list where there are only ranges.
         """
         ...
 
@@ -142,11 +166,13 @@ class ExportSource(Protocol):
     judge: Judge | None  # AP, for a quantizer that shall keep to what may be lost
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as a simplified ONNX file (made once per opset).
+        """The network as a simplified ONNX file, made once per opset.
 
-        The file must not be changed.
+        Args:
+            opset: the backend's own. Where the user asked for another that the target's limits allow, it is that.
 
-        `opset` is the backend's own; where the user asked for another that the target's limits allow, it is that.
+        Returns:
+            The file, which must not be changed. It takes `input` and gives `output`: float32, raw maps.
         """
         ...
 
@@ -158,7 +184,16 @@ class Session(Protocol):
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Run the network on one input array.
 
-        The array has the InputContract's shape and dtype; the OutputContract's arrays are returned by name.
+        Args:
+            batch: an array of the InputContract's shape, layout and dtype, such as (n, 3, height, width) float32 RGB
+                in 0..1 or (n, height, width, 3) uint8 BGR.
+
+        Returns:
+            The OutputContract's arrays by name, all float32, in memory that later calls leave alone.
+
+        Raises:
+            UsageError: `batch` is not what the contract describes (`InputContract.check`).
+            EdgeYoloError: the runtime failed; its message is in the error's.
         """
         ...
 
@@ -175,11 +210,15 @@ class AsynchronousSession(Session, Protocol):
     """A session that works on several batches at once."""
 
     def submit(self, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
-        """Start on a batch and return; the future gives what `run` gives.
+        """Start on a batch and return before it is done.
 
-        The batch's buffer may be refilled at once.
+        It waits while the device has all that it can work on.
 
-        Waits while the device has all that it can work on.
+        Args:
+            batch: as for `run`. Its buffer may be refilled as soon as this returns.
+
+        Returns:
+            A future of what `run` returns; what fails is raised by its `result()`.
         """
         ...
 
@@ -190,13 +229,20 @@ class Backend(Protocol):
 
     It may have two attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it, and
     `variables`, the environment variables of its own and what each says.
+
+    Attributes:
+        name: of the backend, as manifests record it.
+        profiles: of its targets: precision, budgets, preferences.
     """
 
     name: str
     profiles: tuple[TargetProfile, ...]
 
     def can_compile(self) -> Availability:
-        """Availability of compilation for the backend's targets on this machine."""
+        """Availability of compilation for the backend's targets on this machine.
+
+        Packages are looked up, not imported.
+        """
         ...
 
     def can_run(self) -> Availability:
@@ -206,14 +252,31 @@ class Backend(Protocol):
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write the runtime's own files for `target` into `into`.
 
-        `into` is an existing, empty directory.
+        Args:
+            source: a re-parameterized network: float32, as a torch module and as ONNX.
+            target: one of the backend's profiles.
+            into: an existing, empty directory.
+
+        Returns:
+            Names of the files and the contracts that they keep.
+
+        Raises:
+            UnsupportedTargetError: the target cannot take the network.
+            UsageError: something that the target needs, such as calibration images, is missing.
+            RuntimeMissingError: a package of the toolchain is not installed.
         """
         ...
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
         """Load a verified artifact.
 
-        `threads`: CPU threads to use, None for the runtime's own default.
+        Args:
+            artifact: one of the backend's own targets, its files checked against their SHA-256.
+            threads: CPU threads to use, None for the runtime's own default.
+
+        Raises:
+            RuntimeMissingError: the runtime, or its device, is not there.
+            DamagedFileError: the runtime cannot load the files.
         """
         ...
 

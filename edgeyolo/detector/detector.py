@@ -124,20 +124,40 @@ class Detector:
     def explain(self) -> Explanation:
         """Explain the choice of target, device and artifact.
 
-        Printed, it is sentences, and `to_json()` gives them as data.
+        Returns:
+            An Explanation: printed, it is sentences, and `to_json()` gives them as data.
         """
         return self._explanation
 
     def __call__(self, image: ImageSource) -> Detections:
-        """Detect objects in one image."""
+        """Detect objects in one image.
+
+        Args:
+            image: a path, a file's bytes, a PIL image, or an array: (h, w, 3) BGR, (h, w, 4) BGRA or (h, w) grey,
+                uint8 or uint16. Files, bytes and PIL images are turned upright by their EXIF orientation.
+
+        Returns:
+            Its Detections, highest confidence first, boxes in pixels of the upright image. None found: empty arrays.
+
+        Raises:
+            ImageError: the image is missing, damaged or of an unusable kind; the message names it.
+            UsageError: `image` is none of the above, or the detector is closed.
+        """
         return self.batch([image])[0]
 
     def submit(self, image: ImageSource) -> Future[Detections]:
-        """Start on one image and return; the future gives its Detections.
+        """Start on one image and return before its detections are there.
 
-        Many are in flight where the runtime can.
+        Many are in flight where the runtime can (`hint="throughput"`).
 
-        Reading and preparing the image is done before it returns: that it cannot be read is raised here.
+        Args:
+            image: as for calling the detector. It is read and prepared before this returns.
+
+        Returns:
+            A future of the image's Detections; what fails in the runtime is raised by its `result()`.
+
+        Raises:
+            ImageError, UsageError: as for calling the detector; raised here, not by the future.
         """
         self._require_open()
         found: Future[Detections] = Future()
@@ -154,11 +174,29 @@ class Detector:
         """Detect objects in any number of images.
 
         They are run in batches as large as the artifact takes.
+
+        Args:
+            images: a sequence of images, each as for calling the detector, of any sizes.
+
+        Returns:
+            One Detections per image, in their order.
+
+        Raises:
+            ImageError: one of the images cannot be read; the message names it.
+            UsageError: a single image instead of a sequence, or the detector is closed.
         """
         return self.timed(images)[0]
 
     def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:
-        """Like `batch`; also says how long each stage took, reading excluded."""
+        """Detect as `batch` does, and time the stages.
+
+        Returns:
+            One Detections per image, and the milliseconds of preprocessing, inference and postprocessing, all
+            images together; reading the images is not included.
+
+        Raises:
+            ImageError, UsageError: as `batch` does.
+        """
         self._require_open()
         single = isinstance(images, np.ndarray) and images.ndim != 4
         if single or isinstance(images, (str, bytes, os.PathLike)):

@@ -74,6 +74,10 @@ def validate(
         artifact: what a Pipeline runs, for the record; a Detector knows its own.
         progress: called with (images done, images in all) after every batch.
 
+    Returns:
+        The twelve COCO numbers as fractions of 1, AP by class, milliseconds of each stage an image, the protocol,
+        all detections (boxes in pixels of the original images), and the problems met.
+
     Raises:
         UsageError: a batch the artifact does not take; `rect` with a network of one size.
         DatasetError: classes that do not match, or no image that can be read.

@@ -51,9 +51,18 @@ def export(
     weights: str | Path, target: str, into: str | Path, options: ExportOptions = ExportOptions(),
     *, step: Callable[[str], None] = lambda _: None,
 ) -> Artifact:  # fmt: skip
-    """Turn a weights file into a verified artifact at `into`.
+    """Turn a weights file into a verified artifact.
 
-    `step` is told what is being done.
+    Args:
+        weights: a YOLOv7 checkpoint (.pt) or a weights file of ours (.safetensors); nothing in it is executed.
+        target: `device-runtime-precision`, such as "cpu-onnx-fp32".
+        into: the artifact's directory. It appears in one step when everything has passed; one that is there already
+            is replaced only if `options.overwrite`.
+        options: sizes in pixels, batch, calibration, thresholds; see ExportOptions.
+        step: called with a few words before everything that takes a while.
+
+    Returns:
+        The artifact, read back from disk and checked.
 
     Raises:
         UsageError, UntrustedFileError, DamagedFileError: the weights or the options do not fit.

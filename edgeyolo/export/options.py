@@ -141,14 +141,20 @@ def record(calibration: CalibrationSource | None, learned: LearnedRanges | None)
 class ExportOptions:
     """User's choices for an export.
 
-    `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
-    check, by default some of `data`, else of `calibration`, else generated; `calibration` is what INT8 targets need;
-    `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
-    there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
-    artifact that is already there.
-    `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
-    "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
-    `opset` is that of the ONNX file which is made or converted, by default the target's own.
+    Attributes:
+        size: (height, width) in pixels, by default the network's own.
+        batch: images at a time, from 1.
+        dynamic_batch: take any number of images at a time.
+        images: photographs for the parity check, by default some of `data`, else of `calibration`, else generated.
+        calibration: images or ranges that INT8 targets need.
+        data: labelled images to measure AP on.
+        max_ap_drop: AP points (hundredths) that may be lost on `data`.
+        ap_budget: AP points that may be lost on `data` before layers are left in float; None leaves none.
+        quantizer: options of runtimes that have a quantizer of their own.
+        overwrite: replace an artifact that is already there.
+        nms: thresholds of decoding and suppression in the file; None leaves both to the host.
+        input: "uint8" for preprocessing in the file, "float" for none, None for the faster one on the target.
+        opset: of the ONNX file that is made or converted, by default the target's own.
     """
 
     size: tuple[int, int] | None = None

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 class Detection:
     """One detected object.
 
-    Box (x1, y1, x2, y2) in pixels of the original image, confidence in 0..1, class.
+    Attributes:
+        box: corners (x1, y1, x2, y2) in pixels of the original, upright image.
+        confidence: 0..1.
+        class_id: index into the network's class names.
+        name: the class name.
     """
 
     box: tuple[float, float, float, float]
@@ -96,12 +100,17 @@ class Detections:
     @overload
     def __getitem__(self, index: slice | ArrayLike) -> Detections: ...
     def __getitem__(self, index: Any) -> Detection | Detections:
-        """One `Detection` for an integer.
+        """Select detections: `detections[0]`, `detections[detections.confidence > 0.5]`.
 
-        `Detections` for a slice, a bool mask or an array of indices.
+        Args:
+            index: an integer, a slice, (n,) booleans, or integers such as `[0, 2]`.
 
-        `detections[detections.confidence > 0.5]`, `detections[[0, 2]]`. The result is sorted like every
-        Detections.
+        Returns:
+            One Detection for an integer, else Detections, sorted like all of them.
+
+        Raises:
+            IndexError: an index out of range.
+            UsageError: any other kind of index, or a mask of another length.
         """
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             x1, y1, x2, y2 = self.xyxy[index].tolist()
@@ -138,9 +147,17 @@ class Detections:
         return [self.class_names[index] for index in self.class_id.tolist()]
 
     def plot(self, image: ImageSource) -> NDArray[np.uint8]:
-        """A copy of the image (any source `read_image` takes) with boxes.
+        """Draw the detections on a copy of their image.
 
-        (height, width, 3) BGR uint8.
+        Args:
+            image: the original image, as any source that `read_image` takes.
+
+        Returns:
+            (height, width, 3) uint8 BGR pixels with a box and a label for each detection.
+
+        Raises:
+            ImageError: the image cannot be read.
+            UsageError: it has another size than the detections' `image_size`.
         """
         from edgeyolo.runtime.drawing import draw_detections
         from edgeyolo.runtime.images import read_image
@@ -155,9 +172,10 @@ class Detections:
         return draw_detections(picture, self)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Detections as plain Python values.
+        """Convert to plain Python values for JSON.
 
-        They are `[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]`.
+        Returns:
+            `[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]`, boxes in pixels.
         """
         return [
             {
@@ -170,7 +188,14 @@ class Detections:
         ]
 
     def to_supervision(self) -> Any:
-        """The same as a `supervision.Detections`, names under `data["class_name"]`."""
+        """Convert to a `supervision.Detections`.
+
+        Returns:
+            xyxy (n, 4) float32, confidence (n,) float32, class_id (n,) int64 and names under `data["class_name"]`.
+
+        Raises:
+            RuntimeMissingError: the package supervision is not installed.
+        """
         try:
             import supervision
         except ImportError as error:

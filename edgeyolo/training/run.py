@@ -97,12 +97,26 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train a network and return the table of epochs.
 
-    `folder` gets weights, state, table (see Trainer) and pictures.
+    Args:
+        model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
+        training: images and boxes to learn from; its classes become the network's.
+        validation: images and boxes to measure AP on, with the same classes; None measures none.
+        folder: gets weights, state, table (see Trainer) and pictures.
+        config: epochs, batch size, image size in pixels, device and precision; by default TrainConfig().
+        recipe: hyperparameters; by default the network's own, or "custom" where the run starts from weights.
+        listener: told of every iteration and epoch.
+        autoanchor: give a fresh network new anchors where its own suit less than 98 % of the objects.
+        weights: a file from which a network called by its name takes all that fits.
+        activation: in place of the network's own.
 
-    model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
-    weights: a file from which a network called by its name starts. recipe: by default the network's own, or
-    "custom" where the run starts from weights. activation: in place of the network's own. A folder that holds a
-    run already is refused: `resume` it.
+    Returns:
+        One row per epoch: epoch, lr, mean losses (box, obj, cls, loss), AP and AP50 as fractions of 1 (None where the
+        epoch was not validated), seconds.
+
+    Raises:
+        UsageError: no such network or file, a folder that holds a run already (`resume` it), or settings that
+            do not fit.
+        DatasetError: no picture can be read, or labels contradict their images.
     """
     folder, config = Path(folder), config or TrainConfig()
     processes = join_processes(config.device, config.batch_size)
@@ -158,7 +172,20 @@ def advice_from_scratch(schedule: Schedule) -> str:
 def resume(
     folder: str | Path, training: Dataset, validation: Dataset | None, *, listener: Listener | None = None
 ) -> list[dict[str, Any]]:
-    """Go on with the run in `folder`, as it was configured, on the same data."""
+    """Go on with the run in `folder`, as it was configured, on the same data.
+
+    Args:
+        folder: of a run that `train` began and that was interrupted.
+        training, validation: the data of that run.
+        listener: told of every iteration and epoch.
+
+    Returns:
+        The table of all epochs, those before the interruption included; see `train`.
+
+    Raises:
+        UsageError: other classes than the run's, or no run in `folder`.
+        DamagedFileError: the state of the run cannot be read.
+    """
     facts = read_facts(Path(folder) / STATE)
     if "technique" in facts:
         from edgeyolo.training.quantized import resume_quantized
