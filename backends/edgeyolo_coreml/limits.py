@@ -81,7 +81,7 @@ def leading(graph: Graph) -> frozenset[str]:
 
 
 def refuse(operation: Operation, graph: Graph) -> Finding | None:
-    """Finding against an operator that the engine has but cannot run here."""
+    """Finding on an operator that the engine has but cannot run here."""
     if operation.kind == "Slice" and operation.output not in leading(graph):
         return Finding(REASONS["slice_by_index"] + " [guide]")
     if len(operation.shape) == RANK and (operation.shape[1] > CHANNELS or max(operation.shape[2:]) > SIDE):

@@ -104,7 +104,7 @@ class TfliteBackend:
 class EdgeTpuBackend(TfliteBackend):
     """Target `edgetpu-tflite-int8`.
 
-    An artifact that was compiled runs on an edge TPU, others wait for the compiler.
+    A compiled artifact runs on an edge TPU, others wait for the compiler.
 
     `edgetpu_compiler` writes `model_edgetpu.tflite` beside `model.tflite`; without it the artifact can be checked,
     compared with torch on the CPU, and compiled later, on an x86-64 Linux machine that has it.

@@ -72,7 +72,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 
 def refuse(operation: Operation, graph: Graph) -> Finding | None:
-    """Finding against an operator that the edge TPU has but cannot run here."""
+    """Finding on an operator that the edge TPU has but cannot run here."""
     if operation.kind == "Slice" and operation.attributes["steps"] != 1:
         return Finding(
             f"strides {operation.attributes['steps']}, the edge TPU slices with stride 1 only [models]",

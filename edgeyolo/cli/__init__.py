@@ -100,7 +100,7 @@ def main() -> None:
 def _warn_of_variables() -> None:
     """Warn of slips of the keyboard in EDGEYOLO_ variables.
 
-    It is said once, here instead of by every Detector.
+    They are named once, here instead of by every Detector.
     """
     from edgeyolo.backend import variables
 

@@ -74,7 +74,7 @@ def print_places(check: Check) -> None:
 
 
 def print_verdict(check: Check) -> None:
-    """Print if a target takes the network, and what else is known."""
+    """Print the verdict on a target, and what else is known."""
     height, width = check.input.size
     taken = f"{check.share:.0%} of its operators on {check.accelerator}"
     verdict = f"takes this network at {height}x{width}, {taken}"

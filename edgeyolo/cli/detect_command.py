@@ -151,7 +151,7 @@ def _is_image(argument: str) -> bool:
 
 
 def _is_folder_of_images(argument: str) -> bool:
-    """Return True for a folder that is neither an artifact nor a model.
+    """Return True for a folder of images.
 
     A folder with a manifest is an artifact, and other tools' formats that are folders have suffixes.
     """

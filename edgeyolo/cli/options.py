@@ -84,9 +84,10 @@ def split_targets(targets: tuple[str, ...], *, half: bool = False) -> list[str]:
 
 
 def locate_weights(model: str) -> Path:
-    """A file or artifact directory as it is.
+    """Resolve a model to a file or an artifact directory.
 
-    The file that `builtin` stands for; a published name such as yolov7-tiny is downloaded once.
+    Paths stay as they are, `builtin` is the file of that model, a published name such as yolov7-tiny is
+    downloaded once.
     """
     from edgeyolo.cli.console import note, progress
     from edgeyolo.detector import builtin
@@ -111,9 +112,9 @@ def opened_model(
     device: str | None = None,
     spec: Path | None = None,
 ) -> Opened:
-    """The artifact that `model` is, or the one that its weights give.
+    """Artifact that `model` is, or that its weights give.
 
-    Made once, then taken from the cache.
+    It is made once, then taken from the cache.
 
     With a device, or weights for which the environment names one, a line says what was chosen and why.
     """

@@ -1,6 +1,6 @@
-"""Options of what makes integers.
+"""Options of quantization.
 
-The sample of calibration images, and what runtimes with a tool of their own take.
+They choose the sample of calibration images, and steer runtimes that have a quantizer of their own.
 """
 
 from __future__ import annotations

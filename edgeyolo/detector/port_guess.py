@@ -19,7 +19,7 @@ Ports = tuple[Port, ...]
 
 @dataclass(frozen=True)
 class Recognised:
-    """Sentences about the file, and a spec to fill in.
+    """Sentences about a file, and a spec to fill in.
 
     `FILL_IN` stands for what the file does not tell.
     """

@@ -1,6 +1,6 @@
 """Precision, recall, F1 and confusion matrix in numpy.
 
-The three are curves against confidence; there is also precision against recall.
+The first three are curves against confidence; precision is also drawn against recall.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def compare_detections(
 
 
 def beyond_doubt(boxes: Boxes, conf: float) -> Boxes:
-    """Boxes far enough above the threshold that the other side must have them."""
+    """Boxes so far above the threshold that the other side must have them."""
     return boxes[boxes.confidence >= min(conf / MARGIN, (1 + conf) / 2)]
 
 

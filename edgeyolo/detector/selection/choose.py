@@ -24,7 +24,7 @@ Exporter = Callable[[str, Step], Artifact]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Choice among targets of one class.
+    """Choice among the targets of one class of devices.
 
     It has the artifacts at hand, their times where there are any, and the way those were found.
     """

@@ -1,6 +1,6 @@
 """Pictures from a data set's files.
 
-Reading, keeping in memory, and passing over what is damaged.
+They are read, kept in memory, and passed over where damaged.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Trainer:
         self._finish_epoch(started, before)
 
     def _asked(self, stop: bool, due: bool) -> list[bool]:
-        """Wishes to stop and to save.
+        """Decide whether to stop and whether to save.
 
         The processes agree on it, and only every so often.
         """
