@@ -41,7 +41,7 @@ class Step:
 
 
 class Interpreter:
-    """A pymil program, ready to run. Several threads may run it."""
+    """A pymil program that several threads may run."""
 
     def __init__(self, program: Any) -> None:
         function = program.functions["main"]

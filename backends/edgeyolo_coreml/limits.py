@@ -94,14 +94,14 @@ def refuse(operation: Operation, graph: Graph) -> Finding | None:
 
 
 def elsewhere(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """A leading space-to-depth is folded into the convolution behind it (`lower`)."""
+    """Place of a leading space-to-depth: in the convolution behind it (`lower`)."""
     if operation.output in leading(graph):
         return "folded", "space-to-depth becomes part of a 6x6 convolution of stride 2"
     return None
 
 
 def edges(graph: Graph) -> tuple[Place, ...]:
-    """Between the caller's types and the engine's float16."""
+    """Casts between the caller's types and the engine's float16."""
     reason = "the engine has no float32: the image becomes float16 and the maps float32 [apple]"
     return (Place("cast", 1 + len(graph.outputs), "CPU", reason),)
 

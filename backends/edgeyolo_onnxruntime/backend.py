@@ -79,9 +79,9 @@ class OnnxruntimeBackend:
     adopts: Mapping[str, Target] = {".onnx": FP32.target}
 
     def can_compile(self) -> Availability:
-        """The ONNX file comes from torch and onnx.
+        """Availability of compilation, which takes no more than running.
 
-        The pipeline has already said so where they are missing.
+        The ONNX file comes from torch and onnx; the export has already said so where they are missing.
         """
         return self.can_run()
 

@@ -50,9 +50,9 @@ HEADS = "raw maps decide boxes to a fraction of a cell"
 
 
 def heads_in(place: str) -> Callable[[Operation, Graph], tuple[str, str] | None]:
-    """NNCF leaves the last convolutions alone, as `quantize` asks it to.
+    """Rule that keeps the last convolutions in the device's floats.
 
-    They run in the device's floats.
+    NNCF leaves them alone, as `quantize` asks it to.
     """
     return lambda operation, graph: (place, HEADS) if operation.output in graph.outputs else None
 

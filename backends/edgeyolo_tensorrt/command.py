@@ -1,4 +1,4 @@
-"""`edgeyolo build`."""
+"""Command `edgeyolo build`."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def refuse(operation: Operation, graph: Graph) -> Finding | None:
 
 
 def padding(graph: Graph) -> tuple[Place, ...]:
-    """Convolutions of a stride get a PAD before them.
+    """PAD operators in front of convolutions of a stride.
 
     TFLite's SAME pads at the other end than torch does.
     """

@@ -1,6 +1,6 @@
-"""Integers are spent where what follows tells values apart.
+"""Ranges that spend integers where later operators tell values apart.
 
-Ranges end where a sigmoid or SiLU is flat.
+They end where a sigmoid or SiLU is flat.
 """
 
 from __future__ import annotations

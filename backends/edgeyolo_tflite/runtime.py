@@ -53,7 +53,7 @@ def installed() -> Availability:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A loaded interpreter package. `module` has `Interpreter` and `load_delegate`."""
+    """A loaded interpreter package: `module` has `Interpreter` and `load_delegate`."""
 
     module: Any
     name: str

@@ -58,7 +58,7 @@ class TorchBackend:
 
 
 def write(source: ExportSource, into: Path, tools: Mapping[str, str]) -> Compiled:
-    """Write `model.safetensors`. Its class names are numbers.
+    """Write `model.safetensors` with numbers for class names.
 
     The manifest holds the real ones.
     """

@@ -64,7 +64,7 @@ class TorchCudaBackend:
         return write(source, into, cuda.facts(self._index))
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
-        """Load the network onto the GPU. `threads` says nothing to it."""
+        """Load the network onto the GPU; `threads` has no effect."""
         from edgeyolo_torch.cuda_session import CudaSession
 
         manifest = artifact.manifest

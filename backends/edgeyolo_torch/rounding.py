@@ -22,7 +22,7 @@ def rounded(value: Tensor) -> Tensor:
 
 
 class RoundsToHalf(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Every operator's float32 result becomes the nearest float16 one.
+    """Round every operator's float32 result to the nearest float16.
 
     Moving values does not change them again.
     """

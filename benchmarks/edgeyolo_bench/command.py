@@ -1,4 +1,4 @@
-"""`edgeyolo bench`."""
+"""Command `edgeyolo bench`."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Case:
         return PUBLISHED_SECONDS.get(self.targets) if self.images == 16 else None
 
     def cells(self) -> tuple[str, ...]:
-        """As a row of COLUMNS."""
+        """Row of COLUMNS."""
         published = self.published
         return (
             str(self.images),

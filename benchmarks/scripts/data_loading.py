@@ -40,7 +40,7 @@ class Rate:
     filled: float
 
     def cells(self) -> tuple[str, ...]:
-        """As a row of COLUMNS."""
+        """Row of COLUMNS."""
         return (
             str(self.size),
             self.recipe,

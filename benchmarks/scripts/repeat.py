@@ -74,7 +74,7 @@ def twice(jobs: list[Job]) -> tuple[Report, Report]:
 
 
 def text(value: tuple[float, float | None, float | None]) -> str:
-    """`12.3 (12.1 to 12.6)`."""
+    """Text such as `12.3 (12.1 to 12.6)`."""
     middle, low, high = value
     return f"{middle:.2f} ({low:.2f} to {high:.2f})" if low and high else f"{middle:.2f} (no interval)"
 

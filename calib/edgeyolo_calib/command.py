@@ -1,4 +1,4 @@
-"""`edgeyolo calibrate`."""
+"""Command `edgeyolo calibrate`."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class ExportSource(Protocol):
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded artifact. `run` may be called from several threads."""
+    """A loaded artifact; `run` may be called from several threads."""
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Run the network on one input array.

@@ -1,4 +1,4 @@
-"""`edgeyolo ablate`."""
+"""Command `edgeyolo ablate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgeyolo adopt`."""
+"""Command `edgeyolo adopt`."""
 
 from __future__ import annotations
 

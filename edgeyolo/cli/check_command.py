@@ -1,4 +1,4 @@
-"""`edgeyolo check`."""
+"""Command `edgeyolo check`."""
 
 from __future__ import annotations
 

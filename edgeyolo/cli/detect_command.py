@@ -1,4 +1,4 @@
-"""`edgeyolo detect`."""
+"""Command `edgeyolo detect`."""
 
 from __future__ import annotations
 
@@ -163,6 +163,6 @@ def _is_folder_of_images(argument: str) -> bool:
 
 
 def count_text(names: list[str]) -> str:
-    """`12 RBC, 1 WBC`; most first."""
+    """Counts of classes such as `12 RBC, 1 WBC`, most first."""
     counts = Counter(names).most_common()
     return ", ".join(f"{number} {name}" for name, number in counts) or "nothing"

@@ -1,4 +1,4 @@
-"""`edgeyolo doctor`."""
+"""Command `edgeyolo doctor`."""
 
 from __future__ import annotations
 

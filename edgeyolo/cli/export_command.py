@@ -1,4 +1,4 @@
-"""`edgeyolo export`."""
+"""Command `edgeyolo export`."""
 
 from __future__ import annotations
 

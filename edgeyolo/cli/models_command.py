@@ -1,4 +1,4 @@
-"""`edgeyolo models`."""
+"""Command `edgeyolo models`."""
 
 from __future__ import annotations
 

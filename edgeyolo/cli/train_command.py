@@ -1,4 +1,4 @@
-"""`edgeyolo train`."""
+"""Command `edgeyolo train`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgeyolo val`."""
+"""Command `edgeyolo val`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgeyolo verify`."""
+"""Command `edgeyolo verify`."""
 
 from __future__ import annotations
 

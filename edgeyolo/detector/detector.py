@@ -210,7 +210,7 @@ class Detector:
             raise UsageError("the detector is closed", hint="Make a new Detector, or close it later.")
 
     def close(self) -> None:
-        """Release the runtime's memory. Calling it again does nothing."""
+        """Release the runtime's memory; calling it again does nothing."""
         self._closed = True
         self.pipeline.session.close()
 

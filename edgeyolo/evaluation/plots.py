@@ -109,7 +109,7 @@ def _matrix_inches(confusion: Confusion) -> tuple[float, float]:
 
 
 def _draw_confusion(axes: Axes, confusion: Confusion) -> None:
-    """Shades are shares of the true class (of a row); figures are counts."""
+    """Draw a confusion matrix: shades are shares of a row, figures are counts."""
     counts = confusion.counts
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

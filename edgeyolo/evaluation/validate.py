@@ -1,4 +1,4 @@
-"""`validate`: run a detector over a data set and judge what it found."""
+"""Validation: run a detector over a data set and judge its detections."""
 
 from __future__ import annotations
 

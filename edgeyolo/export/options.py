@@ -116,7 +116,7 @@ def require_calibration(
 
 
 def record(calibration: CalibrationSource | None, learned: LearnedRanges | None) -> dict[str, Any] | None:
-    """`Manifest.calibration`: of the ranges that the export was made from.
+    """Record of the ranges that the export was made from.
 
     None where it was made from none.
     """

@@ -110,9 +110,9 @@ def measure_parity(
 
 
 def raw_maps(manifest: Manifest, network: RawMaps) -> RawMaps:
-    """The maps an artifact is compared by.
+    """Raw maps that an artifact is compared by.
 
-    Its own, or the network's where it gives detections.
+    They are its own, or the network's where it gives detections.
     """
     return manifest.output if isinstance(manifest.output, RawMaps) else network
 

@@ -149,7 +149,7 @@ def _backbone(network: Network) -> Iterator[tuple[ElanBlock, int]]:
 
 
 class WholeElanBlock(ElanBlock):
-    """As ElanBlock, but the auxiliary heads read the sum, as lead heads do."""
+    """ElanBlock whose auxiliary heads read the sum, as lead heads do."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         total, _ = super().forward(x)

@@ -132,7 +132,7 @@ class Pipeline:
         return done
 
     def timed(self, images: Sequence[Pixels]) -> tuple[list[Detections], StageTimes]:
-        """Like calling the pipeline; also says how long each stage took."""
+        """Call the pipeline and time its stages."""
         found: list[Detections] = []
         times = StageTimes()
         for chunk in self._chunks(images):

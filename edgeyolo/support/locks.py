@@ -75,7 +75,7 @@ def hold(path: Path, *, create: bool = True) -> IO[bytes] | None:
 
 
 def release(handle: IO[bytes]) -> None:
-    """Drop the lock. Doing it twice does nothing."""
+    """Drop the lock; doing it twice does nothing."""
     if handle.closed:
         return
     try:

@@ -1,4 +1,4 @@
-"""`train`: from a data set and a network's name to trained weights in a folder."""
+"""Training from a data set and a network's name to weights in a folder."""
 
 from __future__ import annotations
 

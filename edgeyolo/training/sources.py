@@ -102,9 +102,9 @@ class DataSource:
             raise DamagedFileError(f"{file}: expected what `edgeyolo train` wrote there: {error}") from error
 
     def _validation_split(self) -> str | None:
-        """A folder of COCO json files needs a name.
+        """Name of the validation split.
 
-        The other formats know what comes first.
+        A folder of COCO json files needs a name; the other formats know what comes first.
         """
         folder = Path(self.val_path or self.path)
         named = folder.is_file() or (folder / "Annotations").is_dir()

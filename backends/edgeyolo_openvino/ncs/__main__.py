@@ -1,6 +1,6 @@
-"""`python -m edgeyolo_openvino.ncs`.
+"""Command `python -m edgeyolo_openvino.ncs`.
 
-Make the legacy environment, ask it about a network.
+It makes the legacy environment and asks it about a network.
 """
 
 from __future__ import annotations

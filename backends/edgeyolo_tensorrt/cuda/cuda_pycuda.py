@@ -105,12 +105,12 @@ class Pycuda:
         return None
 
     def discard(self, graph: Graph) -> None:
-        """There is none."""
+        """Do nothing: there is no graph."""
 
     def close(self) -> None:
-        """A GPU in error refuses all of this.
+        """Give everything back, also on a GPU in error.
 
-        The rest is given back all the same, and the log says so.
+        Such a GPU refuses it; the rest is given back all the same, and the log says so.
         """
         if self._closed:
             return

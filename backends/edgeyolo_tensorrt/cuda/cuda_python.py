@@ -64,7 +64,7 @@ class CudaPython:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """A thread's GPU is number 0 until it says otherwise; there is nothing to undo."""
+        """Choose the GPU for this thread; there is nothing to undo."""
         self._do("choosing the GPU", self._api.cudaSetDevice, self.gpu.index)
         yield
 
@@ -141,9 +141,9 @@ class CudaPython:
         self._do("discarding a graph", self._api.cudaGraphExecDestroy, graph.executable)
 
     def close(self) -> None:
-        """A GPU in error refuses all of this.
+        """Give everything back, also on a GPU in error.
 
-        The rest is given back all the same, and the log says so.
+        Such a GPU refuses it; the rest is given back all the same, and the log says so.
         """
         if self._closed:
             return

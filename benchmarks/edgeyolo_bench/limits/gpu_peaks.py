@@ -64,9 +64,9 @@ def torch_peaks(device: str, *, side: int = 8192, array_bytes: int = 1 << 30, se
 
 
 def _wait(device: str) -> None:
-    """A GPU works on while the program goes on.
+    """Wait for a GPU's work before the clock is read.
 
-    The clock is read when it has finished.
+    A GPU works on while the program goes on.
     """
     import torch
 

@@ -30,9 +30,9 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 @dataclass(frozen=True)
 class Peaks:
-    """`gemm`: arithmetic -> what each library reaches, fastest first.
+    """Measured peaks of arithmetic and memory.
 
-    `bandwidth`: access -> GB/s (1e9 bytes).
+    `gemm`: arithmetic -> what each library reaches, fastest first. `bandwidth`: access -> GB/s (1e9 bytes).
 
     "copy" and "add" count as STREAM does: every value read and every value written once; "read" only reads.
     `array_bytes` is the size of one of their arrays, `cache_bytes` that of the largest cache (None: not known).

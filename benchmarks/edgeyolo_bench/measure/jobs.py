@@ -78,9 +78,9 @@ def split_targets(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _targets_of(model: Path, wanted: Wanted) -> tuple[str, ...]:
-    """An artifact knows its own target.
+    """Targets of a job: an artifact's own, or those asked for.
 
-    Weights are measured on each one that was asked for.
+    An artifact knows its target; weights are measured on each one that was asked for.
     """
     if model.name == MANIFEST or model.is_dir():
         return ("",)
@@ -128,7 +128,7 @@ def _job(model: Path, place: Path, wanted: Wanted) -> Job:
 
 
 def _distinct(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs of one name and target get numbers.
+    """Number jobs of one name and target.
 
     An artifact may be measured against itself.
     """

@@ -19,11 +19,12 @@ TURNS = 10
 
 @dataclass(frozen=True)
 class Scenario:
-    """`query_images` images a query (None: as many as the artifact takes at once).
+    """Scenario: its queries, percentile and length.
 
-    `percentile` is reported with its interval, None where only the rate counts. `inference_only` leaves out
-    what comes before and after the network. A run ends when it has lasted `min_duration` seconds and
-    `min_count` queries, whichever is later.
+    A query has `query_images` images (None: as many as the artifact takes at once). `percentile` is reported
+    with its interval, None where only the rate counts. `inference_only` leaves out what comes before and
+    after the network. A run ends when it has lasted `min_duration` seconds and `min_count` queries, whichever
+    is later.
     """
 
     name: str

@@ -60,7 +60,7 @@ def make_query(
 
 
 def _network_alone(pipeline: Pipeline, workload: Workload, images: int, decode: Decode) -> Query:
-    """Only the network is run, on arrays prepared beforehand.
+    """Run the network alone, on arrays prepared beforehand.
 
     Different ones in turn, as far as memory allows.
     """
@@ -86,7 +86,7 @@ class _NoSession:
         return {}
 
     def close(self) -> None:
-        """There is nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 class _Empty(Pipeline):

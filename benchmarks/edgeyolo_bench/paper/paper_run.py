@@ -92,9 +92,9 @@ def cells(run: PaperRun) -> tuple[Cell, ...]:
 
 
 def _once_for_artifacts(found: Iterable[Cell], weights: Mapping[str, Path]) -> Iterator[Cell]:
-    """An artifact has its own size and batch.
+    """Keep one cell for each artifact.
 
-    It is measured once, whatever sizes its rows have.
+    It has its own size and batch, and is measured once, whatever sizes its rows have.
     """
     seen: set[str] = set()
     for cell in sorted(found):
@@ -124,9 +124,9 @@ def _side(wanted: Wanted) -> int | None:
 
 
 def _batch(row: PaperRow, wanted: Wanted) -> int:
-    """Table 1's milliseconds are of batch 32.
+    """Batch of a table's rows.
 
-    Its rows without them have no speed to compare and run as Table 2's.
+    Table 1's milliseconds are of batch 32; rows without them have no speed to compare and run as Table 2's.
     """
     if wanted.batch != 1:
         return wanted.batch

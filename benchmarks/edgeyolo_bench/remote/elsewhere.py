@@ -1,4 +1,4 @@
-"""`edgeyolo bench --remote` and `--fleet`.
+"""Commands `edgeyolo bench --remote` and `--fleet`.
 
 Export here, measure there, AP here on the very same artifacts.
 """

@@ -129,7 +129,7 @@ def install(wheel: str, children: Children) -> str:
 
 
 def leave(number: int, frame: object) -> None:
-    """The connection is gone."""
+    """End the command when the connection is gone."""
     sys.exit(INTERRUPTED)
 
 

@@ -34,7 +34,7 @@ class Quantile:
 
     @property
     def name(self) -> str:
-        """`p90`, `p99.9`."""
+        """Name such as `p90`, `p99.9`."""
         return f"p{100 * self.q:g}"
 
 
@@ -247,7 +247,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`second` against `first` (labels), measured in turns on `device`.
+    """Comparison of `second` with `first` (labels), in turns on `device`.
 
     The ratio of their latencies pair by pair, its median and interval; below 1 the second is faster. `pairs`
     is how many.

@@ -21,7 +21,7 @@ EMPTY: Stratum = (-1, "empty")
 
 
 def strata(samples: Sequence[Sample]) -> list[Stratum]:
-    """For each image, the rarest kind of object in it.
+    """Rarest kind of object in each image.
 
     (class number, "small", "medium" or "large").
 

@@ -96,7 +96,7 @@ class Simulated(Wrapper):
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """As `Network.forward`, in the arithmetic of integers."""
+        """Run `Network.forward` in the arithmetic of integers."""
         quantizers = self.quantizers()[int(self.turn) % len(self.kinds) if self.training else 0]
         if self.training:
             self.turn += 1

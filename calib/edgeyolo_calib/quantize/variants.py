@@ -97,7 +97,7 @@ class Variants:
         return simulated(self.graph, placement, self._settle(placement), self.rules, self._weights)
 
     def _settle(self, placement: Placement) -> dict[str, tuple[float, float]]:
-        """As `qdq.settle`; a group that was settled before is not searched again."""
+        """Settle as `qdq.settle` does; settled groups are not searched again."""
         groups: dict[str, set[str]] = {}
         for name, group in placement.tensors.items():
             groups.setdefault(group, set()).add(name)
@@ -157,7 +157,7 @@ class Maps:
         return dict(zip(self._names, self._session.run(self._names, {self._input: batch}), strict=True))
 
     def close(self) -> None:
-        """The session goes with the last reference to it."""
+        """Do nothing: the session goes with the last reference to it."""
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class MeasuredRanges:
     floats: tuple[str, ...] = ()
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """Always a UsageError.
+        """Raise a UsageError: the images are not here.
 
         Who asks for images has a quantizer of its own, or another network or size.
         """
@@ -40,7 +40,7 @@ class MeasuredRanges:
         )
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """None: the images are not here."""
+        """Empty list: the images are not here."""
         return []
 
 

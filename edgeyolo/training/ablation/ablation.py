@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A table with results. Differences are to the first row."""
+    """A table with results; differences are to the first row."""
 
     number: int
     title: str

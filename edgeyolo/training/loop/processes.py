@@ -19,7 +19,7 @@ from edgeyolo.errors import UsageError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `rank` of `count`, and computes on `device`."""
+    """This process, number `rank` of `count`, on `device`."""
 
     rank: int = 0
     count: int = 1
@@ -63,7 +63,7 @@ class Processes:
                 value.grad /= self.count
 
     def any_of(self, *flags: bool) -> list[bool]:
-        """For each flag whether some process raises it."""
+        """Combine flags of all processes: True where some process raises one."""
         if self.count == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
