@@ -19,7 +19,10 @@ def ports(file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
 
 def parts(file: Path) -> Mapping[str, Path]:
-    """The file and, under its own name, the weights that some exporters write beside it."""
+    """The file and the weights that some exporters write beside it.
+
+    The weights stand under their own name.
+    """
     beside = file.with_name(f"{file.name}.data")
     return {"model.onnx": file} | ({beside.name: beside} if beside.is_file() else {})
 

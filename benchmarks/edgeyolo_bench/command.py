@@ -1,4 +1,4 @@
-"""`edgeyolo bench`."""
+"""Command `edgeyolo bench`."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     remote: str | None, remote_python: str, remote_wheel: Path | None, ssh_config: Path | None, fleet: Path | None,
     limits: bool, device: str, output: Path | None, as_json: bool, **paper: Any,
 ) -> None:  # fmt: skip
-    """Measure artifacts on this machine: latency with confidence intervals, stage by stage, and AP.
+    """Measure artifacts on this machine.
+
+    It reports latency with confidence intervals, stage by stage, and AP.
 
     MODEL is an artifact directory, weights or a published name; weights are exported once for each --target. Several
     are measured in turns, each in a process of its own, and compared pair by pair. Both --min-duration and --min-count

@@ -1,4 +1,6 @@
-"""Break the code on purpose, one small change at a time, and count how many changes the nearest tests notice.
+"""Share of small changes to the code that the nearest tests notice.
+
+The code is broken on purpose, one small change at a time.
 
     python benchmarks/scripts/mutants.py [--each 25] [--seed 0] [--only edgeyolo/runtime/nms.py]
 
@@ -75,7 +77,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the tests noticed a change."""
+    """Verdict of the tests on a change."""
 
     change: Change
     noticed: bool
@@ -97,7 +99,10 @@ def changed(change: Change) -> ast.Module:
 
 
 def _places(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.AugAssign, str]]:
-    """Nodes outside annotations and docstrings that `_change` knows, with what it makes of them."""
+    """Nodes that `_change` knows, with what it makes of them.
+
+    Annotations and docstrings are left out.
+    """
     for node in _code(tree):
         if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARISONS:
             yield node, f"{type(node.ops[0]).__name__} -> {_COMPARISONS[type(node.ops[0])].__name__}"
@@ -209,7 +214,10 @@ def _run(file: str, tree: ast.Module) -> int:
 
 
 def require_passing(files: list[str]) -> None:
-    """Raise SystemExit where the tests fail on the code as it is: then nothing would be judged."""
+    """Raise SystemExit where the tests fail on the code as it is.
+
+    Nothing would be judged then.
+    """
     for file in files:
         process = os.fork()
         if not process:
@@ -246,7 +254,10 @@ def main() -> int:
 
 
 def report(files: list[str], verdicts: list[Verdict], seed: int, *, whole: bool) -> int:
-    """Print the share by file, write it where all files were asked, and give the exit code."""
+    """Print the share by file and return the exit code.
+
+    It is written where all files were asked.
+    """
     lines = ["| file | changes | noticed |", "|---|---|---|"]
     for file in files:
         here = [each for each in verdicts if each.change.file == file]

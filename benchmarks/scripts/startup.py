@@ -1,4 +1,6 @@
-"""How long `import edgeyolo` and `edgeyolo --help` take, as medians over fresh processes, and what they import.
+"""Start-up time of `import edgeyolo` and `edgeyolo --help`.
+
+Times are medians over fresh processes; their imports are listed too.
 
 python benchmarks/scripts/startup.py [--json]
 """

@@ -1,4 +1,4 @@
-"""`edgeyolo ablate`."""
+"""Command `edgeyolo ablate`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 def command(
     number: int, model: str | None, width: float, seeds: int, output: Path | None, as_json: bool, **options: Any
 ) -> None:  # fmt: skip
-    """Train the rows of one of the paper's ablation tables and print it, with the paper's values beside.
+    """Train the rows of one of the paper's ablation tables and print it.
+
+    The paper's values stand beside ours.
 
     \b
     3  compound scaling                        6  label assignment of auxiliary heads

@@ -1,4 +1,4 @@
-"""`edgeyolo check`."""
+"""Command `edgeyolo check`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def command(
     weights: str, targets: tuple[str, ...], size: tuple[int, int] | None, batch: int | None,
     opset: int | None, nms: PostprocessConfig | None, runtime: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Say whether targets can take a network, and where its operators would run, before anything is built.
+    """Say whether targets can take a network, before anything is built.
+
+    It also says where the network's operators would run.
 
     WEIGHTS is a weights file, or a network's name (`edgeyolo models`), which needs no weights. Neither the target's
     toolchain nor the device is needed. Exit code 5 where a target cannot take the network.
@@ -64,7 +66,7 @@ def command(
 
 
 def print_places(check: Check) -> None:
-    """Where the operators of a network would run."""
+    """Print where the operators of a network would run."""
     print_table(
         ("operator", "count", "runs on", "why not on the accelerator"),
         [(place.operator, place.count, place.where, place.reason) for place in check.places],
@@ -72,7 +74,7 @@ def print_places(check: Check) -> None:
 
 
 def print_verdict(check: Check) -> None:
-    """Whether a target takes the network, and what else is known."""
+    """Print the verdict on a target, and what else is known."""
     height, width = check.input.size
     taken = f"{check.share:.0%} of its operators on {check.accelerator}"
     verdict = f"takes this network at {height}x{width}, {taken}"

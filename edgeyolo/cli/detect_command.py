@@ -1,4 +1,4 @@
-"""`edgeyolo detect`."""
+"""Command `edgeyolo detect`."""
 
 from __future__ import annotations
 
@@ -125,8 +125,10 @@ def command(
 
 
 def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Which of the arguments is the model, if `model` (--weights) is not: the first one; or `builtin`, if that is an
-    image, or a lone folder that is no artifact.
+    """Tell the model apart from the images among the arguments.
+
+    If `model` (--weights) is not given, the model is the first one; or `builtin`, if that is an image, or a
+    lone folder that is no artifact.
     """
     from edgeyolo.detector import builtin
 
@@ -139,14 +141,20 @@ def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str
 
 
 def _is_image(argument: str) -> bool:
-    """By its suffix, whether it is there or not: a mistyped name is then reported as that of an image."""
+    """Return True if the suffix is that of an image.
+
+    The file need not exist: a mistyped name is then reported as that of an image.
+    """
     from edgeyolo.runtime.images import IMAGE_SUFFIXES
 
     return Path(argument).suffix.lower() in IMAGE_SUFFIXES and not Path(argument).is_dir()
 
 
 def _is_folder_of_images(argument: str) -> bool:
-    """A folder with a manifest is an artifact, and other tools' formats that are folders have suffixes."""
+    """Return True for a folder of images.
+
+    A folder with a manifest is an artifact, and other tools' formats that are folders have suffixes.
+    """
     from edgeyolo.artifact.artifact import MANIFEST
     from edgeyolo.detector.adopt import suffix_of
 
@@ -155,6 +163,6 @@ def _is_folder_of_images(argument: str) -> bool:
 
 
 def count_text(names: list[str]) -> str:
-    """`12 RBC, 1 WBC`; most first."""
+    """Counts of classes such as `12 RBC, 1 WBC`, most first."""
     counts = Counter(names).most_common()
     return ", ".join(f"{number} {name}" for name, number in counts) or "nothing"

@@ -68,7 +68,9 @@ spec_option = click.option(
 
 
 def split_targets(targets: tuple[str, ...], *, half: bool = False) -> list[str]:
-    """Every target once, in order; one that does not exist is an error before any work is done.
+    """Every target once, in order.
+
+    One that does not exist is an error before any work is done.
 
     `all` is every target there is; `half` takes the float16 sibling of each.
     """
@@ -82,8 +84,10 @@ def split_targets(targets: tuple[str, ...], *, half: bool = False) -> list[str]:
 
 
 def locate_weights(model: str) -> Path:
-    """A file or artifact directory as it is; the file that `builtin` stands for; a published name such as yolov7-tiny
-    is downloaded once.
+    """Resolve a model to a file or an artifact directory.
+
+    Paths stay as they are, `builtin` is the file of that model, a published name such as yolov7-tiny is
+    downloaded once.
     """
     from edgeyolo.cli.console import note, progress
     from edgeyolo.detector import builtin
@@ -108,7 +112,9 @@ def opened_model(
     device: str | None = None,
     spec: Path | None = None,
 ) -> Opened:
-    """The artifact that `model` is, or the one that its weights give: made once, then taken from the cache.
+    """Artifact that `model` is, or that its weights give.
+
+    It is made once, then taken from the cache.
 
     With a device, or weights for which the environment names one, a line says what was chosen and why.
     """

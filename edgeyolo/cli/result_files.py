@@ -1,4 +1,4 @@
-"""Where `detect` and `val` leave their files."""
+"""Result files of `detect` and `val`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def next_run(mode: str, root: Path = Path("runs")) -> Path:
 
 
 class ResultWriter:
-    """Writes annotated pictures, and on request labels and one JSON file, into `folder` (None: writes nothing)."""
+    """Writer of annotated pictures, and on request labels and one JSON file.
+
+    They go into `folder` (None: it writes nothing).
+    """
 
     def __init__(self, folder: Path | None, *, text: bool = False, json: bool = False) -> None:
         self._folder, self._text, self._json = folder, text, json
@@ -88,13 +91,19 @@ IN_FLIGHT = 16
 def detect_all(
     detector: Detector, images: list[Path], writer: ResultWriter, progress: Callable[[int, int | None], None]
 ) -> tuple[list[tuple[Path, Detections]], list[ImageError]]:
-    """Detect in every image and write what `writer` writes; images that cannot be read come back as their errors."""
+    """Detect in every image and write what `writer` writes.
+
+    Images that cannot be read come back as their errors.
+    """
     found: list[tuple[Path, Detections]] = []
     unreadable: list[ImageError] = []
     flying: deque[tuple[Path, Future[Detections]]] = deque()
 
     def land(least: int) -> None:
-        """Write what is there, in the order of the images, until no more than `least` are on their way."""
+        """Write finished results, in the order of the images.
+
+        It goes on until no more than `least` are on their way.
+        """
         while flying and (len(flying) > least or flying[0][1].done()):
             path, future = flying.popleft()
             detections = future.result()

@@ -1,4 +1,4 @@
-"""`edgeyolo train`."""
+"""Command `edgeyolo train`."""
 
 from __future__ import annotations
 
@@ -197,7 +197,10 @@ def _refuse_changes(context: click.Context) -> None:
 
 @contextmanager
 def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -> Iterator[Listener]:
-    """What shows and keeps account of a run, in the leading process; says how to go on if it is interrupted."""
+    """Listener of a run in the leading process.
+
+    It shows and keeps account of the run, and says how to go on if it is interrupted.
+    """
     from edgeyolo.training.loop.listener import Listener, Listeners, TensorBoardListener
     from edgeyolo.training.loop.trainer import STATE
     from edgeyolo.training.report.pages import PageListener

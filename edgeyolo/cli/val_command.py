@@ -1,4 +1,4 @@
-"""`edgeyolo val`."""
+"""Command `edgeyolo val`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def command(
     target: str | None, device: str | None, spec: Path | None, rect: bool, batch: int | None, conf: float | None,
     iou: float | None, max_det: int | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Measure AP on a labelled data set: the twelve COCO numbers, AP by class, and where the time went.
+    """Measure AP on a labelled data set.
+
+    It prints the twelve COCO numbers, AP by class, and where the time went.
 
     MODEL is an artifact directory, weights or a published name. Weights are exported first, to cpu-onnx-fp32 or, with
     --rect, to cpu-torch-fp32. Where an artifact's device is absent, the stand-in that its export was compared by runs

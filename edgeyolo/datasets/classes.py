@@ -12,7 +12,7 @@ from edgeyolo.errors import DatasetError
 
 
 def align_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
-    """The same data set with its classes numbered as in `names` (a model's class names).
+    """Renumber a data set's classes as in `names` (a model's class names).
 
     COCO and VOC classes are matched by name, whatever their order and ids; YOLO labels are indices, so there
     every name must stand at the model's own index. Case, "_" and "-" make no difference. A COCO category or

@@ -1,4 +1,7 @@
-"""COCO json: `images`, `annotations` and `categories` in one file, the image files in a folder."""
+"""Reader of COCO json.
+
+`images`, `annotations` and `categories` in one file, the image files in a folder.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from edgeyolo.errors import DatasetError
 def read_coco(
     file: Path, *, image_folder: Path | None = None, polygons: bool = False, need_images: bool = True
 ) -> Dataset:
-    """Read a COCO annotation file. Classes are numbered in the order of their category ids.
+    """Read a COCO annotation file.
+
+    Classes are numbered in the order of their category ids.
 
     `image_folder` holds the image files; without it the usual places beside the file are tried. Where
     `need_images` is false, image files are neither looked for nor missed. `polygons` keeps the outlines.
@@ -51,7 +56,10 @@ def read_coco(
 
 
 def read_json(file: Path) -> Any:
-    """The parsed content of a json file; DatasetError where it cannot be read or is no json."""
+    """The parsed content of a json file.
+
+    DatasetError where it cannot be read or is no json.
+    """
     try:
         return json.loads(file.read_bytes())
     except OSError as error:

@@ -11,7 +11,10 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def read_image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels of the upright image, from its header. ImageError where there is none."""
+    """(width, height) in pixels of the upright image, from its header.
+
+    ImageError where there is none.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:

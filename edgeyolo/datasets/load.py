@@ -1,4 +1,4 @@
-"""`load_dataset`: find out which of the formats a path holds, and read it."""
+"""Read a data set of any of the formats; the path tells which."""
 
 from __future__ import annotations
 

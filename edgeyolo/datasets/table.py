@@ -1,4 +1,7 @@
-"""`LabelTable`: readers add labels to it one by one; they come out checked, image by image."""
+"""Table of labels that readers add to one by one.
+
+They come out checked, image by image.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ OUTSIDE = "box outside the image"
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image to which labels will be attached; `size` is (width, height) in pixels where it is known."""
+    """An image to which labels will be attached.
+
+    `size` is (width, height) in pixels where it is known.
+    """
 
     path: Path
     image_id: int
@@ -55,7 +61,10 @@ class LabelTable:
         area: float | None = None,
         outline: Outline | None = None,
     ) -> None:
-        """Add a label to image number `image`. `area` and `outline` are given for all labels or for none."""
+        """Add a label to image number `image`.
+
+        `area` and `outline` are given for all labels or for none.
+        """
         self._image.append(image)
         self._class.append(class_id)
         self._rows.append(row)
@@ -68,7 +77,10 @@ class LabelTable:
             self._outlines.append(outline)
 
     def samples(self, images: Sequence[ImageEntry], problems: list[Problem]) -> tuple[Sample, ...]:
-        """One sample per image with its labels in the order they were added; bad boxes go to `problems`."""
+        """One sample per image with its labels in the order they were added.
+
+        Bad boxes go to `problems`.
+        """
         rows = np.array(self._rows, dtype=np.float64).reshape(-1, 4)
         owner = np.array(self._image, dtype=np.int64)
         faults = self._faults(rows, owner, images)
@@ -127,7 +139,10 @@ class _Columns:
 
 
 def image_ids(stems: Sequence[str]) -> list[int]:
-    """Ids for images without: their names where those are different numbers (as COCO's), else 1, 2, 3..."""
+    """Ids for images without one.
+
+    They are the names where those are different numbers (as COCO's), else 1, 2, 3...
+    """
     if all(stem.isdecimal() and stem.isascii() for stem in stems):
         ids = [int(stem) for stem in stems]
         if len(set(ids)) == len(ids):

@@ -1,4 +1,7 @@
-"""The nouns of a data set: `Dataset`, its `Sample`s (one per image) and the `Problem`s met while reading."""
+"""The nouns of a data set.
+
+`Dataset`, its `Sample`s (one per image) and the `Problem`s met while reading.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ Outline = tuple[NDArray[np.float32], ...]  # the parts of one object's outline, 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that was wrong in a data set. What it names was left out; everything else was read.
+    """One thing that was wrong in a data set.
+
+    What it names was left out; everything else was read.
 
     `kind` is "malformed label", "degenerate box", "box outside the image", "value not finite", "unknown
     class", "unknown image", "missing image", "damaged image", "wrong image size" or "missing label file". A
@@ -72,7 +77,10 @@ class Sample:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels: as declared, else from the image's header, upright by its EXIF tag."""
+        """(width, height) in pixels.
+
+        As declared, else from the image's header, upright by its EXIF tag.
+        """
         return self.declared_size or read_image_size(self.path)
 
     @property
@@ -87,7 +95,10 @@ class Sample:
 
     @cached_property
     def xywh(self) -> NDArray[np.float64]:
-        """(n, 4) `x, y, width, height` in pixels, as COCO has them: neither clipped nor rounded."""
+        """(n, 4) `x, y, width, height` in pixels, as COCO has them.
+
+        Neither clipped nor rounded.
+        """
         if not self.relative:
             return self.rows
         pixels = self.rows * np.array(self.size * 2, dtype=np.float64)
@@ -103,14 +114,20 @@ class Sample:
 
     @property
     def area(self) -> NDArray[np.float64]:
-        """(n,) object areas in square pixels: as declared (COCO: of the segmentation), else of the box."""
+        """(n,) object areas in square pixels.
+
+        As declared (COCO: of the segmentation), else of the box.
+        """
         if self.declared_area is not None:
             return self.declared_area
         return np.asarray(self.xywh[:, 2] * self.xywh[:, 3])
 
     @property
     def polygons(self) -> tuple[Outline, ...] | None:
-        """Each object's outlines as float32 (k, 2) arrays of `x, y` in pixels; None where none were kept."""
+        """Each object's outlines as float32 (k, 2) arrays of `x, y` in pixels.
+
+        None where none were kept.
+        """
         if self.outlines is None or not self.relative:
             return self.outlines
         scale = np.array(self.size, dtype=np.float32)
@@ -139,5 +156,5 @@ class Dataset:
 
     @property
     def objects(self) -> int:
-        """How many boxes all images have together."""
+        """Number of boxes in all images."""
         return sum(len(sample) for sample in self.images)

@@ -1,4 +1,7 @@
-"""Pascal VOC folders: `Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/<split>.txt`."""
+"""Pascal VOC folders.
+
+`Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/<split>.txt`.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,10 @@ def read_voc(
 
 
 def _split_members(folder: Path, split: str | None) -> tuple[str, list[str]]:
-    """The split's name and the stems of its images; without any split files, every annotation."""
+    """The split's name and the stems of its images.
+
+    Without any split files, every annotation.
+    """
     lists = {file.stem: file for file in sorted((folder / "ImageSets" / "Main").glob("*.txt"))}
     if split is None:
         split = next((name for name in _SPLIT_ORDER if name in lists), None)
@@ -136,7 +142,10 @@ def _all_names(folder: Path, known: dict[str, _Annotation | None]) -> tuple[str,
 def _entry(
     folder: Path, image_id: int, found: _Annotation, problems: list[Problem], *, need_image: bool
 ) -> ImageEntry | None:
-    """The image and its size, or None, with a problem, where there is no image or its size cannot be told."""
+    """Image and its size.
+
+    None, with a problem, where there is no image or its size cannot be told.
+    """
     stem = found.file.stem
     path = _find_image(folder / "JPEGImages", stem, found.filename)
     if path is None and need_image:

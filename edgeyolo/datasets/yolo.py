@@ -1,4 +1,7 @@
-"""YOLO data sets: a `data.yaml`, folders (or lists) of images, and a txt file of labels per image."""
+"""YOLO data sets.
+
+A `data.yaml`, folders (or lists) of images, and a txt file of labels per image.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ _SPLITS = ("val", "test", "train")
 def read_yolo(
     file: Path, split: str | None = None, *, polygons: bool = False, need_images: bool = True
 ) -> Dataset:
-    """Read one split of `file`: `train`, `val` or `test`, by default the first of val, test, train that is
-    named.
+    """Read one split of `file`.
+
+    `train`, `val` or `test`, by default the first of val, test, train that is named.
 
     A split is a folder, a txt list of images, or a list of those, relative to `path`, itself relative to the
     file. Labels lie where the image's path has `labels` for its last folder `images`, with the suffix .txt.
@@ -127,7 +131,7 @@ def _read_list(file: Path, root: Path) -> list[Path]:
 
 
 def label_file(image: Path) -> Path:
-    """Where the labels of an image lie."""
+    """Label file of an image."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":

@@ -122,17 +122,42 @@ class Detector:
         return self.pipeline.class_names
 
     def explain(self) -> Explanation:
-        """What runs the model and what decided; printed, it is sentences, and `to_json()` gives them as data."""
+        """Explain the choice of target, device and artifact.
+
+        Returns:
+            An Explanation: printed, it is sentences, and `to_json()` gives them as data.
+        """
         return self._explanation
 
     def __call__(self, image: ImageSource) -> Detections:
-        """What is in one image."""
+        """Detect objects in one image.
+
+        Args:
+            image: a path, a file's bytes, a PIL image, or an array: (h, w, 3) BGR, (h, w, 4) BGRA or (h, w) grey,
+                uint8 or uint16. Files, bytes and PIL images are turned upright by their EXIF orientation.
+
+        Returns:
+            Its Detections, highest confidence first, boxes in pixels of the upright image. None found: empty arrays.
+
+        Raises:
+            ImageError: the image is missing, damaged or of an unusable kind; the message names it.
+            UsageError: `image` is none of the above, or the detector is closed.
+        """
         return self.batch([image])[0]
 
     def submit(self, image: ImageSource) -> Future[Detections]:
-        """Start on one image and return; the future gives its Detections. Many are in flight where the runtime can.
+        """Start on one image and return before its detections are there.
 
-        Reading and preparing the image is done before it returns: that it cannot be read is raised here.
+        Many are in flight where the runtime can (`hint="throughput"`).
+
+        Args:
+            image: as for calling the detector. It is read and prepared before this returns.
+
+        Returns:
+            A future of the image's Detections; what fails in the runtime is raised by its `result()`.
+
+        Raises:
+            ImageError, UsageError: as for calling the detector; raised here, not by the future.
         """
         self._require_open()
         found: Future[Detections] = Future()
@@ -146,16 +171,37 @@ class Detector:
         return found
 
     def batch(self, images: Sequence[ImageSource]) -> list[Detections]:
-        """What is in each of any number of images; they are run in batches as large as the artifact takes."""
+        """Detect objects in any number of images.
+
+        They are run in batches as large as the artifact takes.
+
+        Args:
+            images: a sequence of images, each as for calling the detector, of any sizes.
+
+        Returns:
+            One Detections per image, in their order.
+
+        Raises:
+            ImageError: one of the images cannot be read; the message names it.
+            UsageError: a single image instead of a sequence, or the detector is closed.
+        """
         return self.timed(images)[0]
 
     def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:
-        """Like `batch`; also says how long each stage took, reading excluded."""
+        """Detect as `batch` does, and time the stages.
+
+        Returns:
+            One Detections per image, and the milliseconds of preprocessing, inference and postprocessing, all
+            images together; reading the images is not included.
+
+        Raises:
+            ImageError, UsageError: as `batch` does.
+        """
         self._require_open()
         single = isinstance(images, np.ndarray) and images.ndim != 4
         if single or isinstance(images, (str, bytes, os.PathLike)):
             raise UsageError(
-                "batch: expected a list of images, came a single one", hint="For one image: detector(image)."
+                "batch: expected a list of images, got a single one", hint="For one image: detector(image)."
             )
         return self.pipeline.timed([read_image(image) for image in images])
 
@@ -164,7 +210,7 @@ class Detector:
             raise UsageError("the detector is closed", hint="Make a new Detector, or close it later.")
 
     def close(self) -> None:
-        """Release the runtime's memory. Calling it again does nothing."""
+        """Release the runtime's memory; calling it again does nothing."""
         self._closed = True
         self.pipeline.session.close()
 
@@ -184,7 +230,9 @@ class Detector:
 
 
 def resolve_classes(classes: Iterable[int | str], class_names: Sequence[str]) -> tuple[int, ...]:
-    """Class ids and names -> sorted ids; names are compared exactly first, then without regard to case.
+    """Class ids and names -> sorted ids.
+
+    Names are compared exactly first, then without regard to case.
 
     Raises:
         UsageError: an id out of range, or a name that no class has; the hint gives the nearest names.
@@ -200,7 +248,7 @@ def _class_id(item: int | str, class_names: Sequence[str]) -> int:
             raise UsageError(f"classes: there is no class {item}, ids go from 0 to {len(class_names) - 1}")
         return int(item)
     if not isinstance(item, str):
-        raise UsageError(f"classes: expected ids or names, came {item!r}")
+        raise UsageError(f"classes: expected ids or names, got {item!r}")
     if item in class_names:
         return list(class_names).index(item)
     folded = [name.casefold() for name in class_names]

@@ -1,5 +1,6 @@
-"""Average precision as COCO defines it: 101 recall points, IoU 0.50:0.05:0.95, at most 100 detections per
-image.
+"""Average precision as COCO defines it.
+
+101 recall points, IoU 0.50:0.05:0.95, at most 100 detections per image.
 
 faster-coco-eval does the matching, or pycocotools, whose numbers are the same. The summary is computed here
 from their precision and recall arrays, the same way for both.
@@ -30,7 +31,10 @@ _AT_1, _AT_10, _AT_100 = range(3)  # detections per image and class
 
 @dataclass(frozen=True)
 class ClassAp:
-    """One class: fractions of 1, None where it has no instances. `images` counts those that show one."""
+    """Figures of one class as fractions of 1, None where it has no instances.
+
+    `images` counts those that show one.
+    """
 
     name: str
     ap: float | None
@@ -43,8 +47,9 @@ class ClassAp:
 
 @dataclass(frozen=True)
 class ApResult:
-    """The twelve COCO numbers by name, as fractions of 1; per-class figures; and which library matched the
-    boxes.
+    """The twelve COCO numbers by name, as fractions of 1.
+
+    Per-class figures; and which library matched the boxes.
 
     A number is None where the data set has no object that it could be measured on (pycocotools says -1), such
     as APs without small objects.

@@ -1,4 +1,4 @@
-"""`Predictions`: the detections of a whole data set in one table, and COCO's json form of it."""
+"""The detections of a whole data set in one table, and COCO's json of it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ class Predictions:
 
 
 def read_predictions(file: str | Path, dataset: Dataset) -> Predictions:
-    """Read detections in COCO's result form: a list of `{image_id, category_id, bbox: [x, y, w, h], score}`.
+    """Read detections in COCO's result form.
+
+    A list of `{image_id, category_id, bbox: [x, y, w, h], score}`.
 
     Ids are those of the annotation file; any that it does not have are a DatasetError that names them.
     """

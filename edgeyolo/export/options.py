@@ -33,7 +33,10 @@ COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree o
 
 
 def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptions) -> InputContract:
-    """The network's own input for these options; UsageError where a size, batch or opset cannot be."""
+    """The network's own input for these options.
+
+    UsageError where a size, batch or opset cannot be.
+    """
     height, width = options.size or (spec.imgsz, spec.imgsz)
     coarsest = max(spec.strides)
     if height % coarsest or width % coarsest or min(height, width) < coarsest:
@@ -52,13 +55,16 @@ def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptio
 
 
 def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
-    """What the network itself gives: p3, p4 ... by the logarithm of the stride."""
+    """Contract of the network's raw maps.
+
+    p3, p4 ... by the logarithm of the stride.
+    """
     names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
     return RawMaps(names, spec.strides, spec.anchors, classes)
 
 
 def comparison_pictures(options: ExportOptions) -> tuple[list[NDArray[np.uint8]], str]:
-    """What an artifact is compared with torch on, BGR pictures, and the words for what they are.
+    """BGR pictures for the comparison with torch, and a description of them.
 
     Photographs that were given, else some labelled images, else some that it is calibrated on, else generated ones.
     """
@@ -84,8 +90,11 @@ def learned_for(
 def require_calibration(
     profile: TargetProfile, options: ExportOptions, learned: LearnedRanges | None = None
 ) -> None:
-    """Raise UsageError where what the target is calibrated by is missing, UnsupportedTargetError where layers should
-    stay in float and the target would forget it."""
+    """Raise for missing or impossible calibration.
+
+    UsageError where what the target is calibrated by is missing, UnsupportedTargetError where layers should
+    stay in float and the target would forget it.
+    """
     calibration, budget = options.calibration, options.ap_budget
     if budget is not None and options.data is None:
         raise UsageError(
@@ -107,7 +116,10 @@ def require_calibration(
 
 
 def record(calibration: CalibrationSource | None, learned: LearnedRanges | None) -> dict[str, Any] | None:
-    """`Manifest.calibration`: of the ranges that the export was made from; None where it was made from none."""
+    """Record of the ranges that the export was made from.
+
+    None where it was made from none.
+    """
     if learned:
         return {
             "images": learned.images,
@@ -127,16 +139,22 @@ def record(calibration: CalibrationSource | None, learned: LearnedRanges | None)
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a user may choose.
+    """User's choices for an export.
 
-    `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
-    check, by default some of `data`, else of `calibration`, else generated; `calibration` is what INT8 targets need;
-    `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
-    there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
-    artifact that is already there.
-    `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
-    "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
-    `opset` is that of the ONNX file which is made or converted, by default the target's own.
+    Attributes:
+        size: (height, width) in pixels, by default the network's own.
+        batch: images at a time, from 1.
+        dynamic_batch: take any number of images at a time.
+        images: photographs for the parity check, by default some of `data`, else of `calibration`, else generated.
+        calibration: images or ranges that INT8 targets need.
+        data: labelled images to measure AP on.
+        max_ap_drop: AP points (hundredths) that may be lost on `data`.
+        ap_budget: AP points that may be lost on `data` before layers are left in float; None leaves none.
+        quantizer: options of runtimes that have a quantizer of their own.
+        overwrite: replace an artifact that is already there.
+        nms: thresholds of decoding and suppression in the file; None leaves both to the host.
+        input: "uint8" for preprocessing in the file, "float" for none, None for the faster one on the target.
+        opset: of the ONNX file that is made or converted, by default the target's own.
     """
 
     size: tuple[int, int] | None = None

@@ -1,4 +1,6 @@
-"""Our own weights file: safetensors, numbers and text only, with all it takes to rebuild a network.
+"""Our own weights file.
+
+Safetensors, numbers and text only, with all it takes to rebuild a network.
 
 The text: format and version, the network's spec (anchors included), form, class count and names, where the
 weights came from, and a SHA-256 over the tensors. `read_info` reads it without torch.
@@ -33,7 +35,7 @@ _AGAIN = "Import the checkpoint again, or copy the file again."
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says about itself."""
+    """Metadata of a weights file."""
 
     spec: ModelSpec
     form: Form
@@ -50,7 +52,7 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class Weights:
-    """A network with its weights (float32, in inference mode) and what belongs to them.
+    """A network with its weights (float32, in inference mode) and their metadata.
 
     `sha256` is over the tensors as stored: equal weights have equal hashes, whatever their names or origin.
     """
@@ -71,8 +73,10 @@ def save(
     half: bool = False,
     ranges: LearnedRanges | None = None,
 ) -> None:
-    """Write a network of any form, atomically. `provenance` is any JSON object; `half` stores float16; `ranges` are
-    those that quantization-aware training learned.
+    """Write a network of any form, atomically.
+
+    `provenance` is any JSON object; `half` stores float16; `ranges` are those that quantization-aware
+    training learned.
 
     Raises UsageError for class names that do not fit, EdgeYoloError for weights that `half` cannot hold.
     """
@@ -101,7 +105,10 @@ def save(
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file; DamagedFileError for anything that is not one, whole and unchanged."""
+    """Read a weights file.
+
+    DamagedFileError for anything that is not one, whole and unchanged.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -126,7 +133,10 @@ def load(path: str | Path) -> Weights:
 
 
 def is_weights(path: str | Path) -> bool:
-    """Whether a file is safetensors with our metadata; what it holds may still be damaged."""
+    """Return True if a file is safetensors with our metadata.
+
+    What it holds may still be damaged.
+    """
     try:
         return _metadata(Path(path)).get("format") == FORMAT
     except DamagedFileError:
@@ -134,7 +144,7 @@ def is_weights(path: str | Path) -> bool:
 
 
 def read_info(path: str | Path) -> WeightsInfo:
-    """Read what a weights file says about itself, without torch and without its tensors.
+    """Read a weights file's metadata, without torch and without its tensors.
 
     Raises UsageError where there is no file, DamagedFileError where it is not a whole weights file of ours.
     """
@@ -199,7 +209,10 @@ def _json(text: str) -> Any:
 
 
 def _stored(network: Network, half: bool) -> dict[str, Tensor]:
-    """The learned values on the CPU; batch norm counters are left out, nothing reads them."""
+    """The learned values on the CPU.
+
+    Batch norm counters are left out, nothing reads them.
+    """
     import torch
 
     dtype = torch.float16 if half else torch.float32

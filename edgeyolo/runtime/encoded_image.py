@@ -1,4 +1,6 @@
-"""Encoded images (JPEG, PNG, TIFF, WebP, GIF ...) to upright BGR pixels, or an error that says what is wrong.
+"""Encoded images (JPEG, PNG, TIFF, WebP, GIF ...) to upright BGR pixels.
+
+An image that cannot be decoded is an error that says what is wrong.
 
 JPEG goes through OpenCV, which is two to three times as fast as Pillow and gives the pixels of
 `cv2.imread`. Everything else goes through Pillow, which checks sums and lengths. OpenCV alone would not do:
@@ -37,7 +39,9 @@ _VIDEO = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"FLV\x01")
 
 
 def decode_image(data: bytes, name: str = "encoded image", *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decode a file's bytes into (height, width, 3) uint8, BGR, upright (EXIF orientation applied).
+    """Decode a file's bytes into (height, width, 3) uint8, BGR, upright.
+
+    The EXIF orientation is applied.
 
     Alpha is dropped, as `cv2.imread` does; 16-bit values keep their high byte; of an animation or a file of
     several pages the first one is taken. `name` stands for the data in messages.
@@ -69,7 +73,10 @@ def decode_image(data: bytes, name: str = "encoded image", *, max_pixels: int = 
 
 
 def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
-    """Raise ImageError when `size` = (width, height) means more than `max_pixels` pixels, or none."""
+    """Raise ImageError for an image of too many pixels, or of none.
+
+    `size` is (width, height); at most `max_pixels` are allowed.
+    """
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: the image has no pixels ({width} x {height})")
@@ -81,7 +88,10 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
 
 
 def pil_to_bgr(image: Image.Image, name: str) -> Pixels:
-    """A PIL image of any mode -> (height, width, 3) uint8 BGR, turned upright by its EXIF orientation."""
+    """A PIL image of any mode -> (height, width, 3) uint8 BGR.
+
+    It is turned upright by its EXIF orientation.
+    """
     image.load()
     if image.mode == "F" or image.mode.startswith("I"):
         gray = to_uint8(np.asarray(image), name)
@@ -91,12 +101,15 @@ def pil_to_bgr(image: Image.Image, name: str) -> Pixels:
 
 
 def to_uint8(values: NDArray[Any], name: str) -> Pixels:
-    """Integers in 0..65535 -> their high byte, as `cv2.imread` does; uint8 stays; the rest is an error."""
+    """Integers in 0..65535 -> their high byte, as `cv2.imread` does.
+
+    uint8 stays; the rest is an error.
+    """
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype.kind not in "ui":
         raise ImageError(
-            f"{name}: expected pixels of uint8 or uint16, came {values.dtype}",
+            f"{name}: expected pixels of uint8 or uint16, got {values.dtype}",
             hint="Scale them to 0..255 and convert: (values * 255).astype(numpy.uint8) for values in 0..1.",
         )
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):
@@ -108,7 +121,10 @@ def to_uint8(values: NDArray[Any], name: str) -> Pixels:
 
 
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation (1..8; anything else counts as 1) of an array (height, width, 3)."""
+    """Undo the EXIF orientation of an array (height, width, 3).
+
+    Orientations are 1..8; anything else counts as 1.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -139,7 +155,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Whether an end-of-image marker follows the scan; one inside an EXIF thumbnail does not count."""
+    """Return True if an end-of-image marker follows the scan.
+
+    One inside an EXIF thumbnail does not count.
+    """
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -151,7 +170,7 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def _explain(data: bytes) -> tuple[str, str]:
-    """What bytes that no decoder knows are, and what to do."""
+    """Kind of bytes that no decoder knows, and a remedy."""
     head = data[:64]
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the image itself", "Run: git lfs pull"

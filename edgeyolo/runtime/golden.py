@@ -32,7 +32,10 @@ SAMPLES = 4096  # values kept of each map: enough to find any mistake of layout,
 def write_golden(
     path: Path, session: Session, contract: InputContract, output: OutputContract, image: NDArray[np.uint8]
 ) -> None:
-    """Run the artifact on `image` (BGR) and save input, sampled outputs and detections."""
+    """Run the artifact on `image` and save its golden vectors.
+
+    They are the input, sampled outputs and detections; `image` is BGR.
+    """
     batch, boxes = preprocess([image] * contract.batch, contract)
     outputs = {name: each[:1] for name, each in session.run(batch).items()}
     found = postprocess(outputs, output, boxes[:1], settle(output))[0]

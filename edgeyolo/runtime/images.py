@@ -1,4 +1,4 @@
-"""Whatever holds an image -> pixels in one form: (height, width, 3) uint8, BGR, upright."""
+"""Image sources to pixels in one form: (height, width, 3) uint8, BGR, upright."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     if _is_pil(source):
         return _from_pil(source, max_pixels)
     raise UsageError(
-        f"image: expected a path, bytes, a PIL image or a numpy array, came {type(source).__name__}",
+        f"image: expected a path, bytes, a PIL image or a numpy array, got {type(source).__name__}",
         hint="For a torch tensor: tensor.permute(1, 2, 0).numpy(), scaled to 0..255, as uint8, in BGR order.",
     )
 
@@ -59,7 +59,9 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
 def list_images(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, recursive: bool = False
 ) -> list[Path]:
-    """Image files behind a file, a folder, a glob pattern or a sequence of these; sorted within each.
+    """Image files behind a file, a folder, a glob pattern or a sequence of these.
+
+    Sorted within each.
 
     A file that is named is taken whatever its suffix; folders and patterns give files with an image's suffix,
     and none whose name begins with a dot. `recursive` descends into folders below a folder; in patterns, `**`
@@ -113,7 +115,10 @@ def _from_array(array: NDArray[Any]) -> Pixels:
 
 
 def _is_pil(source: object) -> bool:
-    """Checked without importing Pillow: an instance exists only where it has been imported."""
+    """Return True for a PIL image, without importing Pillow.
+
+    An instance exists only where it has been imported.
+    """
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(source, module.Image)
 

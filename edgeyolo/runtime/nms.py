@@ -52,7 +52,10 @@ def nms(
 
 
 def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
-    """IoU of all pairs of (n, 4) and (m, 4) float32 xyxy boxes: (n, m) float32, NaN if neither has area."""
+    """IoU of all pairs of (n, 4) and (m, 4) float32 xyxy boxes.
+
+    (n, m) float32, NaN if neither has area.
+    """
     left, top, right, bottom = first.T[:, :, None]
     x1, y1, x2, y2 = second.T[:, None, :]
     width = np.minimum(right, x2) - np.maximum(left, x1)
@@ -65,7 +68,10 @@ def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def _largest_float32_up_to(value: float) -> np.float32:
-    """The float32 that decides `iou > value` for a float32 IoU exactly as the float64 threshold would."""
+    """The float32 equivalent of a float64 IoU threshold.
+
+    It decides `iou > value` for a float32 IoU exactly as the float64 threshold would.
+    """
     rounded = np.float32(value)
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
 

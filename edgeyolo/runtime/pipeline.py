@@ -1,4 +1,7 @@
-"""Pixels -> Detections on any session, in three stages that can also be called, and timed, one by one."""
+"""Pixels -> Detections on any session, in three stages.
+
+Each stage can also be called, and timed, by itself.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Wall-clock milliseconds of each stage, all images of a call together; reading files is not included."""
+    """Wall-clock milliseconds of each stage, all images of a call together.
+
+    Reading files is not included.
+    """
 
     preprocess: float = 0.0
     inference: float = 0.0
@@ -43,7 +49,9 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A session with what comes before and after it. It may be used from several threads at once.
+    """A session with what comes before and after it.
+
+    It may be used from several threads at once.
 
     Attributes:
         session: maps an input array to raw head maps, or to detections.
@@ -85,7 +93,10 @@ class Pipeline:
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> list[Detections]:
-        """What `infer` gave -> one Detections per letterbox, in pixels of the original images."""
+        """Outputs of `infer` -> one Detections per letterbox.
+
+        Boxes are in pixels of the original images.
+        """
         found = postprocess(outputs, self.output, letterboxes, self.config)
         return [
             Detections(boxes.xyxy, boxes.confidence, boxes.class_id, self.class_names, letterbox.image_size)
@@ -97,7 +108,9 @@ class Pipeline:
         return self.timed(images)[0]
 
     def submit(self, images: Sequence[Pixels]) -> Future[list[Detections]]:
-        """Start on images, one batch at most, and return; the future gives what calling the pipeline gives.
+        """Start on images, one batch at most, and return.
+
+        The future gives what calling the pipeline gives.
 
         Sessions that work on several batches at once (`AsynchronousSession`) do so while the caller reads on; with
         others the future is ready when it is returned. What fails is raised by the future.
@@ -119,7 +132,7 @@ class Pipeline:
         return done
 
     def timed(self, images: Sequence[Pixels]) -> tuple[list[Detections], StageTimes]:
-        """Like calling the pipeline; also says how long each stage took."""
+        """Call the pipeline and time its stages."""
         found: list[Detections] = []
         times = StageTimes()
         for chunk in self._chunks(images):
@@ -141,7 +154,7 @@ class Pipeline:
 
 
 def _at_once(session: Session, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
-    """What a session gives, or how it fails, as a future that is ready."""
+    """A session's result, or its failure, as a future that is ready."""
     ready: Future[dict[str, NDArray[np.float32]]] = Future()
     try:
         ready.set_result(session.run(batch))

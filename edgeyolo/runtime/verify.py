@@ -1,4 +1,7 @@
-"""Checking an artifact where it will run: its files, and whether this machine reproduces its golden vectors."""
+"""Checking an artifact where it will run.
+
+Its files, and whether this machine reproduces its golden vectors.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,11 @@ from edgeyolo.runtime.preprocess import preprocess
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked: the number of files, the largest relative deviation from the golden values, and what ran it:
-    the runtime itself, or its stand-in on a machine that does not have the runtime. `notes` says what is remarkable and
-    no error: a runtime of another version than the one that made the artifact.
+    """Result of a verification.
+
+    It has the number of files, the largest relative deviation from the golden values, and the runtime: the
+    runtime itself, or its stand-in on a machine that does not have the runtime. `notes` says what is
+    remarkable and no error: a runtime of another version than the one that made the artifact.
     """
 
     artifact: str
@@ -81,7 +86,10 @@ def verify(path: str | Path) -> Verified:
 
 
 def _differing(found: Boxes, golden: Any, conf: float) -> float:
-    """The largest difference of scores and corners from the golden detections; infinite where one is missing."""
+    """The largest difference of scores and corners from the golden detections.
+
+    Infinite where one is missing.
+    """
     expected = Boxes(golden["xyxy"], golden["confidence"], golden["class_id"])
     both = matched(beyond_doubt(found, conf), expected) + matched(beyond_doubt(expected, conf), found)
     if both.matched != both.detections:

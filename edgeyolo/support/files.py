@@ -1,4 +1,6 @@
-"""Files that are either complete or not there: atomic writing, hashes, and where the cache is.
+"""Files that are either complete or not there.
+
+Atomic writing, hashes, and where the cache is.
 
 A writer works in a workspace: a hidden directory `.edgeyolo-tmp-...` beside the destination, on the same file
 system, so that the last step is one rename. A workspace holds a lock file that its process keeps locked; the
@@ -31,7 +33,9 @@ _UNLOCKED_AGE_S = 3600.0  # a workspace without a lock file is one being made, o
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write to; the file replaces what was at `path` when the block ends well.
+    """Yield a path to write to.
+
+    The file replaces what was at `path` when the block ends well.
 
     The yielded path has the same name (so that a writer may look at the suffix) in a directory of its own on
     the same file system. The file is synced to disk before it is renamed. Whatever the block raises,
@@ -57,7 +61,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path, *, overwrite: bool = False, marker: str = "") -> Iterator[Path]:
-    """Yield an empty directory to fill; it becomes `path` in one rename when the block ends well.
+    """Yield an empty directory to fill.
+
+    It becomes `path` in one rename when the block ends well.
 
     Whatever the block raises, nothing is left at `path`, or what was there stays as it was. With `overwrite`
     an existing directory is exchanged for the new one: in one step where the system (Linux, macOS) and the
@@ -126,7 +132,10 @@ def _explained(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def _workspace(destination: Path) -> Iterator[Path]:
-    """A locked workspace for `destination`, with an empty directory `new`; removed at the end."""
+    """A locked workspace for `destination`, with an empty directory `new`.
+
+    Removed at the end.
+    """
     parent = destination.parent
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     with _explained(destination):
@@ -161,7 +170,10 @@ def _open_workspace(destination: Path) -> tuple[Path, IO[bytes]]:
 
 
 def _remove_left_over(workspace: Path) -> None:
-    """Remove a workspace whose process has ended, after putting back what it was about to replace."""
+    """Remove the workspace of a process that has ended.
+
+    What it was about to replace is put back before.
+    """
     lock = workspace / _LOCK
     with suppress(FileNotFoundError):  # its process, or another writer, has just removed it
         old = time.time() - workspace.stat().st_mtime > _UNLOCKED_AGE_S
@@ -190,7 +202,10 @@ def _discard(workspace: Path, handle: IO[bytes]) -> None:
 
 
 def refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:
-    """Raise UsageError where `atomic_directory` would not write to `destination`, an absolute path."""
+    """Raise UsageError for a destination that must not be replaced.
+
+    `destination` is an absolute path; `atomic_directory` would not write to it.
+    """
     if not destination.exists():
         return
     if not destination.is_dir():
@@ -221,7 +236,10 @@ def _place(draft: Path, destination: Path, workspace: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two directories in one step; False where the system or the file system cannot."""
+    """Exchange two directories in one step.
+
+    False where the system or the file system cannot.
+    """
     if sys.platform == "win32":
         return False
     import ctypes

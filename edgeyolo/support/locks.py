@@ -1,4 +1,7 @@
-"""Locks between processes: files that one holder at a time has locked, until it lets go or ends."""
+"""Locks between processes.
+
+Files that one holder at a time has locked, until it lets go or ends.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # som
 def locked(
     path: Path, *, wait_s: float = 3600.0, waiting: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Hold the lock file `path`, alone among processes and threads, for the block; the file stays.
+    """Hold the lock file `path`, alone among processes and threads, for the block.
+
+    The file stays.
 
     Waits up to `wait_s` seconds for another holder, and calls `waiting` once before it does. On a file system
     without locks it holds nothing. Raises EdgeYoloError when the time is over, OSError where it cannot write.
@@ -43,7 +48,9 @@ def locked(
 
 
 def hold(path: Path, *, create: bool = True) -> IO[bytes] | None:
-    """Lock the file and return its handle; None where another holds it or has just removed it.
+    """Lock the file and return its handle.
+
+    None where another holds it or has just removed it.
 
     Where the file system knows no locks, a file that may be created counts as held by the caller, one that
     must exist as held by another. Close the handle with `release`.
@@ -68,7 +75,7 @@ def hold(path: Path, *, create: bool = True) -> IO[bytes] | None:
 
 
 def release(handle: IO[bytes]) -> None:
-    """Drop the lock. Doing it twice does nothing."""
+    """Drop the lock; doing it twice does nothing."""
     if handle.closed:
         return
     try:

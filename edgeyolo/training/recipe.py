@@ -1,4 +1,7 @@
-"""Recipes: every hyperparameter of a training run as one frozen value, and how to change some of them."""
+"""Recipes: the hyperparameters of a training run as one frozen value.
+
+It also has ways to change some of them.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +143,10 @@ def recipe_for(network: str, *, fine_tuning: bool = False) -> Recipe:
 
 
 def change(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with some values replaced; an unknown name or a value out of range is a UsageError."""
+    """The recipe with some values replaced.
+
+    An unknown name or a value out of range is a UsageError.
+    """
     known = {item.name: item for item in fields(Recipe)}
     values: dict[str, Any] = {}
     for key, value in settings.items():
@@ -164,8 +170,9 @@ def change_by_text(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 
 def read_recipe(path: str | Path, base: Recipe = P5) -> Recipe:
-    """A recipe from a YAML file of name: value lines; `base` (also a key of the file) gives what it leaves
-    out.
+    """A recipe from a YAML file of name: value lines.
+
+    `base` (also a key of the file) gives what it leaves out.
 
     Published hyperparameter files work as they are: their `loss_ota: 0` means the strategy "simple".
     """

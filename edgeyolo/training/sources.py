@@ -1,4 +1,7 @@
-"""The data of a run: which files it learns from, which it is judged on, and how a resumed run finds them again."""
+"""The data of a run.
+
+It settles the files to learn from and those to be judged on, and how a resumed run finds them again.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ FILE = "data.json"
 
 @dataclass(frozen=True)
 class Data:
-    """What `DataSource.load` found; `notes` are sentences on the choice of validation images."""
+    """Data that `DataSource.load` found.
+
+    `notes` are sentences on the choice of validation images.
+    """
 
     training: Dataset
     validation: Dataset | None
@@ -29,7 +35,9 @@ class Data:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where the data is. Paths and splits are as in `load_dataset`.
+    """Places of the data.
+
+    Paths and splits are as in `load_dataset`.
 
     val_path: by default `path`. val_split: by default val, else test. image_folder, val_image_folder: where
     the images of a COCO json are, if not beside it. validate: False learns without validation.
@@ -44,7 +52,10 @@ class DataSource:
     validate: bool = True
 
     def load(self) -> Data:
-        """Read both parts; DatasetError where one cannot be read or their classes contradict each other."""
+        """Read both parts.
+
+        DatasetError where one cannot be read or their classes contradict each other.
+        """
         training = load_dataset(self.path, self.split, image_folder=self.image_folder, polygons=True)
         if not self.validate:
             return Data(training, None)
@@ -91,7 +102,10 @@ class DataSource:
             raise DamagedFileError(f"{file}: expected what `edgeyolo train` wrote there: {error}") from error
 
     def _validation_split(self) -> str | None:
-        """A folder of COCO json files needs a name; the other formats know what comes first."""
+        """Name of the validation split.
+
+        A folder of COCO json files needs a name; the other formats know what comes first.
+        """
         folder = Path(self.val_path or self.path)
         named = folder.is_file() or (folder / "Annotations").is_dir()
         named = named or any((folder / name).is_file() for name in ("data.yaml", "data.yml"))

@@ -256,7 +256,7 @@ def test_maps_that_do_not_fit_the_contract_are_refused() -> None:
     maps = random_maps(SMALL, (32, 48))
     with pytest.raises(EdgeYoloError, match=r"expects also \['b'\]"):
         postprocess({"a": maps["a"]}, SMALL, [SQUARE])
-    with pytest.raises(EdgeYoloError, match=r"'a': expected the shape \(1, 16, 4, 6\), came \(1, 4, 6, 16\)"):
+    with pytest.raises(EdgeYoloError, match=r"'a': expected the shape \(1, 16, 4, 6\), got \(1, 4, 6, 16\)"):
         postprocess(channels_last(maps), SMALL, [SQUARE])
     with pytest.raises(EdgeYoloError, match=r"\(2, 16, 4, 6\)"):
         postprocess(maps, SMALL, [SQUARE, SQUARE])

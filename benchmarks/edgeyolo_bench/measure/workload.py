@@ -1,5 +1,7 @@
-"""The images that are measured on: a folder's, or generated scenes. Never zeros: an empty picture leaves
-post-processing nothing to do."""
+"""The images that are measured on: a folder's, or generated scenes.
+
+Never zeros: an empty picture leaves post-processing nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,20 @@ _JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class Workload:
-    """Encoded images, as a camera or a disk gives them; decoding is one of the stages, reading from disk is not."""
+    """Encoded images, as a camera or a disk gives them.
+
+    Decoding is one of the stages, reading from disk is not.
+    """
 
     encoded: tuple[bytes, ...]
     facts: ImageFacts
     warnings: tuple[str, ...] = ()
 
     def query(self, number: int, images: int) -> Sequence[bytes]:
-        """The images of query `number`, counted from 0; the images follow each other in a circle."""
+        """The images of query `number`, counted from 0.
+
+        The images follow each other in a circle.
+        """
         count = len(self.encoded)
         return [self.encoded[(number * images + index) % count] for index in range(images)]
 
@@ -47,7 +55,9 @@ def generated(count: int = SCENES, size: tuple[int, int] = SCENE_SIZE) -> Worklo
 
 
 def from_folder(source: str | Path) -> Workload:
-    """The images of a file, folder or pattern; of very many, 128 spread evenly over them.
+    """The images of a file, folder or pattern.
+
+    If there are very many, 128 are spread evenly over them.
 
     Raises ImageError where there is none, or one cannot be decoded.
     """

@@ -1,4 +1,7 @@
-"""A fleet: several devices named in a YAML file, measured one after another, in one report."""
+"""A fleet of devices in one report.
+
+A YAML file names the devices; they are measured one after another.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,17 @@ EXAMPLE = """devices:
 
 @dataclass(frozen=True)
 class Member:
-    """A device of a fleet, and the targets that weights are measured on there; empty: those of the command line."""
+    """A device of a fleet, and the targets that weights are measured on there.
+
+    None given: those of the command line.
+    """
 
     remote: Remote
     targets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return self.remote.name or self.remote.host
 
 

@@ -1,4 +1,7 @@
-"""Calibration images: found in any data set or folder, sampled, identified, and prepared exactly as at run time."""
+"""Calibration images from any data set or folder.
+
+They are sampled, identified, and prepared exactly as at run time.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ _LOG = logging.getLogger("edgeyolo_calib")
 
 @dataclass
 class ImageSource:
-    """A sample of image files; implements `edgeyolo.backend.interface.CalibrationSource`.
+    """A sample of image files.
+
+    Implements `edgeyolo.backend.interface.CalibrationSource`.
 
     `paths` are decoded only when they are needed. A file that then turns out to be broken is left out, noted in
     `broken` (path -> what is wrong) and no longer in `count`; `sha256` covers the bytes of all files, in order, broken
@@ -51,7 +56,9 @@ class ImageSource:
         self.count = len(self.paths) - len(self.broken)
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """The images as input arrays of the contract, `contract.batch` at a time, each a new array.
+        """The images as input arrays of the contract.
+
+        They come `contract.batch` at a time, each a new array.
 
         The last batch is filled up with the first images again. Every call starts from the first image.
         Raises DatasetError where no image can be read.
@@ -73,7 +80,10 @@ class ImageSource:
             yield preprocess(group, contract)[0]
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first `count` images that can be read, BGR in their own size; fewer where there are fewer."""
+        """The first `count` images that can be read, BGR in their own size.
+
+        Fewer where there are fewer.
+        """
         return [image for _, image in islice(self._decode(), count)]
 
     def names(self) -> list[str]:
@@ -94,7 +104,7 @@ class ImageSource:
         return found
 
     def broken_names(self) -> dict[str, str]:
-        """What is wrong with the files that were left out, by name."""
+        """Faults of the files that were left out, by name."""
         return {path.name: reason for path, reason in self.broken.items()}
 
     def _decode(self) -> Iterator[tuple[Path, NDArray[np.uint8]]]:

@@ -1,4 +1,7 @@
-"""What a JSON value breaks of a schema: of the words of JSON schema that our published schemas use."""
+"""Violations of a JSON schema.
+
+It knows the words of JSON schema that our published schemas use.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ _KINDS: Mapping[str, Any] = {
 
 
 def violations(data: Any, schema: Mapping[str, Any], where: str = "") -> list[str]:
-    """A phrase for everything in `data` that breaks `schema`; none where it conforms. `where` names the value."""
+    """A phrase for everything in `data` that breaks `schema`; none where it conforms.
+
+    `where` names the value.
+    """
     return list(_Judge(schema).broken(data, schema, where))
 
 

@@ -1,4 +1,7 @@
-"""From a data set's files to pictures: reading, keeping in memory, and passing over what is damaged."""
+"""Pictures from a data set's files.
+
+They are read, kept in memory, and passed over where damaged.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ class PictureStore:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Picture:
-        """Picture number `index`, or the next one that can be read; DatasetError where none can."""
+        """Picture number `index`, or the next one that can be read.
+
+        DatasetError where none can.
+        """
         for step in range(len(self)):
             here = (index + step) % len(self)
             if here in self._broken:
@@ -83,8 +89,9 @@ class PictureStore:
 
 
 def make_picture(sample: Sample, image: np.ndarray) -> Picture:
-    """The objects of a sample on its image; ImageError where the annotations are of an image of another
-    size.
+    """The objects of a sample on its image.
+
+    ImageError where the annotations are of an image of another size.
     """
     height, width = image.shape[:2]
     if sample.size != (width, height):
