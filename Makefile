@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants clean
+.PHONY: bench-integers setup demo test test-slow test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -27,8 +27,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 test: $(READY)
 	@$(PYTEST)
 
-test-all: $(READY)
-	@$(PYTEST) -m "slow or not slow"
+# What `make test` leaves out: slow cases, and property tests with all their examples.
+test-slow: $(READY)
+	@EDGEYOLO_TESTS_EXAMPLES=all $(PYTEST) -m "slow or property"
+
+test-all: test test-slow
 
 # The demo's weights, again from nothing: an hour or two on two cores.
 train-scenes: $(READY)

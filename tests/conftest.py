@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,60 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parent / "golden"
 
-settings.register_profile(
-    "shared machine", deadline=None
-)  # time says more of what else runs than of the code
-settings.load_profile("shared machine")
+# Time says more of what else runs than of the code, so no example has a deadline.
+settings.register_profile("all", deadline=None)
+settings.load_profile("all")
+FEWER = 5
+"""`make test` runs this part of each property test's examples, `make test-slow` all of them."""
+
+ALLOWED_SKIPS = (
+    "this processor has no bfloat16",
+    "TensorRT runs here",
+    "this machine has an edge TPU",
+    "tflite-runtime 2.14 has wheels up to Python 3.11",
+    "there is no environment with OpenVINO 2021.4",
+    "the file system of the temporary directory cannot exchange two directories",
+)
+"""Where EDGEYOLO_TESTS_STRICT is set, as CI does, a skip for any other reason fails."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark property tests; run a part of their examples unless all are asked for."""
+    whole = os.environ.get("EDGEYOLO_TESTS_EXAMPLES") == "all"
+    for item in items:
+        function = getattr(item, "function", None)
+        if not getattr(function, "is_hypothesis_test", False):
+            continue
+        item.add_marker("property")
+        asked = getattr(function, "_hypothesis_internal_use_settings", settings.default)
+        if not whole:
+            fewer = settings(asked, max_examples=max(asked.max_examples // FEWER, 5))
+            function._hypothesis_internal_use_settings = fewer  # type: ignore[union-attr]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped for a reason that is not on the list."""
+    report = yield
+    _judge_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a file that is skipped whole for a reason that is not on the list."""
+    report = yield
+    _judge_skip(report)
+    return report
+
+
+def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail") or "EDGEYOLO_TESTS_STRICT" not in os.environ:
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and the reason is not on the list in tests/conftest.py: {reason}"
 
 
 def _shared_folder() -> Path | None:
