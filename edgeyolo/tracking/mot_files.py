@@ -37,9 +37,9 @@ class MotRows:
         return MotRows(self.frame[part], self.track_id[part], self.ltwh[part], self.confidence[part])
 
     @property
-    def xyxy(self) -> NDArray[np.float32]:
-        """(n, 4) float32 corners."""
-        return np.concatenate([self.ltwh[:, :2], self.ltwh[:, :2] + self.ltwh[:, 2:]], 1).astype(np.float32)
+    def xyxy(self) -> NDArray[np.float64]:
+        """(n, 4) float64 corners."""
+        return np.concatenate([self.ltwh[:, :2], self.ltwh[:, :2] + self.ltwh[:, 2:]], axis=1)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import DatasetError
+from edgeyolo.runtime.nms import box_iou
 from edgeyolo.tracking.mot_files import MotRows
 
 # IoU is compared with thresholds up to rounding, as in TrackEval.
@@ -71,7 +72,7 @@ def pair_sequence(truth: MotRows, result: MotRows) -> PairedSequence:
     for number in np.union1d(truth.frame, result.frame).tolist():
         here, there = truth.frame == number, result.frame == number
         frames.append(
-            FramePair(truth_index[here], track_index[there], _iou(truth.ltwh[here], result.ltwh[there]))
+            FramePair(truth_index[here], track_index[there], np.nan_to_num(box_iou(truth.xyxy[here], result.xyxy[there])))
         )
     return PairedSequence(tuple(frames), len(objects), len(tracks))
 
@@ -83,17 +84,3 @@ def _refuse_repeated(name: str, rows: MotRows) -> None:
         raise DatasetError(
             f"{name}: expected each id once a frame, got id {track} {counts.max()} times in frame {frame}"
         )
-
-
-def _iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU of all pairs of (g, 4) and (t, 4) left, top, width, height boxes; 0 for boxes without area.
-
-    In float64, unlike the float32 of suppression: thresholds are compared to the last bit.
-    """
-    left, top, width, height = first.T[:, :, None]
-    x, y, w, h = second.T[:, None, :]
-    across = np.minimum(left + width, x + w) - np.maximum(left, x)
-    down = np.minimum(top + height, y + h) - np.maximum(top, y)
-    overlap = np.maximum(across, 0) * np.maximum(down, 0)
-    union = width * height + w * h - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > EPSILON)

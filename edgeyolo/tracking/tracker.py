@@ -1,0 +1,264 @@
+"""Tracker: detections of a frame and its time in, identities that stay with their objects out.
+
+ByteTrack's association in two stages (Zhang et al., ECCV 2022) over a Kalman filter in continuous time. What differs:
+pairs are judged by the filter's own uncertainty beside the overlap, so that objects are found again after gaps and at
+low frame rates; a track is confirmed by evidence instead of a number of frames; confidences are first put on one
+scale. Nothing looks ahead: what is given for a frame is final.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.errors import UsageError
+from edgeyolo.tracking.association import Array, IndexArray, Measured, fit, pair
+from edgeyolo.tracking.confidence import ConfidenceScale
+from edgeyolo.tracking.kalman import BoxStates, MotionModel
+from edgeyolo.tracking.tracks import Tracks
+
+TENTATIVE = 0  # in place of an identity
+
+
+class HasBoxes(Protocol):
+    """Anything with boxes: `Detections`, or another library's."""
+
+    @property
+    def xyxy(self) -> NDArray[Any]:
+        """(n, 4) corners in pixels."""
+
+    @property
+    def confidence(self) -> NDArray[Any] | None:
+        """(n,) in 0..1, or None."""
+
+    @property
+    def class_id(self) -> NDArray[Any] | None:
+        """(n,) integers, or None."""
+
+
+@dataclass(frozen=True)
+class TrackerRules:
+    """Thresholds of a tracker; confidences are on the scale of `ConfidenceScale`, where clear objects have 0.94.
+
+    Attributes:
+        low: detections below are passed over.
+        high: detections from here take part in the first stage; those between only prolong confirmed tracks.
+        new: detections from here start a track.
+        evidence: a track is confirmed when the probability that all its detections are false, each with 1 minus its
+            confidence, falls below e^-evidence: one of 0.99, two of 0.9, four of 0.65.
+        tentative_seconds: longest gap in a track not yet confirmed.
+        tentative_misses: most frames in that gap.
+        fit_high, fit_low, fit_new: least fit (see `association.fit`) in the first stage, of low detections, and of
+            tracks not yet confirmed.
+        overlap_weight: weight of the overlap in the fit.
+    """
+
+    low: float = 0.1
+    high: float = 0.8
+    new: float = 0.85
+    evidence: float = 4.0
+    tentative_seconds: float = 0.8
+    tentative_misses: int = 2
+    fit_high: float = 0.15
+    fit_low: float = 0.5
+    fit_new: float = 0.3
+    overlap_weight: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    """All tracks: filtered boxes, and for each its identity, class, last match, misses since and evidence."""
+
+    states: BoxStates
+    track_id: IndexArray
+    class_id: IndexArray
+    seen: Array
+    missed: IndexArray
+    evidence: Array
+
+    def take(self, index: IndexArray) -> _Memory:
+        return _Memory(
+            self.states.take(index), self.track_id[index], self.class_id[index],
+            self.seen[index], self.missed[index], self.evidence[index],
+        )  # fmt: skip
+
+    def join(self, other: _Memory) -> _Memory:
+        pairs = (
+            (self.track_id, other.track_id), (self.class_id, other.class_id), (self.seen, other.seen),
+            (self.missed, other.missed), (self.evidence, other.evidence),
+        )  # fmt: skip
+        return _Memory(self.states.join(other.states), *(np.concatenate(both) for both in pairs))
+
+
+class Tracker:
+    """Follows objects from frame to frame; each tracker counts its own identities from 1.
+
+    All it knows is replaced, never changed in place: `copy.copy(tracker)` goes its own way from there.
+
+    Args:
+        class_wise: a track is only continued by detections of its own class. Otherwise by any, and has the class of
+            its last detection: for detectors that take one kind for another.
+        lost_seconds: a confirmed track that no detection matches is kept so long to be found again.
+        rules: thresholds.
+        motion: noise of motion and measurement.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_wise: bool = True,
+        lost_seconds: float = 2.0,
+        rules: TrackerRules | None = None,
+        motion: MotionModel | None = None,
+    ) -> None:
+        if not 0 <= lost_seconds < math.inf:
+            raise UsageError(f"lost_seconds: expected 0 or more seconds, got {lost_seconds}")
+        self.class_wise, self.lost_seconds = class_wise, lost_seconds
+        self.rules, self.motion = rules or TrackerRules(), motion or MotionModel()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks, as for another film; identities are counted from 1 again."""
+        none, index = np.empty((4, 0)), np.empty(0, np.int64)
+        states = BoxStates.new(none, none, self.motion)
+        self._memory = _Memory(states, index, index, np.empty(0), index, np.empty(0))
+        self._scale, self._time, self._next = ConfidenceScale(), -math.inf, 1
+
+    def update(self, detections: HasBoxes, time: float) -> Tracks:
+        """Take the detections of the frame at `time` (seconds, on any clock that does not go back).
+
+        Returns:
+            The confirmed tracks that a detection of this frame matches. A track that is lost is not given, though it
+            keeps its identity for `lost_seconds`.
+
+        Raises:
+            UsageError: a time before the last frame's, or arrays that do not belong together.
+            RuntimeMissingError: scipy is not installed.
+        """
+        if not (self._time <= time < math.inf):
+            raise UsageError(
+                f"time: expected seconds from {self._time:.3f}, the last frame's, got {time}",
+                hint="Give frames in order; use one Tracker for each source, or reset() between films.",
+            )
+        seconds = time - self._time if self._time > -math.inf else 0.0
+        xyxy, confidence, class_id = _arrays(detections)
+        self._time = time
+        self._scale = self._scale.learn(confidence[confidence >= self.rules.low], seconds)
+        scaled = self._scale.apply(confidence)
+        size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 1.0)  # noise is in heights, and never 0
+        boxes = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, size], axis=1).T
+        measured = Measured(boxes, self.motion.noise(boxes, scaled), scaled, class_id)
+        memory = replace(self._memory, states=self._memory.states.predict(seconds, self.motion))
+        match = self._associate(memory, measured)
+        memory = self._matched(memory, measured, match)
+        born = self._born(measured, match)
+        match = np.concatenate([match, born])
+        memory = self._confirmed(memory.join(self._start(measured.take(born))))
+        self._memory = memory.take(np.flatnonzero(self._kept(memory)))
+        return _tracks(memory, match, confidence, getattr(detections, "class_names", ()), time)
+
+    def _associate(self, memory: _Memory, measured: Measured) -> IndexArray:
+        """The detection of each track, (n,); -1 for none."""
+        rules = self.rules
+        match = np.full(len(memory.track_id), -1)
+        high = np.flatnonzero(measured.confidence >= rules.high)
+        low = np.flatnonzero((measured.confidence >= rules.low) & (measured.confidence < rules.high))
+        confirmed = np.flatnonzero(memory.track_id != TENTATIVE)
+        tentative = np.flatnonzero(memory.track_id == TENTATIVE)
+
+        def stage(tracks: IndexArray, boxes: IndexArray, least: float) -> IndexArray:
+            """Match some tracks with some detections; the detections left over."""
+            if not len(tracks) or not len(boxes):
+                return boxes
+            part = measured.take(boxes)
+            fitness = fit(memory.states.take(tracks), part, rules.overlap_weight)
+            if self.class_wise:
+                fitness[memory.class_id[tracks][:, None] != part.class_id[None, :]] = 0
+            rows, columns = pair(fitness, least)
+            match[tracks[rows]] = boxes[columns]
+            return np.delete(boxes, columns)
+
+        left = stage(confirmed, high, rules.fit_high)
+        stage(confirmed[match[confirmed] < 0], low, rules.fit_low)
+        stage(tentative, left, rules.fit_new)
+        return match
+
+    def _matched(self, memory: _Memory, measured: Measured, match: IndexArray) -> _Memory:
+        """The tracks after this frame's matches."""
+        index = np.flatnonzero(match >= 0)
+        part = measured.take(match[index])
+        seen, missed, class_id = memory.seen.copy(), memory.missed + 1, memory.class_id.copy()
+        evidence = memory.evidence.copy()
+        seen[index], missed[index], class_id[index] = self._time, 0, part.class_id
+        evidence[index] += _evidence(part)
+        states = memory.states.correct(index, part.boxes, part.noise)
+        return _Memory(states, memory.track_id, class_id, seen, missed, evidence)
+
+    def _born(self, measured: Measured, match: IndexArray) -> IndexArray:
+        """Detections that start a track."""
+        free = np.ones(len(measured.confidence), np.bool_)
+        free[match[match >= 0]] = False
+        return np.flatnonzero(free & (measured.confidence >= self.rules.new))
+
+    def _start(self, part: Measured) -> _Memory:
+        n = len(part.confidence)
+        states = BoxStates.new(part.boxes, part.noise, self.motion)
+        tentative, missed = np.full(n, TENTATIVE), np.zeros(n, np.int64)
+        return _Memory(states, tentative, part.class_id, np.full(n, self._time), missed, _evidence(part))
+
+    def _confirmed(self, memory: _Memory) -> _Memory:
+        """The tracks, those with enough evidence with an identity."""
+        index = np.flatnonzero((memory.track_id == TENTATIVE) & (memory.evidence >= self.rules.evidence))
+        track_id = memory.track_id.copy()
+        track_id[index] = np.arange(self._next, self._next + len(index))
+        self._next += len(index)
+        return replace(memory, track_id=track_id)
+
+    def _kept(self, memory: _Memory) -> NDArray[np.bool_]:
+        lost = self._time - memory.seen
+        tentative = (lost <= self.rules.tentative_seconds) & (memory.missed <= self.rules.tentative_misses)
+        seen = memory.missed == 0
+        kept: NDArray[np.bool_] = seen | np.where(
+            memory.track_id == TENTATIVE, tentative, lost <= self.lost_seconds
+        )
+        return kept
+
+
+def _evidence(part: Measured) -> Array:
+    """Minus the logarithm of the probability that each detection is false."""
+    result: Array = -np.log1p(-part.confidence)
+    return result
+
+
+def _tracks(
+    memory: _Memory, match: IndexArray, confidence: Array, names: tuple[str, ...], time: float
+) -> Tracks:
+    index = np.flatnonzero((match >= 0) & (memory.track_id != TENTATIVE))
+    index = index[np.argsort(memory.track_id[index], kind="stable")]
+    found = match[index]
+    return Tracks(
+        memory.states.xyxy[index].astype(np.float32), memory.track_id[index], confidence[found].astype(np.float32),
+        memory.class_id[index], found, tuple(names), time,
+    )  # fmt: skip
+
+
+def _arrays(detections: HasBoxes) -> tuple[Array, Array, IndexArray]:
+    """Boxes (n, 4), confidences (n,) and classes (n,) of whatever has them; 1 and 0 where it has none."""
+    xyxy = np.asarray(detections.xyxy, np.float64).reshape(-1, 4)
+    given = detections.confidence
+    confidence = np.ones(len(xyxy)) if given is None else np.asarray(given, np.float64)
+    kinds = detections.class_id
+    class_id = np.zeros(len(xyxy), np.int64) if kinds is None else np.asarray(kinds, np.int64)
+    if confidence.shape != (len(xyxy),) or class_id.shape != (len(xyxy),):
+        raise UsageError(
+            f"expected confidence and class_id ({len(xyxy)},), got {confidence.shape} and {class_id.shape}"
+        )
+    if not np.isfinite(xyxy).all() or not (xyxy[:, 2:] >= xyxy[:, :2]).all():
+        raise UsageError("xyxy: expected finite corners x1 <= x2, y1 <= y2; are these boxes x, y, width, height?")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise UsageError("confidence: expected 0 to 1")
+    return xyxy, confidence, class_id
