@@ -1,1 +1,8 @@
 """Tracking: identities for detections, lines and zones that count them, and measures of how well it goes."""
+
+from edgeyolo.tracking.lines import LineCounter
+from edgeyolo.tracking.tracker import Tracker, TrackerRules
+from edgeyolo.tracking.tracks import Track, Tracks
+from edgeyolo.tracking.zones import Visit, Zone
+
+__all__ = ["LineCounter", "Track", "Tracker", "TrackerRules", "Tracks", "Visit", "Zone"]

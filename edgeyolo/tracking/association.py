@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.runtime.nms import box_iou
 from edgeyolo.tracking.assignment import solve_assignment
-from edgeyolo.tracking.kalman import BoxStates
+from edgeyolo.tracking.kalman import BoxStates, corners
 
 Array = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
@@ -39,12 +39,6 @@ class Measured:
             self.boxes[:, index], self.noise[:, index], self.confidence[index], self.class_id[index]
         )
 
-    @property
-    def xyxy(self) -> Array:
-        """(m, 4) corners."""
-        half = self.boxes[2:] / 2
-        return np.concatenate([self.boxes[:2] - half, self.boxes[:2] + half]).T
-
 
 def fit(states: BoxStates, measured: Measured, overlap_weight: float) -> Array:
     """How well each predicted track explains each box, (n, m); 0 where a new object explains it better.
@@ -54,15 +48,21 @@ def fit(states: BoxStates, measured: Measured, overlap_weight: float) -> Array:
     reaches further than one just seen, and less surely. A tenth of it is added to the overlap, which tells more where
     boxes are known well, and the detection's confidence weighs the sum.
     """
-    spread = states.variance[:, :, None] + measured.noise[:, None, :]
-    offset = measured.boxes[:, None, :] - states.mean[:, :, None]
-    np.multiply(offset, offset, out=offset)
-    distance = np.divide(offset, spread, out=offset).sum(axis=0)
-    area = states.mean[3][:, None] * measured.boxes[3][None, :]
-    volume = spread[0] * spread[1] * spread[2] * spread[3] / np.square(np.square(area))
-    ratio = -0.5 * np.log(volume) - (_DEGREES + 4) / 2 * np.log1p(distance / _DEGREES)
-    overlap = np.nan_to_num(box_iou(states.xyxy, measured.xyxy))
-    result = (ratio / 10 + overlap_weight * overlap) * measured.confidence
+    shape = (states.mean.shape[1], measured.boxes.shape[1])
+    offset, spread, tail = np.empty(shape), np.empty(shape), np.ones(shape)
+    volume = 1 / np.square(np.square(np.multiply.outer(states.mean[3], measured.boxes[3])))
+    for row in range(4):  # a coordinate at a time: arrays of all four leave the cache
+        np.subtract.outer(states.mean[row], measured.boxes[row], out=offset)
+        np.add.outer(states.variance[row], measured.noise[row], out=spread)
+        offset *= offset
+        offset /= spread
+        tail += offset / _DEGREES
+        volume *= spread
+    ratio = -0.5 * np.log(volume) - (_DEGREES + 4) / 2 * np.log(tail)
+    result = box_iou(corners(states.mean), corners(measured.boxes))
+    result *= overlap_weight
+    result += ratio / 10
+    result *= measured.confidence
     result[ratio <= 0] = 0
     return result
 

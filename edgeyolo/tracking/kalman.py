@@ -44,94 +44,90 @@ class MotionModel:
     def noise(self, boxes: Array, confidence: Array) -> Array:
         """Variances (4, n) of measured boxes (4, n) with their confidence (n,)."""
         scale = np.array([self.position_noise, self.position_noise, self.size_noise, self.size_noise])
-        return np.square(scale[:, None] * boxes[3]) * (1 + self.uncertainty * (1 - confidence))
+        result: Array = np.square(scale[:, None] * boxes[3]) * (1 + self.uncertainty * (1 - confidence))
+        return result
 
 
 @dataclass(frozen=True, eq=False)
 class BoxStates:
-    """Filtered boxes of n tracks: rows centre x, centre y, width, height; all (4, n) float64.
+    """Filtered boxes of n tracks.
 
     Attributes:
-        mean: pixels.
-        velocity: pixels/s.
-        variance: of `mean`.
-        covariance: of `mean` with `velocity`.
-        velocity_variance: of `velocity`.
+        values: (5, 4, n) float64: mean in pixels, velocity in pixels/s, variance of the mean, covariance of mean and
+            velocity, variance of the velocity; each for centre x, centre y, width, height.
     """
 
-    mean: Array
-    velocity: Array
-    variance: Array
-    covariance: Array
-    velocity_variance: Array
+    values: Array
 
     @classmethod
     def new(cls, boxes: Array, noise: Array, model: MotionModel) -> BoxStates:
         """States of objects seen once, of unknown velocity."""
         speed = np.array([model.speed, model.speed, model.growth_speed, model.growth_speed])
-        zero = np.zeros_like(boxes)
-        return cls(boxes, zero, noise, zero, np.square(speed[:, None] * boxes[3]))
+        values = np.zeros((5, *boxes.shape))
+        values[0], values[2], values[4] = boxes, noise, np.square(speed[:, None] * boxes[3])
+        return cls(values)
 
-    def take(self, index: NDArray[np.int64]) -> BoxStates:
-        """The states of some tracks."""
-        return BoxStates(
-            self.mean[:, index], self.velocity[:, index], self.variance[:, index],
-            self.covariance[:, index], self.velocity_variance[:, index],
-        )  # fmt: skip
+    @property
+    def mean(self) -> Array:
+        """(4, n) centre x, centre y, width, height in pixels."""
+        result: Array = self.values[0]
+        return result
 
-    def join(self, other: BoxStates) -> BoxStates:
-        """These tracks followed by others."""
-        pairs = (
-            (self.mean, other.mean), (self.velocity, other.velocity), (self.variance, other.variance),
-            (self.covariance, other.covariance), (self.velocity_variance, other.velocity_variance),
-        )  # fmt: skip
-        return BoxStates(*(np.concatenate(pair, axis=1) for pair in pairs))
-
-    def predict(self, seconds: float, model: MotionModel) -> BoxStates:
-        """The states `seconds` later."""
-        if not seconds or not self.mean.size:
-            return self
-        place = _transition(seconds, math.inf, model.acceleration)
-        size = _transition(seconds, model.growth_memory, model.growth)
-        step, keep, q00, q01, q11 = np.array([place, place, size, size]).T[:, :, None]
-        scale = np.square(self.mean[3])
-        mean = self.mean + step * self.velocity
-        np.maximum(mean[2:], 1.0, out=mean[2:])  # a shrinking box does not turn inside out
-        moved = self.covariance + step * self.velocity_variance
-        return BoxStates(
-            mean,
-            keep * self.velocity,
-            self.variance + step * (self.covariance + moved) + q00 * scale,
-            keep * moved + q01 * scale,
-            keep * keep * self.velocity_variance + q11 * scale,
-        )
-
-    def correct(self, index: NDArray[np.int64], boxes: Array, noise: Array) -> BoxStates:
-        """The states after tracks `index` (m,) were measured as `boxes` with `noise`, both (4, m)."""
-        before = self.take(index)
-        total = before.variance + noise
-        gain, velocity_gain = before.variance / total, before.covariance / total
-        surprise = boxes - before.mean
-        after = BoxStates(
-            before.mean + gain * surprise,
-            before.velocity + velocity_gain * surprise,
-            (1 - gain) * before.variance,
-            (1 - gain) * before.covariance,
-            before.velocity_variance - velocity_gain * before.covariance,
-        )
-        result = BoxStates(
-            self.mean.copy(), self.velocity.copy(), self.variance.copy(),
-            self.covariance.copy(), self.velocity_variance.copy(),
-        )  # fmt: skip
-        for name in ("mean", "velocity", "variance", "covariance", "velocity_variance"):
-            getattr(result, name)[:, index] = getattr(after, name)
+    @property
+    def variance(self) -> Array:
+        """(4, n) variances of `mean`."""
+        result: Array = self.values[2]
         return result
 
     @property
     def xyxy(self) -> Array:
         """(n, 4) corners."""
-        half = self.mean[2:] / 2
-        return np.concatenate([self.mean[:2] - half, self.mean[:2] + half]).T
+        return corners(self.mean)
+
+    def take(self, index: NDArray[np.int64]) -> BoxStates:
+        """The states of some tracks."""
+        return BoxStates(self.values[:, :, index])
+
+    def join(self, other: BoxStates) -> BoxStates:
+        """These tracks followed by others."""
+        return BoxStates(np.concatenate([self.values, other.values], axis=2))
+
+    def predict(self, seconds: float, model: MotionModel) -> BoxStates:
+        """The states `seconds` later."""
+        if not seconds or not self.values.size:
+            return self
+        place = _transition(seconds, math.inf, model.acceleration)
+        size = _transition(seconds, model.growth_memory, model.growth)
+        step, keep, q00, q01, q11 = np.array([place, place, size, size]).T[:, :, None]
+        mean, velocity, variance, covariance, velocity_variance = self.values
+        scale = np.square(mean[3])
+        moved = covariance + step * velocity_variance
+        values = np.empty_like(self.values)
+        values[0] = mean + step * velocity
+        np.maximum(values[0, 2:], 1.0, out=values[0, 2:])  # a shrinking box does not turn inside out
+        values[1] = keep * velocity
+        values[2] = variance + step * (covariance + moved) + q00 * scale
+        values[3] = keep * moved + q01 * scale
+        values[4] = keep * keep * velocity_variance + q11 * scale
+        return BoxStates(values)
+
+    def correct(self, index: NDArray[np.int64], boxes: Array, noise: Array) -> BoxStates:
+        """The states after tracks `index` (m,) were measured as `boxes` with `noise`, both (4, m)."""
+        before = self.values[:, :, index]
+        spread = before[2:4]  # of the mean, and with the velocity
+        gain = spread / (before[2] + noise)
+        before[:2] += gain * (boxes - before[0])
+        before[4] -= gain[1] * before[3]
+        before[2:4] -= gain[0] * spread
+        values = self.values.copy()
+        values[:, :, index] = before
+        return BoxStates(values)
+
+
+def corners(boxes: Array) -> Array:
+    """(n, 4) x1, y1, x2, y2 of (4, n) centre x, centre y, width, height."""
+    half = boxes[2:] / 2
+    return np.concatenate([boxes[:2] - half, boxes[:2] + half]).T
 
 
 def _transition(seconds: float, memory: float, noise: float) -> tuple[float, float, float, float, float]:

@@ -68,6 +68,12 @@ class TrackerRules:
     fit_new: float = 0.3
     overlap_weight: float = 0.5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high <= self.new <= 1:
+            raise UsageError(
+                f"rules: expected 0 <= low <= high <= new <= 1, got {self.low}, {self.high}, {self.new}"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class _Memory:
@@ -87,11 +93,14 @@ class _Memory:
         )  # fmt: skip
 
     def join(self, other: _Memory) -> _Memory:
-        pairs = (
-            (self.track_id, other.track_id), (self.class_id, other.class_id), (self.seen, other.seen),
-            (self.missed, other.missed), (self.evidence, other.evidence),
-        )  # fmt: skip
-        return _Memory(self.states.join(other.states), *(np.concatenate(both) for both in pairs))
+        return _Memory(
+            self.states.join(other.states),
+            np.concatenate([self.track_id, other.track_id]),
+            np.concatenate([self.class_id, other.class_id]),
+            np.concatenate([self.seen, other.seen]),
+            np.concatenate([self.missed, other.missed]),
+            np.concatenate([self.evidence, other.evidence]),
+        )
 
 
 class Tracker:
@@ -156,29 +165,34 @@ class Tracker:
         match = self._associate(memory, measured)
         memory = self._matched(memory, measured, match)
         born = self._born(measured, match)
-        match = np.concatenate([match, born])
-        memory = self._confirmed(memory.join(self._start(measured.take(born))))
-        self._memory = memory.take(np.flatnonzero(self._kept(memory)))
+        if len(born):
+            match = np.concatenate([match, born])
+            memory = memory.join(self._start(measured.take(born)))
+        memory = self._confirmed(memory)
+        kept = self._kept(memory)
+        self._memory = memory if kept.all() else memory.take(np.flatnonzero(kept))
         return _tracks(memory, match, confidence, getattr(detections, "class_names", ()), time)
 
     def _associate(self, memory: _Memory, measured: Measured) -> IndexArray:
         """The detection of each track, (n,); -1 for none."""
         rules = self.rules
         match = np.full(len(memory.track_id), -1)
+        if not len(match) or not len(measured.confidence):
+            return match
         high = np.flatnonzero(measured.confidence >= rules.high)
         low = np.flatnonzero((measured.confidence >= rules.low) & (measured.confidence < rules.high))
         confirmed = np.flatnonzero(memory.track_id != TENTATIVE)
         tentative = np.flatnonzero(memory.track_id == TENTATIVE)
 
+        fitness = fit(memory.states, measured, rules.overlap_weight)
+        if self.class_wise:
+            fitness[memory.class_id[:, None] != measured.class_id] = 0
+
         def stage(tracks: IndexArray, boxes: IndexArray, least: float) -> IndexArray:
             """Match some tracks with some detections; the detections left over."""
             if not len(tracks) or not len(boxes):
                 return boxes
-            part = measured.take(boxes)
-            fitness = fit(memory.states.take(tracks), part, rules.overlap_weight)
-            if self.class_wise:
-                fitness[memory.class_id[tracks][:, None] != part.class_id[None, :]] = 0
-            rows, columns = pair(fitness, least)
+            rows, columns = pair(fitness[tracks[:, None], boxes], least)
             match[tracks[rows]] = boxes[columns]
             return np.delete(boxes, columns)
 
@@ -213,6 +227,8 @@ class Tracker:
     def _confirmed(self, memory: _Memory) -> _Memory:
         """The tracks, those with enough evidence with an identity."""
         index = np.flatnonzero((memory.track_id == TENTATIVE) & (memory.evidence >= self.rules.evidence))
+        if not len(index):
+            return memory
         track_id = memory.track_id.copy()
         track_id[index] = np.arange(self._next, self._next + len(index))
         self._next += len(index)
@@ -258,7 +274,9 @@ def _arrays(detections: HasBoxes) -> tuple[Array, Array, IndexArray]:
             f"expected confidence and class_id ({len(xyxy)},), got {confidence.shape} and {class_id.shape}"
         )
     if not np.isfinite(xyxy).all() or not (xyxy[:, 2:] >= xyxy[:, :2]).all():
-        raise UsageError("xyxy: expected finite corners x1 <= x2, y1 <= y2; are these boxes x, y, width, height?")
+        raise UsageError(
+            "xyxy: expected finite corners x1 <= x2, y1 <= y2; are these boxes x, y, width, height?"
+        )
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise UsageError("confidence: expected 0 to 1")
     return xyxy, confidence, class_id

@@ -83,7 +83,9 @@ class Tracks:
             self.track_id.tolist(), self.xyxy.tolist(), self.confidence.tolist(), self.class_id.tolist(), names,
             strict=True,
         )  # fmt: skip
-        return (Track(number, (*box,), confidence, kind, name) for number, box, confidence, kind, name in rows)
+        return (
+            Track(number, (*box,), confidence, kind, name) for number, box, confidence, kind, name in rows
+        )
 
     def __getitem__(self, index: slice | ArrayLike) -> Tracks:
         """Tracks chosen by a slice, a bool mask or an array of indices: `tracks[tracks.class_id == 2]`."""

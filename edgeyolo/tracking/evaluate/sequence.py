@@ -68,12 +68,12 @@ def pair_sequence(truth: MotRows, result: MotRows) -> PairedSequence:
         _refuse_repeated(name, rows)
     objects, truth_index = np.unique(truth.track_id, return_inverse=True)
     tracks, track_index = np.unique(result.track_id, return_inverse=True)
+    truth_boxes, boxes = truth.xyxy, result.xyxy
     frames = []
     for number in np.union1d(truth.frame, result.frame).tolist():
         here, there = truth.frame == number, result.frame == number
-        frames.append(
-            FramePair(truth_index[here], track_index[there], np.nan_to_num(box_iou(truth.xyxy[here], result.xyxy[there])))
-        )
+        iou = np.nan_to_num(box_iou(truth_boxes[here], boxes[there]))
+        frames.append(FramePair(truth_index[here], track_index[there], iou))
     return PairedSequence(tuple(frames), len(objects), len(tracks))
 
 
