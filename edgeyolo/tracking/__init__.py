@@ -1,7 +1,8 @@
 """Tracking: identities for detections, lines and zones that count them, and measures of how well it goes."""
 
 from edgeyolo.tracking.lines import LineCounter
-from edgeyolo.tracking.tracker import Tracker, TrackerRules
+from edgeyolo.tracking.rules import TrackerRules
+from edgeyolo.tracking.tracker import Tracker
 from edgeyolo.tracking.tracks import Track, Tracks
 from edgeyolo.tracking.zones import Visit, Zone
 

@@ -9,7 +9,7 @@ scale. Nothing looks ahead: what is given for a frame is final.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,10 +19,9 @@ from edgeyolo.errors import UsageError
 from edgeyolo.tracking.association import Array, IndexArray, Measured, fit, pair
 from edgeyolo.tracking.confidence import ConfidenceScale
 from edgeyolo.tracking.kalman import BoxStates, MotionModel
+from edgeyolo.tracking.rules import TrackerRules
+from edgeyolo.tracking.tracklets import TENTATIVE, Tracklets
 from edgeyolo.tracking.tracks import Tracks
-
-TENTATIVE = 0  # in place of an identity
-
 
 class HasBoxes(Protocol):
     """Anything with boxes: `Detections`, or another library's."""
@@ -38,69 +37,6 @@ class HasBoxes(Protocol):
     @property
     def class_id(self) -> NDArray[Any] | None:
         """(n,) integers, or None."""
-
-
-@dataclass(frozen=True)
-class TrackerRules:
-    """Thresholds of a tracker; confidences are on the scale of `ConfidenceScale`, where clear objects have 0.94.
-
-    Attributes:
-        low: detections below are passed over.
-        high: detections from here take part in the first stage; those between only prolong confirmed tracks.
-        new: detections from here start a track.
-        evidence: a track is confirmed when the probability that all its detections are false, each with 1 minus its
-            confidence, falls below e^-evidence: one of 0.99, two of 0.9, four of 0.65.
-        tentative_seconds: longest gap in a track not yet confirmed.
-        tentative_misses: most frames in that gap.
-        fit_high, fit_low, fit_new: least fit (see `association.fit`) in the first stage, of low detections, and of
-            tracks not yet confirmed.
-        overlap_weight: weight of the overlap in the fit.
-    """
-
-    low: float = 0.1
-    high: float = 0.8
-    new: float = 0.85
-    evidence: float = 4.0
-    tentative_seconds: float = 0.8
-    tentative_misses: int = 2
-    fit_high: float = 0.15
-    fit_low: float = 0.5
-    fit_new: float = 0.3
-    overlap_weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.low <= self.high <= self.new <= 1:
-            raise UsageError(
-                f"rules: expected 0 <= low <= high <= new <= 1, got {self.low}, {self.high}, {self.new}"
-            )
-
-
-@dataclass(frozen=True, eq=False)
-class _Memory:
-    """All tracks: filtered boxes, and for each its identity, class, last match, misses since and evidence."""
-
-    states: BoxStates
-    track_id: IndexArray
-    class_id: IndexArray
-    seen: Array
-    missed: IndexArray
-    evidence: Array
-
-    def take(self, index: IndexArray) -> _Memory:
-        return _Memory(
-            self.states.take(index), self.track_id[index], self.class_id[index],
-            self.seen[index], self.missed[index], self.evidence[index],
-        )  # fmt: skip
-
-    def join(self, other: _Memory) -> _Memory:
-        return _Memory(
-            self.states.join(other.states),
-            np.concatenate([self.track_id, other.track_id]),
-            np.concatenate([self.class_id, other.class_id]),
-            np.concatenate([self.seen, other.seen]),
-            np.concatenate([self.missed, other.missed]),
-            np.concatenate([self.evidence, other.evidence]),
-        )
 
 
 class Tracker:
@@ -134,7 +70,7 @@ class Tracker:
         """Forget all tracks, as for another film; identities are counted from 1 again."""
         none, index = np.empty((4, 0)), np.empty(0, np.int64)
         states = BoxStates.new(none, none, self.motion)
-        self._memory = _Memory(states, index, index, np.empty(0), index, np.empty(0))
+        self._memory = Tracklets(states, index, index, np.empty(0), index, np.empty(0))
         self._scale, self._time, self._next = ConfidenceScale(), -math.inf, 1
 
     def update(self, detections: HasBoxes, time: float) -> Tracks:
@@ -173,7 +109,7 @@ class Tracker:
         self._memory = memory if kept.all() else memory.take(np.flatnonzero(kept))
         return _tracks(memory, match, confidence, getattr(detections, "class_names", ()), time)
 
-    def _associate(self, memory: _Memory, measured: Measured) -> IndexArray:
+    def _associate(self, memory: Tracklets, measured: Measured) -> IndexArray:
         """The detection of each track, (n,); -1 for none."""
         rules = self.rules
         match = np.full(len(memory.track_id), -1)
@@ -201,7 +137,7 @@ class Tracker:
         stage(tentative, left, rules.fit_new)
         return match
 
-    def _matched(self, memory: _Memory, measured: Measured, match: IndexArray) -> _Memory:
+    def _matched(self, memory: Tracklets, measured: Measured, match: IndexArray) -> Tracklets:
         """The tracks after this frame's matches."""
         index = np.flatnonzero(match >= 0)
         part = measured.take(match[index])
@@ -210,7 +146,7 @@ class Tracker:
         seen[index], missed[index], class_id[index] = self._time, 0, part.class_id
         evidence[index] += _evidence(part)
         states = memory.states.correct(index, part.boxes, part.noise)
-        return _Memory(states, memory.track_id, class_id, seen, missed, evidence)
+        return Tracklets(states, memory.track_id, class_id, seen, missed, evidence)
 
     def _born(self, measured: Measured, match: IndexArray) -> IndexArray:
         """Detections that start a track."""
@@ -218,13 +154,13 @@ class Tracker:
         free[match[match >= 0]] = False
         return np.flatnonzero(free & (measured.confidence >= self.rules.new))
 
-    def _start(self, part: Measured) -> _Memory:
+    def _start(self, part: Measured) -> Tracklets:
         n = len(part.confidence)
         states = BoxStates.new(part.boxes, part.noise, self.motion)
         tentative, missed = np.full(n, TENTATIVE), np.zeros(n, np.int64)
-        return _Memory(states, tentative, part.class_id, np.full(n, self._time), missed, _evidence(part))
+        return Tracklets(states, tentative, part.class_id, np.full(n, self._time), missed, _evidence(part))
 
-    def _confirmed(self, memory: _Memory) -> _Memory:
+    def _confirmed(self, memory: Tracklets) -> Tracklets:
         """The tracks, those with enough evidence with an identity."""
         index = np.flatnonzero((memory.track_id == TENTATIVE) & (memory.evidence >= self.rules.evidence))
         if not len(index):
@@ -234,7 +170,7 @@ class Tracker:
         self._next += len(index)
         return replace(memory, track_id=track_id)
 
-    def _kept(self, memory: _Memory) -> NDArray[np.bool_]:
+    def _kept(self, memory: Tracklets) -> NDArray[np.bool_]:
         lost = self._time - memory.seen
         tentative = (lost <= self.rules.tentative_seconds) & (memory.missed <= self.rules.tentative_misses)
         seen = memory.missed == 0
@@ -251,7 +187,7 @@ def _evidence(part: Measured) -> Array:
 
 
 def _tracks(
-    memory: _Memory, match: IndexArray, confidence: Array, names: tuple[str, ...], time: float
+    memory: Tracklets, match: IndexArray, confidence: Array, names: tuple[str, ...], time: float
 ) -> Tracks:
     index = np.flatnonzero((match >= 0) & (memory.track_id != TENTATIVE))
     index = index[np.argsort(memory.track_id[index], kind="stable")]
