@@ -23,6 +23,7 @@ from edgeyolo.tracking.rules import TrackerRules
 from edgeyolo.tracking.tracklets import TENTATIVE, Tracklets
 from edgeyolo.tracking.tracks import Tracks
 
+
 class HasBoxes(Protocol):
     """Anything with boxes: `Detections`, or another library's."""
 

@@ -42,6 +42,9 @@ def write_case(name: str, folder: Path) -> tuple[Path, Path]:
         result.append([frame, track, *rng.uniform(0, 300, 2), *rng.uniform(10, 50, 2), 0.5])
     paths = folder / "gt.txt", folder / "tracks.txt"
     for path, rows in zip(paths, (truth, result), strict=True):
-        text = (",".join(f"{value:.2f}" if 2 <= i < 6 else f"{value:g}" for i, value in enumerate(row)) for row in rows)
+        text = (
+            ",".join(f"{value:.2f}" if 2 <= i < 6 else f"{value:g}" for i, value in enumerate(row))
+            for row in rows
+        )
         path.write_text("\n".join(text) + "\n", encoding="utf-8")
     return paths

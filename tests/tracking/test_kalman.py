@@ -74,4 +74,6 @@ def test_a_shrinking_box_keeps_a_size() -> None:
 @pytest.mark.parametrize("seconds", [0.001, 0.04, 1.0, 60.0])
 def test_covariances_stay_valid(seconds: float) -> None:
     _, _, variance, covariance, speed = moving().predict(seconds, MODEL).values
-    assert (variance > 0).all() and (speed > 0).all() and (covariance**2 <= variance * speed * (1 + 1e-9)).all()
+    assert (
+        (variance > 0).all() and (speed > 0).all() and (covariance**2 <= variance * speed * (1 + 1e-9)).all()
+    )

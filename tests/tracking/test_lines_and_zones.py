@@ -16,10 +16,14 @@ def at(*feet: tuple[int, float, float], time: float = 0.0, class_id: int = 0) ->
     """Boxes of 20 x 40 pixels that stand at (x, y), each with its identity."""
     boxes = np.array([(x - 10, y - 40, x + 10, y) for _, x, y in feet], np.float32).reshape(-1, 4)
     numbers = np.array([number for number, _, _ in feet], np.int64)
-    return Tracks(boxes, numbers, np.ones(len(feet)), np.full(len(feet), class_id), np.arange(len(feet)), (), time)
+    return Tracks(
+        boxes, numbers, np.ones(len(feet)), np.full(len(feet), class_id), np.arange(len(feet)), (), time
+    )
 
 
-def walked(line: LineCounter, *heights: float, x: float = 200, number: int = 1, class_id: int = 0) -> LineCounter:
+def walked(
+    line: LineCounter, *heights: float, x: float = 200, number: int = 1, class_id: int = 0
+) -> LineCounter:
     for index, y in enumerate(heights):
         line = line.update(at((number, x, y), time=index / 10, class_id=class_id))
     return line

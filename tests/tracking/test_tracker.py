@@ -19,7 +19,9 @@ NAMES = ("person", "car")
 
 
 def found(
-    *centers: tuple[float, float], confidence: float | Sequence[float] = 0.95, class_id: int | Sequence[int] = 0
+    *centers: tuple[float, float],
+    confidence: float | Sequence[float] = 0.95,
+    class_id: int | Sequence[int] = 0,
 ) -> Detections:
     """Boxes of 30 x 60 pixels around centres."""
     middle = np.array(centers, np.float32).reshape(-1, 2)
