@@ -1,4 +1,4 @@
-"""How well and how fast the tracker follows: HOTA, MOTA, IDF1, switches and milliseconds an update.
+"""Quality and speed of the tracker: HOTA, MOTA, IDF1, switches, ms an update.
 
 python benchmarks/scripts/tracking.py --data ../shared/data/mot15 [--write]
 
@@ -109,7 +109,7 @@ def track(sequence: Sequence, frames: NDArray[np.int64]) -> tuple[MotRows, list[
 
 
 def crowd(objects: int = 100, frames: int = 300) -> float:
-    """Median milliseconds of an update with `objects` walking tracks and as many detections."""
+    """Median milliseconds of an update with `objects` tracks and detections."""
     rng = np.random.default_rng(0)
     start, speed = rng.uniform(0, 1, (objects, 2)) * (1920, 1080), rng.normal(0, 40, (objects, 2))
     half = rng.uniform(15, 40, (objects, 1)) * (1, 2)

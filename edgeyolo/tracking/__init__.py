@@ -1,4 +1,4 @@
-"""Tracking: identities for detections, lines and zones that count them, and measures of how well it goes."""
+"""Tracking: identities for detections, counting lines, zones, and measures."""
 
 from edgeyolo.tracking.lines import LineCounter
 from edgeyolo.tracking.rules import TrackerRules

@@ -1,4 +1,4 @@
-"""Association of tracks with detections: how well each pair fits, and the best pairs."""
+"""Association of tracks with detections: the fit of each pair, the best pairs."""
 
 from __future__ import annotations
 
@@ -41,12 +41,20 @@ class Measured:
 
 
 def fit(states: BoxStates, measured: Measured, overlap_weight: float) -> Array:
-    """How well each predicted track explains each box, (n, m); 0 where a new object explains it better.
+    """Fit of each predicted track with each box.
 
     The logarithm of a ratio: the density that the filter predicts at the measured box, as far as the track's own
     uncertainty spreads it, against one new object somewhere in a square of box heights. So a track lost for a second
-    reaches further than one just seen, and less surely. A tenth of it is added to the overlap, which tells more where
-    boxes are known well, and the detection's confidence weighs the sum.
+    reaches further than one just seen, and less surely. A tenth of it is added to the weighted overlap, which tells
+    more where boxes are known well, and the detection's confidence weighs the sum.
+
+    Args:
+        states: n tracks at the time of the frame.
+        measured: m boxes.
+        overlap_weight: weight of the IoU.
+
+    Returns:
+        (n, m) float64; 0 where a new object explains the box better than the track.
     """
     shape = (states.mean.shape[1], measured.boxes.shape[1])
     offset, spread, tail = np.empty(shape), np.empty(shape), np.ones(shape)
@@ -68,7 +76,7 @@ def fit(states: BoxStates, measured: Measured, overlap_weight: float) -> Array:
 
 
 def pair(fitness: Array, least: float) -> tuple[IndexArray, IndexArray]:
-    """Rows and columns of the pairs with the greatest summed fitness, none below `least`."""
+    """Rows and columns of the best pairs, by summed fitness, none below `least`."""
     if not fitness.size:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     rows, columns = solve_assignment(np.where(fitness >= least, -fitness, 0))

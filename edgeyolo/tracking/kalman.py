@@ -19,7 +19,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MotionModel:
-    """How boxes move and how well they are measured; lengths are in heights of the box itself.
+    """Noise of motion and of measurement.
+
+    Lengths are in heights of the box itself.
 
     Attributes:
         position_noise: standard deviation of a detection's centre.
@@ -32,14 +34,14 @@ class MotionModel:
         growth_speed: the same for the size.
     """
 
-    position_noise: float = 0.05
+    position_noise: float = 0.04
     size_noise: float = 0.06
     uncertainty: float = 5.0
-    acceleration: float = 0.5
+    acceleration: float = 0.4
     growth: float = 0.5
     growth_memory: float = 0.6
     speed: float = 2.0
-    growth_speed: float = 0.2
+    growth_speed: float = 0.4
 
     def noise(self, boxes: Array, confidence: Array) -> Array:
         """Variances (4, n) of measured boxes (4, n) with their confidence (n,)."""
@@ -112,7 +114,13 @@ class BoxStates:
         return BoxStates(values)
 
     def correct(self, index: NDArray[np.int64], boxes: Array, noise: Array) -> BoxStates:
-        """The states after tracks `index` (m,) were measured as `boxes` with `noise`, both (4, m)."""
+        """The states after a measurement of some tracks.
+
+        Args:
+            index: (m,) tracks that were measured.
+            boxes: (4, m) what was measured.
+            noise: (4, m) its variances.
+        """
         before = self.values[:, :, index]
         spread = before[2:4]  # of the mean, and with the velocity
         gain = spread / (before[2] + noise)
@@ -131,10 +139,14 @@ def corners(boxes: Array) -> Array:
 
 
 def _transition(seconds: float, memory: float, noise: float) -> tuple[float, float, float, float, float]:
-    """How far a velocity of 1 carries, what stays of it, and the covariance that noise adds (Ornstein-Uhlenbeck).
+    """Transition of one coordinate over some time (Ornstein-Uhlenbeck process).
 
-    Without a memory, or for times short against it: the white-noise acceleration model (Bar-Shalom et al., Estimation
-    with Applications to Tracking and Navigation, section 6.2.2).
+    Without a memory, or for times short against it, it is the white-noise acceleration model (Bar-Shalom et al.,
+    Estimation with Applications to Tracking and Navigation, section 6.2.2).
+
+    Returns:
+        How far a velocity of 1 carries, the share of it that stays, and what noise adds to the variance of the
+        position, to the covariance, and to the variance of the velocity.
     """
     power = noise * noise
     if seconds < 1e-3 * memory:

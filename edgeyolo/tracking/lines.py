@@ -17,10 +17,11 @@ Anchor = Literal["bottom", "center"]
 
 @dataclass(frozen=True)
 class LineCounter:
-    """Counts of tracks over the segment from `start` to `end`; `update` gives the counter after one more frame.
+    """Counts of tracks over the segment from `start` to `end`.
 
-    Standing at `start` and looking to `end`, a track goes out when it goes from the left side to the right, and in
-    when it comes back. (In pictures y points down: on a line from left to right, downwards is out.)
+    A value: `update` gives the counter after one more frame. Standing at `start` and looking to `end`, a track goes
+    out when it goes from the left side to the right, and in when it comes back. (In pictures y points down: on a line
+    from left to right, downwards is out.)
 
     A track is on a side once its point is farther from the line than `margin` heights of its box, so that one that
     stands on the line and trembles is counted once at most. Where it went over must lie between the ends.
@@ -88,7 +89,7 @@ class LineCounter:
         return ((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / math.hypot(x2 - x1, y2 - y1)
 
     def _between(self, before: _Side, now: _Side) -> bool:
-        """Whether the way from one side to the other crosses between the line's ends."""
+        """True where the way from one side to the other lies between the line's ends."""
         share = before.distance / (before.distance - now.distance)
         x, y = before.x + share * (now.x - before.x), before.y + share * (now.y - before.y)
         (x1, y1), (x2, y2) = self.start, self.end
@@ -98,7 +99,7 @@ class LineCounter:
 
 @dataclass(frozen=True)
 class _Side:
-    """Where a track was last clearly on one side of the line."""
+    """Last place of a track that was clearly on one side of the line."""
 
     track_id: int
     x: float

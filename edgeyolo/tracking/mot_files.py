@@ -1,4 +1,4 @@
-"""Text files of the MOT Challenge: boxes with identities, and the facts of a sequence."""
+"""Text files of the MOT Challenge: boxes, and the facts of a sequence."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ class MotRows:
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """Facts of a sequence from its seqinfo.ini: frames/s, number of frames, (height, width) in pixels."""
+    """Facts of a sequence from its seqinfo.ini.
+
+    Frames/s, number of frames, (height, width) in pixels.
+    """
 
     name: str
     frame_rate: float
@@ -53,9 +56,10 @@ class SequenceInfo:
 
 
 def read_mot(path: str | Path, *, evaluated: bool = False) -> MotRows:
-    """Read `frame,id,left,top,width,height[,confidence,...]`, separated by commas or blanks, in any order.
+    """Read rows `frame,id,left,top,width,height[,confidence,...]`.
 
-    With `evaluated` (ground truth) at least one row must have a confidence of 1.
+    Commas or blanks separate them; rows may have any order. With `evaluated` (ground truth) at least one row must have
+    a confidence of 1.
 
     Raises DatasetError, with the first bad line, where the file cannot be read.
     """
@@ -100,7 +104,10 @@ def _numbers(path: str | Path, number: int, fields: list[str]) -> list[float]:
 
 
 def read_sequence_info(path: str | Path) -> SequenceInfo:
-    """Read a seqinfo.ini of the MOT Challenge. Raises DatasetError where it does not say what is needed."""
+    """Read a seqinfo.ini of the MOT Challenge.
+
+    Raises DatasetError where it does not say what is needed.
+    """
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(_text(path))

@@ -16,7 +16,9 @@ NAMES = ("object",)  # a MOT detection file has no classes
 
 
 def replay(rows: MotRows, info: SequenceInfo, tracker: Tracker) -> Iterator[tuple[int, Tracks]]:
-    """Frame number from 1 and tracks of every frame of the sequence, also of those without detections.
+    """Number (from 1) and tracks of every frame of the sequence.
+
+    Frames without detections count too.
 
     Raises DatasetError where confidences are not probabilities or a frame is not of the sequence.
     """

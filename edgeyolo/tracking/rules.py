@@ -9,7 +9,9 @@ from edgeyolo.errors import UsageError
 
 @dataclass(frozen=True)
 class TrackerRules:
-    """Thresholds of a tracker; confidences are on the scale of `ConfidenceScale`, where clear objects have 0.94.
+    """Thresholds of a tracker.
+
+    Confidences are on the scale of `ConfidenceScale`, where clear objects have 0.94.
 
     Attributes:
         low: detections below are passed over.
@@ -29,10 +31,10 @@ class TrackerRules:
     new: float = 0.85
     evidence: float = 4.0
     tentative_seconds: float = 0.8
-    tentative_misses: int = 2
+    tentative_misses: int = 1
     fit_high: float = 0.15
-    fit_low: float = 0.5
-    fit_new: float = 0.3
+    fit_low: float = 0.3
+    fit_new: float = 0.4
     overlap_weight: float = 0.5
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Tracker: detections of a frame and its time in, identities that stay with their objects out.
+"""Tracker: detections and times in, identities that stay with objects out.
 
 ByteTrack's association in two stages (Zhang et al., ECCV 2022) over a Kalman filter in continuous time. What differs:
 pairs are judged by the filter's own uncertainty beside the overlap, so that objects are found again after gaps and at
@@ -41,7 +41,7 @@ class HasBoxes(Protocol):
 
 
 class Tracker:
-    """Follows objects from frame to frame; each tracker counts its own identities from 1.
+    """Identities of objects from frame to frame, counted from 1 by each tracker.
 
     All it knows is replaced, never changed in place: `copy.copy(tracker)` goes its own way from there.
 
@@ -75,7 +75,11 @@ class Tracker:
         self._scale, self._time, self._next = ConfidenceScale(), -math.inf, 1
 
     def update(self, detections: HasBoxes, time: float) -> Tracks:
-        """Take the detections of the frame at `time` (seconds, on any clock that does not go back).
+        """Take the detections of the next frame.
+
+        Args:
+            detections: `Detections`, or anything with xyxy, confidence and class_id; the last two may be None.
+            time: the frame's own time in seconds, on any clock that does not go back.
 
         Returns:
             The confirmed tracks that a detection of this frame matches. A track that is lost is not given, though it
@@ -200,7 +204,7 @@ def _tracks(
 
 
 def _arrays(detections: HasBoxes) -> tuple[Array, Array, IndexArray]:
-    """Boxes (n, 4), confidences (n,) and classes (n,) of whatever has them; 1 and 0 where it has none."""
+    """Boxes (n, 4), confidences (n,) and classes (n,); 1 and 0 where there are none."""
     xyxy = np.asarray(detections.xyxy, np.float64).reshape(-1, 4)
     given = detections.confidence
     confidence = np.ones(len(xyxy)) if given is None else np.asarray(given, np.float64)

@@ -1,4 +1,4 @@
-"""What a tracker remembers of every track."""
+"""Memory of a tracker: everything it knows of each track."""
 
 from __future__ import annotations
 

@@ -14,7 +14,10 @@ from edgeyolo.errors import RuntimeMissingError, UsageError
 
 @dataclass(frozen=True)
 class Track:
-    """One tracked object: identity, box (x1, y1, x2, y2) in pixels, confidence in 0..1, class."""
+    """One tracked object.
+
+    Identity, box (x1, y1, x2, y2) in pixels, confidence in 0..1, class and its name, "" where it has none.
+    """
 
     track_id: int
     box: tuple[float, float, float, float]
@@ -30,7 +33,9 @@ class Track:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Tracks:
-    """Objects tracked in one frame, in the order of their identities; arrays are read-only.
+    """Objects tracked in one frame, in the order of their identities.
+
+    Arrays are read-only.
 
     Attributes:
         xyxy: (n, 4) float32 corners in pixels of the image, from the filter that follows the object; they may reach
@@ -88,7 +93,10 @@ class Tracks:
         )
 
     def __getitem__(self, index: slice | ArrayLike) -> Tracks:
-        """Tracks chosen by a slice, a bool mask or an array of indices: `tracks[tracks.class_id == 2]`."""
+        """Tracks chosen by a slice, a bool mask or an array of indices.
+
+        `tracks[tracks.class_id == 2]`, `tracks[[0, 2]]`.
+        """
         part: Any = index if isinstance(index, slice) else np.asarray(index)
         if not isinstance(part, slice) and (part.ndim != 1 or part.dtype.kind not in "biu") and part.size:
             raise UsageError(f"index: expected a slice, booleans or a list of integers, got {index!r}")
@@ -107,7 +115,10 @@ class Tracks:
         return [self.class_names[index] for index in self.class_id.tolist()] if self.class_names else []
 
     def to_json(self) -> list[dict[str, Any]]:
-        """`[{"track_id": i, "box": [...], "confidence": c, "class_id": k, "name": n}]` of plain values."""
+        """Plain Python values, one dictionary a track.
+
+        `[{"track_id": i, "box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]`
+        """
         return [
             {
                 "track_id": each.track_id,
@@ -120,7 +131,10 @@ class Tracks:
         ]
 
     def to_mot(self, frame: int) -> str:
-        """Lines `frame,id,left,top,width,height,confidence,-1,-1,-1` of the MOT Challenge; `frame` from 1."""
+        """Text of the MOT Challenge, one line a track.
+
+        `frame,id,left,top,width,height,confidence,-1,-1,-1`, with `frame` counted from 1.
+        """
         if frame < 1:
             raise UsageError(f"frame: MOT files count frames from 1, got {frame}")
         return "".join(
@@ -131,12 +145,18 @@ class Tracks:
         )
 
     def to_boxmot(self) -> NDArray[np.float32]:
-        """(n, 8) float32 rows x1, y1, x2, y2, id, confidence, class, index of the detection, as boxmot gives."""
+        """(n, 8) float32 rows as boxmot gives them.
+
+        x1, y1, x2, y2, id, confidence, class, index of the detection.
+        """
         columns = (self.track_id, self.confidence, self.class_id, self.detection)
         return np.column_stack([self.xyxy, *columns]).astype(np.float32).reshape(-1, 8)
 
     def to_supervision(self) -> Any:
-        """The same as a `supervision.Detections` with `tracker_id`; names under `data["class_name"]`."""
+        """The same as a `supervision.Detections` with `tracker_id`.
+
+        Names, where there are any, stand under `data["class_name"]`.
+        """
         try:
             import supervision
         except ImportError as error:

@@ -76,7 +76,7 @@ class Zone:
 
     @property
     def occupancy(self) -> int:
-        """How many tracks are inside."""
+        """Number of tracks inside."""
         return len(self.visits)
 
     @property
@@ -115,7 +115,7 @@ class Zone:
         )
 
     def _depth(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance of each point (n, 2) from the polygon's edge in pixels, (n,); positive inside."""
+        """Pixels from the polygon's edge of each point (n, 2), positive inside: (n,)."""
         first = np.array(self.corners, np.float64)
         along = np.roll(first, -1, axis=0) - first
         offset = points[:, None, :] - first

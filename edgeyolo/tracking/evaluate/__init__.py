@@ -1,4 +1,4 @@
-"""Measures of tracking from MOT text files: HOTA, CLEAR and identity, equal to TrackEval's."""
+"""Measures of tracking from MOT text files, equal to TrackEval's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLEAR measures of tracking (Bernardin and Stiefelhagen, 2008), as TrackEval computes them."""
+"""CLEAR measures of tracking (Bernardin and Stiefelhagen, 2008)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def clear(sequence: PairedSequence, iou: float = 0.5) -> dict[str, float | int]:
 def _match(
     frame: FramePair, before: NDArray[np.int64], iou: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Matched pairs: those of the last frame are kept where they can be, the others have the largest IoU."""
+    """Matched pairs of a frame.
+
+    Those of the last frame are kept where they can be, the others have the largest summed IoU.
+    """
     kept = frame.tracks[None, :] == before[frame.truth][:, None]
     score = 1000 * kept + frame.iou
     score[frame.iou < iou - EPSILON] = 0

@@ -1,4 +1,4 @@
-"""HOTA, higher order tracking accuracy (Luiten et al., IJCV 2021), as TrackEval computes it."""
+"""HOTA, higher order tracking accuracy (Luiten et al., IJCV 2021)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def hota(sequence: PairedSequence) -> dict[str, float]:
-    """HOTA and its parts, each the mean over the 19 localization thresholds 0.05 .. 0.95.
+    """HOTA and its parts, each the mean over 19 localization thresholds.
 
     Returns:
         HOTA, DetA, AssA, DetRe, DetPr, AssRe, AssPr, LocA in 0..1 (equations 14 to 28 of the paper).
@@ -60,7 +60,7 @@ def _matched(sequence: PairedSequence, alignment: Array) -> tuple[NDArray[np.int
 
 
 def _alignment(sequence: PairedSequence, totals: Array) -> Array:
-    """The global alignment score of each object with each track, (objects, tracks): a soft Jaccard index."""
+    """The global alignment score, a soft Jaccard index: (objects, tracks)."""
     potential = np.zeros((sequence.objects, sequence.tracks))
     for frame in sequence.frames:
         others = frame.iou.sum(axis=0)[None, :] + frame.iou.sum(axis=1)[:, None] - frame.iou

@@ -1,4 +1,4 @@
-"""Identity measures (Ristani et al., 2016): one track for each object over the whole sequence."""
+"""Identity measures (Ristani et al., 2016): one track for each object."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgeyolo.tracking.evaluate.sequence import PairedSequence
 
 
 def identity(sequence: PairedSequence, iou: float = 0.5) -> dict[str, float | int]:
-    """IDF1, IDR and IDP in 0..1, with the counts of boxes they come from (IDTP, IDFN, IDFP).
+    """IDF1, IDR and IDP in 0..1, with the boxes counted: IDTP, IDFN, IDFP.
 
     Objects and tracks are paired one to one so that the most boxes overlap by at least `iou`. Leaving an object
     without a track costs no more than pairing it with one that it never meets, so the published cost matrix with a

@@ -59,7 +59,9 @@ class PairedSequence:
 
 
 def pair_sequence(truth: MotRows, result: MotRows) -> PairedSequence:
-    """Pair the considered rows of the ground truth with the rows of a result that have an id of 0 or more.
+    """Pair ground truth and result of one sequence, frame by frame.
+
+    Rows of the ground truth whose confidence is not 1 and of the result whose id is below 0 are left out.
 
     Raises DatasetError where an id stands twice in one frame: the measures are not defined then.
     """
