@@ -102,7 +102,7 @@ class Tracker:
         size = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 1.0)  # noise is in heights, and never 0
         boxes = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, size], axis=1).T
         measured = Measured(boxes, self.motion.noise(boxes, scaled), scaled, class_id)
-        memory = replace(self._memory, states=self._memory.states.predict(seconds, self.motion))
+        memory = self._memory.predict(seconds, self.motion)
         match = self._associate(memory, measured)
         memory = self._matched(memory, measured, match)
         born = self._born(measured, match)
@@ -111,7 +111,7 @@ class Tracker:
             memory = memory.join(self._start(measured.take(born)))
         memory = self._confirmed(memory)
         kept = self._kept(memory)
-        self._memory = memory if kept.all() else memory.take(np.flatnonzero(kept))
+        self._memory = memory if kept.all() else memory.take(kept.nonzero()[0])
         return _tracks(memory, match, confidence, getattr(detections, "class_names", ()), time)
 
     def _associate(self, memory: Tracklets, measured: Measured) -> IndexArray:
@@ -120,31 +120,32 @@ class Tracker:
         match = np.full(len(memory.track_id), -1)
         if not len(match) or not len(measured.confidence):
             return match
-        high = np.flatnonzero(measured.confidence >= rules.high)
-        low = np.flatnonzero((measured.confidence >= rules.low) & (measured.confidence < rules.high))
-        confirmed = np.flatnonzero(memory.track_id != TENTATIVE)
-        tentative = np.flatnonzero(memory.track_id == TENTATIVE)
+        high = (measured.confidence >= rules.high).nonzero()[0]
+        low = ((measured.confidence >= rules.low) & (measured.confidence < rules.high)).nonzero()[0]
+        confirmed = (memory.track_id != TENTATIVE).nonzero()[0]
+        tentative = (memory.track_id == TENTATIVE).nonzero()[0]
 
         fitness = fit(memory.states, measured, rules.overlap_weight)
         if self.class_wise:
             fitness[memory.class_id[:, None] != measured.class_id] = 0
 
-        def stage(tracks: IndexArray, boxes: IndexArray, least: float) -> IndexArray:
-            """Match some tracks with some detections; the detections left over."""
-            if not len(tracks) or not len(boxes):
-                return boxes
-            rows, columns = pair(fitness[tracks[:, None], boxes], least)
-            match[tracks[rows]] = boxes[columns]
-            return np.delete(boxes, columns)
+        free = np.ones(len(measured.confidence), np.bool_)
 
-        left = stage(confirmed, high, rules.fit_high)
+        def stage(tracks: IndexArray, boxes: IndexArray, least: float) -> None:
+            """Match some tracks with some detections."""
+            if len(tracks) and len(boxes):
+                rows, columns = pair(fitness[tracks[:, None], boxes], least)
+                match[tracks[rows]] = boxes[columns]
+                free[boxes[columns]] = False
+
+        stage(confirmed, high, rules.fit_high)
         stage(confirmed[match[confirmed] < 0], low, rules.fit_low)
-        stage(tentative, left, rules.fit_new)
+        stage(tentative, high[free[high]], rules.fit_new)
         return match
 
     def _matched(self, memory: Tracklets, measured: Measured, match: IndexArray) -> Tracklets:
         """The tracks after this frame's matches."""
-        index = np.flatnonzero(match >= 0)
+        index = (match >= 0).nonzero()[0]
         part = measured.take(match[index])
         seen, missed, class_id = memory.seen.copy(), memory.missed + 1, memory.class_id.copy()
         evidence = memory.evidence.copy()
@@ -157,7 +158,7 @@ class Tracker:
         """Detections that start a track."""
         free = np.ones(len(measured.confidence), np.bool_)
         free[match[match >= 0]] = False
-        return np.flatnonzero(free & (measured.confidence >= self.rules.new))
+        return (free & (measured.confidence >= self.rules.new)).nonzero()[0]
 
     def _start(self, part: Measured) -> Tracklets:
         n = len(part.confidence)
@@ -167,7 +168,7 @@ class Tracker:
 
     def _confirmed(self, memory: Tracklets) -> Tracklets:
         """The tracks, those with enough evidence with an identity."""
-        index = np.flatnonzero((memory.track_id == TENTATIVE) & (memory.evidence >= self.rules.evidence))
+        index = ((memory.track_id == TENTATIVE) & (memory.evidence >= self.rules.evidence)).nonzero()[0]
         if not len(index):
             return memory
         track_id = memory.track_id.copy()
@@ -194,7 +195,7 @@ def _evidence(part: Measured) -> Array:
 def _tracks(
     memory: Tracklets, match: IndexArray, confidence: Array, names: tuple[str, ...], time: float
 ) -> Tracks:
-    index = np.flatnonzero((match >= 0) & (memory.track_id != TENTATIVE))
+    index = ((match >= 0) & (memory.track_id != TENTATIVE)).nonzero()[0]
     index = index[np.argsort(memory.track_id[index], kind="stable")]
     found = match[index]
     return Tracks(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeyolo.tracking.association import Array, IndexArray
-from edgeyolo.tracking.kalman import BoxStates
+from edgeyolo.tracking.kalman import BoxStates, MotionModel
 
 TENTATIVE = 0  # in place of an identity
 
@@ -31,6 +31,11 @@ class Tracklets:
     seen: Array
     missed: IndexArray
     evidence: Array
+
+    def predict(self, seconds: float, model: MotionModel) -> Tracklets:
+        """The tracks `seconds` later."""
+        states = self.states.predict(seconds, model)
+        return Tracklets(states, self.track_id, self.class_id, self.seen, self.missed, self.evidence)
 
     def take(self, index: IndexArray) -> Tracklets:
         """Some of the tracks."""
