@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from edgeyolo.detector.detector import Detector
     from edgeyolo.errors import EdgeYoloError
     from edgeyolo.runtime.detections import Detection, Detections
+    from edgeyolo.tracking.tracker import Tracker
+    from edgeyolo.tracking.tracks import Tracks
 
 from edgeyolo.version import __version__
 
-__all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "__version__"]
+__all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "Tracker", "Tracks", "__version__"]
 
 _HOMES = {
     "Detection": "edgeyolo.runtime.detections",
     "Detections": "edgeyolo.runtime.detections",
     "Detector": "edgeyolo.detector.detector",
     "EdgeYoloError": "edgeyolo.errors",
+    "Tracker": "edgeyolo.tracking.tracker",
+    "Tracks": "edgeyolo.tracking.tracks",
 }
 
 

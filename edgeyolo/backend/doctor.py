@@ -23,6 +23,7 @@ PACKAGES = {
     "pycocotools": ("val, as a second opinion", "eval"),
     "matplotlib": ("the plots of val", "eval"),
     "PyYAML": ("data.yaml", "eval"),
+    "scipy": ("tracking", "video"),
 }
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "export",
     "adopt",
     "detect",
+    "track",
     "val",
     "verify",
     "ablate",
