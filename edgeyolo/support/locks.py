@@ -46,17 +46,17 @@ def hold(path: Path, *, create: bool = True) -> BaseFileLock | None:
     Where the file system knows no locks, a file that may be created counts as held by the caller, one that
     must exist as held by another. `release` the lock; doing it twice does nothing.
 
-    Raises FileNotFoundError where the directory is missing and the file may be created.
+    Raises FileNotFoundError or FileExistsError where another process removes the directory meanwhile.
     """
     if not create and not path.exists():
         return None
     lock = _lock(path)
     try:
         return lock if _acquired(lock, unsupported=create) else None
-    except FileNotFoundError:
+    except (FileNotFoundError, FileExistsError):  # filelock makes the directory, which can vanish under it
         if create:
             raise
-        return None  # removed since it was looked for, with its directory
+        return None
 
 
 def _lock(path: Path) -> BaseFileLock:
