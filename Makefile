@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-slow test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants clean
+.PHONY: bench-integers setup demo test test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Setting up needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 3; }
 	@echo "Setting up $(VENV): two or three minutes, about 2 GB"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all,dev,docs]'
 # pip would compile with one core. Some packages hold templates that end in .py and do not compile: not our error.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
@@ -32,6 +32,10 @@ test-slow: $(READY)
 	@EDGEYOLO_TESTS_EXAMPLES=all $(PYTEST) -m "slow or property"
 
 test-all: test test-slow
+
+# The site, into build/site; a broken link or reference is an error.
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 # The demo's weights, again from nothing: an hour or two on two cores.
 train-scenes: $(READY)

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-if TYPE_CHECKING:
-    from edgeyolo.backend.interface import CalibrationSource
+pytest.register_assert_rewrite("edgeyolo.backend.conformance")
+from edgeyolo.backend.conformance import calibration, small_weights  # noqa: E402
+
+__all__ = ["calibration", "small_weights"]  # fixtures of every test
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -29,6 +30,7 @@ ALLOWED_SKIPS = (
     "tflite-runtime 2.14 has wheels up to Python 3.11",
     "there is no environment with OpenVINO 2021.4",
     "the file system of the temporary directory cannot exchange two directories",
+    "needs supervision, which brings an opencv-python of its own",
 )
 """Where EDGEYOLO_TESTS_STRICT is set, as CI does, a skip for any other reason fails."""
 
@@ -97,69 +99,11 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a narrow three-class network in training form: every path of the real ones, in a second."""
-    torch = pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo.models.build import build
-    from edgeyolo.models.specs import Elan, ModelSpec, Stage, TopDown, get
-    from edgeyolo.models.weights import save
-
-    def elan(width: int, out: int) -> Elan:
-        return Elan(width, out, depth=2, stride=1)
-
-    tiny = get("yolov7-tiny-silu")
-    spec = ModelSpec(
-        "small",
-        stem=((8, 2),),
-        backbone=(
-            Stage("conv", 16, elan(8, 16)),
-            Stage("pool", 16, elan(8, 16)),
-            Stage("pool", 16, elan(16, 32)),
-            Stage("pool", 32, elan(16, 32)),
-        ),
-        spp=16,
-        top_down=(TopDown(16, elan(8, 16)), TopDown(16, elan(8, 16))),
-        bottom_up=(Stage("conv", 16, elan(8, 16)), Stage("conv", 16, elan(8, 16))),
-        lead=(16, 24, 32),
-        anchors=tiny.anchors,
-        imgsz=96,
-        csp_spp=False,
-    )
-    torch.manual_seed(0)
-    network = build(spec, classes=3, form="training")
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name.endswith("running_mean"):
-                value.normal_(0.0, 0.1)
-            elif name.endswith("running_var"):
-                value.uniform_(0.5, 1.5)
-            elif name.endswith("bias"):
-                value.normal_(0.0, 0.5)  # far from the initial -4 of objectness: some cells detect something
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save(path, network.eval(), ("cat", "dog", "bird"), {"source": "random"})
-    return path
-
-
-@pytest.fixture(scope="session")
 def small_artifact(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small network exported to ONNX Runtime; not to be changed."""
     from edgeyolo.export import export
 
     return export(small_weights, "cpu-onnx-fp32", tmp_path_factory.mktemp("artifact") / "small-onnx").path
-
-
-@pytest.fixture(scope="session")
-def calibration(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSource:
-    """Eight generated scenes, for the targets that are quantized from images."""
-    import cv2
-
-    from edgeyolo.backend.registry import open_calibration
-    from edgeyolo.datasets.scenes import make_scene
-
-    folder = tmp_path_factory.mktemp("calibration")
-    for seed in range(100, 108):
-        cv2.imwrite(str(folder / f"{seed}.png"), make_scene(seed).image)
-    return open_calibration(str(folder), images=8)
 
 
 @pytest.fixture(scope="session")

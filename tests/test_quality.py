@@ -26,6 +26,10 @@ def test_ruff(command: tuple[str, ...]) -> None:
     run("ruff", *command)
 
 
+def test_spelling() -> None:
+    run("codespell_lib")
+
+
 def test_types() -> None:
     run("mypy")
 

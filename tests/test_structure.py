@@ -75,6 +75,14 @@ def test_no_circle_of_files() -> None:
     assert circles(graph) == []
 
 
+def test_the_suite_for_backends_is_imported_by_tests_only() -> None:
+    """It stands in the wing of backends and uses the wings above: what imported it would turn the house round."""
+    suite = "edgeyolo.backend.conformance"
+    known = modules()
+    assert suite in known
+    assert [name for name, file in known.items() if suite in imports(file.read_text(), known)] == []
+
+
 def test_the_root_of_the_core_has_its_wings_and_nothing_else() -> None:
     names = {path.name for path in (ROOT / "edgeyolo").iterdir() if path.name != "__pycache__"}
     assert names - FILES == WINGS

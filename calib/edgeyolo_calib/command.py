@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeyolo.cli.completion import complete_models, complete_targets
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress, steps
 from edgeyolo.cli.options import imgsz_option, locate_weights
 from edgeyolo.cli.quantizer_options import calibration_sample
@@ -22,7 +23,7 @@ _WORST = 8
 
 
 @click.command("calibrate")
-@click.argument("weights")
+@click.argument("weights", shell_complete=complete_models)
 @click.option("--calib", required=True, help="Images: a folder or a labelled data set.")
 @calibration_sample
 @imgsz_option
@@ -30,6 +31,7 @@ _WORST = 8
     "--target",
     "target_name",
     default="cpu-onnx-int8",
+    shell_complete=complete_targets,
     show_default=True,
     help="Whose placement of quantizers: an int8 target of onnx, openvino or trt.",
 )

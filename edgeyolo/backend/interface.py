@@ -1,7 +1,7 @@
 """The contract between the core and a runtime: two nouns, `Backend` and `Session`.
 
 A backend is a class reachable through the entry-point group `edgeyolo.backends`; it is created without arguments,
-and creating it imports no runtime. `tests/backends/example_backend.py` is a worked example.
+and creating it imports no runtime. `examples/edgeyolo-opencv` is a worked example.
 """
 
 from __future__ import annotations

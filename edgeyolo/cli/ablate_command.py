@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table
 from edgeyolo.cli.train_options import (
     DATA_OPTIONS,
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 @click.command("ablate")
 @click.option("--table", "number", type=click.IntRange(3, 8), required=True, help="Which table of the paper.")
-@click.option("--model", help="Another network than the paper's, such as yolov7-tiny.")
+@click.option(
+    "--model", shell_complete=complete_models, help="Another network than the paper's, such as yolov7-tiny."
+)
 @click.option(
     "--width",
     type=click.FloatRange(0, min_open=True),

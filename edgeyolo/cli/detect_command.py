@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.command("detect")
-@click.argument("model_and_sources", nargs=-1, required=True, metavar="[MODEL] SOURCE...")
+@click.argument(
+    "model_and_sources",
+    nargs=-1,
+    required=True,
+    metavar="[MODEL] SOURCE...",
+    shell_complete=complete_models,
+)
 @click.option(
     "--weights",
     "--model",

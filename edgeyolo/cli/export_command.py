@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
 from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, locate_weights, split_targets, targets_option
@@ -27,7 +28,7 @@ Done = TypeVar("Done")
 
 
 @click.command("export")
-@click.argument("weights")
+@click.argument("weights", shell_complete=complete_models)
 @targets_option
 @click.option(
     "-o",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeyolo.cli.completion import complete_targets
+
 if TYPE_CHECKING:
     from edgeyolo.detector.open_model import Opened
 
@@ -54,9 +56,14 @@ targets_option = click.option(
     "targets",
     required=True,
     multiple=True,
+    shell_complete=complete_targets,
     help="Where it will run (`edgeyolo targets`); several with commas, or given again; `all`.",
 )
-target_option = click.option("--target", help="Target to run weights on (an artifact knows its own).")
+target_option = click.option(
+    "--target",
+    shell_complete=complete_targets,
+    help="Target to run weights on (an artifact knows its own).",
+)
 
 device_option = click.option(
     "--device",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import locate_weights
 from edgeyolo.cli.train_options import (
@@ -38,7 +39,7 @@ _WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
 
 
 @click.command("train")
-@click.argument("model", required=False, metavar="MODEL")
+@click.argument("model", required=False, metavar="MODEL", shell_complete=complete_models)
 @with_options(*DATA_OPTIONS)
 @click.option("--no-val", is_flag=True, help="Learn without validation.")
 @click.option("--weights", help="Start a MODEL called by its name from this file or published name.")

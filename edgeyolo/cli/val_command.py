@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("val")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--data", required=True, help="COCO json, YOLO data.yaml or a Pascal VOC folder.")
 @click.option("--split", help="Which part of the data (default: val, else test).")
 @click.option(

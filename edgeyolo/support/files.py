@@ -18,10 +18,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.support.locks import hold, release
+from edgeyolo.support.locks import hold
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 WORKSPACE_PREFIX = ".edgeyolo-tmp-"
 
@@ -104,18 +107,13 @@ def user_cache() -> Path:
     $EDGEYOLO_CACHE, else $XDG_CACHE_HOME/edgeyolo, else the system's place: ~/.cache/edgeyolo,
     ~/Library/Caches/edgeyolo on macOS, %LOCALAPPDATA%\\edgeyolo\\Cache on Windows.
     """
+    # Imported here: most of what writes a file asks for no cache.
+    from platformdirs import user_cache_path
+
     try:
         if own := os.environ.get("EDGEYOLO_CACHE"):
             return Path(own).expanduser().absolute()
-        # The XDG specification says to ignore a relative path.
-        if (xdg := os.environ.get("XDG_CACHE_HOME")) and Path(xdg).is_absolute():
-            return Path(xdg) / "edgeyolo"
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "edgeyolo"
-        if sys.platform == "win32":
-            local = os.environ.get("LOCALAPPDATA")
-            return (Path(local) if local else Path.home() / "AppData" / "Local") / "edgeyolo" / "Cache"
-        return Path.home() / ".cache" / "edgeyolo"
+        return user_cache_path("edgeyolo", appauthor=False)
     except RuntimeError as error:
         hint = "Set EDGEYOLO_CACHE to a directory that may be written."
         raise EdgeYoloError(f"no home directory to keep a cache in: {error}", hint=hint) from error
@@ -139,18 +137,18 @@ def _workspace(destination: Path) -> Iterator[Path]:
     parent = destination.parent
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     with _explained(destination):
-        workspace, handle = _open_workspace(destination)
+        workspace, lock = _open_workspace(destination)
     try:
         yield workspace
         made = []
     finally:
-        _discard(workspace, handle)
+        _discard(workspace, lock)
         for folder in made:
             with suppress(OSError):  # another process put something there
                 folder.rmdir()
 
 
-def _open_workspace(destination: Path) -> tuple[Path, IO[bytes]]:
+def _open_workspace(destination: Path) -> tuple[Path, BaseFileLock]:
     # Named after the destination, so that left-overs are found without listing a directory of 100,000 images.
     stem = WORKSPACE_PREFIX + hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:12]
     for number in range(1000):
@@ -160,12 +158,12 @@ def _open_workspace(destination: Path) -> tuple[Path, IO[bytes]]:
         destination.parent.mkdir(parents=True, exist_ok=True)  # another writer may remove one it made
         try:
             workspace.mkdir()
-            handle = hold(workspace / _LOCK)
+            lock = hold(workspace / _LOCK)
         except (FileExistsError, FileNotFoundError):  # another writer's, alive; or taken for a left-over
             continue
-        if handle is not None:
+        if lock is not None:
             (workspace / _NEW).mkdir()
-            return workspace, handle
+            return workspace, lock
     raise EdgeYoloError(f"1000 processes are writing {destination}")
 
 
@@ -174,31 +172,35 @@ def _remove_left_over(workspace: Path) -> None:
 
     What it was about to replace is put back before.
     """
-    lock = workspace / _LOCK
     with suppress(FileNotFoundError):  # its process, or another writer, has just removed it
         old = time.time() - workspace.stat().st_mtime > _UNLOCKED_AGE_S
-        handle = hold(lock, create=old)
-        if handle is None:
+        lock = hold(workspace / _LOCK, create=old)
+        if lock is None:
             return
         try:
             for previous in (workspace / _PREVIOUS).glob("*"):
                 if not (workspace.parent / previous.name).exists():
                     previous.rename(workspace.parent / previous.name)
         finally:
-            _discard(workspace, handle)
+            _discard(workspace, lock)
 
 
-def _discard(workspace: Path, handle: IO[bytes]) -> None:
+def _discard(workspace: Path, lock: BaseFileLock) -> None:
     # What cannot be removed now is left over, and the next writer's to remove. The lock is held to the last,
     # or this would remove a workspace that another writer makes under the same name.
     if sys.platform == "win32":  # an open file cannot be deleted there, nor its directory renamed
-        release(handle)
+        lock.release()
         trash = workspace.with_name(f"{workspace.name}-{os.getpid()}-{time.monotonic_ns()}")
         with suppress(OSError):
             shutil.rmtree(workspace.rename(trash), ignore_errors=True)
     else:
-        shutil.rmtree(workspace, ignore_errors=True)
-        release(handle)
+        for folder in (_NEW, _PREVIOUS):
+            shutil.rmtree(workspace / folder, ignore_errors=True)
+        # The lock file goes last: whoever makes one anew in this directory finds the rest gone, and keeps it.
+        with suppress(OSError):
+            (workspace / _LOCK).unlink()
+            workspace.rmdir()
+        lock.release()
 
 
 def refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:

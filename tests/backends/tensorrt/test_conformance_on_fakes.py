@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,10 @@ from tensorrt_fakes.install import install
 from tensorrt_fakes.machine import FakeGpu, Machine
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.conformance import *  # noqa: F403
 from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.export import source as graph
-
-_spec = spec_from_file_location("conformance_suite", Path(__file__).parents[1] / "test_conformance.py")
-assert _spec is not None
-assert _spec.loader is not None
-_suite = module_from_spec(_spec)
-_spec.loader.exec_module(_suite)
-globals().update({name: value for name, value in vars(_suite).items() if name.startswith("test_")})
 
 DEVICES = {
     "JetPack 5": ("jetson-trt-fp16", "8.5.3.1", "pycuda", FakeGpu("Orin", (8, 7))),
