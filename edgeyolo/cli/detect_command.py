@@ -84,7 +84,7 @@ def command(
     from edgeyolo.cli.result_files import ResultWriter, detect_all, next_run
     from edgeyolo.detector.detector import Detector
     from edgeyolo.errors import ImageError, UsageError
-    from edgeyolo.runtime.images import list_images
+    from edgeyolo.runtime.images import find_images
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
@@ -92,7 +92,10 @@ def command(
             f"detect needs at least one image besides the model {model}",
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
-    images = [path for source in sources for path in list_images(source)]
+    walks = [find_images(source) for source in sources]
+    images = [path for walk in walks for path in walk.files]
+    for line in (line for walk in walks for line in walk.sentences()):
+        note(f"left out: {line}")
     opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
         print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))

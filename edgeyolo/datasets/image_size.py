@@ -17,6 +17,8 @@ def read_image_size(path: Path) -> tuple[int, int]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ImageError(f"{path}: not a regular file, so not an image")
     try:
         with Image.open(path) as image:
             (width, height), orientation = image.size, _orientation(image)

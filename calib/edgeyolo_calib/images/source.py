@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.errors import DatasetError, ImageError, UsageError
-from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo.runtime.images import find_images, read_image
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_calib.images.content import identify, shared_pictures
 from edgeyolo_calib.images.sampling import EMPTY, strata, stratified
@@ -168,8 +168,10 @@ def _find(data: str | Path, split: str | None) -> tuple[list[Path], list[tuple[i
     if not _is_dataset(path):
         if split is not None:
             raise UsageError(f"{data}: only data sets have splits; this is a folder, file or pattern")
-        found = list_images(data, recursive=True)
-        return found, [EMPTY] * len(found), path.name
+        found = find_images(data, recursive=True)
+        for line in found.sentences():
+            _LOG.warning("left out: %s", line)
+        return found.files, [EMPTY] * len(found.files), path.name
     dataset = _load(path, split)
     return [sample.path for sample in dataset.images], strata(dataset.images), dataset.name
 
