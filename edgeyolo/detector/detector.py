@@ -170,24 +170,25 @@ class Detector:
         self.pipeline.submit([read_image(image)]).add_done_callback(finish)
         return found
 
-    def batch(self, images: Sequence[ImageSource]) -> list[Detections]:
+    def batch(self, images: Iterable[ImageSource]) -> list[Detections]:
         """Detect objects in any number of images.
 
-        They are run in batches as large as the artifact takes.
+        They are run in batches as large as the artifact takes, and read when their batch begins: a thousand
+        photographs need no more memory than one batch.
 
         Args:
-            images: a sequence of images, each as for calling the detector, of any sizes.
+            images: images, each as for calling the detector, of any sizes.
 
         Returns:
             One Detections per image, in their order.
 
         Raises:
             ImageError: one of the images cannot be read; the message names it.
-            UsageError: a single image instead of a sequence, or the detector is closed.
+            UsageError: a single image instead of several, or the detector is closed.
         """
         return self.timed(images)[0]
 
-    def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:
+    def timed(self, images: Iterable[ImageSource]) -> tuple[list[Detections], StageTimes]:
         """Detect as `batch` does, and time the stages.
 
         Returns:
@@ -203,7 +204,7 @@ class Detector:
             raise UsageError(
                 "batch: expected a list of images, got a single one", hint="For one image: detector(image)."
             )
-        return self.pipeline.timed([read_image(image) for image in images])
+        return self.pipeline.timed(read_image(image) for image in images)
 
     def _require_open(self) -> None:
         if self._closed:

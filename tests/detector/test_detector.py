@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -368,3 +369,21 @@ def test_classes_by_id_and_name() -> None:
     for wrong in (-1, 3, 1.5, True, None):
         with pytest.raises(UsageError, match="classes"):
             resolve_classes([wrong], NAMES)  # type: ignore[list-item]
+
+
+def test_a_batch_holds_no_more_images_than_it_runs(small_artifact: Path) -> None:
+    seen: list[weakref.ref[NDArray[np.uint8]]] = []
+    most = 0
+
+    def photographs() -> Iterator[NDArray[np.uint8]]:
+        nonlocal most
+        for _ in range(20):
+            image = np.zeros((96, 96, 3), np.uint8)
+            seen.append(weakref.ref(image))
+            most = max(most, sum(each() is not None for each in seen))
+            yield image
+            del image
+
+    with Detector(small_artifact) as detector:
+        assert len(detector.batch(photographs())) == 20
+    assert most <= 2
