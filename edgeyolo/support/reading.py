@@ -62,6 +62,14 @@ def read_regular(
     return data
 
 
+def is_regular(path: Path) -> bool:
+    """Whether a regular file is at `path`; False too for what cannot be a file's name."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
 def _unreadable(path: str | Path, problem: OSError) -> str:
     """Sockets and unreadable devices fail when they are opened: say what they are."""
     try:

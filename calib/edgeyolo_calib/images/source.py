@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.load import DATA_YAML
+from edgeyolo.datasets.voc import is_voc
 from edgeyolo.errors import DatasetError, ImageError, UsageError
 from edgeyolo.runtime.images import find_images, read_image
 from edgeyolo.runtime.preprocess import preprocess
@@ -179,10 +181,9 @@ def _find(data: str | Path, split: str | None) -> tuple[list[Path], list[tuple[i
 def _is_dataset(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() in (".json", ".yaml", ".yml")
-    voc = (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir()
-    yolo = any((path / name).is_file() for name in ("data.yaml", "data.yml"))
+    yolo = any((path / name).is_file() for name in DATA_YAML)
     coco = any(next(folder.glob("*.json"), None) for folder in (path, path / "annotations"))
-    return voc or yolo or coco
+    return yolo or coco or is_voc(path)
 
 
 def _load(path: Path, split: str | None) -> Dataset:
