@@ -82,7 +82,7 @@ def _listed(names: Sequence[str], limit: int = 10) -> str:
 
 
 def _category_ids(dataset: Dataset, classes: int, found: Sequence[int | None]) -> tuple[int | str, ...]:
-    """The ids of the model's classes in the data set; new ones for classes that it does not have."""
+    """Category ids of the model's classes; new ones for classes that are absent."""
     known = {index: dataset.category_ids[i] for i, index in enumerate(found) if index is not None}
     free = max((each for each in dataset.category_ids if isinstance(each, int)), default=0)
     ids: list[int | str] = []

@@ -59,7 +59,10 @@ def read_coco(
 def _entry(
     record: dict[str, Any], folder: Path, problems: list[Problem], *, need_image: bool
 ) -> ImageEntry | None:
-    """The image of a record, of its own size where the record has none; None, with a problem, where there is none."""
+    """Image of a record, of its own size where the record has none.
+
+    None, with a problem, where there is no image.
+    """
     path = folder / record["file_name"]
     size = pixel_size(record.get("width"), record.get("height"))
     if not need_image:
@@ -202,7 +205,10 @@ def _owner(
 
 
 def _area(value: Any, of_box: float, where: str, problems: list[Problem]) -> float:
-    """The object's area; the box's where the file gives none, or, with a problem, none that can be used."""
+    """The object's area, or that of its box.
+
+    The box's is taken where the file gives none, or, with a problem, none that can be used.
+    """
     if value is None:
         return of_box
     try:

@@ -11,12 +11,17 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def read_image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels of the upright image, from its header. ImageError where there is none."""
+    """(width, height) in pixels of the upright image, from its header.
+
+    ImageError where there is none.
+    """
     return read_header(path)[0]
 
 
 def read_header(path: Path) -> tuple[tuple[int, int], bool]:
-    """(width, height) of the upright image, and whether it is stored sideways (turned upright by its EXIF tag).
+    """(width, height) of the upright image, and whether it is stored sideways.
+
+    Sideways is an image that its EXIF tag turns upright.
 
     Raises ImageError where there is no header to read.
     """

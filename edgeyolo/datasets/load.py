@@ -61,7 +61,7 @@ def load_dataset(
 
 
 def _is_empty_on_purpose(dataset: Dataset) -> bool:
-    """Whether no label was lost, and at least one image has an (empty) label file."""
+    """True where no label was lost, and an image has an (empty) label file."""
     missing = sum(problem.kind == "missing label file" for problem in dataset.problems)
     lost = {"malformed label", "degenerate box", "box outside the image", "value not finite", "unknown class"}
     return missing < len(dataset) and not lost & {problem.kind for problem in dataset.problems}

@@ -1,4 +1,4 @@
-"""Values of annotation files, parsed and not trusted: numbers, yes or no, and identifiers of any type."""
+"""Values of annotation files, parsed: numbers, flags, identifiers of any type."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def parse_number(value: Any) -> float:
 
 
 def flag(value: Any, what: str) -> bool:
-    """0 or 1, true or false, as a number, as text or not there at all. ValueError for anything else."""
+    """Parse 0 or 1, true or false: a number, text, or not there at all.
+
+    ValueError for anything else.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = "" if value is None else str(value).strip().lower()
@@ -32,7 +35,10 @@ def flag(value: Any, what: str) -> bool:
 
 
 def identifier(value: Any) -> str:
-    """The text by which an id is found again: 7, 7.0 and "7" are one. ValueError for what is no id."""
+    """Text by which an id is found again: 7, 7.0 and "7" are one.
+
+    ValueError for what is no id.
+    """
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
@@ -41,12 +47,15 @@ def identifier(value: Any) -> str:
 
 
 def plain_id(value: Any) -> int | str:
-    """An id as it is written to files: a number stays one. ValueError for what is no id."""
+    """An id as it is written to files: a number stays one.
+
+    ValueError for what is no id.
+    """
     return value if isinstance(value, str) and identifier(value) else int(identifier(value))
 
 
 def pixel_size(width: Any, height: Any) -> tuple[int, int] | None:
-    """(width, height) where both are whole numbers above 0, as numbers or text; else None."""
+    """(width, height) in pixels from numbers or text; None where they are no size."""
     try:
         sides = parse_number(width), parse_number(height)
     except ValueError:
@@ -57,7 +66,7 @@ def pixel_size(width: Any, height: Any) -> tuple[int, int] | None:
 
 
 def shortened(value: Any, limit: int = 100) -> str:
-    """How a value is shown in a message: on one line, and not longer than that."""
+    """A value as messages show it: on one line, and not longer than `limit`."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits; lists within lists

@@ -84,9 +84,9 @@ class LabelTable:
             self._outlines.append(outline)
 
     def samples(self, images: Sequence[ImageEntry], problems: list[Problem]) -> tuple[Sample, ...]:
-        """One sample per image with its labels in the order they were added; bad boxes go to `problems`.
+        """One sample per image with its labels in the order they were added.
 
-        Of labels that are the same in every number the first one is kept.
+        Bad boxes go to `problems`. Of labels that are the same in every number the first one is kept.
         """
         rows = np.array(self._rows, dtype=np.float64).reshape(-1, 4)
         owner = np.array(self._image, dtype=np.int64)
@@ -115,7 +115,10 @@ class LabelTable:
         )
 
     def _again(self, rows: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(n,) whether a label before is the same: image, class, box, crowd, difficult and area."""
+        """(n,) True for labels that repeat one before them.
+
+        They are the same in image, class, box, crowd, difficult and area.
+        """
         columns = [owner, self._class, self._crowd, self._difficult, *([self._area] if self._area else [])]
         table = np.concatenate([np.array(columns, dtype=np.float64).T, rows], axis=1) + 0.0  # -0.0 is 0.0
         again = np.ones(len(table), dtype=np.bool_)
@@ -160,9 +163,10 @@ class _Columns:
 
 
 def image_ids(stems: Sequence[str]) -> list[int | str]:
-    """Ids for images without: their names where those are different numbers (as COCO's), else 1, 2, 3...
+    """Ids for images without one.
 
-    Numbers that not every program reads exactly (above 2**53: stamps of recordings) stay text.
+    They are the names where those are different numbers (as COCO's), else 1, 2, 3... Numbers that not every program
+    reads exactly (above 2**53: stamps of recordings) stay text.
     """
     if all(stem.isdecimal() and stem.isascii() for stem in stems):
         small = all(len(stem.lstrip("0")) < len(str(EXACT)) for stem in stems)
@@ -173,7 +177,10 @@ def image_ids(stems: Sequence[str]) -> list[int | str]:
 
 
 def _numbers(ids: Sequence[int | str]) -> list[int]:
-    """1, 2, 3... in the order of the ids where those are numbers, as evaluators go through COCO's; else as listed."""
+    """1, 2, 3... in the order of the ids, or as listed where some are text.
+
+    Evaluators go through COCO's images in the order of their ids.
+    """
     order: Sequence[int] = range(len(ids))
     if all(isinstance(each, int) for each in ids):
         order = sorted(order, key=ids.__getitem__)
@@ -211,7 +218,7 @@ def _settle_sizes(
 
 
 def _is_swapped(entry: ImageEntry, *, beyond: bool) -> bool:
-    """Whether width and height are those of the image in the wrong order.
+    """True where width and height are the image's in the wrong order.
 
     An image that is stored sideways has both sizes: the annotations may be of the one that is stored, unless a box
     reaches out of that (`beyond`).

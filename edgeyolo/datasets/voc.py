@@ -1,4 +1,7 @@
-"""Pascal VOC folders: `Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/<split>.txt`, or xml beside the images."""
+"""Pascal VOC folders.
+
+`Annotations/*.xml`, `JPEGImages/`, `ImageSets/Main/<split>.txt`, or xml files beside the images.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class _Object:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the parts of a VOC folder are; `part` is the split that `annotations` is the folder of, or ""."""
+    """Places of the parts of a VOC folder.
+
+    `part` is the split that `annotations` is the folder of, or "".
+    """
 
     annotations: Path
     images: tuple[Path, ...]
@@ -92,7 +98,7 @@ def read_voc(
 
 
 def is_voc(folder: Path) -> bool:
-    """Whether a folder has VOC's form: its two folders, or xml files beside images."""
+    """True for a folder of VOC's form: its two folders, or xml files beside images."""
     if all((folder / part).is_dir() for part in ("Annotations", "JPEGImages")):
         return True
     return not any(folder.glob("*.json")) and _place(folder, None) is not None
@@ -117,7 +123,10 @@ def _has_xml(folder: Path) -> bool:
 
 
 def _split_members(place: _Place, split: str | None, problems: list[Problem]) -> tuple[str, list[str]]:
-    """The split's name and the stems of its images; without any split files, every annotation."""
+    """The split's name and the stems of its images.
+
+    Without any split files, every annotation.
+    """
     files = place.lists.glob("*.txt")
     lists = {} if place.part else {file.stem: file for file in sorted(files) if not is_hidden(file.name)}
     if split is None:
@@ -139,7 +148,10 @@ def _split_members(place: _Place, split: str | None, problems: list[Problem]) ->
 
 
 def _stem(line: str, annotations: Path) -> str:
-    """The name, without suffix, of the image in a line: `name`, `name.jpg`, a path, or `name 1` as in class lists."""
+    """Name, without suffix, of the image in a line of a list.
+
+    A line is `name`, `name.jpg`, a path, or `name 1` as in the list of a class.
+    """
     words = [line.strip(), _PRESENT.sub("", line.strip()), line.split(maxsplit=1)[0]]
     names = [
         name for word in words for name in (_bare(PureWindowsPath(word).name), PureWindowsPath(word).name)
@@ -174,7 +186,9 @@ def _read_xml(file: Path, problems: list[Problem]) -> _Annotation | None:
 
 
 def _parse_xml(data: bytes) -> ET.Element:
-    """The root of an xml file in any encoding that it declares, which expat alone does not read.
+    """Root of an xml file in any encoding that it declares.
+
+    Expat alone does not read those of several bytes a character.
 
     Raises ET.ParseError, LookupError (an encoding that nobody knows) or ValueError.
     """
@@ -212,12 +226,12 @@ def _read_object(element: ET.Element) -> _Object:
 
 
 def _declared_size(root: ET.Element) -> tuple[int, int] | None:
-    """(width, height); None where the file has none, or 0 x 0 as of some tools: the image's header knows better."""
+    """(width, height) in the file; None where it has none, or 0 x 0 as of some tools."""
     return pixel_size(root.findtext("size/width"), root.findtext("size/height"))
 
 
 def _all_names(folder: Path, place: _Place, known: dict[str, _Annotation | None]) -> tuple[str, ...]:
-    """The names in every annotation, of other splits too, so that classes do not depend on the split."""
+    """Names in every annotation, of all splits: classes do not depend on the split."""
     names = {item.name for found in known.values() if found for item in found.objects}
     others = [place]
     if place.part:

@@ -27,8 +27,9 @@ _ALSO = {"val": ("val", "valid", "validation")}  # other words of tools for a pa
 def read_yolo(
     file: Path, split: str | None = None, *, polygons: bool = False, need_images: bool = True
 ) -> Dataset:
-    """Read one split of `file`: `train`, `val` (or `valid`) or `test`, by default the first of val, test, train that
-    is named.
+    """Read one split of `file`.
+
+    `train`, `val` (or `valid`) or `test`, by default the first of val, test, train that is named.
 
     A split is a folder, a txt list of images, a pattern, or a list of those, relative to `path`, itself relative to
     the file. Labels lie where the image's path has `labels` for its last folder `images`, else beside the image,
@@ -137,7 +138,7 @@ def _resolve(item: str, root: Path, file: Path) -> Path:
 
 
 def _read_list(file: Path, root: Path) -> list[Path]:
-    """The images of a list. Each line is looked for by itself: beside the list, then in the root."""
+    """Images of a list, each looked for by itself: beside it, then in the root."""
     lines = [line.strip() for line in read_text(file, error=DatasetError).splitlines() if line.strip()]
     bases = tuple(dict.fromkeys((file.parent, root)))
     found: list[Path | None] = []
@@ -154,13 +155,13 @@ def _read_list(file: Path, root: Path) -> list[Path]:
 
 
 def _labels_of(image: Path) -> Path:
-    """The label file of an image; one beside it, as annotation programs leave it, where there is none elsewhere."""
+    """Label file of an image, or one beside it, as annotation programs leave it."""
     usual, beside = label_file(image), image.with_suffix(".txt")
     return beside if not is_regular(usual) and is_regular(beside) else usual
 
 
 def label_file(image: Path) -> Path:
-    """The place of an image's labels."""
+    """Label file of an image."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":

@@ -113,7 +113,10 @@ def _load_evaluator(wanted: Evaluator) -> tuple[str, Any, Any]:
 
 
 def _indexed(coco_class: Any, dataset: Dataset, annotations: list[dict[str, Any]]) -> Any:
-    """The library's table. Images and classes have numbers of ours: a file's ids may be text, or too large for it."""
+    """Table of the library, with numbers of ours for images and classes.
+
+    A file's own ids may be text, or too large for it.
+    """
     coco = coco_class()
     categories = enumerate(dataset.class_names, start=1)
     coco.dataset = {

@@ -127,7 +127,7 @@ def _some(ids: Sequence[str], limit: int = 10) -> str:
 
 
 def write_predictions(file: str | Path, predictions: Predictions, dataset: Dataset) -> None:
-    """Write COCO's result form, with the image and category ids of the annotation file."""
+    """Write COCO's result form, with the ids of the annotation file."""
     images = {sample.image_id: sample.file_id for sample in dataset.images}
     columns = zip(
         predictions.image_id.tolist(),

@@ -42,11 +42,11 @@ _VIDEO = (b"\x1aE\xdf\xa3", b"\x00\x00\x01\xba", b"FLV\x01")
 def decode_image(
     data: bytes, name: str = "encoded image", *, max_pixels: int = MAX_PIXELS, scale: float | None = None
 ) -> Pixels:
-    """Decode a file's bytes into (height, width, 3) uint8, BGR, upright (EXIF orientation applied).
+    """Decode a file's bytes into (height, width, 3) uint8, BGR, upright.
 
-    Alpha is dropped, as `cv2.imread` does; 16-bit values keep their high byte, or are multiplied by
-    `scale` (see `to_uint8`); of an animation or a file of several pages the first one is taken. `name` stands for the
-    data in messages.
+    The EXIF orientation is applied. Alpha is dropped, as `cv2.imread` does; 16-bit values keep their high byte, or
+    are multiplied by `scale` (see `to_uint8`); of an animation or a file of several pages the first one is taken.
+    `name` stands for the data in messages.
 
     Damage that leaves the file's structure whole (flipped bits between a JPEG's markers) shows in the picture
     only: no decoder reports it.
@@ -90,9 +90,10 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
 
 
 def pil_to_bgr(image: Image.Image, name: str, *, scale: float | None = None) -> Pixels:
-    """A PIL image of any mode -> (height, width, 3) uint8 BGR, turned upright by its EXIF orientation.
+    """A PIL image of any mode -> (height, width, 3) uint8 BGR.
 
-    `scale` as in `to_uint8`, for the modes of wide integers (I, I;16 ...) and of floats (F).
+    It is turned upright by its EXIF orientation. `scale` as in `to_uint8`, for the modes of wide integers (I, I;16
+    ...) and of floats (F).
     """
     image.load()
     if image.mode == "F" or image.mode.startswith("I"):

@@ -66,9 +66,7 @@ def list_images(
 ) -> list[Path]:
     """Image files behind a file, a folder, a glob pattern or a sequence of these.
 
-    Sorted within each.
-
-    The files of `find_images`. Raises as it does.
+    Sorted within each. These are the files of `find_images`, which says what they are and what it raises.
     """
     return find_images(source, recursive=recursive).files
 
@@ -76,11 +74,11 @@ def list_images(
 def find_images(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, recursive: bool = False
 ) -> Walk:
-    """Image files behind a file, a folder, a glob pattern or a sequence of these, and what was left out.
+    """Image files behind a file, a folder, a glob pattern or a sequence of these.
 
-    A file that is named is taken whatever its suffix; folders and patterns give files with an image's suffix,
-    and no hidden ones (edgeyolo.support.folders). `recursive` descends into folders below a folder; in patterns,
-    `**` does.
+    The walk also says what was left out. A file that is named is taken whatever its suffix; folders and patterns give
+    files with an image's suffix, and no hidden ones (edgeyolo.support.folders). `recursive` descends into folders
+    below a folder; in patterns, `**` does.
 
     Raises:
         ImageError: a source does not exist, is no regular file or leads to no image.
@@ -155,7 +153,10 @@ def _from_pil(image: Any, max_pixels: int, scale: float | None) -> Pixels:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of an image file: a regular one of at most MAX_BYTES. ImageError where it is none."""
+    """Bytes of an image file: a regular one of at most MAX_BYTES.
+
+    ImageError where it is none.
+    """
     _check_exists(path)
     if path.is_dir():
         raise ImageError(

@@ -152,7 +152,10 @@ class Pipeline:
         return found, times
 
     def _chunks(self, images: Iterable[Pixels]) -> Iterator[list[Pixels]]:
-        """Batches as large as the network takes; where it takes any, large images go on their way sooner."""
+        """Batches as large as the network takes, or as memory should hold.
+
+        Where it takes any batch, large images go on their way sooner.
+        """
         free = self.input.dynamic_batch
         size, most = (MAX_BATCH, _CHUNK_BYTES) if free else (self.input.batch, math.inf)
         chunk: list[Pixels] = []

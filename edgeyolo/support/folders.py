@@ -1,4 +1,7 @@
-"""The one walk through folders: hidden names are left out, links are followed, and what is left out is counted."""
+"""The one walk through folders.
+
+Hidden names are left out, links are followed, and what is left out is counted.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class Walk:
             self.left_out[reason] = list(dict.fromkeys([*self.left_out.get(reason, []), *places]))
 
     def sentences(self) -> list[str]:
-        """What was left out, a line for each reason, with the first places."""
+        """Lines on what was left out, one for each reason, with the first places."""
         lines = []
         for reason, places in self.left_out.items():
             more = f"; and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
@@ -60,7 +63,7 @@ class Walk:
 
 
 def walk_files(root: Path, suffixes: Collection[str], *, recursive: bool = True) -> Walk:
-    """Find the regular files in a folder whose suffix, in lower case, is one of `suffixes`.
+    """Find the regular files of some suffixes (in lower case) in a folder.
 
     Hidden names are those that begin with a dot and those that systems make (@eaDir, __MACOSX, ...); of hidden
     files only those with such a suffix are counted. `root` itself may have any name. Links to files and folders are
@@ -98,7 +101,10 @@ def walk_files(root: Path, suffixes: Collection[str], *, recursive: bool = True)
 
 
 def match_files(pattern: str, suffixes: Collection[str]) -> Walk:
-    """The files that a pattern (`*`, `?`, `[...]`; `**` for folders of any depth) stands for, found by `walk_files`."""
+    """Find the files that a pattern stands for, by the rules of `walk_files`.
+
+    It is made of `*`, `?`, `[...]`, and `**` for folders of any depth.
+    """
     parts = Path(pattern).parts
     magic = next((number for number, part in enumerate(parts) if has_magic(part)), len(parts) - 1)
     root, rest = Path(*parts[:magic]), parts[magic:]
@@ -117,7 +123,7 @@ def match_files(pattern: str, suffixes: Collection[str]) -> Walk:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is left out of folders."""
+    """True for a name of a file or folder that is left out of folders."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
@@ -144,7 +150,10 @@ def _add_file(found: Walk, path: Path) -> None:
 
 
 def _matches(folder: Path, parts: list[str], found: Walk) -> Iterator[Path]:
-    """Paths below `folder` that fit a pattern without `**`, part by part: nothing else is listed."""
+    """Paths below `folder` that fit a pattern without `**`.
+
+    It goes part by part: no other folder is listed.
+    """
     part, rest = parts[0], parts[1:]
     if not has_magic(part):
         names = [part]
@@ -165,7 +174,7 @@ def _matches(folder: Path, parts: list[str], found: Walk) -> Iterator[Path]:
 
 
 def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether the parts of a path fit those of a pattern."""
+    """True where the parts of a path fit those of a pattern."""
     if not parts:
         return not names
     if parts[0] == "**":

@@ -1,4 +1,4 @@
-"""Names that people type or write: found exactly, else in another spelling where that is not ambiguous."""
+"""Names that people write: found exactly, else in another spelling, if only one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def match_names(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]
 
 
 def find_alike(name: str, known: Sequence[str]) -> list[int]:
-    """Indices of the names that are written as `name` is; where there are none, of all that read the same."""
+    """Indices of the names written as `name`; else of all that read the same."""
     exact = [index for index, other in enumerate(known) if other == name]
     return exact or [index for index, other in enumerate(known) if _plain(other) == _plain(name)]
 

@@ -1,4 +1,7 @@
-"""Files of users' own making: regular ones only, never more than a limit, text in UTF-8, YAML without surprises."""
+"""Files of users' own making, read with care.
+
+Regular files only and never more than a limit, text in UTF-8, YAML without surprises.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def read_regular(
 
 
 def is_regular(path: Path) -> bool:
-    """Whether a regular file is at `path`; False too for what cannot be a file's name."""
+    """True where a regular file is; False too for what cannot be a file's name."""
     try:
         return path.is_file()
     except OSError:  # a name that is too long, a folder that may not be entered
@@ -106,7 +109,9 @@ def read_text(path: str | Path, *, error: type[EdgeYoloError] = EdgeYoloError) -
 
 
 def read_yaml(path: str | Path, *, error: type[EdgeYoloError] = EdgeYoloError) -> Any:
-    """The plain value in a YAML file: mappings, lists, text, numbers, true or false, None.
+    """Read a YAML file of plain values.
+
+    They are mappings, lists, text, numbers, true or false, None.
 
     Dates stay the text that was written. Aliases may stand for 100,000 nodes in all, nesting may be 64 levels deep
     and whole numbers have 64 bits. Raises `error` for what goes beyond, is no YAML or cannot be read;
@@ -130,7 +135,7 @@ def read_yaml(path: str | Path, *, error: type[EdgeYoloError] = EdgeYoloError) -
 
 
 def _plain_loader(yaml: Any) -> Any:
-    """PyYAML's safe loader for plain values: no dates, bytes or sets, no numbers of more than 64 bits."""
+    """PyYAML's safe loader, without dates, bytes, sets and numbers above 64 bits."""
     plain = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "float", "seq", "map", "str")}
 
     safe = yaml.SafeLoader
@@ -156,7 +161,7 @@ def _plain_loader(yaml: Any) -> Any:
 
 
 def _refuse_bomb(events: Iterable[Any], error: type[EdgeYoloError], path: str | Path) -> None:
-    """Count what the aliases stand for, and how deep it nests, before anything is built."""
+    """Count the nodes behind aliases, and the depth, before anything is built."""
     sizes: dict[str, int] = {}  # anchor -> nodes that an alias of it stands for
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and how many nodes there were before it
     count = extra = 0
@@ -195,7 +200,7 @@ def path_text(path: str | os.PathLike[str]) -> str:
 
 
 def readable(text: str) -> str:
-    r"""Text that can be written as UTF-8: undecodable bytes of file names are shown as \xff, as are lone surrogates."""
+    r"""Text that can be written as UTF-8: undecodable bytes of names become \xff."""
     return re.sub("[\ud800-\udfff]", _escaped, text)
 
 
