@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     type=float,
     help="IoU above which the weaker box goes (default 0.45, or the artifact's own).",
 )
-@click.option("--classes", help="Only these classes: names or numbers, comma-separated.")
+@click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
 @click.option("--max-det", type=int, help="Most detections an image (default 300, or the artifact's own).")
 @click.option("--agnostic", is_flag=True, help="Let boxes of different classes suppress each other.")
 @click.option("--multi-label", is_flag=True, help="Let one box have several classes.")
@@ -60,16 +60,18 @@ if TYPE_CHECKING:
     help="Where to write (default: runs/detect/exp, exp2 ...).",
 )
 @click.option(
-    "--save-txt", is_flag=True, help="Write class, centre, size (relative) and confidence, a file an image."
+    "--save-txt", is_flag=True, help="Write labels that train reads: class, centre, size, a file an image."
 )
+@click.option("--save-conf", is_flag=True, help="Add the confidence to them; train does not read it.")
 @click.option("--save-json", is_flag=True, help="Write detections.json.")
 @click.option("--no-save", is_flag=True, help="Write nothing.")
 @json_option
 def command(
     model_and_sources: tuple[str, ...], model: str | None, size: tuple[int, int] | None, target: str | None,
     device: str | None, spec: Path | None, hint: Hint | None, explain: bool,
-    conf: float | None, iou: float | None, classes: str | None, max_det: int | None, agnostic: bool, multi_label: bool,
-    output: Path | None, save_txt: bool, save_json: bool, no_save: bool, as_json: bool,
+    conf: float | None, iou: float | None, classes: tuple[str, ...], max_det: int | None, agnostic: bool,
+    multi_label: bool,
+    output: Path | None, save_txt: bool, save_conf: bool, save_json: bool, no_save: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Find objects in images and draw them.
 
@@ -89,9 +91,10 @@ def command(
     edgeyolo detect cells-openvino photos --hint throughput
     """
     from edgeyolo.cli.result_files import ResultWriter, detect_all, next_run
-    from edgeyolo.detector.detector import Detector
+    from edgeyolo.detector.detector import Detector, split_classes
     from edgeyolo.errors import ImageError, UsageError
-    from edgeyolo.runtime.images import list_images
+    from edgeyolo.runtime.images import find_images
+    from edgeyolo.support.reading import path_text
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
@@ -99,12 +102,15 @@ def command(
             f"detect needs at least one image besides the model {model}",
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
-    images = [path for source in sources for path in list_images(source)]
+    walks = [find_images(source) for source in sources]
+    images = [path for walk in walks for path in walk.files]
+    for line in (line for walk in walks for line in walk.sentences()):
+        note(f"left out: {line}")
     opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
         print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
         return
-    chosen = [int(c) if c.isdigit() else c for c in classes.split(",")] if classes else None
+    chosen = split_classes(classes, opened.artifact.manifest.class_names) if classes else None
     detector = Detector(
         opened.artifact.path,
         device=device,
@@ -118,13 +124,13 @@ def command(
     )
     # Only now that nothing is wrong with the arguments is a folder made.
     folder = None if no_save or (as_json and not output) else output or next_run("detect")
-    writer = ResultWriter(folder, text=save_txt, json=save_json)
+    writer = ResultWriter(folder, text=save_txt or save_conf, confidence=save_conf, json=save_json)
     with detector, writer, progress("detecting") as advance:
         found, unreadable = detect_all(detector, images, writer, advance)
     if as_json:
-        print_json([{"image": str(path), "detections": each.to_json()} for path, each in found])
+        print_json([{"image": path_text(path), "detections": each.to_json()} for path, each in found])
     else:
-        print_table(("image", "objects"), [(str(path), count_text(each.names)) for path, each in found])
+        print_table(("image", "objects"), [(path_text(path), count_text(each.names)) for path, each in found])
         if folder:
             note(f"written to {folder}")
     if unreadable:

@@ -59,7 +59,7 @@ def command(
     from edgeyolo.datasets import describe_problems, load_dataset
     from edgeyolo.evaluation.validate import open_to_judge, validate
 
-    dataset = load_dataset(data, split=split, image_folder=image_folder)
+    dataset = load_dataset(data, split=split, image_folder=image_folder, need_objects=False)
     free = "cpu-torch-fp32" if rect and device is None else None  # takes rectangles of any size
     opened = opened_model(model, size=size, target=target or free, device=device, spec=spec)
     artifact = opened.artifact
@@ -77,7 +77,7 @@ def command(
             artifact=artifact, progress=advance,
         )  # fmt: skip
     for line in describe_problems(result.problems):
-        note(f"left out: {line}")
+        note(f"data: {line}")
     if output:
         result.save(output)
         note(f"written to {output}")

@@ -24,9 +24,10 @@ class Problem:
 
     What it names was left out; everything else was read.
 
-    `kind` is "malformed label", "degenerate box", "box outside the image", "value not finite", "unknown
-    class", "unknown image", "missing image", "damaged image", "wrong image size" or "missing label file". A
-    "missing label file" keeps its image, as one without objects.
+    `kind` is "malformed label", "degenerate box", "box outside the image", "value not finite", "duplicate label",
+    "unknown class", "unknown image", "missing image", "damaged image", "wrong image size", a reason of
+    edgeyolo.support.folders (such as "hidden"), or one of those that leave nothing out: "missing label file" (its
+    image has no objects), "swapped image size" (the image's own is taken), "unusable area" (the box's is).
     """
 
     kind: str
@@ -54,6 +55,8 @@ def describe_problems(problems: Iterable[Problem], *, examples: int = 3) -> list
 class Sample:
     """One image and its n objects.
 
+    `image_id` is its number in the data set, whatever the file calls it; `source_id` is the id in the file, a number
+    or text, where it has one.
     `rows` float64 (n, 4) are the boxes as the file gives them: `x, y, width, height` in pixels, or, where
     `relative`, YOLO's `centre x, centre y, width, height` as fractions of the image. `class_id` int64 (n,)
     indexes `Dataset.class_names`. `crowd` and `difficult` are bool (n,): COCO's `iscrowd`, VOC's `difficult`.
@@ -71,6 +74,7 @@ class Sample:
     declared_size: tuple[int, int] | None = None
     declared_area: NDArray[np.float64] | None = None
     outlines: tuple[Outline, ...] | None = None
+    source_id: int | str | None = None
 
     def __len__(self) -> int:
         return len(self.class_id)
@@ -82,6 +86,11 @@ class Sample:
         As declared, else from the image's header, upright by its EXIF tag.
         """
         return self.declared_size or read_image_size(self.path)
+
+    @property
+    def file_id(self) -> int | str:
+        """The image's id in files: that of the annotations, else its number."""
+        return self.image_id if self.source_id is None else self.source_id
 
     @property
     def width(self) -> int:
@@ -138,8 +147,8 @@ class Sample:
 class Dataset:
     """Images with ground truth.
 
-    `category_ids[k]` is the id that class k has in the annotation file (COCO's 80 classes have ids up to 90);
-    1, 2, 3... for the formats without ids. `format` is "coco", "yolo" or "voc". `problems` lists what was
+    `category_ids[k]` is the id that class k has in the annotation file (COCO's 80 classes have ids up to 90), a number
+    or text; 1, 2, 3... for the formats without ids. `format` is "coco", "yolo" or "voc". `problems` lists what was
     left out.
     """
 
@@ -147,7 +156,7 @@ class Dataset:
     format: str
     source: Path
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
     images: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
 

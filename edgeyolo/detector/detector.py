@@ -26,6 +26,7 @@ from edgeyolo.runtime.images import ImageSource, read_image
 from edgeyolo.runtime.pipeline import Pipeline, StageTimes
 from edgeyolo.runtime.postprocess_config import PostprocessConfig, settle
 from edgeyolo.support import environment
+from edgeyolo.support.names import find_alike
 
 if TYPE_CHECKING:
     from edgeyolo.detector.adopt import SpecSource
@@ -170,24 +171,25 @@ class Detector:
         self.pipeline.submit([read_image(image)]).add_done_callback(finish)
         return found
 
-    def batch(self, images: Sequence[ImageSource]) -> list[Detections]:
+    def batch(self, images: Iterable[ImageSource]) -> list[Detections]:
         """Detect objects in any number of images.
 
-        They are run in batches as large as the artifact takes.
+        They are run in batches as large as the artifact takes, and read when their batch begins: a thousand
+        photographs need no more memory than one batch.
 
         Args:
-            images: a sequence of images, each as for calling the detector, of any sizes.
+            images: images, each as for calling the detector, of any sizes.
 
         Returns:
             One Detections per image, in their order.
 
         Raises:
             ImageError: one of the images cannot be read; the message names it.
-            UsageError: a single image instead of a sequence, or the detector is closed.
+            UsageError: a single image instead of several, or the detector is closed.
         """
         return self.timed(images)[0]
 
-    def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:
+    def timed(self, images: Iterable[ImageSource]) -> tuple[list[Detections], StageTimes]:
         """Detect as `batch` does, and time the stages.
 
         Returns:
@@ -203,7 +205,7 @@ class Detector:
             raise UsageError(
                 "batch: expected a list of images, got a single one", hint="For one image: detector(image)."
             )
-        return self.pipeline.timed([read_image(image) for image in images])
+        return self.pipeline.timed(read_image(image) for image in images)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -232,28 +234,48 @@ class Detector:
 def resolve_classes(classes: Iterable[int | str], class_names: Sequence[str]) -> tuple[int, ...]:
     """Class ids and names -> sorted ids.
 
-    Names are compared exactly first, then without regard to case.
+    Text is a name that is written the same; else an id, if it is a number; else the only name that reads the same
+    without regard to case, "_", "-" and blanks.
 
     Raises:
-        UsageError: an id out of range, or a name that no class has; the hint gives the nearest names.
+        UsageError: an id out of range, or a name that no class has, or several; the hint gives the nearest names.
     """
     if isinstance(classes, (str, int)):
         classes = [classes]
     return tuple(sorted({_class_id(item, class_names) for item in classes}))
 
 
+def split_classes(texts: Iterable[str], class_names: Sequence[str]) -> list[str]:
+    """Texts such as "cat,dog" -> their names and numbers; a name may hold commas."""
+    found: list[str] = []
+    for text in texts:
+        parts = text.split(",")
+        while parts:
+            joined = (",".join(parts[:count]) for count in range(len(parts), 0, -1))
+            name = next((word for each in joined for word in (each, each.strip()) if word in class_names), "")
+            found.append(name or parts[0].strip())
+            parts = parts[name.count(",") + 1 :]
+    return found
+
+
 def _class_id(item: int | str, class_names: Sequence[str]) -> int:
+    if isinstance(item, str) and item not in class_names and item.isdecimal() and item.isascii():
+        item = int(item) if len(item) < 10 else len(class_names)
     if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
         if not 0 <= item < len(class_names):
             raise UsageError(f"classes: there is no class {item}, ids go from 0 to {len(class_names) - 1}")
         return int(item)
     if not isinstance(item, str):
         raise UsageError(f"classes: expected ids or names, got {item!r}")
-    if item in class_names:
-        return list(class_names).index(item)
+    alike = find_alike(item, class_names)
+    if len(alike) > 1:
+        words = ", ".join(repr(class_names[index]) for index in alike)
+        raise UsageError(
+            f"classes: {item!r} may be each of {words}", hint="Write the name as it is, or its id."
+        )
+    if alike:
+        return alike[0]
     folded = [name.casefold() for name in class_names]
-    if item.casefold() in folded:
-        return folded.index(item.casefold())
     near = difflib.get_close_matches(item.casefold(), folded, n=3, cutoff=0.5)
     known = [class_names[folded.index(name)] for name in near] or list(class_names[:10])
     raise UsageError(

@@ -86,9 +86,7 @@ def coco_ap(dataset: Dataset, predictions: Predictions, *, evaluator: Evaluator 
     # precision: IoU x recall x class x area x detections; recall: IoU x class x area x detections
     precision = np.asarray(run.eval["precision"], dtype=np.float64)
     recall = np.asarray(run.eval["recall"], dtype=np.float64)
-    # The libraries sort classes by category id.
-    rows = [sorted(dataset.category_ids).index(category) for category in dataset.category_ids]
-    per_class = _per_class(dataset, precision[:, :, rows], recall[:, rows])
+    per_class = _per_class(dataset, precision, recall)
     return ApResult(_summarize(precision, recall), per_class, name)
 
 
@@ -115,8 +113,12 @@ def _load_evaluator(wanted: Evaluator) -> tuple[str, Any, Any]:
 
 
 def _indexed(coco_class: Any, dataset: Dataset, annotations: list[dict[str, Any]]) -> Any:
+    """Table of the library, with numbers of ours for images and classes.
+
+    A file's own ids may be text, or too large for it.
+    """
     coco = coco_class()
-    categories = zip(dataset.category_ids, dataset.class_names, strict=True)
+    categories = enumerate(dataset.class_names, start=1)
     coco.dataset = {
         "images": [{"id": sample.image_id} for sample in dataset.images],
         "categories": [{"id": category, "name": name} for category, name in categories],
@@ -136,7 +138,7 @@ def _ground_truth(dataset: Dataset) -> list[dict[str, Any]]:
                 {
                     "id": len(annotations) + 1,
                     "image_id": sample.image_id,
-                    "category_id": dataset.category_ids[class_id],
+                    "category_id": class_id + 1,
                     "bbox": bbox,
                     "area": area,
                     "iscrowd": int(crowd),
@@ -152,7 +154,7 @@ def _detections(dataset: Dataset, predictions: Predictions) -> list[dict[str, An
         {
             "id": i,
             "image_id": image,
-            "category_id": dataset.category_ids[class_id],
+            "category_id": class_id + 1,
             "bbox": bbox,
             "area": bbox[2] * bbox[3],
             "iscrowd": 0,

@@ -5,7 +5,8 @@ Each stage can also be called, and timed, by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -21,6 +22,8 @@ from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
 
 Pixels = NDArray[np.uint8]
+
+_CHUNK_BYTES = 64 << 20  # two photographs of 12 megapixels, or 54 images of 640 x 640
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Pipeline:
             for boxes, letterbox in zip(found, letterboxes, strict=True)
         ]
 
-    def __call__(self, images: Sequence[Pixels]) -> list[Detections]:
+    def __call__(self, images: Iterable[Pixels]) -> list[Detections]:
         """Detections of any number of images (h, w, 3) uint8 BGR, in their order."""
         return self.timed(images)[0]
 
@@ -131,8 +134,8 @@ class Pipeline:
             finish(_at_once(self.session, batch))
         return done
 
-    def timed(self, images: Sequence[Pixels]) -> tuple[list[Detections], StageTimes]:
-        """Call the pipeline and time its stages."""
+    def timed(self, images: Iterable[Pixels]) -> tuple[list[Detections], StageTimes]:
+        """Call the pipeline and time its stages. One batch of images is held at a time."""
         found: list[Detections] = []
         times = StageTimes()
         for chunk in self._chunks(images):
@@ -148,9 +151,23 @@ class Pipeline:
             )
         return found, times
 
-    def _chunks(self, images: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
-        size = MAX_BATCH if self.input.dynamic_batch else self.input.batch
-        return (images[start : start + size] for start in range(0, len(images), size))
+    def _chunks(self, images: Iterable[Pixels]) -> Iterator[list[Pixels]]:
+        """Batches as large as the network takes, or as memory should hold.
+
+        Where it takes any batch, large images go on their way sooner.
+        """
+        free = self.input.dynamic_batch
+        size, most = (MAX_BATCH, _CHUNK_BYTES) if free else (self.input.batch, math.inf)
+        chunk: list[Pixels] = []
+        held = 0
+        for image in images:
+            chunk.append(image)
+            held += image.nbytes
+            if len(chunk) == size or held >= most:
+                yield chunk
+                chunk, held = [], 0
+        if chunk:
+            yield chunk
 
 
 def _at_once(session: Session, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:

@@ -12,7 +12,8 @@ from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.errors import UsageError
+from edgeyolo.support.reading import read_yaml
 from edgeyolo.training.loss.strategy import COARSE_TO_FINE, find_strategy
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -85,7 +86,7 @@ class Recipe:
             if "range" not in item.metadata:
                 continue
             (low, high), value = item.metadata["range"], getattr(self, item.name)
-            if not (isinstance(value, int | float) and low <= value <= high):
+            if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
                 raise UsageError(f"recipe: {item.name}={value!r}: expected a number from {low:g} to {high:g}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,19 +177,8 @@ def read_recipe(path: str | Path, base: Recipe = P5) -> Recipe:
 
     Published hyperparameter files work as they are: their `loss_ota: 0` means the strategy "simple".
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise RuntimeMissingError(
-            "reading YAML needs PyYAML", hint='pip install "edgeyolo[train]"'
-        ) from error
     file = Path(path)
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"recipe {file}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {file}: not YAML: {error}") from error
+    content = read_yaml(file, error=UsageError)
     if not isinstance(content, dict):
         raise UsageError(f"recipe {file}: expected lines of name: value, found {type(content).__name__}")
     values = {str(key): value for key, value in content.items() if key != _WITHOUT_EFFECT}
@@ -210,7 +200,7 @@ def _convert(item: Field[Any], value: Any) -> Any:
         if kind is float:
             return float(value)
         return str(value)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
         raise UsageError(f"recipe: {item.name}={value!r}: expected {expected}") from None
 

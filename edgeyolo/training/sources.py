@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.datasets import Dataset, align_classes, load_dataset
+from edgeyolo.datasets.load import DATA_YAML
+from edgeyolo.datasets.voc import is_voc
 from edgeyolo.errors import DamagedFileError, DatasetError, UsageError
 from edgeyolo.support.files import atomic_file
 from edgeyolo.training.config import TrainConfig
@@ -67,6 +69,7 @@ class DataSource:
             self._validation_split(),
             image_folder=self.val_image_folder,
             class_names=training.class_names if self.val_path is None else None,
+            need_objects=False,
         )
         try:
             validation = align_classes(validation, training.class_names)
@@ -75,6 +78,9 @@ class DataSource:
                 f"the validation data does not have the classes of the training data: {error.message}",
                 hint=f"Training classes: {', '.join(training.class_names)}.",
             ) from error
+        if validation.objects == 0:
+            what = f"none of the {len(validation)} validation images has an object"
+            return Data(training, None, (f"no AP: {what}; the last weights count as the best",))
         return Data(training, validation, _overlap(training, validation))
 
     def save(self, folder: Path) -> None:
@@ -107,8 +113,8 @@ class DataSource:
         A folder of COCO json files needs a name; the other formats know what comes first.
         """
         folder = Path(self.val_path or self.path)
-        named = folder.is_file() or (folder / "Annotations").is_dir()
-        named = named or any((folder / name).is_file() for name in ("data.yaml", "data.yml"))
+        named = folder.is_file() or (folder.is_dir() and is_voc(folder))
+        named = named or any((folder / name).is_file() for name in DATA_YAML)
         return self.val_split or (None if named or self.val_path else "val")
 
 

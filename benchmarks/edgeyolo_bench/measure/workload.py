@@ -15,7 +15,8 @@ import numpy as np
 
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import ImageError
-from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo.runtime.encoded_image import decode_image
+from edgeyolo.runtime.images import find_images, read_file
 from edgeyolo_bench.values.measurement import ImageFacts
 
 SCENE_SIZE = (720, 1280)  # (height, width): a camera's frame
@@ -61,19 +62,25 @@ def from_folder(source: str | Path) -> Workload:
 
     Raises ImageError where there is none, or one cannot be decoded.
     """
-    paths = list_images(source)
+    walk = find_images(source)
+    paths = walk.files
     chosen = [
         paths[i] for i in np.linspace(0, len(paths) - 1, min(len(paths), MOST_IMAGES)).round().astype(int)
     ]
-    encoded = tuple(path.read_bytes() for path in chosen)
-    decoded = [read_image(path) for path in chosen]
-    flat = [path.name for path, image in zip(chosen, decoded, strict=True) if image.min() == image.max()]
+    encoded = tuple(read_file(path) for path in chosen)
+    flat: list[str] = []
+    sizes: list[tuple[int, ...]] = []
+    for path, data in zip(chosen, encoded, strict=True):  # one at a time: photographs are large
+        image = decode_image(data, str(path))
+        sizes.append(image.shape[:2])
+        if image.min() == image.max():
+            flat.append(path.name)
     if len(flat) == len(chosen):
         raise ImageError(
             f"{source}: every image is of a single colour; the time after the network would be that of nothing found",
             hint="Give photographs, or leave out --images: scenes are generated.",
         )
-    shapes = np.array([image.shape[:2] for image in decoded], dtype=np.float64).mean(axis=0)
+    shapes = np.array(sizes, dtype=np.float64).mean(axis=0)
     kinds = sorted({path.suffix.lower().lstrip(".").replace("jpg", "jpeg") for path in chosen})
     facts = ImageFacts(
         Path(source).name,
@@ -84,6 +91,7 @@ def from_folder(source: str | Path) -> Workload:
     )
     warnings = [f"{len(chosen)} of {len(paths)} images are used"] if len(chosen) < len(paths) else []
     warnings += [f"{len(flat)} images are of a single colour"] if flat else []
+    warnings += [f"left out: {line}" for line in walk.sentences()]
     return Workload(encoded, facts, tuple(warnings))
 
 

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.load import DATA_YAML
+from edgeyolo.datasets.voc import is_voc
 from edgeyolo.errors import DatasetError, ImageError, UsageError
-from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo.runtime.images import find_images, read_image
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_calib.images.content import identify, shared_pictures
 from edgeyolo_calib.images.sampling import EMPTY, strata, stratified
@@ -168,8 +170,10 @@ def _find(data: str | Path, split: str | None) -> tuple[list[Path], list[tuple[i
     if not _is_dataset(path):
         if split is not None:
             raise UsageError(f"{data}: only data sets have splits; this is a folder, file or pattern")
-        found = list_images(data, recursive=True)
-        return found, [EMPTY] * len(found), path.name
+        found = find_images(data, recursive=True)
+        for line in found.sentences():
+            _LOG.warning("left out: %s", line)
+        return found.files, [EMPTY] * len(found.files), path.name
     dataset = _load(path, split)
     return [sample.path for sample in dataset.images], strata(dataset.images), dataset.name
 
@@ -177,10 +181,9 @@ def _find(data: str | Path, split: str | None) -> tuple[list[Path], list[tuple[i
 def _is_dataset(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() in (".json", ".yaml", ".yml")
-    voc = (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir()
-    yolo = any((path / name).is_file() for name in ("data.yaml", "data.yml"))
+    yolo = any((path / name).is_file() for name in DATA_YAML)
     coco = any(next(folder.glob("*.json"), None) for folder in (path, path / "annotations"))
-    return voc or yolo or coco
+    return yolo or coco or is_voc(path)
 
 
 def _load(path: Path, split: str | None) -> Dataset:

@@ -12,7 +12,7 @@ import numpy as np
 from edgeyolo.datasets import Dataset, Problem, Sample
 from edgeyolo.errors import DatasetError, ImageError, UsageError
 from edgeyolo.runtime.encoded_image import decode_image
-from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.images import read_file, read_image
 from edgeyolo.training.data.augment.geometry import scale_to
 from edgeyolo.training.data.augment.picture import Picture
 
@@ -81,10 +81,7 @@ class PictureStore:
 
     def _from_bytes(self, index: int, sample: Sample) -> np.ndarray:
         if index not in self._encoded:
-            try:
-                self._encoded[index] = sample.path.read_bytes()
-            except OSError as error:
-                raise ImageError(f"{sample.path}: {error.strerror or error}") from error
+            self._encoded[index] = read_file(sample.path)
         return decode_image(self._encoded[index], str(sample.path))
 
 
