@@ -22,7 +22,7 @@ demo: $(READY)
 	@$(BIN)/python benchmarks/scripts/demo.py
 
 # One process a core, four at the most, each with one thread of its own: they do not wait for each other's threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: $(READY)
 	@$(PYTEST)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 pytest.register_assert_rewrite("edgeyolo.backend.conformance")
@@ -72,6 +76,63 @@ def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not any(allowed in reason for allowed in ALLOWED_SKIPS):
         report.outcome = "failed"
         report.longrepr = f"skipped, and the reason is not on the list in tests/conftest.py: {reason}"
+
+
+class Traces:
+    """ONNX traces of equal networks, shared by all tests and processes of a run: most exports begin with the same one.
+
+    Tests of tracing itself are marked `own_trace` and get theirs.
+    """
+
+    def __init__(self, folder: Path, trace: Callable[[Any, int], bytes]) -> None:
+        self.folder, self.trace, self.shared = folder, trace, True
+
+    def __call__(self, source: Any, opset: int) -> bytes:
+        if not self.shared:
+            return self.trace(source, opset)
+        place = self.folder / f"{self._key(source, opset)}.onnx"
+        with FileLock(place.with_suffix(".lock")):
+            if not place.is_file():
+                made = self.trace(source, opset)
+                place.write_bytes(made)
+            return place.read_bytes()
+
+    @staticmethod
+    def _key(source: Any, opset: int) -> str:
+        digest = sha256(
+            f"{opset} {source.input} {source.output} {source.class_names} {source.network}".encode()
+        )
+        for name, value in source.network.state_dict().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traces | None]:
+    """The shared traces, in place of tracing; None without torch."""
+    if find_spec("torch") is None:
+        yield None
+        return
+    from edgeyolo.export import source
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "traces"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        made = Traces(folder, source.to_onnx)
+        patch.setattr(source, "to_onnx", made)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _own_trace(traces: Traces | None, request: pytest.FixtureRequest) -> Iterator[None]:
+    if traces is None:
+        yield
+        return
+    traces.shared = request.node.get_closest_marker("own_trace") is None
+    yield
+    traces.shared = True
 
 
 def _shared_folder() -> Path | None:

@@ -54,7 +54,10 @@ def seconds(command: list[str]) -> float:
 
 
 def detector_seconds() -> float:
-    """Seconds of `Detector()` in a fresh process, without imports of others and without loading the model."""
+    """Seconds of `Detector()` in a fresh process.
+
+    Imports of other packages and the loading of the model are left out.
+    """
     done = subprocess.run([sys.executable, "-c", DETECTOR], check=True, capture_output=True, text=True)
     return float(done.stdout)
 
