@@ -32,7 +32,7 @@ class TrackerRules:
     evidence: float = 4.0
     tentative_seconds: float = 0.8
     tentative_misses: int = 1
-    fit_high: float = 0.15
+    fit_high: float = 0.2
     fit_low: float = 0.3
     fit_new: float = 0.4
     overlap_weight: float = 0.5
