@@ -18,7 +18,7 @@ class TrackerRules:
         high: detections from here take part in the first stage; those between only prolong confirmed tracks.
         new: detections from here start a track.
         evidence: a track is confirmed when the probability that all its detections are false, each with 1 minus its
-            confidence, falls below e^-evidence: one of 0.99, two of 0.9, four of 0.65.
+            confidence, falls below e^-evidence: one of 0.99, or two of 0.87.
         tentative_seconds: longest gap in a track not yet confirmed.
         tentative_misses: most frames in that gap.
         fit_high, fit_low, fit_new: least fit (see `association.fit`) in the first stage, of low detections, and of
@@ -32,7 +32,7 @@ class TrackerRules:
     evidence: float = 4.0
     tentative_seconds: float = 0.8
     tentative_misses: int = 1
-    fit_high: float = 0.15
+    fit_high: float = 0.2
     fit_low: float = 0.3
     fit_new: float = 0.4
     overlap_weight: float = 0.5
