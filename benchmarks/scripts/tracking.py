@@ -192,8 +192,8 @@ def table(facts: dict[str, object], measured: dict[str, dict[str, dict[str, floa
             lines += [_row(mode, f"mean, trackers {name}", row) for name, row in OTHERS.get(mode, {}).items()]
     lines += [
         "",
-        "Defaults were chosen by their scores on ADL-Rundle-6, ETH-Bahnhof, KITTI-13 and PETS09-S2L1. The other four are not",
-        "fully held out: their scores were seen on the way, and an earlier search used KITTI-17 and TUD-Stadtmitte.",
+        "Defaults were chosen by their scores on ADL-Rundle-6, ETH-Bahnhof, KITTI-13 and PETS09-S2L1. The other four",
+        "are not fully held out: they were seen on the way, and an earlier search used KITTI-17 and TUD-Stadtmitte.",
         "",
         f"An update takes {facts['update_ms']} ms of processor time on the mean, {facts['crowd_100_ms']} ms with 100 "
         f"tracks and 100 detections (best of {PASSES} passes). {facts['processor']}, {facts['cores']} cores, numpy "
