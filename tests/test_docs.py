@@ -115,6 +115,13 @@ def test_commands_options_and_targets_of_the_page_exist(page: Path) -> None:
                 split_targets((value,))
 
 
+def test_every_wing_is_on_the_map() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    wings = {path.parent.name for path in (ROOT / "edgeyolo").glob("*/__init__.py")}
+    assert len(wings) >= 11
+    assert {wing for wing in wings if f"| `{wing}/` |" not in text} == set()
+
+
 def test_every_target_has_its_page() -> None:
     from edgeyolo.backend import registry
 
