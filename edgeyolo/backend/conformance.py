@@ -1,6 +1,7 @@
 """Test suite for backends, ours and third parties'.
 
-Open, run, close, determinism, threads, parity with torch, batches, refusals. A module of tests takes it over and says which targets are meant; pytest is needed for nothing else of edgeyolo:
+Open, run, close, determinism, threads, parity with torch, batches, refusals. A module of tests takes it over and
+says which targets are meant; pytest is needed for nothing else of edgeyolo:
 
     import pytest
     from edgeyolo.backend.conformance import *
