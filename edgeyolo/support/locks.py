@@ -26,7 +26,9 @@ def locked(
     """Hold the lock file `path` for the block, alone among processes and threads.
 
     The file stays. Waits up to `wait_s` seconds for another holder, and calls `waiting` once before it does. On a
-    file system without locks it holds nothing. Raises EdgeYoloError when the time is over, OSError where it cannot write.
+    file system without locks it holds nothing.
+
+    Raises EdgeYoloError when the time is over, OSError where it cannot write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
