@@ -82,7 +82,7 @@ def open_session(artifact: Artifact) -> Session:
 
 
 def batch_for(artifact: Artifact, seed: int = 5, images: int = 1) -> np.ndarray:
-    """Generated scenes as the artifact takes them, in the layout and type of its contract."""
+    """Generated scenes in the layout and type of the artifact's contract."""
     pictures = [make_scene(seed + i).image for i in range(images)]
     return preprocess(pictures, artifact.manifest.input)[0]
 
