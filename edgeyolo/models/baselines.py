@@ -7,15 +7,18 @@ What the parts mean stands in `csp_topology`.
 from __future__ import annotations
 
 from edgeyolo.models.csp_topology import Cell, Csp, CspSpec, CspStage, CspStep, Fpn, Halving, Pan
+from edgeyolo.models.tiny_topology import TinySpec
 from edgeyolo.models.topology import Anchors
 
 
-def make_baselines(p5: Anchors, p6: Anchors, v3: Anchors) -> tuple[CspSpec, ...]:
+def make_baselines(p5: Anchors, p6: Anchors, v3: Anchors, tiny: Anchors) -> tuple[CspSpec | TinySpec, ...]:
     """The baselines in the order of the tables.
 
-    Given are the anchors of three levels, of four, and YOLOv3's.
+    Given are the anchors of three levels, of four, YOLOv3's and YOLOv4-tiny's.
     """
     return (
+        TinySpec("yolov4-tiny", tiny),
+        TinySpec("yolov4-tiny-3l", p5, imgsz=320),
         _yolov3("yolov3", v3),
         _yolov3("yolov3-spp", v3, spp=True),
         _dark_csp("yolov4-csp", p5, width=32, depths=(2, 8, 8, 4), implicit=False),

@@ -12,6 +12,8 @@ from edgeyolo.models import specs
 from edgeyolo.models.csp_network import CspNetwork
 from edgeyolo.models.csp_topology import CspSpec, Spec
 from edgeyolo.models.network import ElanNetwork, Network
+from edgeyolo.models.tiny_network import TinyNetwork
+from edgeyolo.models.tiny_topology import TinySpec
 from edgeyolo.models.topology import MAX_CLASSES, Form
 
 
@@ -37,6 +39,8 @@ def build(
     with torch.device(device) if device is not None else nullcontext():
         if isinstance(spec, CspSpec):
             return CspNetwork(spec, classes, form)
+        if isinstance(spec, TinySpec):
+            return TinyNetwork(spec, classes, form)
         network = ElanNetwork(spec, classes, form)
         if spec.tried:
             from edgeyolo.models.planned import put_tried

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.models.tiny_topology import TinySpec
 from edgeyolo.models.topology import (
     Activation,
     Anchors,
@@ -214,7 +215,8 @@ class CspSpec:
             raise DamagedFileError(f"{where}: not a network spec ({error})") from error
 
 
-Spec: TypeAlias = ModelSpec | CspSpec
+Spec: TypeAlias = ModelSpec | CspSpec | TinySpec
+_TOPOLOGIES: Mapping[Any, type[CspSpec | TinySpec]] = {"csp": CspSpec, "tiny": TinySpec}
 
 
 def spec_from_json(data: Any, where: str = "network spec") -> Spec:
@@ -222,8 +224,12 @@ def spec_from_json(data: Any, where: str = "network spec") -> Spec:
 
     Raises DamagedFileError, beginning with `where`, on anything else.
     """
-    kind = CspSpec if isinstance(data, Mapping) and data.get("topology") == "csp" else ModelSpec
-    return kind.from_json(data, where)
+    topology = data.get("topology") if isinstance(data, Mapping) else None
+    if topology is None:
+        return ModelSpec.from_json(data, where)
+    if topology not in ("csp", "tiny"):
+        raise DamagedFileError(f"{where}: not a network spec (topology {topology!r:.40})")
+    return _TOPOLOGIES[topology].from_json(data, where)
 
 
 def _stage(data: Any) -> CspStage:

@@ -14,6 +14,7 @@ from edgeyolo.errors import UsageError
 from edgeyolo.models.conv_layer import ConvLayer, Walk
 from edgeyolo.models.csp_layers import CspWalk
 from edgeyolo.models.csp_topology import CspSpec, Spec
+from edgeyolo.models.tiny_topology import TinySpec, TinyWalk
 from edgeyolo.models.topology import Elan, ModelSpec, Stage
 
 __all__ = ["ConvLayer", "conv_layers"]
@@ -30,6 +31,8 @@ def conv_layers(
         raise UsageError(f"size {size}: expected multiples of the largest stride, {spec.strides[-1]}")
     if isinstance(spec, CspSpec):
         return tuple(CspWalk(size, spec, classes).layers())
+    if isinstance(spec, TinySpec):
+        return tuple(TinyWalk(size, spec, classes).layers())
     return tuple(_Walk(size, spec, classes, spec.aux if auxiliary else ()).layers())
 
 

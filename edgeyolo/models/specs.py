@@ -100,6 +100,7 @@ def _anchors(*levels: tuple[int, ...]) -> Anchors:
 
 
 _ANCHORS_TINY = _anchors((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))
+_ANCHORS_V4_TINY = _anchors((23, 27, 37, 58, 81, 82), (81, 82, 135, 169, 344, 319))
 _ANCHORS_P5 = _anchors((12, 16, 19, 36, 40, 28), (36, 75, 76, 55, 72, 146), (142, 110, 192, 243, 459, 401))
 _ANCHORS_P6 = _anchors(
     (19, 27, 44, 40, 38, 94),
@@ -219,4 +220,4 @@ _FAMILY = (
     _p6("yolov7-d6", width=96, depth=8, down="downc", aux=(384, 768, 1152, 1536)),
     _p6("yolov7-e6e", width=80, depth=6, down="downc", aux=(320, 640, 960, 1280), twins=2),
 )
-_BASELINES = make_baselines(_ANCHORS_P5, _ANCHORS_P6, _ANCHORS_TINY)
+_BASELINES = make_baselines(_ANCHORS_P5, _ANCHORS_P6, _ANCHORS_TINY, _ANCHORS_V4_TINY)

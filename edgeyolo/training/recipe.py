@@ -139,7 +139,7 @@ def recipe_for(network: str, *, fine_tuning: bool = False) -> Recipe:
     """The recipe that the paper's authors used for a network, by its number of levels."""
     if fine_tuning:
         return CUSTOM
-    if network.startswith("yolov7-tiny"):
+    if "-tiny" in network:
         return TINY
     return P5 if network in specs.known() and specs.find(network).levels == 3 else P6
 

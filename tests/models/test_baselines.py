@@ -26,6 +26,7 @@ from edgeyolo.models.network import conv_units  # noqa: E402
 from edgeyolo.models.paper import BASELINE_ROWS  # noqa: E402
 from edgeyolo.models.published import recognise  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
+from edgeyolo.models.tiny_topology import TinySpec  # noqa: E402
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "baselines"
 NAMES = (
@@ -94,12 +95,17 @@ NARROW = [
     narrow(stem="pooled", backbone=(CspStage("none", 16, Csp(16, 1, "half")), *narrow().backbone[1:])),
     narrow(neck=Fpn((16, 8)), act="leaky_relu"),
     narrow(neck=Fpn((16, 8), spp=True)),
+    TinySpec("narrow", ANCHORS, width=8, imgsz=64),
 ]
 
 
+def _kind(spec: CspSpec | TinySpec) -> str:
+    return f"{spec.stem}-{type(spec.neck).__name__}" if isinstance(spec, CspSpec) else "tiny"
+
+
 def test_the_baselines_are_listed_after_the_eight() -> None:
-    assert specs.baselines() == NAMES
-    assert specs.known() == (*specs.names(), *NAMES)
+    assert specs.baselines() == ("yolov4-tiny", "yolov4-tiny-3l", *NAMES)
+    assert specs.known() == (*specs.names(), *specs.baselines())
     assert [specs.find(name).name for name in specs.known()] == list(specs.known())
     with pytest.raises(UsageError, match=r"yolov9.*yolov7-tiny.*yolor-d6"):
         specs.find("yolov9")
@@ -129,7 +135,9 @@ def test_implicit_knowledge_is_gone_when_folded() -> None:
     assert counts == {"yolor-csp": 52_889_053, "yolov4-csp": 52_889_053}
 
 
-@pytest.mark.parametrize("row", BASELINE_ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [row for row in BASELINE_ROWS if row.name != "yolov4-tiny-3l"], ids=lambda row: row.name
+)
 def test_the_papers_figures_are_met(row: Any) -> None:
     """Within 0.5 % of what the paper may have rounded to the printed digit."""
     network = build(row.name, form="plain", device="meta")
@@ -221,7 +229,56 @@ def test_outputs_before_and_after_reparameterization(
                 assert np.abs(maps - reference).max() <= 1e-5 * np.abs(reference).max()
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_yolov4_tiny_is_darknets() -> None:
+    """Its counts are known; of the network that the paper calls yolov4-tiny-3l only that it is another one."""
+    tiny, larger = describe("yolov4-tiny"), describe("yolov4-tiny-3l")
+    assert (tiny.params_training, tiny.strides) == (6_056_606, (16, 32))
+    assert round(tiny.gflops, 1) == 6.9
+    assert (larger.strides, larger.imgsz) == ((8, 16, 32), 320)
+    assert larger.params == tiny.params + 64 * 257 + 128 * (9 * (64 + 128) + 1) + 255 * 129
+    assert larger.paper is not None
+    assert larger.params / 1e6 < 0.8 * larger.paper.params
+
+
+TINY = TinySpec("narrow", ANCHORS, width=8, imgsz=64)
+
+
+def test_partial_blocks_compute_what_darknet_writes(scramble: Callable[..., Any]) -> None:
+    """Layer by layer, as darknet's configuration lists them: the second half of the channels is convolved."""
+    network = scramble(build(TINY, classes=3))
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    pool = torch.nn.functional.max_pool2d
+    with torch.no_grad():
+        x, laterals = network.stem(image), []
+        for block in network.blocks:
+            entered = block.enter(x)
+            first = block.first(entered.chunk(2, 1)[1])
+            mixed = block.mix(torch.cat([block.second(first), first], 1))
+            laterals.append(mixed)
+            x = pool(torch.cat([entered, mixed], 1), 2)
+        x = network.narrow(network.last(x))
+        up = torch.nn.functional.interpolate(network.steps[0].reduce(x), scale_factor=2)
+        finer = network.steps[0].lead(torch.cat([up, laterals[2]], 1))
+        expected = network.outputs[0](finer), network.outputs[1](network.coarsest(x))
+        for found, reference in zip(network(image), expected, strict=True):
+            assert torch.equal(found, reference)
+
+
+def test_a_tiny_spec_is_checked() -> None:
+    assert spec_from_json(json.loads(json.dumps(TINY.to_json()))) == TINY
+    for change in (
+        {"anchors": [[[1, 2]]]},
+        {"width": 0},
+        {"act": "mish"},
+        {"name": ""},
+        {"levels": 2},
+        {"topology": "x"},
+    ):
+        with pytest.raises(DamagedFileError, match="manifest: not a network spec"):
+            spec_from_json({**json.loads(json.dumps(TINY.to_json())), **change}, "manifest")
+
+
+@pytest.mark.parametrize("name", specs.baselines())
 def test_a_spec_survives_json(name: str) -> None:
     spec = specs.find(name)
     assert spec_from_json(json.loads(json.dumps(spec.to_json()))) == spec
@@ -261,8 +318,8 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         replace(narrow().neck, lead=(8, 8, 8))
 
 
-@pytest.mark.parametrize("spec", NARROW, ids=lambda spec: f"{spec.stem}-{type(spec.neck).__name__}")
-def test_small_networks_of_every_kind(spec: CspSpec, scramble: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("spec", NARROW, ids=_kind)
+def test_small_networks_of_every_kind(spec: CspSpec | TinySpec, scramble: Callable[..., Any]) -> None:
     """The torch-free walk is the network, and the folded network computes what the trained one does."""
     network = scramble(build(spec, classes=3))
     plain = reparameterize(network)
