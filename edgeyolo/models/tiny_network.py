@@ -16,7 +16,8 @@ from edgeyolo.models.units import Convs
 class PartialBlock(nn.Module):
     """A partial block: (N, c, H, W) -> (N, 2c, H, W), and (N, c, H, W) inside it.
 
-    The second is its last convolution's. Two convolutions work on half of the channels of a first one, a 1x1 mixes both, and the first is concatenated.
+    The second is its last convolution's. Two convolutions work on half of the channels of a first one, a 1x1 mixes
+    both, and the first is concatenated.
     """
 
     def __init__(self, c: int, convs: Convs) -> None:
