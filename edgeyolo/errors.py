@@ -5,6 +5,7 @@ EdgeYoloError                1   the run failed
  ├─ RuntimeMissingError      3   a runtime or toolchain is not installed, or is the wrong version
  ├─ GateError                4   an export missed its parity or accuracy budget
  ├─ UnsupportedTargetError   5   the network cannot run on the target
+ ├─ ForeignFileError         5   a sound file of another project or tool, which is not read here
  ├─ FileRefusedError         6   a file is not what it should be
  │   ├─ UntrustedFileError       it asks for something outside the allow-list
  │   └─ DamagedFileError         truncated, changed, or of another schema
@@ -57,6 +58,15 @@ class GateError(EdgeYoloError):
 
 class UnsupportedTargetError(EdgeYoloError):
     """The network, or a part of it, cannot run on the target."""
+
+    exit_code = 5
+
+
+class ForeignFileError(EdgeYoloError):
+    """A file of another project or tool.
+
+    Nothing is wrong with it, but no network that is built here is in it.
+    """
 
     exit_code = 5
 

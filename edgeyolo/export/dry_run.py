@@ -21,7 +21,7 @@ from edgeyolo.export.options import ExportOptions, input_contract, network_maps,
 from edgeyolo.support.files import refuse_occupied
 
 if TYPE_CHECKING:
-    from edgeyolo.models.topology import ModelSpec
+    from edgeyolo.models.csp_topology import Spec
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def check_weights(
     ]
 
 
-def _network(weights: str | Path) -> tuple[Any, ModelSpec]:
+def _network(weights: str | Path) -> tuple[Any, Spec]:
     """The re-parameterized network and its spec."""
     try:
         from edgeyolo.models import specs
@@ -142,8 +142,8 @@ def _network(weights: str | Path) -> tuple[Any, ModelSpec]:
             f"checking a network needs the package {error.name}, which is not installed",
             hint="pip install 'edgeyolo[export]'",
         ) from error
-    if not Path(weights).exists() and str(weights) in specs.names():
-        spec = specs.get(str(weights))
+    if not Path(weights).exists() and str(weights) in specs.known():
+        spec = specs.find(str(weights))
         return build(spec, form="plain", device="meta").eval(), spec
     network = reparameterize(import_checkpoint(weights).network).network
     return network, network.spec

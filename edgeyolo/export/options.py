@@ -26,13 +26,13 @@ from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.runtime.images import read_image
 
 if TYPE_CHECKING:
-    from edgeyolo.models.topology import ModelSpec
+    from edgeyolo.models.csp_topology import Spec
 
 
 COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree on, a second or two on the large networks
 
 
-def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptions) -> InputContract:
+def input_contract(spec: Spec, profile: TargetProfile, options: ExportOptions) -> InputContract:
     """The network's own input for these options.
 
     UsageError where a size, batch or opset cannot be.
@@ -54,7 +54,7 @@ def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptio
     return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
 
 
-def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
+def network_maps(spec: Spec, classes: int) -> RawMaps:
     """Contract of the network's raw maps.
 
     p3, p4 ... by the logarithm of the stride.
