@@ -1,6 +1,7 @@
 """Inputs of the fuzz job.
 
-For each kind there is a good one, a way to damage it, and what reads it. Every input follows from its kind and its seed alone.
+For each kind there is a good one, a way to damage it, and what reads it. Every input follows from its kind and its
+seed alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import copy
 import io
 import json
 import random
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +75,10 @@ _XML = (
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of input: `good` bytes, `damage` to them, and `read`, which takes them or raises."""
+    """One kind of input.
+
+    `good` bytes, `damage` to them, and `read`, which takes them or raises.
+    """
 
     good: bytes
     damage: Damage
@@ -104,8 +110,36 @@ def flip(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
+def flip_png(data: bytes, rng: random.Random) -> bytes:
+    """Damage a PNG; in half of the cases its checksums are made to fit."""
+    changed = flip(data, rng)
+    if rng.random() < 0.5:
+        return changed
+    made, at = changed[:8], 8
+    while at + 12 <= len(changed):
+        length = min(int.from_bytes(changed[at : at + 4], "big"), len(changed) - at - 12)
+        body = changed[at + 4 : at + 8 + length]
+        made += changed[at : at + 4] + body + zlib.crc32(body).to_bytes(4, "big")
+        at += 12 + length
+    return made
+
+
+def flip_zip(data: bytes, rng: random.Random) -> bytes:
+    """Damage a zip archive, or a file in an archive that is whole."""
+    if rng.random() < 0.5:
+        return flip(data, rng)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as good, zipfile.ZipFile(stream, "w") as made:
+        names = good.namelist()
+        chosen = rng.choice(names)
+        for name in names:
+            content = good.read(name)
+            made.writestr(name, flip(content, rng) if name == chosen else content)
+    return stream.getvalue()
+
+
 def change_json(data: bytes, rng: random.Random) -> bytes:
-    """Damage JSON: values and keys within it; in one of five cases its bytes."""
+    """Damage values and keys of JSON; in one of five cases its bytes."""
     if rng.random() < 0.2:
         return flip(data, rng)
     value = copy.deepcopy(json.loads(data))
@@ -143,7 +177,7 @@ def data_kinds(folder: Path) -> dict[str, Kind]:
     picture = make_scene(3, (48, 64)).image
     for suffix in (".jpg", ".png", ".webp", ".bmp", ".tiff"):
         good = cv2.imencode(suffix, picture)[1].tobytes()
-        kinds[f"image {suffix[1:]}"] = Kind(good, flip, read_image)
+        kinds[f"image {suffix[1:]}"] = Kind(good, flip_png if suffix == ".png" else flip, read_image)
     kinds["image gif"] = Kind(_gif(picture), flip, read_image)
     return kinds
 
@@ -273,7 +307,7 @@ def _artifact(folder: Path) -> dict[str, Kind]:
 
     return {
         "manifest": Kind(manifest, change_json, read_manifest),
-        "golden vectors": Kind(golden, flip, read_golden),
+        "golden vectors": Kind(golden, flip_zip, read_golden),
     }
 
 
@@ -342,5 +376,5 @@ def _weights(folder: Path) -> dict[str, Kind]:
 
     return {
         "weights": Kind(own.read_bytes(), _head, read_own),
-        "checkpoint": Kind(foreign.read_bytes(), flip, read_foreign),
+        "checkpoint": Kind(foreign.read_bytes(), flip_zip, read_foreign),
     }
