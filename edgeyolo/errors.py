@@ -9,6 +9,9 @@ EdgeYoloError                1   the run failed
  │   ├─ UntrustedFileError       it asks for something outside the allow-list
  │   └─ DamagedFileError         truncated, changed, or of another schema
  ├─ ImageError               1   an image that cannot be read
+ ├─ SourceError              1   a film or camera that cannot be opened or read
+ │   ├─ DeniedError              a camera that asks for another login
+ │   └─ SilentError              a camera that sends nothing
  └─ DatasetError             1   a data set that cannot be read
 
 A message says what was expected and what came; `hint` says what to type or do next.
@@ -80,6 +83,18 @@ class ImageError(EdgeYoloError):
 
     The message names the file and what is wrong with it.
     """
+
+
+class SourceError(EdgeYoloError):
+    """A film, camera or stream that cannot be opened or read; the message names it and what is wrong with it."""
+
+
+class DeniedError(SourceError):
+    """A camera or server that asks for a login, or for another one. Trying again would not help."""
+
+
+class SilentError(SourceError):
+    """A camera or stream that is connected and sends nothing."""
 
 
 class DatasetError(EdgeYoloError):

@@ -1,0 +1,31 @@
+"""The contract between what gives frames and what uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from edgeyolo.stream.frame import Counts, Frame
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Frames one after the other. Iterating again goes on where the last loop stopped."""
+
+    name: str
+
+    @property
+    def counts(self) -> Counts:
+        """Frames captured and dropped up to now."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """Number of frames there will be, where it is known; of some containers it is an estimate."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None:
+        """End the loop that reads it, from any thread, and release the file or device. Again does nothing."""
+        ...
