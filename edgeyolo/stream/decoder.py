@@ -92,4 +92,4 @@ def open_decoder(address: Address, decoder: DecoderName = "auto") -> Decoder:
 
 def without_password(location: str) -> str:
     """An address to show: `rtsp://user:secret@camera` becomes `rtsp://user@camera`."""
-    return re.sub(r"^([a-zA-Z][\w+.-]*://[^/@:]*):[^/@]*@", r"\1@", location)
+    return re.sub(r"^([a-zA-Z][\w+.-]*://[^/@:]*):[^/]*@", r"\1@", location)

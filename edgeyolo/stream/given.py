@@ -12,6 +12,7 @@ from typing import Any
 from edgeyolo.errors import ImageError, UsageError
 from edgeyolo.images import read_image
 from edgeyolo.stream.frame import Counts, Event, Frame, Listener
+from edgeyolo.stream.terms import RateLimit
 
 IMAGES_PER_SECOND = 30.0
 """Image files have no time; they count as pictures of a film."""
@@ -84,8 +85,7 @@ class GivenFrames:
         self.name = name
         self.total = len(frames) if isinstance(frames, Sequence) else None
         self._frames, self._fps, self._clock = iter(frames), fps, clock
-        self._max_fps = max_fps
-        self._due = float("-inf")
+        self._limit = RateLimit(max_fps)
         self._index = 0
         self._dropped: Counter[str] = Counter()
         self._closed = False
@@ -103,12 +103,9 @@ class GivenFrames:
             item = next(self._frames)
             index, self._index = self._index, self._index + 1
             moment, image = self._timed(item, index)
-            if self._max_fps is not None:
-                if moment < self._due - 1e-6:
-                    self._dropped["rate"] += 1
-                    continue
-                self._due = max(self._due + 1 / self._max_fps, moment)
-            return Frame(read_image(image), moment, index, self.name)
+            if self._limit.passes(moment):
+                return Frame(read_image(image), moment, index, self.name)
+            self._dropped["rate"] += 1
         raise StopIteration
 
     def close(self) -> None:

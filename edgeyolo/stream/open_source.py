@@ -31,7 +31,9 @@ SourceLike: TypeAlias = Any
 """A path, glob or address (str), a camera's number (int), an opened cv2.VideoCapture, an iterable of images or of
 (time, image), a Source, or a sequence of several of these."""
 
-_SUFFIXES = "3gp asf avi flv h264 h265 hevc m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv y4m"
+_SUFFIXES = (
+    "3gp asf avi flv h264 h265 hevc m2ts m2v m4v mjpg mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv y4m"
+)
 FILM_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 _ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp", "http", "https")

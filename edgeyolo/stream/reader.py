@@ -12,7 +12,7 @@ from edgeyolo.stream.capture_clock import CaptureClock
 from edgeyolo.stream.decoder import Decoder, Picture
 from edgeyolo.stream.frame import Event, Frame, Happening
 from edgeyolo.stream.mailbox import Mailbox
-from edgeyolo.stream.terms import Terms
+from edgeyolo.stream.terms import RateLimit, Terms
 
 FILM_ROOM = 4
 """Decoded frames of a film that wait; its decoder waits too."""
@@ -48,7 +48,7 @@ class Reader:
         self._index = 0
         self._times = CaptureClock()
         self._origin: float | None = None  # of a film's time on the clock, where it is played at its own pace
-        self._due = float("-inf")
+        self._limit = RateLimit(terms.max_fps)
         self._size: tuple[int, int] | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -98,19 +98,18 @@ class Reader:
             self._tell("connected")
             try:
                 self._pass_on(decoder, stop)
-            except SilentError as error:
-                self._tell("silent", error.message)
-                return error
             except SourceError as error:
-                self._tell("disconnected", error.message)
+                self._tell("silent" if isinstance(error, SilentError) else "disconnected", error.message)
                 return error
-            if self.live:
-                self._tell("disconnected", "the stream ended")
-                if self._terms.reconnection is None:
-                    return None
-                return SourceError(f"{self.name}: the stream ended")
+            return self._end(decoder)
+
+    def _end(self, decoder: Decoder) -> SourceError | None:
+        """What the end of the data means: a film is over, a live stream is to be connected again."""
+        if not self.live:
             self._judge_end(decoder)
             return None
+        self._tell("disconnected", "the stream ended")
+        return SourceError(f"{self.name}: the stream ended") if self._terms.reconnection else None
 
     def _arrange(self, decoder: Decoder) -> None:
         self.live, self.total, self.rate = not decoder.finite, decoder.total, decoder.rate
@@ -148,13 +147,10 @@ class Reader:
             moment = picture.stamp if picture.stamp is not None else self._index / (decoder.rate or 30.0)
             captured = self._played(moment, stop)
         index, self._index = self._index, self._index + 1
-        if self._terms.max_fps is not None:
-            if moment < self._due - 1e-6:
-                self.box.drop("rate")
-                return
-            # From the rate's own grid, so that 30 frames a second become 20 and not 15; but no debt is carried over.
-            self._due = max(self._due + 1 / self._terms.max_fps, moment)
-        self.box.put(Frame(picture.image, moment, index, self.name), captured)
+        if self._limit.passes(moment):
+            self.box.put(Frame(picture.image, moment, index, self.name), captured)
+        else:
+            self.box.drop("rate")
 
     def _played(self, moment: float, stop: threading.Event) -> float:
         """The clock at which a film's frame is due. With the policy `freshest` a film plays as a camera would."""

@@ -68,3 +68,26 @@ class Terms:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name}: expected a number above 0, got {value!r}")
+
+
+class RateLimit:
+    """Picks frames so that no more than `fps` a second remain, by the time of the frames; None keeps all.
+
+    It keeps to the rate's own grid, so that 20 of 30 frames a second are every second and third one; after a pause it
+    does not catch up.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self._step = 1 / fps if fps else 0.0
+        self._due: float | None = None
+
+    def passes(self, moment: float) -> bool:
+        """Whether the frame of that moment, in seconds, is among those that remain."""
+        if not self._step:
+            return True
+        if self._due is None or moment - self._due >= self._step:
+            self._due = moment
+        elif moment < self._due - self._step / 50:  # time stamps are rounded
+            return False
+        self._due += self._step
+        return True
