@@ -12,13 +12,16 @@ EdgeYoloError                1   the run failed
  ├─ SourceError              1   a film or camera that cannot be opened or read
  │   ├─ DeniedError              a camera that asks for another login
  │   └─ SilentError              a camera that sends nothing
- └─ DatasetError             1   a data set that cannot be read
+ ├─ DatasetError             1   a data set that cannot be read
+ └─ FrameError           as its cause   a frame of a stream that preparing or detecting failed on
 
 A message says what was expected and what came; `hint` says what to type or do next.
 Interrupts (Ctrl-C) end a command with 130.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 INTERRUPTED = 130
 
@@ -95,6 +98,22 @@ class DeniedError(SourceError):
 
 class SilentError(SourceError):
     """A camera or stream that is connected and sends nothing."""
+
+
+class FrameError(EdgeYoloError):
+    """A frame that preparing it, the network or what follows failed on.
+
+    Attributes:
+        frame: the edgeyolo.stream.Frame; of a batch its first one.
+        cause: the error itself, also as `__cause__`.
+    """
+
+    def __init__(self, cause: Exception, frame: Any) -> None:
+        text = cause.message if isinstance(cause, EdgeYoloError) else f"{type(cause).__name__}: {cause}"
+        hint = cause.hint if isinstance(cause, EdgeYoloError) else ""
+        super().__init__(f"{frame.source}, frame {frame.index}: {text}", hint=hint)
+        self.frame, self.cause, self.__cause__ = frame, cause, cause
+        self.exit_code = cause.exit_code if isinstance(cause, EdgeYoloError) else 1
 
 
 class DatasetError(EdgeYoloError):

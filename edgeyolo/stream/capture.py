@@ -62,18 +62,27 @@ class Capture:
         """Whether there is no end to it; None before it is opened."""
         return self._reader.live
 
+    @property
+    def fresh(self) -> bool:
+        """Whether newer frames take the place of those that wait; False before it is opened, where only that tells."""
+        return self._terms.policy == "freshest" or (self._terms.policy == "auto" and bool(self.live))
+
     def __iter__(self) -> Iterator[Frame]:
         return self
 
     def __next__(self) -> Frame:
         """The next frame; waits for it."""
+        while (frame := self.take(_LOOK_S)) is None:
+            self._check_driver()
+        return frame
+
+    def take(self, timeout: float) -> Frame | None:
+        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
         if self._closed:
             raise StopIteration
         if self._thread is None:
             self._start()
-        while (frame := self._reader.box.take(_LOOK_S)) is None:
-            self._check_driver()
-        return frame
+        return self._reader.box.take(timeout)
 
     def close(self) -> None:
         """Stop capturing; a thread inside a read of the network ends when that times out, and nobody waits for it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.errors import ImageError, UsageError
-from edgeyolo.images import read_image
+from edgeyolo.runtime.images import read_image
 from edgeyolo.stream.frame import Counts, Event, Frame, Listener
 from edgeyolo.stream.terms import RateLimit
 
@@ -28,7 +28,7 @@ class ImageFiles:
         self, paths: Sequence[Path], fps: float | None = None, on_event: Listener = lambda _: None
     ) -> None:
         self.name = str(paths[0]) if len(paths) == 1 else f"{len(paths)} images in {paths[0].parent}"
-        self.total = len(paths)
+        self.total, self.fresh = len(paths), False
         self._on_event, self._rate = on_event, fps or IMAGES_PER_SECOND
         self._left = iter(enumerate(paths))
         self._read = self._damaged = 0
@@ -84,6 +84,7 @@ class GivenFrames:
     ) -> None:
         self.name = name
         self.total = len(frames) if isinstance(frames, Sequence) else None
+        self.fresh = False
         self._frames, self._fps, self._clock = iter(frames), fps, clock
         self._limit = RateLimit(max_fps)
         self._index = 0

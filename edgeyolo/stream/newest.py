@@ -24,6 +24,7 @@ class Newest:
         self._source, self._clock = source, clock
         self._box = Mailbox(1, "newer", max_staleness=max_staleness, clock=clock)
         self._thread: threading.Thread | None = None
+        self.fresh, self.live = True, True
 
     @property
     def counts(self) -> Counts:
@@ -36,12 +37,16 @@ class Newest:
         return self
 
     def __next__(self) -> Frame:
+        while (frame := self.take(0.25)) is None:
+            pass
+        return frame
+
+    def take(self, timeout: float) -> Frame | None:
+        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
             self._thread.start()
-        while (frame := self._box.take(0.25)) is None:
-            pass
-        return frame
+        return self._box.take(timeout)
 
     def close(self) -> None:
         """End the loop; the thread ends with the source's next frame."""

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from edgeyolo.errors import ImageError, SourceError, UsageError
-from edgeyolo.images import IMAGE_SUFFIXES, list_images
+from edgeyolo.runtime.images import IMAGE_SUFFIXES, list_images
 from edgeyolo.stream.capture import Capture
 from edgeyolo.stream.decoder import Address, Decoder, DecoderName, open_decoder, without_password
 from edgeyolo.stream.frame import Listener, Policy

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from edgeyolo.stream.frame import Counts, Frame
-from edgeyolo.stream.source import Source
+from edgeyolo.stream.source import Source, TimedSource
 
 
 class Several:
@@ -38,15 +38,31 @@ class Several:
         totals = [source.total for source in self.sources]
         return None if None in totals else sum(total for total in totals if total is not None)
 
+    @property
+    def fresh(self) -> bool:
+        """Whether one of them gives its newest frames only."""
+        return any(source.fresh for source in self.sources)
+
+    @property
+    def live(self) -> bool:
+        """Whether the frames of one come when they are captured."""
+        return any(isinstance(source, TimedSource) and source.live for source in self.sources)
+
     def __iter__(self) -> Iterator[Frame]:
         return self
 
     def __next__(self) -> Frame:
+        while (frame := self.take(0.25)) is None:
+            pass
+        return frame
+
+    def take(self, timeout: float) -> Frame | None:
+        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
         if not self._started:
             self._start()
         with self._changed:
-            while not self._changed.wait_for(self._ready, 0.25):
-                pass
+            if not self._changed.wait_for(self._ready, timeout):
+                return None
             if self._error is not None and not self._closed:
                 error, self._error = self._error, None
                 self._closed = True

@@ -24,8 +24,27 @@ class Source(Protocol):
         """Number of frames there will be, where it is known; of some containers it is an estimate."""
         ...
 
+    @property
+    def fresh(self) -> bool:
+        """Whether newer frames take the place of those that wait, so that one is best asked for when it is needed."""
+        ...
+
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:
         """End the loop that reads it, from any thread, and release the file or device. Again does nothing."""
+        ...
+
+
+@runtime_checkable
+class TimedSource(Source, Protocol):
+    """A source that can be asked for a frame without waiting for ever."""
+
+    @property
+    def live(self) -> bool | None:
+        """Whether frames come when they are captured, not as fast as they are read; None before it is opened."""
+        ...
+
+    def take(self, timeout: float) -> Frame | None:
+        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
         ...

@@ -93,7 +93,12 @@ class _Empty(Pipeline):
     """The pipeline's own loop and clock around stages that do nothing."""
 
     def preprocess(
-        self, images: Sequence[Pixels], *, size: tuple[int, int] | None = None, enlarge: bool = True
+        self,
+        images: Sequence[Pixels],
+        *,
+        size: tuple[int, int] | None = None,
+        enlarge: bool = True,
+        out: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         return _NOTHING, []
 
