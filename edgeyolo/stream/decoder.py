@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Literal, Protocol
 
 from edgeyolo.errors import RuntimeMissingError
@@ -76,7 +75,7 @@ class Decoder(Protocol):
 
 def open_decoder(address: Address, decoder: DecoderName = "auto") -> Decoder:
     """Open a film or stream. Raises SourceError where it cannot be opened, DeniedError where a login is missing."""
-    have = find_spec("av") is not None
+    have = _have_pyav()
     if decoder == "pyav" and not have:
         raise RuntimeMissingError(
             "decoding by PyAV: the package av is not installed", hint="pip install edgeyolo[video]"
@@ -88,6 +87,14 @@ def open_decoder(address: Address, decoder: DecoderName = "auto") -> Decoder:
     from edgeyolo.stream.decode_pyav import PyavDecoder
 
     return PyavDecoder(address)
+
+
+def _have_pyav() -> bool:
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def without_password(location: str) -> str:
