@@ -106,6 +106,20 @@ def is_camera(name: str) -> bool:
     )
 
 
+def films_in(name: str) -> list[Path]:
+    """Films behind a file, a folder or a pattern; a file that is no image by its suffix and content may be one."""
+    path = Path(name)
+    if path.is_dir():
+        return sorted(each for each in path.iterdir() if is_film(each.name) and each.is_file())
+    if not path.exists():
+        if has_magic(name):
+            return sorted(Path(each) for each in glob(name, recursive=True) if is_film(each))  # noqa: PTH207
+        if is_film(name):
+            raise SourceError(f"{name}: there is no such file", hint=_near(path))
+        return []
+    return [path] if is_film(name) or not (path.suffix.lower() in IMAGE_SUFFIXES or _is_image(path)) else []
+
+
 def _open(what: SourceLike, settings: _Settings) -> Source:
     if isinstance(what, Source):
         return what
@@ -145,7 +159,7 @@ def _files(names: Sequence[str], settings: _Settings) -> Source:
     images: list[Path] = []
     films: list[Path] = []
     for name in names:
-        found = _films_in(name)
+        found = films_in(name)
         films += found
         if not found:
             images += list_images(name)
@@ -156,20 +170,6 @@ def _files(names: Sequence[str], settings: _Settings) -> Source:
     if images:
         sources.insert(0, ImageFiles(list(dict.fromkeys(images)), settings.fps, settings.terms.on_event))
     return sources[0] if len(sources) == 1 else Several(sources)
-
-
-def _films_in(name: str) -> list[Path]:
-    """Films behind a file, a folder or a pattern; a file that is no image by its suffix and content may be one."""
-    path = Path(name)
-    if path.is_dir():
-        return sorted(each for each in path.iterdir() if is_film(each.name) and each.is_file())
-    if not path.exists():
-        if has_magic(name):
-            return sorted(Path(each) for each in glob(name, recursive=True) if is_film(each))  # noqa: PTH207
-        if is_film(name):
-            raise SourceError(f"{name}: there is no such file", hint=_near(path))
-        return []
-    return [path] if is_film(name) or not (path.suffix.lower() in IMAGE_SUFFIXES or _is_image(path)) else []
 
 
 def _is_image(path: Path) -> bool:

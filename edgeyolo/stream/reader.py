@@ -46,6 +46,7 @@ class Reader:
         self.beat = clock()
         self._opener, self._terms, self._clock = opener, terms, clock
         self._index = 0
+        self._reached = False  # by the last attempt
         self._times = CaptureClock()
         self._origin: float | None = None  # of a film's time on the clock, where it is played at its own pace
         self._limit = RateLimit(terms.max_fps)
@@ -75,6 +76,8 @@ class Reader:
                 raise error
             if again.give_up_after is not None and self._clock() - last_frame > again.give_up_after:
                 raise error
+            if not self._reached:
+                self._tell("unreachable", error.message)
             pause = again.wait(failures, random.random())
             self._tell("waiting", f"the next attempt follows in {pause:.1f} s")
             self.beat = self._clock() + pause
@@ -89,8 +92,9 @@ class Reader:
         except DeniedError:
             raise  # again and again the same password locks an account
         except SourceError as error:
-            self._tell("unreachable", error.message)
+            self._reached = False
             return error
+        self._reached = True
         with closing(decoder):
             if stop.is_set():
                 return None
@@ -177,4 +181,4 @@ class Reader:
             self._tell("damaged", f"{number} that could not be decoded passed over")
 
     def _tell(self, kind: Happening, detail: str = "") -> None:
-        self._terms.on_event(Event(kind, self.name, self._clock(), detail))
+        self._terms.on_event(Event(kind, self.name, self._clock(), detail.removeprefix(f"{self.name}: ")))

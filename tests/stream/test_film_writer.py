@@ -114,10 +114,7 @@ def test_a_browser_plays_it(tmp_path: Path) -> None:
     page.write_text('<video id="film" src="film.mp4" muted></video>')
     with chromium(program, tmp_path / "profile") as tab:
         tab.open(page)
-        tab(
-            "window.ended = new Promise(done => { film.onended = () => done(true); film.onerror = () => done(false) })"
-        )
-        tab("film.play()")
+        tab("void film.play()")
         deadline = time.monotonic() + 20
         while not tab("film.ended || film.error") and time.monotonic() < deadline:
             time.sleep(0.05)
