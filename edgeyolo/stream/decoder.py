@@ -1,17 +1,13 @@
-"""The contract of decoders: a film or a network stream to pictures, by PyAV, or by OpenCV where PyAV is absent."""
+"""The contract of decoders: a film or a network stream to pictures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
-from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.stream.frame import Pixels
-
-DecoderName = Literal["auto", "pyav", "opencv"]
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -71,30 +67,6 @@ class Decoder(Protocol):
     def close(self) -> None:
         """Release the file or connection; only when nobody iterates."""
         ...
-
-
-def open_decoder(address: Address, decoder: DecoderName = "auto") -> Decoder:
-    """Open a film or stream. Raises SourceError where it cannot be opened, DeniedError where a login is missing."""
-    have = _have_pyav()
-    if decoder == "pyav" and not have:
-        raise RuntimeMissingError(
-            "decoding by PyAV: the package av is not installed", hint="pip install edgeyolo[video]"
-        )
-    if decoder == "opencv" or not have:
-        from edgeyolo.stream.decode_opencv import OpencvDecoder
-
-        return OpencvDecoder.of_address(address)
-    from edgeyolo.stream.decode_pyav import PyavDecoder
-
-    return PyavDecoder(address)
-
-
-def _have_pyav() -> bool:
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def without_password(location: str) -> str:

@@ -19,10 +19,11 @@ import numpy as np
 from edgeyolo.errors import ImageError, SourceError, UsageError
 from edgeyolo.runtime.images import IMAGE_SUFFIXES, list_images
 from edgeyolo.stream.capture import Capture
-from edgeyolo.stream.decoder import Address, Decoder, DecoderName, open_decoder, without_password
+from edgeyolo.stream.decoder import Address, Decoder, without_password
 from edgeyolo.stream.frame import Listener, Policy
 from edgeyolo.stream.given import GivenFrames, ImageFiles
 from edgeyolo.stream.newest import Newest
+from edgeyolo.stream.open_decoder import DecoderName, open_decoder
 from edgeyolo.stream.several import Several
 from edgeyolo.stream.source import Source
 from edgeyolo.stream.terms import RECONNECTION, Reconnection, Terms

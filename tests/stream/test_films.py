@@ -9,7 +9,7 @@ import pytest
 
 from edgeyolo.errors import SourceError
 from edgeyolo.stream import Event, Frame, open_source
-from edgeyolo.stream.decoder import DecoderName
+from edgeyolo.stream.open_decoder import DecoderName
 
 from .films import number_of, picture, write_film, write_sound_file
 
