@@ -89,11 +89,17 @@ class ImageError(EdgeYoloError):
 
 
 class SourceError(EdgeYoloError):
-    """A film, camera or stream that cannot be opened or read; the message names it and what is wrong with it."""
+    """A film, camera or stream that cannot be opened or read.
+
+    The message names it and what is wrong with it.
+    """
 
 
 class DeniedError(SourceError):
-    """A camera or server that asks for a login, or for another one. Trying again would not help."""
+    """A camera or server that asks for a login, or for another one.
+
+    Trying again would not help.
+    """
 
 
 class SilentError(SourceError):

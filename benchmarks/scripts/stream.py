@@ -1,4 +1,4 @@
-"""`Detector.stream` over a film against a plain loop and the best pipeline written by hand, in turns.
+"""`Detector.stream` beside a plain loop and a pipeline by hand, in turns.
 
     python benchmarks/scripts/stream.py [--write]
     python benchmarks/scripts/stream.py --artifact yolov7-tiny-openvino --film street.mp4 --seconds 20
@@ -49,7 +49,7 @@ Picture = NDArray[np.uint8]
 
 
 def moving_pictures(count: int) -> Iterator[Picture]:
-    """1080p pictures (1080, 1920, 3) of a camera that pans over a photograph in which something moves."""
+    """1080p pictures (1080, 1920, 3) of a camera that pans over a photograph."""
     scene = cv2.resize(photograph(), (2400, 1350))
     for number in range(count):
         left, top = round(240 + 200 * np.sin(number / 30)), round(135 + 100 * np.cos(number / 40))
@@ -77,7 +77,7 @@ def plain_loop(detector: Detector, film: Path) -> Iterator[object]:
 
 
 def by_hand(detector: Detector, film: Path) -> Iterator[object]:
-    """As somebody who knows the runtime would write it: a decoding thread, and requests in flight."""
+    """The runtime by hand: a decoding thread, and requests in flight."""
     import av
 
     frames: queue.Queue[Picture | None] = queue.Queue(4)
@@ -147,7 +147,7 @@ def summary(found: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def latencies(detector: Detector, seconds: float) -> dict[str, Any]:
-    """Seconds from capture to result with a camera of 30 frames a second, and the network's own."""
+    """Seconds from capture to result with a camera of 30 frames a second."""
     pictures = list(moving_pictures(30))
 
     def camera() -> Iterator[tuple[float, Picture]]:
@@ -180,7 +180,7 @@ def latencies(detector: Detector, seconds: float) -> dict[str, Any]:
 
 
 def artifacts(folder: Path) -> dict[str, Path]:
-    """yolov7-tiny at 640 with random weights, for both runtimes, and the demo's network at 320."""
+    """yolov7-tiny at 640 with random weights, and the demo's network at 320."""
     from edgeyolo.models.specs import get
     from edgeyolo_bench.measure.random_weights import save_random
 

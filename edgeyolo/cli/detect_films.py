@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """How frames are taken, and whether they are shown."""
+    """Choice of frames, and whether they are shown."""
 
     policy: Policy = "auto"
     max_fps: float | None = None
@@ -47,7 +47,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Written:
-    """What is to be written and where; `save` is None where nothing was said of it."""
+    """Choice of files; `save` is None where nothing was said of it."""
 
     output: Path | None = None
     save: bool | None = None
@@ -71,17 +71,19 @@ class Written:
 
 
 def is_film_or_camera(name: str) -> bool:
-    """By its name, whether it is there or not."""
+    """Tell by a name whether it is that of a film or camera, there or not."""
     return is_film(name) or is_camera(name)
 
 
 def is_moving(source: str) -> bool:
-    """Whether a source is or holds a film or camera."""
+    """Tell whether a source is or holds a film or camera."""
     return is_film_or_camera(source) or bool(films_in(source))
 
 
 def detect_in_films(detector: Detector, sources: Sequence[str], written: Written, asked: Asked) -> None:
-    """Detect in every frame, one film after the other, cameras at once, and write and print what was asked for.
+    """Detect in every frame, and write and print what was asked for.
+
+    One film is read after the other, cameras at once.
 
     A film that cannot be read is passed over; the errors are raised together at the end.
     """
@@ -104,7 +106,10 @@ def detect_in_films(detector: Detector, sources: Sequence[str], written: Written
 
 
 def _groups(sources: Sequence[str]) -> list[list[str]]:
-    """Sources that are read at once: cameras all, of files one film or all images of a folder at a time."""
+    """Group the sources that are read at once.
+
+    Cameras are all read at once, of files one film or all images of a folder.
+    """
     if any(is_camera(source) for source in sources):
         return [list(sources)]
     groups: list[list[str]] = []

@@ -38,7 +38,10 @@ def on_sigterm_too() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let an interrupt wait for the end of the block, so that what it writes is whole; a second one does not wait."""
+    """Let an interrupt wait for the end of the block.
+
+    What the block writes is then whole. A second interrupt does not wait.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

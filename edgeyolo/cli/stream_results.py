@@ -1,4 +1,4 @@
-"""What `detect` and `track` do with the frames of films and cameras: files, JSON, a window, progress."""
+"""Results of `detect` and `track` in films: files, JSON, a window, progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class JsonArray:
-    """A JSON array that is written entry by entry: whole also where the loop that fills it is interrupted."""
+    """A JSON array that is written entry by entry.
+
+    It is whole also where the loop that fills it is interrupted.
+    """
 
     def __init__(self, file: IO[str]) -> None:
         self._file, self._empty = file, True
@@ -62,7 +65,7 @@ def json_file(path: Path) -> Iterator[JsonArray]:
 
 
 def entry_of(frame: Frame, detections: Detections) -> dict[str, Any]:
-    """What `--json` says of a frame."""
+    """A frame as `--json` prints it."""
     return {
         "image": frame.source,
         "frame": frame.index,
@@ -72,7 +75,10 @@ def entry_of(frame: Frame, detections: Detections) -> dict[str, Any]:
 
 
 class AnnotatedFilms:
-    """One annotated film for each source of frames, in a folder or at a path, named after the source."""
+    """One annotated film for each source of frames.
+
+    They are named after their sources, in a folder, or the only one lies at a path.
+    """
 
     def __init__(self, folder: Path, file: Path | None = None) -> None:
         self._folder, self._file = folder, file
@@ -88,7 +94,7 @@ class AnnotatedFilms:
 
     @property
     def paths(self) -> list[Path]:
-        """Where the films are, or will be."""
+        """Paths of the films, finished or not."""
         return [film.path for film in self._films.values()]
 
     def __enter__(self) -> AnnotatedFilms:
@@ -123,14 +129,19 @@ class Tally:
 
 
 def tell(event: Event) -> None:
-    """Say what happened to a source; that a camera is connected, for the first time, goes without saying."""
+    """Say what happened to a source.
+
+    That a camera is connected goes without saying.
+    """
     if event.kind != "connected":
         click.echo(f"{event.source}: {event.kind}" + (f", {event.detail}" if event.detail else ""), err=True)
 
 
 @contextmanager
 def following(stream: DetectionStream, description: str) -> Iterator[Callable[[], None]]:
-    """Show how a stream gets on, on standard error; call what it yields with after every frame.
+    """Show the progress of a stream on standard error.
+
+    Call what it yields after every frame.
 
     SIGTERM ends the block as Ctrl-C does, and the stream is closed either way.
     """

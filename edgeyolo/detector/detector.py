@@ -183,7 +183,9 @@ class Detector:
         max_fps: float | None = None,
         on_event: Listener = lambda _: None,
     ) -> DetectionStream:
-        """Detect in the frames of films, cameras, streams, image files or a generator, several at once too.
+        """Detect in the frames of films, cameras, streams or a generator.
+
+        Image files are frames too, and several sources are read at once.
 
             for frame, detections in detector.stream("rtsp://user:password@camera/path", max_staleness=0.2):
                 show(detections.plot(frame.image), frame.time)

@@ -1,4 +1,4 @@
-"""Images, films, cameras and streams as frames, and the pipeline that detects in them while it reads on."""
+"""Images, films, cameras and streams as frames, and detection in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films, cameras and network streams as sources: a thread captures, the caller iterates."""
+"""Films, cameras and network streams as sources, captured in a thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _JOIN_S = 0.3
 
 
 class Capture:
-    """Frames of one film, camera or stream, captured in a thread that starts when the first one is asked for.
+    """Frames of one film, camera or stream, captured in a thread.
+
+    The thread starts when the first frame is asked for.
 
     `live`: whether there is no end to it, where that is known before it is opened.
     """
@@ -49,7 +51,10 @@ class Capture:
 
     @property
     def total(self) -> int | None:
-        """Number of frames of a film, as far as its container says; None before it is opened."""
+        """Number of frames of a film, as far as its container says.
+
+        None before it is opened.
+        """
         return self._reader.total
 
     @property
@@ -59,12 +64,15 @@ class Capture:
 
     @property
     def live(self) -> bool | None:
-        """Whether there is no end to it; None before it is opened."""
+        """True if there is no end to it; None before it is opened."""
         return self._reader.live
 
     @property
     def fresh(self) -> bool:
-        """Whether newer frames take the place of those that wait; False before it is opened, where only that tells."""
+        """True if newer frames take the place of those that wait.
+
+        False before it is opened, where only that tells.
+        """
         return self._terms.policy == "freshest" or (self._terms.policy == "auto" and bool(self.live))
 
     def __iter__(self) -> Iterator[Frame]:
@@ -77,7 +85,10 @@ class Capture:
         return frame
 
     def take(self, timeout: float) -> Frame | None:
-        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
+        """The next frame, or None after `timeout` seconds without one.
+
+        Raises StopIteration after the last.
+        """
         if self._closed:
             raise StopIteration
         if self._thread is None:
@@ -85,7 +96,10 @@ class Capture:
         return self._reader.box.take(timeout)
 
     def close(self) -> None:
-        """Stop capturing; a thread inside a read of the network ends when that times out, and nobody waits for it."""
+        """Stop capturing.
+
+        A thread inside a read of the network ends when that times out, and nobody waits for it.
+        """
         self._closed = True
         self._stop.set()
         self._reader.box.close()

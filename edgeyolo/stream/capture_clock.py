@@ -1,4 +1,4 @@
-"""The moment of capture of a camera's frames, from their arrival and the camera's own time stamps."""
+"""Moments of capture, from the arrival of frames and a camera's time stamps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ class CaptureClock:
         self._arrived = 0.0
 
     def captured(self, arrived: float, stamp: float | None = None) -> float:
-        """Seconds on the clock of `arrived`; `stamp` are the camera's seconds, None where it gives none."""
+        """Seconds on the clock of `arrived`.
+
+        `stamp` are the camera's own seconds, None where it gives none.
+        """
         moment = arrived
         if stamp is not None:
             offset = arrived - stamp

@@ -1,4 +1,4 @@
-"""Decoding by OpenCV: films and streams where PyAV is absent, webcams always, and captures that a caller opened."""
+"""Decoding by OpenCV: webcams, a caller's captures, films without PyAV."""
 
 from __future__ import annotations
 

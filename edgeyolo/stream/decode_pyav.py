@@ -122,7 +122,10 @@ class PyavDecoder:
 
 
 def _options(address: Address) -> dict[str, str]:
-    """Streams over RTSP come by TCP unless asked otherwise: UDP loses packets, and pictures with them."""
+    """FFmpeg's options: RTSP by TCP unless asked otherwise.
+
+    UDP loses packets, and pictures with them.
+    """
     defaults = {"rtsp_transport": "tcp"} if address.location.startswith("rtsp") else {}
     return defaults | dict(address.options)
 

@@ -9,9 +9,13 @@ from typing import Protocol
 
 from edgeyolo.stream.frame import Pixels
 
+
 @dataclass(frozen=True)
 class Picture:
-    """One decoded picture: (height, width, 3) uint8 BGR, upright; `stamp` are the file's or camera's own seconds."""
+    """One decoded picture: (height, width, 3) uint8 BGR, upright.
+
+    `stamp` are the file's or camera's own seconds.
+    """
 
     image: Pixels
     stamp: float | None
@@ -58,7 +62,9 @@ class Decoder(Protocol):
     truncated: bool
 
     def __iter__(self) -> Iterator[Picture | None]:
-        """Pictures in the order they are shown; None where data arrived that gives no picture by itself.
+        """Pictures in the order they are shown.
+
+        None stands for data that gives no picture by itself.
 
         Raises SourceError where a stream breaks, SilentError where nothing arrives in time.
         """

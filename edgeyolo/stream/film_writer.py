@@ -21,7 +21,9 @@ _SMPTE170M = 6  # BT.601: what OpenCV and FFmpeg turn BGR into; browsers would t
 
 
 class FilmWriter:
-    """Writes a film; it appears at `path` when the writer is closed, whole, also after Ctrl-C or an error.
+    """Film that appears at `path` when it is closed.
+
+    It is whole, also after Ctrl-C or an error.
 
     A process that is killed leaves nothing. Pictures of another size than the first one's are scaled to it. Times are
     kept relative to the first frame's.
@@ -50,7 +52,10 @@ class FilmWriter:
         self._size = (0, 0)
 
     def write(self, image: Pixels, time: float) -> None:
-        """Add a picture (height, width, 3) BGR uint8 that was captured at `time`, in seconds, later than the last."""
+        """Add a picture (height, width, 3) BGR uint8.
+
+        `time` is the moment of its capture in seconds, later than the last.
+        """
         if self._container is None:
             self._open(image, time)
         ticks = round(time * TICKS) - self._first

@@ -1,4 +1,4 @@
-"""A picture of a source with the moment of its capture, and the words of what happens to a source."""
+"""A picture of a source with its moment of capture, and events of sources."""
 
 from __future__ import annotations
 

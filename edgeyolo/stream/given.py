@@ -1,4 +1,4 @@
-"""Sources without a thread of their own: image files, and whatever a caller iterates."""
+"""Sources without a thread: image files, and a caller's iterables."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class ImageFiles:
 
 
 class GivenFrames:
-    """What a caller's iterable gives: images (see `read_image`), or pairs of a time in seconds and an image.
+    """Frames of a caller's iterable.
+
+    It gives images (see `read_image`), or pairs of a time in seconds and an image.
 
     The time of an image alone is that of its arrival, or its number divided by `fps`.
     """

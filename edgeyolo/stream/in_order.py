@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Place(Generic[T]):
-    """A place in the order; `results` are there once `done`, or the `error` in their place."""
+    """A place in the order.
+
+    `results` are there once `done`, or the `error` in their place.
+    """
 
     done: bool = False
     results: tuple[T, ...] = ()
@@ -65,7 +68,10 @@ class InOrder(Generic[T]):
             self._wake()
 
     def take(self, timeout: float | None = None) -> T | None:
-        """The next result; None where it has not come in `timeout` seconds. Raises StopIteration after the last."""
+        """The next result, or None after `timeout` seconds without one.
+
+        Raises StopIteration after the last.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._ended, timeout)
             if self._ready:
@@ -76,7 +82,10 @@ class InOrder(Generic[T]):
             raise error or StopIteration
 
     def call_when_changed(self, waiter: Callable[[], object]) -> None:
-        """Call `waiter` once, in another thread, when something is ready; at once where something is."""
+        """Call `waiter` once, in another thread, when something is ready.
+
+        At once where something is.
+        """
         with self._changed:
             if not self._ready and not self._ended:
                 self._waiters.append(waiter)

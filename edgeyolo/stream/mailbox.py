@@ -1,4 +1,4 @@
-"""The bounded hand-over of frames from the thread that captures them to the one that uses them."""
+"""The bounded hand-over of frames from one thread to another."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ class Mailbox:
             return Counts(self._captured, dict(self._dropped))
 
     def put(self, frame: Frame, captured: float) -> bool:
-        """Hand a frame over that was captured at `captured`; False once nobody takes any more."""
+        """Hand over a frame that was captured at `captured`.
+
+        False once nobody takes any more.
+        """
         with self._changed:
             if not self._closed:
                 self._captured += 1
@@ -68,13 +71,19 @@ class Mailbox:
             return True
 
     def drop(self, cause: str, number: int = 1, *, captured: bool = True) -> None:
-        """Count frames that are not handed over; `captured`: they had been captured before that."""
+        """Count frames that are not handed over.
+
+        `captured` says that they had been captured before that.
+        """
         with self._changed:
             self._dropped[cause] += number
             self._captured += number if captured else 0
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Say that no frame follows, and why where that is an error: raised once, after the last frame."""
+        """Say that no frame follows, and why where that is an error.
+
+        The error is raised once, after the last frame.
+        """
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()

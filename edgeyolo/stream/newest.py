@@ -12,7 +12,7 @@ from edgeyolo.stream.source import Source
 
 
 class Newest:
-    """Reads a source in a thread of its own, as fast as it gives, and passes on the newest frame only."""
+    """Newest frames of a source that is read in a thread of its own."""
 
     def __init__(
         self,
@@ -42,7 +42,10 @@ class Newest:
         return frame
 
     def take(self, timeout: float) -> Frame | None:
-        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
+        """The next frame, or None after `timeout` seconds without one.
+
+        Raises StopIteration after the last.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
             self._thread.start()

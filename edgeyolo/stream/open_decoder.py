@@ -11,7 +11,11 @@ DecoderName = Literal["auto", "pyav", "opencv"]
 
 
 def open_decoder(address: Address, decoder: DecoderName = "auto") -> Decoder:
-    """Open a film or stream. Raises SourceError where it cannot be opened, DeniedError where a login is missing."""
+    """Open a film or stream.
+
+    Raises SourceError where it cannot be opened, DeniedError where a login is missing, RuntimeMissingError where the
+    asked-for decoder is not installed.
+    """
     have = _have_pyav()
     if decoder == "pyav" and not have:
         raise RuntimeMissingError(

@@ -1,4 +1,4 @@
-"""Whatever a caller names -> the source that gives its frames."""
+"""Sources by name: files, cameras, addresses, iterables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def open_source(
     decoder: DecoderName = "auto",
     options: Mapping[str, str] | None = None,
 ) -> Source:
-    """Open images, films, cameras and streams; iterating gives `Frame`s. Films and cameras are opened by the first one.
+    """Open images, films, cameras and streams as a source of frames.
+
+    Iterating gives `Frame`s. Films and cameras are opened when the first one is asked for.
 
         with open_source("rtsp://user:password@camera/stream", max_staleness=0.2) as source:
             for frame in source:
@@ -94,12 +96,15 @@ class _Settings:
 
 
 def is_film(name: str) -> bool:
-    """Whether a name is that of a film by its suffix, whether it is there or not."""
+    """Tell by its suffix whether a name is that of a film, there or not."""
     return Path(name).suffix.lower() in FILM_SUFFIXES and not _ADDRESS.match(name)
 
 
 def is_camera(name: str) -> bool:
-    """Whether a name is that of a webcam (0, /dev/video0) or of a network stream."""
+    """Tell whether a name is that of a webcam or of a network stream.
+
+    `0` and `/dev/video0` are webcams.
+    """
     return (
         (name.isdecimal() and not Path(name).exists())
         or name.startswith("/dev/video")
@@ -108,7 +113,10 @@ def is_camera(name: str) -> bool:
 
 
 def films_in(name: str) -> list[Path]:
-    """Films behind a file, a folder or a pattern; a file that is no image by its suffix and content may be one."""
+    """Films behind a file, a folder or a pattern.
+
+    A file that is no image by its suffix and content may be one.
+    """
     path = Path(name)
     if path.is_dir():
         return sorted(each for each in path.iterdir() if is_film(each.name) and each.is_file())
@@ -174,7 +182,7 @@ def _files(names: Sequence[str], settings: _Settings) -> Source:
 
 
 def _is_image(path: Path) -> bool:
-    """By its first bytes, for a file whose suffix does not tell."""
+    """Tell an image by its first bytes, where the suffix does not."""
     import cv2
 
     try:
@@ -220,13 +228,19 @@ def _webcam(device: int | str, settings: _Settings) -> Source:
 
 
 def _is_video_capture(what: object) -> bool:
-    """Checked without importing OpenCV: an instance exists only where it has been imported."""
+    """Tell an opened capture without importing OpenCV.
+
+    An instance exists only where it has been imported.
+    """
     module = sys.modules.get("cv2")
     return module is not None and isinstance(what, module.VideoCapture)
 
 
 def _opened_capture(capture: Any, settings: _Settings) -> Source:
-    """A caller's own capture goes on from where it is; closing the source releases it, and nothing opens it again."""
+    """Source of a caller's own capture, from where it is.
+
+    Closing the source releases it, and nothing opens it again.
+    """
     import cv2
 
     from edgeyolo.stream.decode_opencv import OpencvDecoder

@@ -1,4 +1,6 @@
-"""The overlapped pipeline: while one frame is in the network, the next is read and prepared and the last one finished.
+"""The overlapped pipeline: reading, preparation, network and decoding at once.
+
+While one frame is in the network, the next is read and prepared and the last one finished.
 
 Three kinds of threads: the source's own that decodes, one that prepares, and those that run the network and read its
 output. The runtimes, OpenCV and FFmpeg release the interpreter's lock, so that they work at the same time.
@@ -18,7 +20,9 @@ from edgeyolo.stream.stages import Feeder, Gate, Result, Workers, batch_size
 
 
 class DetectionStream:
-    """Pairs (frame, detections) of a source, in the order of its frames, for `for` and for `async for`.
+    """Pairs (frame, detections) of a source, in the order of its frames.
+
+    For `for` and for `async for`.
 
     Frames are read ahead of a source that gives every one. Of a source that gives the freshest, a frame is asked for
     only when the network is about to be free, so that none grows old in a queue; and none is taken while two results
@@ -63,7 +67,10 @@ class DetectionStream:
         return self
 
     async def __anext__(self) -> Result:
-        """The next frame with what is in it, without holding up the event loop. Cancelling it loses no frame."""
+        """The next frame with what is in it; the event loop goes on meanwhile.
+
+        Cancelling it loses no frame.
+        """
         import asyncio
 
         self._start()

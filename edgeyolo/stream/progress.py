@@ -1,4 +1,4 @@
-"""How fast a stream goes: frames a second, and seconds from the capture of a frame to its result."""
+"""Pace of a stream: frames a second, and latency from capture to result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class Progress:
         return self.frames / self.seconds if self.seconds else 0.0
 
     def latency(self, share: float = 0.5) -> float | None:
-        """The latency that `share` of the frames stay under, seconds; None where there is none."""
+        """Latency that `share` of the frames stay under, in seconds.
+
+        None where there is none.
+        """
         ordered = sorted(self.latencies)
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else None
 

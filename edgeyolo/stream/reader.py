@@ -21,7 +21,9 @@ CAMERA_ROOM = 16
 
 
 class Reader:
-    """What the capturing thread does. It knows nothing of the Capture that started it, so that one can be freed.
+    """Body and state of the capturing thread.
+
+    It knows nothing of the Capture that started it, so that one can be freed.
 
     Attributes:
         box: where frames are handed over.
@@ -53,7 +55,10 @@ class Reader:
         self._size: tuple[int, int] | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Capture until the end, or until `stop` is set; errors are raised where frames are taken."""
+        """Capture until the end, or until `stop` is set.
+
+        Errors are raised where frames are taken.
+        """
         try:
             self._capture(stop)
             error: BaseException | None = None
@@ -85,7 +90,10 @@ class Reader:
             failures += 1
 
     def _connection(self, stop: threading.Event) -> SourceError | None:
-        """Read from opening to the end. None: no more follows; an error: it may be tried again."""
+        """Read from opening to the end.
+
+        None: no more follows; an error: it may be tried again.
+        """
         self.beat = self._clock()
         try:
             decoder = self._opener()
@@ -108,7 +116,10 @@ class Reader:
             return self._end(decoder)
 
     def _end(self, decoder: Decoder) -> SourceError | None:
-        """What the end of the data means: a film is over, a live stream is to be connected again."""
+        """Judge the end of the data: a film is over, a stream has broken off.
+
+        An error says that it is to be connected again.
+        """
         if not self.live:
             self._judge_end(decoder)
             return None
@@ -157,7 +168,10 @@ class Reader:
             self.box.drop("rate")
 
     def _played(self, moment: float, stop: threading.Event) -> float:
-        """The clock at which a film's frame is due. With the policy `freshest` a film plays as a camera would."""
+        """Wait for a film's frame to be due, and return when it is.
+
+        With the policy `freshest` a film plays as a camera would.
+        """
         now = self._clock()
         if self._terms.policy != "freshest":
             return now

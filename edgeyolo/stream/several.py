@@ -11,7 +11,9 @@ from edgeyolo.stream.source import Source, TimedSource
 
 
 class Several:
-    """Frames of several sources, each with its source's name; ends when all have ended.
+    """Frames of several sources, each with its source's name.
+
+    It ends when all have ended.
 
     Every source waits for its last frame to be taken before it is asked for the next, so that none keeps the others
     from being read, and of a camera the newest frame is taken. An error of one ends all.
@@ -40,12 +42,12 @@ class Several:
 
     @property
     def fresh(self) -> bool:
-        """Whether one of them gives its newest frames only."""
+        """True if one of them gives its newest frames only."""
         return any(source.fresh for source in self.sources)
 
     @property
     def live(self) -> bool:
-        """Whether the frames of one come when they are captured."""
+        """True if the frames of one come when they are captured."""
         return any(isinstance(source, TimedSource) and source.live for source in self.sources)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -57,7 +59,10 @@ class Several:
         return frame
 
     def take(self, timeout: float) -> Frame | None:
-        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
+        """The next frame, or None after `timeout` seconds without one.
+
+        Raises StopIteration after the last.
+        """
         if not self._started:
             self._start()
         with self._changed:

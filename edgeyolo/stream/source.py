@@ -21,18 +21,27 @@ class Source(Protocol):
 
     @property
     def total(self) -> int | None:
-        """Number of frames there will be, where it is known; of some containers it is an estimate."""
+        """Number of frames there will be, where it is known.
+
+        Of some containers it is an estimate.
+        """
         ...
 
     @property
     def fresh(self) -> bool:
-        """Whether newer frames take the place of those that wait, so that one is best asked for when it is needed."""
+        """True if newer frames take the place of those that wait.
+
+        A frame is then best asked for when it is needed.
+        """
         ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:
-        """End the loop that reads it, from any thread, and release the file or device. Again does nothing."""
+        """End the loop that reads it and release the file or device.
+
+        From any thread; calling it again does nothing.
+        """
         ...
 
 
@@ -42,9 +51,15 @@ class TimedSource(Source, Protocol):
 
     @property
     def live(self) -> bool | None:
-        """Whether frames come when they are captured, not as fast as they are read; None before it is opened."""
+        """True if frames come when they are captured, not as fast as they are read.
+
+        None before it is opened.
+        """
         ...
 
     def take(self, timeout: float) -> Frame | None:
-        """The next frame; None where none has come in `timeout` seconds. Raises StopIteration after the last."""
+        """The next frame, or None after `timeout` seconds without one.
+
+        Raises StopIteration after the last.
+        """
         ...

@@ -1,4 +1,4 @@
-"""The stages of the overlapped pipeline: what takes frames, what runs the network, and what keeps them in bounds."""
+"""Stages of the overlapped pipeline, and the bounds that they keep."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Result = tuple[Frame, Detections]
 
 @dataclass(frozen=True)
 class Work:
-    """A prepared batch on its way: its frames, its input array and where the frames lie in that."""
+    """A prepared batch on its way: frames, input array, letterboxes."""
 
     frames: tuple[Frame, ...]
     batch: NDArray[Any]
@@ -44,7 +44,10 @@ class Work:
 
 
 class Gate:
-    """How many batches and frames are under way; it opens as the network and the caller take them."""
+    """Count of batches and frames under way, with a bound.
+
+    It opens as the network and the caller take them.
+    """
 
     def __init__(self, source: Source, batch: int) -> None:
         self._source, self._batch = source, batch
@@ -54,7 +57,10 @@ class Gate:
         self._closed = False
 
     def enter(self) -> bool:
-        """Wait until another batch may be taken from the source; False once none is wanted."""
+        """Wait until another batch may be taken from the source.
+
+        False once none is wanted.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._open())
             self._inside += 1
@@ -92,7 +98,9 @@ class Gate:
 
 
 class Workers:
-    """The threads that run the network and read its output, and the input arrays that they share.
+    """Threads that run the network and read its output.
+
+    They share the input arrays.
 
     A runtime that works on several batches at once gets a thread for each buffer. Any other gets two: one runs the
     network while the other reads what came out of it last.

@@ -1,4 +1,4 @@
-"""Terms on which frames are captured: which are passed on, how old they may be, when to connect again."""
+"""Terms of capture: frames passed on, their age, reconnection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgeyolo.stream.frame import Listener, Policy
 
 @dataclass(frozen=True)
 class Reconnection:
-    """When to connect again after a stream broke, seconds.
+    """Times of reconnecting after a stream broke, in seconds.
 
     Attributes:
         delay: wait before the first attempt; it doubles with every one that fails.
@@ -27,7 +27,10 @@ class Reconnection:
     from_start: bool = False
 
     def wait(self, failures: int, chance: float) -> float:
-        """Seconds to wait after `failures` failed attempts in a row, from 0 on; `chance` in 0..1."""
+        """Seconds to wait after `failures` failed attempts in a row, from 0 on.
+
+        `chance` is a number in 0..1.
+        """
         return min(self.delay * 2.0 ** min(failures, 30), self.longest) * (1 - self.jitter * chance)
 
 
@@ -37,7 +40,7 @@ RECONNECTION = Reconnection()
 
 @dataclass(frozen=True)
 class Terms:
-    """How frames are captured and passed on.
+    """Terms on which frames are captured and passed on.
 
     Attributes:
         policy: which frames are passed on.
@@ -71,7 +74,9 @@ class Terms:
 
 
 class RateLimit:
-    """Picks frames so that no more than `fps` a second remain, by the time of the frames; None keeps all.
+    """Choice of frames of which no more than `fps` a second remain.
+
+    It goes by the time of the frames; None keeps all.
 
     It keeps to the rate's own grid, so that 20 of 30 frames a second are every second and third one; after a pause it
     does not catch up.
@@ -82,7 +87,7 @@ class RateLimit:
         self._due: float | None = None
 
     def passes(self, moment: float) -> bool:
-        """Whether the frame of that moment, in seconds, is among those that remain."""
+        """Tell whether the frame of that moment, in seconds, remains."""
         if not self._step:
             return True
         if self._due is None or moment - self._due >= self._step:

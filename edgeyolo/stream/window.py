@@ -14,7 +14,10 @@ _KEYS = {27, ord("q"), ord("Q")}
 
 
 class Window:
-    """Shows pictures until q, Escape or its closing. Raises RuntimeMissingError where there can be no window."""
+    """Window that shows pictures until q, Escape or its closing.
+
+    Raises RuntimeMissingError where there can be none.
+    """
 
     def __init__(self, title: str) -> None:
         self._title = title
