@@ -62,7 +62,7 @@ def test_memory_threads_and_descriptors_stay_constant(small_artifact: Path, tmp_
         while threads_and_descriptors() > before and time.monotonic() < deadline:
             time.sleep(0.05)
         assert threads_and_descriptors() <= before
-    assert max(marks) == marks[0]  # towards the end of the film its decoder's threads end
+    assert max(marks[len(marks) // 2 :]) <= max(marks[: len(marks) // 2])
     growth = max(memory[len(memory) // 2 :]) - max(memory[: len(memory) // 2])
     assert growth < 2, memory
 
