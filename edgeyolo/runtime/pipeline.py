@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, OutputContract
 from edgeyolo.backend.interface import AsynchronousSession, Session
 from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
 
@@ -80,7 +81,7 @@ class Pipeline:
 
     def preprocess(
         self,
-        images: Sequence[Pixels],
+        images: Sequence[Pixels | PlanarImage],
         *,
         size: tuple[int, int] | None = None,
         enlarge: bool = True,

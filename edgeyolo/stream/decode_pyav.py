@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeyolo.errors import DeniedError, SilentError, SourceError
+from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.stream.decoder import Address, Picture
+from edgeyolo.stream.frame import Pixels
 
 if TYPE_CHECKING:
     import av
 
 # Formats whose time stamps a camera or sender made. Others (Motion JPEG over HTTP) have none, and FFmpeg counts
 # pictures at a rate that it assumes.
+_PLANAR = frozenset({"yuv420p", "yuvj420p", "nv12"})
+_BT709, _FULL = 1, 2  # FFmpeg's numbers of the colour matrix and of the range 0 to 255
 _STAMPED = frozenset({"rtsp", "rtp", "sdp", "mpegts", "flv", "live_flv", "hls"})
 
 
@@ -68,7 +72,7 @@ class PyavDecoder:
                 elif self.rate:
                     shown += 1 / self.rate
                 given += 1
-                yield Picture(_upright(frame), shown)
+                yield Picture(self._picture(frame), shown)
             if not given:
                 yield None
 
@@ -87,6 +91,11 @@ class PyavDecoder:
                 self.truncated = True
                 return
             raise SourceError(f"{address.name}: the stream broke ({_reason(error)})") from error
+
+    def _picture(self, frame: Any) -> Pixels | PlanarImage:
+        if self._address.planes and not frame.rotation and frame.format.name in _PLANAR:
+            return _planes(frame)
+        return _upright(frame)
 
     def _video_stream(self) -> av.VideoStream:
         cover = self._av.stream.Disposition.attached_pic
@@ -130,8 +139,26 @@ def _options(address: Address) -> dict[str, str]:
     return defaults | dict(address.options)
 
 
-def _upright(frame: Any) -> Any:
-    image = frame.to_ndarray(format="bgr24")
+def _planes(frame: Any) -> PlanarImage:
+    """Planes of a decoded picture, without a copy; the decoder's memory lives as long as they do."""
+    height, width = frame.height, frame.width
+    half = (height + 1) // 2, (width + 1) // 2
+    full_range = frame.format.name == "yuvj420p" or frame.color_range == _FULL
+    about = {"matrix": "bt709" if frame.colorspace == _BT709 else "bt601", "full_range": full_range}
+    luma = _plane(frame.planes[0], height, width)
+    if frame.format.name == "nv12":
+        chroma = _plane(frame.planes[1], half[0], 2 * half[1]).reshape(*half, 2)
+        return PlanarImage.of_nv12(luma, chroma, bgr=lambda: _upright(frame), **about)
+    blue, red = (_plane(plane, *half) for plane in frame.planes[1:3])
+    return PlanarImage(luma, blue, red, bgr=lambda: _upright(frame), **about)
+
+
+def _plane(plane: Any, height: int, width: int) -> Pixels:
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+
+
+def _upright(frame: Any) -> Pixels:
+    image: Pixels = frame.to_ndarray(format="bgr24")
     turns = round(frame.rotation / 90) % 4  # degrees counter-clockwise, from the container's display matrix
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 

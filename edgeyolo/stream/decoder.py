@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.stream.frame import Pixels
 
 
@@ -17,7 +18,7 @@ class Picture:
     `stamp` are the file's or camera's own seconds.
     """
 
-    image: Pixels
+    image: Pixels | PlanarImage
     stamp: float | None
 
 
@@ -32,6 +33,7 @@ class Address:
         open_timeout: seconds in which a connection must stand.
         read_timeout: seconds without data after which the stream counts as silent.
         options: options of FFmpeg, `{"rtsp_transport": "udp"}` for one.
+        planes: give pictures in their planes where the decoder has them so.
     """
 
     location: str
@@ -40,6 +42,7 @@ class Address:
     open_timeout: float = 10.0
     read_timeout: float = 5.0
     options: Mapping[str, str] = field(default_factory=dict)
+    planes: bool = False
 
 
 class Decoder(Protocol):

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeyolo.runtime.planes import PlanarImage
+
 Pixels: TypeAlias = NDArray[np.uint8]
 
 Policy = Literal["auto", "every", "freshest"]
@@ -20,7 +22,6 @@ Happening = Literal[
 ]
 
 
-@dataclass(frozen=True, eq=False)
 class Frame:
     """One picture of a source.
 
@@ -30,17 +31,27 @@ class Frame:
             `time.monotonic` reads.
         index: its number in the source from 0 on; numbers of dropped frames are left out, not given again.
         source: name of the source: a file's path, a camera's address without its password.
+        held: the picture as it is held: `image`, or the planes of video that `image` is made of when asked for.
     """
 
-    image: Pixels
-    time: float
-    index: int
-    source: str
+    __slots__ = ("_image", "held", "index", "source", "time")
+
+    def __init__(self, image: Pixels | PlanarImage, time: float, index: int, source: str) -> None:
+        self.held: Pixels | PlanarImage = image
+        self.time, self.index, self.source = time, index, source
+        self._image: Pixels | None = None if isinstance(image, PlanarImage) else image
+
+    @property
+    def image(self) -> Pixels:
+        """The picture (height, width, 3) uint8, BGR, upright."""
+        if self._image is None:
+            self._image = self.held.to_bgr() if isinstance(self.held, PlanarImage) else self.held
+        return self._image
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return self.image.shape[0], self.image.shape[1]
+        return self.held.shape[0], self.held.shape[1]
 
     def __repr__(self) -> str:
         return f"<Frame {self.index} of {self.source}, {self.size[1]} x {self.size[0]} at {self.time:.3f} s>"

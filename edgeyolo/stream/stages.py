@@ -206,9 +206,7 @@ class Feeder:
         buffer = self.workers.buffer()
         rows = len(frames) if contract.dynamic_batch else contract.batch
         try:
-            batch, letterboxes = self.pipeline.preprocess(
-                [frame.image for frame in frames], out=buffer[:rows]
-            )
+            batch, letterboxes = self.pipeline.preprocess([frame.held for frame in frames], out=buffer[:rows])
         except Exception as raised:  # noqa: BLE001 - the caller's loop raises it
             self.results.fill(place, error=FrameError(raised, frames[0]))
             self.gate.close()

@@ -164,3 +164,20 @@ def test_leaving_the_loop_ends_the_thread(tmp_path: Path) -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_planes_are_kept_until_pixels_are_asked_for(tmp_path: Path) -> None:
+    from edgeyolo.errors import UsageError
+    from edgeyolo.runtime.planes import PlanarImage
+
+    film = write_film(tmp_path / "film.mp4", (0, 0.1, 0.2))
+    plain = frames_of(film, "pyav")
+    for frame, other in zip(frames_of(film, "pyav", planes=True), plain, strict=True):
+        assert isinstance(frame.held, PlanarImage)
+        assert frame.size == other.size
+        np.testing.assert_array_equal(frame.image, other.image)
+        assert frame.image is frame.image
+    turned = write_film(tmp_path / "turned.mp4", (0, 0.1), rotation=90)
+    assert frames_of(turned, "pyav", planes=True)[0].size == (96, 64)
+    with pytest.raises(UsageError, match="OpenCV"):
+        open_source(film, decoder="opencv", planes=True)

@@ -355,3 +355,35 @@ def test_a_detector_streams_what_it_detects_in_single_images(small_artifact: Pat
             detector.stream(film, policy="latest")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="closed"):
         detector.stream(film)
+
+
+def test_boxes_from_planes_are_those_from_pixels_within_what_is_stated(tmp_path: Path) -> None:
+    """On generated scenes, with the network of the demo's weights where torch can export them."""
+    pytest.importorskip("torch", reason="needs the export extra")
+    from edgeyolo.datasets.scenes import make_scene
+    from edgeyolo.export import ExportOptions, export
+    from edgeyolo.runtime.nms import box_iou
+    from edgeyolo.stream.film_writer import FilmWriter
+
+    weights = Path(__file__).parents[2] / "benchmarks/weights/scenes.safetensors"
+    artifact = export(weights, "cpu-onnx-fp32", tmp_path / "scenes", ExportOptions(size=(320, 320)))
+    with FilmWriter(tmp_path / "film.mp4") as film:
+        for number in range(12):
+            film.write(make_scene(number, (360, 640)).image, number / 30)
+    with Detector(artifact.path, conf=0.3) as detector:
+        pixels = list(detector.stream(tmp_path / "film.mp4"))
+        planes = list(detector.stream(open_source(tmp_path / "film.mp4", planes=True)))
+    apart, objects = [], 0
+    for (_, one), (_, other) in zip(pixels, planes, strict=True):
+        sure = one[one.confidence > 0.5]
+        objects += len(sure)
+        for index in range(len(sure)):
+            overlaps = box_iou(sure.xyxy[index : index + 1], other.xyxy)[0]
+            best = int(overlaps.argmax())
+            assert overlaps[best] > 0.8
+            assert sure.class_id[index] == other.class_id[best]
+            apart.append(abs(sure.confidence[index] - other.confidence[best]))
+            assert np.abs(sure.xyxy[index] - other.xyxy[best]).max() < 2
+    assert objects > 20
+    assert np.median(apart) < 0.02
+    assert max(apart) < 0.1

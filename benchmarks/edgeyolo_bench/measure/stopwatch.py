@@ -17,6 +17,7 @@ from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.pipeline import Pipeline, Pixels
+from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.preprocess import Letterbox
 from edgeyolo_bench.measure.scenarios import Scenario, query_shape
 from edgeyolo_bench.measure.workload import Workload
@@ -94,7 +95,7 @@ class _Empty(Pipeline):
 
     def preprocess(
         self,
-        images: Sequence[Pixels],
+        images: Sequence[Pixels | PlanarImage],
         *,
         size: tuple[int, int] | None = None,
         enlarge: bool = True,
