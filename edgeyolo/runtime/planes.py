@@ -55,7 +55,10 @@ class PlanarImage:
 
     @classmethod
     def of_nv12(cls, luma: Plane, chroma: Plane, **more: Any) -> PlanarImage:
-        """Planes of NV12: luma (height, width), chroma (height / 2, width / 2, 2) with Cb and Cr in turn."""
+        """Picture of the planes of NV12.
+
+        luma: (height, width); chroma: (height / 2, width / 2, 2), Cb and Cr in turn.
+        """
         return cls(luma, chroma[..., 0], chroma[..., 1], **more)
 
     @property
@@ -68,7 +71,9 @@ class PlanarImage:
         return self.bgr() if self.bgr is not None else self.scaled(self.luma.shape)
 
     def scaled(self, size: tuple[int, int], out: Pixels | None = None) -> Pixels:
-        """The picture (height, width, 3) uint8 BGR scaled to `size`, (height, width), bilinear.
+        """The picture (height, width, 3) uint8 BGR scaled to `size`, (height, width).
+
+        Planes are scaled with bilinear interpolation.
 
         Its values differ from those of the full picture in BGR, scaled, by the rounding of one conversion in place of
         the other, and where colours meet by half a pixel of chroma. `out` may be filled.
@@ -77,7 +82,10 @@ class PlanarImage:
         return np.asarray(cv2.transform(planes, self._to_bgr_matrix(), dst=out), np.uint8)
 
     def _to_bgr_matrix(self) -> NDArray[np.float32]:
-        """(3, 4) from (Y, Cb, Cr, 1) to blue, green and red (ITU-R BT.601, 2.5.4; BT.709, 3.5)."""
+        """Matrix (3, 4) from (Y, Cb, Cr, 1) to blue, green and red.
+
+        ITU-R BT.601, 2.5.4; BT.709, 3.5.
+        """
         share_red, share_blue = _SHARES[self.matrix]
         share_green = 1 - share_red - share_blue
         luma, chroma, black = (1.0, 1.0, 0.0) if self.full_range else (255 / 219, 255 / 224, 16.0)

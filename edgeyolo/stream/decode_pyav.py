@@ -140,7 +140,10 @@ def _options(address: Address) -> dict[str, str]:
 
 
 def _planes(frame: Any) -> PlanarImage:
-    """Planes of a decoded picture, without a copy; the decoder's memory lives as long as they do."""
+    """Planes of a decoded picture, without a copy.
+
+    The decoder's memory lives as long as they do.
+    """
     height, width = frame.height, frame.width
     half = (height + 1) // 2, (width + 1) // 2
     full_range = frame.format.name == "yuvj420p" or frame.color_range == _FULL
