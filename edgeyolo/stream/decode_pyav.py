@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Formats whose time stamps a camera or sender made. Others (Motion JPEG over HTTP) have none, and FFmpeg counts
 # pictures at a rate that it assumes.
+REFRESH_S = 2.0
+"""A stream without whole pictures has refreshed every part of its picture so long after damage, in seconds."""
 _PLANAR = frozenset({"yuv420p", "yuvj420p", "nv12"})
 _BT709, _FULL = 1, 2  # FFmpeg's numbers of the colour matrix and of the range 0 to 255
 _STAMPED = frozenset({"rtsp", "rtp", "sdp", "mpegts", "flv", "live_flv", "hls"})
@@ -46,6 +48,7 @@ class PyavDecoder:
         self.total = stream.frames or self._estimated_total()
         self.rate = float(stream.average_rate) if stream.average_rate else None
         self.damaged, self.truncated = 0, False
+        self._smeared_since: float | None = None
         # Frame threads decode fastest and hold back one picture a thread: not for what is watched live.
         stream.thread_type = "AUTO" if self.finite else "SLICE"
 
@@ -53,28 +56,41 @@ class PyavDecoder:
         av, start = self._av, self._stream.start_time or 0
         shown = 0.0
         for packet in self._packets():
-            if packet.stream is not self._stream and packet.stream.index != self._stream.index:
+            if packet.stream.index != self._stream.index:
                 yield None
                 continue
+            if packet.is_corrupt:
+                self._smeared_since = shown
             try:
                 frames = packet.decode()
             except av.FFmpegError:
                 self.damaged += 1
-                yield None
-                continue
-            given = 0
+                self._smeared_since = shown
+                frames = []
+            whole: list[Picture | None] = []
             for frame in frames:
-                if frame.is_corrupt:
-                    self.damaged += 1
-                    continue
                 if frame.pts is not None:
                     shown = float((frame.pts - start) * self._stream.time_base)
                 elif self.rate:
                     shown += 1 / self.rate
-                given += 1
-                yield Picture(self._picture(frame), shown)
-            if not given:
-                yield None
+                if self._is_whole(frame, shown):
+                    whole.append(Picture(self._picture(frame), shown))
+            yield from whole or [None]
+
+    def _is_whole(self, frame: Any, shown: float) -> bool:
+        """Pass a picture that is what was captured; count one that is not.
+
+        A picture that is built upon a damaged one is smeared, up to the next that stands by itself; without such
+        pictures (intra refresh) for as long as refreshing takes.
+        """
+        if frame.is_corrupt:
+            self._smeared_since = shown
+        elif frame.key_frame or (self._smeared_since is not None and shown - self._smeared_since > REFRESH_S):
+            self._smeared_since = None
+        if self._smeared_since is None:
+            return True
+        self.damaged += 1
+        return False
 
     def close(self) -> None:
         """Release the file or connection; only when nobody iterates."""
