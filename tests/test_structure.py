@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE_ROOTS = (ROOT, ROOT / "backends", ROOT / "calib", ROOT / "benchmarks")
 WINGS = {
     "artifact", "backend", "cli", "datasets", "detector", "evaluation", "export", "models", "runtime", "stream",
-    "support", "training",
+    "support", "tracking", "training",
 }  # fmt: skip
 FILES = {"__init__.py", "__main__.py", "errors.py", "py.typed", "version.py"}
 

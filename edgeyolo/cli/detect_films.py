@@ -149,7 +149,7 @@ def _detect_in(detector: Detector, group: list[str], sink: _Outputs, asked: Aske
                     break
     finally:
         if stream.progress.frames:
-            said.append(_sentence(source.name, stream))
+            said.append(sentence(source.name, stream))
 
 
 class _Outputs:
@@ -191,7 +191,8 @@ class _Outputs:
             self.enough = True
 
 
-def _sentence(name: str, stream: DetectionStream) -> str:
+def sentence(name: str, stream: DetectionStream) -> str:
+    """Frames, pace, latency and dropped frames of a stream that has ended."""
     progress = stream.progress
     text = f"{name}: {progress.frames} frames in {progress.seconds:.1f} s, {progress.fps:.1f} a second"
     if (latency := progress.latency()) is not None:

@@ -50,18 +50,24 @@ class JsonArray:
 
 
 @contextmanager
-def json_file(path: Path) -> Iterator[JsonArray]:
-    """A JsonArray in a file, which appears at the end of the block, whatever ends it."""
+def kept_file(path: Path) -> Iterator[IO[str]]:
+    """A text file to write that appears at the end of the block, whatever ends it."""
     with ExitStack() as file:
         draft = file.enter_context(atomic_file(path))
-        handle = draft.open("w")
+        handle = draft.open("w", encoding="utf-8")
         kept = file.pop_all()  # an error of the block shall not undo the file
     try:
-        with JsonArray(handle) as array:
-            yield array
+        yield handle
     finally:
         handle.close()
         kept.close()
+
+
+@contextmanager
+def json_file(path: Path) -> Iterator[JsonArray]:
+    """A JsonArray in a file that appears at the end of the block, whatever ends it."""
+    with kept_file(path) as handle, JsonArray(handle) as array:
+        yield array
 
 
 def entry_of(frame: Frame, detections: Detections) -> dict[str, Any]:

@@ -147,3 +147,15 @@ def test_a_preforking_server(small_artifact: Path, photos: list[str]) -> None:
     with Detector(small_artifact) as detector:
         expected = [detector(path).to_json() for path in photos] * 5
     assert [answer["detections"] for answer in answers] == expected
+
+
+def test_cars_across_a_line(shared: Path) -> None:
+    """Cars come towards the camera, then leave the picture at its lower edge: all of them one way."""
+    from edgeyolo.tracking import LineCounter
+
+    film = shared / "data/video/car-detection.mp4"
+    crossed = list(load("count_cars").count(film, LineCounter((0, 250), (768, 250)), max_fps=6))
+    assert crossed
+    assert [ins + outs for _, ins, outs in crossed] == sorted(ins + outs for _, ins, outs in crossed)
+    _, ins, outs = crossed[-1]
+    assert ins + outs >= 3
