@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from edgeyolo import Detector, Tracker
 from edgeyolo.cli.track_command import command
 from edgeyolo.datasets.scenes import make_scene
-from edgeyolo.errors import EdgeYoloError, SourceError, UsageError
+from edgeyolo.errors import SourceError, UsageError
 from edgeyolo.stream import open_source
 from edgeyolo.stream.film_writer import FilmWriter
 from edgeyolo.tracking import LineCounter
@@ -115,6 +115,15 @@ def test_a_model_may_be_left_out(
     assert len(list(open_source(tmp_path / "runs/track/exp/street.mp4"))) == 6
 
 
+@pytest.fixture
+def known(model: Path, film: Path, tmp_path: Path) -> dict[str, Path]:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).write_bytes(film.read_bytes())
+    return {"MODEL": model, "FILM": film, "FOLDER": folder}
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -128,19 +137,8 @@ def test_a_model_may_be_left_out(
     ],
 )
 def test_mistakes(
-    run: Run,
-    model: Path,
-    film: Path,
-    tmp_path: Path,
-    arguments: tuple[str, ...],
-    error: type[EdgeYoloError],
-    says: str,
+    run: Run, known: dict[str, Path], arguments: tuple[str, ...], error: type, says: str
 ) -> None:
-    folder = tmp_path / "films"
-    folder.mkdir()
-    for name in ("a.mp4", "b.mp4"):
-        (folder / name).write_bytes(film.read_bytes())
-    known = {"MODEL": model, "FILM": film, "FOLDER": folder}
     with pytest.raises(error, match=says):
         run(*(known.get(argument, argument) for argument in arguments))
 

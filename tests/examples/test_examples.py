@@ -26,10 +26,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, EXAMPLES / name)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -57,7 +58,7 @@ def boxes(*xyxy: tuple[float, float, float, float]) -> Detections:
 
 
 def test_the_follower_turns_to_the_largest_object_and_stops_when_it_is_lost() -> None:
-    follower = load("follow_object").Follower(gain=1.0, patience=0.5)
+    follower = load("follow_object.py").Follower(gain=1.0, patience=0.5)
     assert follower.update(boxes((150, 40, 170, 60), (10, 10, 12, 12)), 0.0) == pytest.approx((0.6, 0.0))
     assert follower.update(boxes(), 0.3) == pytest.approx((0.6, 0.0))
     assert follower.update(boxes(), 0.6) == (0.0, 0.0)
@@ -66,7 +67,7 @@ def test_the_follower_turns_to_the_largest_object_and_stops_when_it_is_lost() ->
 
 def test_follow_on_generated_frames(scenes: Path) -> None:
     """A crop of a scene that moves to the left: what was in the middle is on the right."""
-    example = load("follow_object")
+    example = load("follow_object.py")
     scene = make_scene(3, (320, 320))
     big = cv2.copyMakeBorder(scene.image, 0, 0, 200, 200, cv2.BORDER_REPLICATE)
     shifts = range(0, 401, 40)
@@ -82,7 +83,7 @@ def test_follow_on_generated_frames(scenes: Path) -> None:
 
 
 def test_two_cameras(small_artifact: Path, tmp_path: Path) -> None:
-    example = load("two_cameras")
+    example = load("two_cameras.py")
     films = [
         write_film(tmp_path / f"{n}.mp4", [k / 30 for k in range(6 + n)], size=(96, 128)) for n in range(2)
     ]
@@ -107,6 +108,7 @@ def photos(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_pool_of_processes(small_artifact: Path, photos: list[str], method: str) -> None:
+    """process_pool.py, as a program imports it."""
     program = (
         "import sys, json\n"
         f"sys.path.insert(0, {str(EXAMPLES)!r})\n"
@@ -154,8 +156,9 @@ def test_cars_across_a_line(shared: Path) -> None:
     from edgeyolo.tracking import LineCounter
 
     film = shared / "data/video/car-detection.mp4"
-    crossed = list(load("count_cars").count(film, LineCounter((0, 250), (768, 250)), max_fps=6))
+    crossed = list(load("count_cars.py").count(film, LineCounter((0, 250), (768, 250)), max_fps=6))
     assert crossed
     assert [ins + outs for _, ins, outs in crossed] == sorted(ins + outs for _, ins, outs in crossed)
     _, ins, outs = crossed[-1]
-    assert ins + outs >= 3
+    assert ins + outs >= 2
+    assert min(ins, outs) == 0
