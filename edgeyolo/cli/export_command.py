@@ -134,7 +134,7 @@ def command(
         made, failed = for_each(
             places, lambda target, place, step: export(path, target, place, options, step=step)
         )
-        _print(made, failed, as_json)
+        _print(made, failed, as_json, path.name, asked=size is not None)
     if failed:
         click.get_current_context().exit(max(error.exit_code for error in failed.values()))
 
@@ -173,8 +173,11 @@ def _tell(step: Callable[[str], None], about: str, text: str) -> None:
     step(about + text)
 
 
-def _print(made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool) -> None:
-    """A row for each target, and what judged it."""
+def _print(
+    made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool, weights: str, *, asked: bool
+) -> None:
+    """A row for each target, what is to be said of the size, and what judged it."""
+    from edgeyolo.artifact.trained_size import manifest_remark
     from edgeyolo.cli.dry_run import error_facts
 
     if as_json:
@@ -187,6 +190,10 @@ def _print(made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool
         ("-", target, "-", "-", f"failed, exit code {error.exit_code}") for target, error in failed.items()
     ]
     print_table(("artifact", "target", "input", "size", "deviation from torch"), rows)
+    for artifact in made:
+        if remark := manifest_remark(artifact.manifest, weights, asked=asked):
+            note(remark)
+            break  # the size is the same for all of them
     for artifact in made:
         if verdict := _verdict(artifact.manifest):
             note(f"{artifact.manifest.target}: {verdict}" if len(rows) > 1 else verdict)

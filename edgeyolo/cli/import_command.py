@@ -39,8 +39,9 @@ def command(file: str, output: Path | None, half: bool, overwrite: bool, as_json
         raise UsageError(f"{output} exists", hint="Give another -o, or --overwrite.")
     imported = import_checkpoint(path)
     save(
-        output, imported.network, imported.class_names, imported.provenance, half=half, ranges=imported.ranges
-    )
+        output, imported.network, imported.class_names, imported.provenance, half=half, ranges=imported.ranges,
+        size=imported.size,
+    )  # fmt: skip
     if as_json:
         print_json(imported.summary() | {"output": str(output)})
         return

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.cached import made_once
 from edgeyolo.artifact.contracts import InputContract, OutputContract, output_from_json
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
@@ -143,13 +144,7 @@ def adopted(file: Path, spec: SpecSource) -> Artifact:
     stated, (backend, _) = Spec.read(spec), _adopter(file)
     key = new_sha256(f"{_hash(backend.parts(file))} {stated} {__version__}".encode()).hexdigest()[:20]
     place = user_cache() / "adopted" / f"{file.stem}-{key}"
-    if (place / MANIFEST).is_file():
-        try:
-            return Artifact.open(place)
-        except DamagedFileError:  # made again below
-            return adopt(file, spec, place, overwrite=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return adopt(file, spec, place)
+    return made_once(place, lambda: adopt(file, spec, place, overwrite=True))
 
 
 def _try(draft: Artifact, file: Path) -> None:

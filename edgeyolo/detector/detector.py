@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeyolo.artifact.target import Target
+from edgeyolo.artifact.trained_size import SizeWarning
 from edgeyolo.backend import variables
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Hint
@@ -83,7 +85,8 @@ class Detector:
             device: "auto" takes the fastest runtime that is usable here, "cpu", "cuda", 0, "intel:gpu", "tpu" ... the
                 fastest of that device (edgeyolo.backend.devices); `explain` says what decided. Several that
                 are usable are exported and measured the first time, which `step` is told of.
-            size: what to export weights at, pixels or (height, width); an artifact has its size already.
+            size: what to export weights at, pixels or (height, width); by default what they were trained at. Where they
+                do not say, it is the paper's, and a SizeWarning says so. An artifact has its size already.
             spec: for a file of another tool (.onnx, .xml, .tflite, .mlpackage, .engine), what it takes and gives: a
                 JSON file or a mapping (edgeyolo.detector.adopt); the error without one shows what to fill in.
             step: called with a few words before everything that takes a while.
@@ -106,6 +109,8 @@ class Detector:
         sides = (size, size) if isinstance(size, int) else size
         opened = open_model(model, Wanted(target, device, sides, threads, spec), step=step)
         self.artifact, self._explanation = opened.artifact, opened.explanation
+        if opened.remark:
+            warnings.warn(opened.remark, SizeWarning, stacklevel=2)
         manifest = self.artifact.manifest
         config = settle(
             manifest.output, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label, agnostic=agnostic

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.manifest import Accuracy, Manifest, Parity
+from edgeyolo.artifact.trained_size import TRAINED
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import Backend, Compiled
 from edgeyolo.backend.profile import TargetProfile
@@ -130,7 +131,7 @@ def _prepare(
             hint="The weights hold extreme or non-finite values; train on, or import them again.",
         )
     spec = loaded.network.spec
-    given = input_contract(spec, profile, options)
+    given = input_contract(spec, profile, options, loaded.size)
     output = network_maps(spec, len(loaded.class_names))
     return NetworkSource(
         deploy.network,
@@ -145,6 +146,8 @@ def _prepare(
         learned=learned_for(loaded.ranges, profile, options),
         quantizer=options.quantizer,
         judge=judge_for(options.quantizer, output, loaded.class_names, options.data, options.max_ap_drop),
+        model=spec.name,
+        trained=loaded.size,
     )
 
 
@@ -175,7 +178,11 @@ def _manifest(
         output=compiled.output,
         files={},
         tools=tools | dict(compiled.tools),
-        provenance={**loaded.provenance, "weights_sha256": loaded.origin.sha256},
+        provenance={
+            **loaded.provenance,
+            "weights_sha256": loaded.origin.sha256,
+            TRAINED: list(loaded.size) if loaded.size else None,
+        },
         parameters=parameters,
         gflops=gflops,
         calibration=record(source.calibration, source.learned),

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.artifact.trained_size import Size
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.runtime.images import read_image
 
@@ -32,9 +33,14 @@ if TYPE_CHECKING:
 COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree on, a second or two on the large networks
 
 
-def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptions) -> InputContract:
-    """The network's own input for these options; UsageError where a size, batch or opset cannot be."""
-    height, width = options.size or (spec.imgsz, spec.imgsz)
+def input_contract(
+    spec: ModelSpec, profile: TargetProfile, options: ExportOptions, trained: Size | None
+) -> InputContract:
+    """The network's own input for these options; UsageError where a size, batch or opset cannot be.
+
+    Where no size is asked for it is the one that the network was trained at or, where that is not known, the paper's.
+    """
+    height, width = options.size or trained or (spec.imgsz, spec.imgsz)
     coarsest = max(spec.strides)
     if height % coarsest or width % coarsest or min(height, width) < coarsest:
         near = [max(coarsest, round(side / coarsest) * coarsest) for side in (height, width)]
@@ -129,8 +135,9 @@ def record(calibration: CalibrationSource | None, learned: LearnedRanges | None)
 class ExportOptions:
     """What a user may choose.
 
-    `size` is (height, width) in pixels, by default the network's own; `images` are photographs for the parity
-    check, by default some of `data`, else of `calibration`, else generated; `calibration` is what INT8 targets need;
+    `size` is (height, width) in pixels, by default that of the training or, where it is not known, the paper's;
+    `images` are photographs for the parity check, by default some of `data`, else of `calibration`, else generated;
+    `calibration` is what INT8 targets need;
     `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
     there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
     artifact that is already there.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.artifact.contracts import MAX_BATCH, GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.trained_size import Size
 from edgeyolo.backend.interface import Judge
 from edgeyolo.backend.quantizer_options import DEFAULTS, QuantizerOptions
 from edgeyolo.errors import EdgeYoloError
@@ -42,6 +43,8 @@ class NetworkSource:
     learned: LearnedRanges | None = None
     quantizer: QuantizerOptions = DEFAULTS
     judge: Judge | None = None
+    model: str = ""  # the network's name
+    trained: Size | None = None  # (height, width) of the training, where that is known
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:
