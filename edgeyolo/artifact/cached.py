@@ -27,9 +27,10 @@ def made_once(
     def tell() -> None:
         step("another process is making it; waiting")
 
-    lock = place.with_name(f"{place.name}.lock")
+    lock = place.parent.with_name("locks") / f"{place.name}.lock"  # what lists artifacts meets no locks
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError as error:
         hint = "Set EDGEYOLO_CACHE to a directory that may be written, or export to a directory of your own."

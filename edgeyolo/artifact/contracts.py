@@ -13,7 +13,16 @@ from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.support.dataclass_json import from_plain
 
 if TYPE_CHECKING:  # `edgeyolo --help` comes by here and does without numpy
+    import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """The real value r of an integer q in a file: r = (q - zero_point) * scale."""
+
+    scale: float
+    zero_point: int
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,8 @@ class InputContract:
     """The image tensor a network takes.
 
     The array is `(batch, 3, height, width)` for layout "NCHW" or `(batch, height, width, 3)` for "NHWC", in
-    `color_order`. A pixel value p in 0..255 becomes `p * scale` in float inputs; uint8 inputs take p itself.
+    `color_order`. A pixel value p in 0..255 becomes `p * scale` in float inputs; uint8 inputs take p itself; int8 ones
+    take what `quantization` makes of `p * scale`: round(p * scale / quantization.scale) + quantization.zero_point.
     Images are letterboxed: scaled to fit with their aspect kept, centred, padded with `pad_value`.
     """
 
@@ -36,6 +46,7 @@ class InputContract:
     color_order: str = "RGB"
     scale: float = 1.0 / 255.0
     pad_value: int = 114
+    quantization: Quantization | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,6 +59,27 @@ class InputContract:
         if self.layout == "NCHW":
             return n, 3, self.height, self.width
         return n, self.height, self.width, 3
+
+    def pixel_table(self) -> NDArray[np.int8]:
+        """The int8 value of each pixel value 0..255, for inputs of that type."""
+        import numpy as np
+
+        if self.quantization is None:
+            raise DamagedFileError(f"input {self.name!r}: {self.dtype} without its scale and zero point")
+        steps = np.rint(np.arange(256) * self.scale / self.quantization.scale) + self.quantization.zero_point
+        table: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
+        return table
+
+    def real_values(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """An input array as the float32 values it stands for: pixels times `scale`."""
+        import numpy as np
+
+        if batch.dtype == np.uint8:
+            return batch.astype(np.float32) * np.float32(self.scale)
+        if batch.dtype == np.int8 and self.quantization is not None:
+            steps = batch.astype(np.float32) - np.float32(self.quantization.zero_point)
+            return steps * np.float32(self.quantization.scale)
+        return batch.astype(np.float32, copy=False)
 
     def of_pixels(self) -> InputContract:
         """The same images as a camera or OpenCV gives them: uint8 BGR, channels last; the graph does the rest."""
@@ -79,6 +111,9 @@ class RawMaps:
     Map i is `(batch, anchors * (5 + classes), H / stride_i, W / stride_i)` for layout "NCHW", channels last for
     "NHWC". Channels are anchor-major: x, y, w, h, objectness, then the classes, all before the sigmoid. `anchors[i]`
     are that level's (width, height) pairs in pixels. Decoding: paper's YOLO head, see `edgeyolo.runtime.postprocess`.
+
+    `dtype` is the maps' type in the file; where it is an integer, `quantization[i]` says what map i's values stand for.
+    A session of edgeyolo gives them as float32 all the same.
     """
 
     names: tuple[str, ...]
@@ -87,6 +122,8 @@ class RawMaps:
     classes: int
     layout: str = "NCHW"
     kind: Literal["raw maps"] = "raw maps"
+    dtype: str = "float32"
+    quantization: tuple[Quantization, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -161,7 +198,7 @@ def output_from_json(data: Any, where: str) -> OutputContract:
         "decoded boxes": DecodedBoxes,
     }
     kind = data.get("kind", "raw maps") if isinstance(data, dict) else "raw maps"
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise DamagedFileError(f"{where}: kind {kind!r}, expected {' or '.join(map(repr, kinds))}")
     contract: OutputContract = from_plain(kinds[kind], data, where)
     return contract

@@ -166,7 +166,7 @@ def _training_facts(root: Mapping[Any, Any]) -> dict[str, Any]:
 def _image_size(root: Mapping[Any, Any]) -> int | None:
     """The side of the square pictures of the training, where the file keeps its options."""
     for holder in (root, *(root.get(name) for name in _SETTINGS)):
-        options = holder.state if isinstance(holder, ObjectRecord) else holder
+        options: Any = holder.state if isinstance(holder, ObjectRecord) else holder
         for name in _SIZES if isinstance(options, Mapping) else ():
             value = options.get(name)
             side = value[0] if isinstance(value, list | tuple) and value else value  # [training, test]
