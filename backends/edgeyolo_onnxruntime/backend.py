@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, edge_contracts
 from edgeyolo.backend.profile import TargetProfile
@@ -128,6 +129,14 @@ class OnnxruntimeBackend:
         from edgeyolo_onnxruntime import foreign
 
         return foreign.parts(file)
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.onnx`."""
+        from edgeyolo_onnxruntime import foreign
+
+        return foreign.ports(folder / MODEL)
 
 
 def _quantized(exported: Path, source: ExportSource, into: Path) -> onnx.ModelProto:

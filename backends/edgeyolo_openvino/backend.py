@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import (
@@ -176,6 +177,14 @@ class OpenvinoBackend:
         from edgeyolo_openvino import foreign
 
         return foreign.parts(file)
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.xml`."""
+        from edgeyolo_openvino import foreign
+
+        return foreign.ports(folder / ir.FILES[0], output.names)
 
 
 class OpenvinoGpuBackend(OpenvinoBackend):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.artifact.contracts import MAX_BATCH
+from edgeyolo.artifact.contracts import MAX_BATCH, OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session, edge_contracts
@@ -197,6 +197,14 @@ class TensorrtBackend:
 
         require(self.can_run(), f"looking into {file}")
         return foreign.ports(file, self._options())
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.onnx`."""
+        from edgeyolo_tensorrt.package.graph_ports import graph_ports
+
+        return graph_ports(folder / GRAPH)
 
     def parts(self, file: Path) -> Mapping[str, Path]:
         """The engine."""

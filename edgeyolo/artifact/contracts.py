@@ -6,6 +6,7 @@ preprocessing cannot differ between two places.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,6 +24,14 @@ class Quantization:
 
     scale: float
     zero_point: int
+
+    def same(self, other: Quantization | None) -> bool:
+        """Whether both mean the same; files keep scales as float32, manifests as decimals."""
+        return (
+            other is not None
+            and self.zero_point == other.zero_point
+            and math.isclose(self.scale, other.scale, rel_tol=1e-6)
+        )
 
 
 @dataclass(frozen=True)

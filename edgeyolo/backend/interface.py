@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract, Quantization, RawMaps
 from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.profile import TargetProfile
@@ -198,11 +198,24 @@ class ParityBackend(Backend, Protocol):
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a file: its name, its shape (None where it is open) and its element type."""
+    """An input or output of a file: its name, its shape (None where it is open), its element type and, of integers that
+    stand for real values, their scale and zero point."""
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    quantization: Quantization | None = None
+
+
+@runtime_checkable
+class DescribingBackend(Backend, Protocol):
+    """A backend whose files say themselves what they take and give. The export holds the manifest against it."""
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of the file that `compile` wrote into `folder`, by the names of the contracts."""
+        ...
 
 
 @runtime_checkable

@@ -70,19 +70,23 @@ Done = TypeVar("Done")
 @click.option("--opset", type=click.IntRange(min=1), help="ONNX opset (default: the target's own).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @quantizer_choices
+@click.option(
+    "--unjudged", is_flag=True, help="Export though too few detections can judge it; the manifest says so."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
     data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
-    nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, overwrite: bool, as_json: bool,
-    **asked: Any,
+    nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, unjudged: bool, overwrite: bool,
+    as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Make an artifact for a target, or one for each of several, and check it against torch.
 
     Outside its parity budget, or where it loses too much AP on --data, the export fails with exit code 4 and leaves
-    nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's. Of several
+    nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's; where there are
+    fewer than ten, it fails too. Of several
     targets, one that fails costs the others nothing; the exit code is then the largest of theirs.
 
     \b
@@ -116,6 +120,7 @@ def command(
         nms=nms,
         input=input_form,
         opset=opset,
+        unjudged=unjudged,
     )
     names = split_targets(targets, half=half)
     if len(names) == 1:
@@ -216,6 +221,7 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
         "detections": parity.detections,
         "input": {"dtype": manifest.input.dtype, "layout": manifest.input.layout},
         "output": manifest.output.kind,
+        "unjudged": manifest.unjudged,
         "accuracy": asdict(accuracy) if accuracy else None,
     }
 
@@ -231,20 +237,20 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 def _verdict(manifest: Manifest) -> str:
     """What an INT8 export, or one with --data, was judged by; "" for others."""
-    from edgeyolo.artifact.contracts import GraphDetections
-
     parity, accuracy = manifest.parity, manifest.accuracy
+    if manifest.unjudged:
+        return "NOT JUDGED: there were too few detections to compare; its manifest says so"
     if accuracy:
         low, high = accuracy.interval
+        change = (
+            f"{accuracy.lost:.2f} points lost"
+            if accuracy.lost >= 0
+            else f"{-accuracy.lost:.2f} points gained"
+        )
         return (
             f"AP {100 * accuracy.reference:.2f} -> {100 * accuracy.measured:.2f} on {accuracy.images} images of "
-            f"{accuracy.data}: {accuracy.lost:.2f} points lost ({accuracy.confidence:.0%}: {low:.2f} to {high:.2f}), "
-            f"{accuracy.allowed:g} allowed"
-        )
-    if isinstance(manifest.output, GraphDetections) and parity and not parity.detections:
-        return (
-            "nothing was detected in the pictures of the comparison, so suppression was compared on nothing; "
-            "--images PHOTOS compares on yours"
+            f"{accuracy.data}: {change} ({accuracy.confidence:.0%} interval of the loss {low:.2f} to {high:.2f}), "
+            f"a loss of {accuracy.allowed:g} is allowed"
         )
     if manifest.target.precision == "int8" and parity and parity.agreement is not None:
         return (

@@ -25,6 +25,7 @@ from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import AdoptingBackend
+from edgeyolo.backend.ports import with_file_types
 from edgeyolo.detector.port_guess import FILL_IN, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, RuntimeMissingError, UsageError
 from edgeyolo.support.dataclass_json import from_plain
@@ -124,9 +125,10 @@ def adopt(file: str | Path, spec: SpecSource, into: str | Path, *, overwrite: bo
             raise UsageError(f"spec: target {stated.target} does not run {path.name}, {backend.name} does")
         backend, target = found, stated.target
     registry.require(backend.can_run(), f"{path} is run once as it is adopted, which needs {backend.name}")
+    given, output = with_file_types(stated.input, stated.output, *backend.ports(path))
     manifest = Manifest(
-        target, backend.name, path.name.removesuffix(suffix_of(path)), {}, stated.class_names, stated.input,
-        stated.output, files={}, tools={"edgeyolo": __version__, backend.name: backend.can_run().version},
+        target, backend.name, path.name.removesuffix(suffix_of(path)), {}, stated.class_names, given,
+        output, files={}, tools={"edgeyolo": __version__, backend.name: backend.can_run().version},
         provenance={"adopted": path.name, "sha256": _hash(backend.parts(path))},
     )  # fmt: skip
     with atomic_directory(into, overwrite=overwrite, marker=MANIFEST) as folder:

@@ -5,7 +5,7 @@ Nothing is guessed: what is recognised is said, and used only once the user has 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeyolo.backend.interface import Port
@@ -64,6 +64,8 @@ def _input(inputs: Ports) -> tuple[str, dict[str, Any]]:
     own |= {"layout": layouts[0], "height": sides[0] or FILL_IN, "width": sides[1] or FILL_IN}
     if port.dtype == "uint8":
         own["scale"] = 1.0
+    if port.quantization is not None:
+        own["quantization"] = asdict(port.quantization)
     return f"it takes images {port.name!r} as {port.dtype} {_shape(port)} in {layouts[0]}", own
 
 

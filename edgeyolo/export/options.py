@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgeyolo.models.topology import ModelSpec
 
 
+COMPARED_AT_MOST = 32  # where few show too little to judge by
 COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree on, a second or two on the large networks
 
 
@@ -63,15 +64,16 @@ def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
     return RawMaps(names, spec.strides, spec.anchors, classes)
 
 
-def comparison_pictures(options: ExportOptions) -> tuple[list[NDArray[np.uint8]], str]:
+def comparison_pictures(options: ExportOptions, count: int = COMPARED) -> tuple[list[NDArray[np.uint8]], str]:
     """What an artifact is compared with torch on, BGR pictures, and the words for what they are.
 
-    Photographs that were given, else some labelled images, else some that it is calibrated on, else generated ones.
+    Photographs that were given, else `count` labelled images, else as many that it is calibrated on, else generated
+    ones.
     """
-    labelled = [sample.path for sample in (options.data.images if options.data else ())[:COMPARED]]
+    labelled = [sample.path for sample in (options.data.images if options.data else ())[:count]]
     if files := options.images or labelled:
         return [read_image(path) for path in files], f"{len(files)} photographs"
-    if options.calibration and (calibrated := options.calibration.pictures(COMPARED)):
+    if options.calibration and (calibrated := options.calibration.pictures(count)):
         return calibrated, f"{len(calibrated)} pictures of the calibration"
     return [make_scene(seed).image for seed in range(3)], "3 generated pictures"
 
@@ -143,7 +145,8 @@ class ExportOptions:
     artifact that is already there.
     `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
     "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
-    `opset` is that of the ONNX file which is made or converted, by default the target's own.
+    `opset` is that of the ONNX file which is made or converted, by default the target's own. `unjudged` lets an export
+    pass that too few detections, and no AP, can judge; its manifest records it.
     """
 
     size: tuple[int, int] | None = None
@@ -159,3 +162,4 @@ class ExportOptions:
     nms: PostprocessConfig | None = None
     input: str | None = None
     opset: int | None = None
+    unjudged: bool = False

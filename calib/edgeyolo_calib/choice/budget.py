@@ -98,6 +98,17 @@ def require_points(points: float) -> None:
         raise UsageError(f"AP budget {points:g}: expected AP points from 0 to 100, for example 0.3")
 
 
+def require_something_to_lose(judge: Judge, ledger: Ledger, points: float) -> None:
+    """Raise GateError where the float network's own AP is within the budget, so that any loss would be."""
+    whole: float = ledger.of(key_of("AP of floats", ()), lambda: 100 * (judge.exact.metrics["AP"] or 0.0))
+    if whole <= points:
+        raise GateError(
+            f"the AP budget of {points:g} points cannot be missed: the float network has an AP of {whole:.2f} points "
+            f"on {judge.dataset.name}",
+            hint="Give --data labelled images of what the network finds, or a smaller budget.",
+        )
+
+
 def require_reached(budget: Budget) -> None:
     """Raise GateError where the budget was not met, with what was reached."""
     if budget.reached:
