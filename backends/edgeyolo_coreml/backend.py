@@ -54,6 +54,7 @@ class CoremlBackend:
     """Targets `ane-coreml-*`: images in, raw maps out, float16 on the Apple Neural Engine."""
 
     name = "coreml"
+    unforkable = "Core ML cannot be used in a fork of a process that has used it"
     package = "coremltools"
     parity_runtime = "the MIL interpreter"
     profiles = (

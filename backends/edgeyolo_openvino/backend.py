@@ -192,6 +192,7 @@ class OpenvinoGpuBackend(OpenvinoBackend):
 
     name = "openvino-gpu"
     device = "GPU"
+    unforkable = "the driver's handles belong to the process that opened them"
     adopts: Mapping[str, Target] = {".xml": Target("gpu", "openvino", "fp16")}
     profiles: tuple[TargetProfile, ...] = (
         _profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=HALF_ARITHMETIC),

@@ -89,6 +89,7 @@ class TensorrtBackend:
     )
 
     variables = VARIABLES
+    unforkable = "CUDA cannot be used in a fork of a process that has used it"
     adopts: Mapping[str, Target] = {
         ".engine": Target("gpu", "trt", "fp16"),
         ".plan": Target("gpu", "trt", "fp16"),

@@ -109,6 +109,7 @@ class EdgeTpuBackend(TfliteBackend):
     """
 
     name = "tflite-edgetpu"
+    unforkable = "the edge TPU belongs to the process that opened it"
     parity_runtime = "the CPU"
     profiles = (EDGE_TPU,)
     variables = runtime.VARIABLES

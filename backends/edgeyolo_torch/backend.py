@@ -33,6 +33,7 @@ class TorchBackend:
     name = "torch"
     package = "torch"
     profiles = (FP32,)
+    forked_threads = 1  # a fork has lost OpenMP's threads, and more than one would be waited for
 
     def can_compile(self) -> Availability:
         """Needs what running needs."""

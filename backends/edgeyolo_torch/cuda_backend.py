@@ -26,6 +26,7 @@ class TorchCudaBackend:
     package = "torch"
     parity_runtime = "torch on the CPU, rounding to float16 after every operator"
     variables = cuda.VARIABLES
+    unforkable = "CUDA cannot be used in a fork of a process that has used it"
     profiles = (
         replace(
             FP32,

@@ -160,8 +160,9 @@ class AsynchronousSession(Session, Protocol):
 class Backend(Protocol):
     """One hardware runtime.
 
-    It may have two attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it, and
-    `variables`, the environment variables of its own and what each says.
+    It may have attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it; `variables`,
+    the environment variables of its own and what each says; `unforkable`, why a fork cannot use a runtime that its
+    parent has used; `forked_threads`, how many threads it can have there.
     """
 
     name: str

@@ -50,8 +50,7 @@ def port_faults(
         if port is None:
             found.append(f"the file gives {', '.join(by_name) or 'nothing'}, and no {name}")
             continue
-        free = {0, *range(1, 4)} if given.dynamic_size else {0} if given.dynamic_batch else set()
-        found += _shape_faults(name, port, shape, free)
+        found += _shape_faults(name, port, shape, {0} if given.dynamic_batch else set())
         if isinstance(output, RawMaps):
             stated = output.quantization[index] if output.quantization else None
             found += _type_faults(name, port, output.dtype, stated)

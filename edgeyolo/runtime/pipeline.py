@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, OutputContract
 from edgeyolo.backend.interface import AsynchronousSession, Session
+from edgeyolo.errors import UsageError
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
@@ -51,6 +53,7 @@ class Pipeline:
         output: what it gives means.
         class_names: one name per class.
         config: which boxes become detections.
+        process: the id of the process that opened the session. Threads of a runtime do not survive a fork.
     """
 
     session: Session
@@ -58,6 +61,7 @@ class Pipeline:
     output: OutputContract
     class_names: tuple[str, ...]
     config: PostprocessConfig = DISPLAY
+    process: int = field(default_factory=os.getpid, repr=False, compare=False)
     _preprocessor: Preprocessor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -79,7 +83,8 @@ class Pipeline:
         return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge)
 
     def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """The input array -> what the output contract says, by name."""
+        """The input array -> what the output contract says, by name. UsageError in a fork of the session's process."""
+        self._require_process()
         return self.session.run(batch)
 
     def postprocess(
@@ -102,6 +107,7 @@ class Pipeline:
         Sessions that work on several batches at once (`AsynchronousSession`) do so while the caller reads on; with
         others the future is ready when it is returned. What fails is raised by the future.
         """
+        self._require_process()
         batch, letterboxes = self.preprocess(images)
         done: Future[list[Detections]] = Future()
         done.set_running_or_notify_cancel()
@@ -134,6 +140,13 @@ class Pipeline:
                 (prepared - start) * 1e3, (inferred - prepared) * 1e3, (done - inferred) * 1e3
             )
         return found, times
+
+    def _require_process(self) -> None:
+        if self.process != os.getpid():
+            raise UsageError(
+                f"the session was opened in process {self.process} and is used in {os.getpid()}, a fork of it",
+                hint="Open a Detector in each process; a forked one's `pipeline` opens its session anew.",
+            )
 
     def _chunks(self, images: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
         size = MAX_BATCH if self.input.dynamic_batch else self.input.batch
