@@ -124,6 +124,12 @@ class OnnxruntimeBackend:
         require(self.can_run(), f"looking into {file}")
         return foreign.ports(file)
 
+    def metadata(self, file: Path) -> Mapping[str, str]:
+        """What the exporter of an ONNX file noted in it."""
+        from edgeyolo_onnxruntime import foreign
+
+        return foreign.metadata(file)
+
     def parts(self, file: Path) -> Mapping[str, Path]:
         """The file, and the weights that some exporters write beside it."""
         from edgeyolo_onnxruntime import foreign

@@ -47,6 +47,7 @@ def _input_faults(given: InputContract) -> Iterator[str]:
     for name, side in (("height", given.height), ("width", given.width)):
         yield from _beyond(f"input: {name}", side, 1, MAX_SIDE)
     yield from _beyond("input: batch", given.batch, 1, MAX_BATCH_SIZE)
+    yield from _beyond("input: max_batch", given.max_batch, 1, MAX_BATCH_SIZE)
     if given.batch * given.height * given.width > MAX_PIXELS:
         yield f"input: {given.batch} images of {given.height}x{given.width}, at most {MAX_PIXELS} pixels together"
     yield from _names("input", (given.name,))
@@ -73,8 +74,9 @@ def _output_faults(output: OutputContract) -> Iterator[str]:
         yield from _beyond("output: max_candidates", output.max_candidates, 1, MAX_VALUES)
         if len(output.names) != 4:
             yield f"output: {len(output.names)} names, expected those of count, boxes, scores and labels"
-    elif isinstance(output, DecodedBoxes):
-        yield from _beyond("output: boxes", output.boxes, 1, MAX_VALUES)
+    else:
+        rows = output.boxes if isinstance(output, DecodedBoxes) else output.rows
+        yield from _beyond("output: boxes", rows, 1, MAX_VALUES)
         if len(output.names) != 1:
             yield f"output: {len(output.names)} names, expected one"
 

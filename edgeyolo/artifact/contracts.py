@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # `edgeyolo --help` comes by here and does without numpy
     from numpy.typing import NDArray
 
 
+MAX_BATCH = 32
+"""What a dynamic batch goes up to where nothing else is asked for (InputContract.max_batch)."""
+
+
 @dataclass(frozen=True)
 class Quantization:
     """The real value r of an integer q in a file: r = (q - zero_point) * scale."""
@@ -47,7 +51,8 @@ class InputContract:
     height: int
     width: int
     batch: int = 1
-    dynamic_batch: bool = False  # any batch from 1 up to 32; `batch` is then the example
+    dynamic_batch: bool = False  # any batch from 1 up to `max_batch`; `batch` is then the example
+    max_batch: int = MAX_BATCH
     dynamic_size: bool = False  # any height and width that the largest stride divides
     name: str = "images"
     layout: str = "NCHW"
@@ -182,21 +187,45 @@ class DecodedBoxes:
     """Boxes decoded inside the file and not suppressed, as the published export writes them with `--grid`.
 
     One array (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels of the network's input,
-    objectness, then the classes, both after the sigmoid. No export of ours makes it; files of others are adopted.
+    objectness, then the classes, both after the sigmoid. Networks without `objectness` (YOLOv8, v9, v11) have 4 +
+    classes columns, a score for each class; `transposed` arrays are (batch, columns, boxes), as theirs are. No export
+    of ours makes it; files of others are adopted.
     """
 
     names: tuple[str, ...]
     boxes: int
     classes: int
     kind: Literal["decoded boxes"] = "decoded boxes"
+    objectness: bool = True
+    transposed: bool = False
 
     def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
         """The shape of the array for `batch` images of the size that the file was made for."""
-        return ((batch, self.boxes, 5 + self.classes),)
+        columns = 4 + int(self.objectness) + self.classes
+        return ((batch, columns, self.boxes) if self.transposed else (batch, self.boxes, columns),)
 
 
-OutputContract: TypeAlias = RawMaps | GraphDetections | DecodedBoxes
-"""What a file gives: the head maps as they are, detections, or boxes that are still to be suppressed."""
+@dataclass(frozen=True)
+class RankedBoxes:
+    """Detections that need no suppression, by networks made for that (YOLOv10) or suppressed in the file.
+
+    One array (batch, rows, 6): x1, y1, x2, y2 in pixels of the network's input, the score in 0..1, the class. Rows of
+    no detection have a score of 0, or one that no threshold passes. No export of ours makes it; files of others are
+    adopted.
+    """
+
+    names: tuple[str, ...]
+    rows: int
+    classes: int
+    kind: Literal["ranked boxes"] = "ranked boxes"
+
+    def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+        """The shape of the array for `batch` images; the size of the images does not matter."""
+        return ((batch, self.rows, 6),)
+
+
+OutputContract: TypeAlias = RawMaps | GraphDetections | DecodedBoxes | RankedBoxes
+"""What a file gives: the head maps as they are, detections, or boxes that are still to be suppressed or cut."""
 
 
 def output_from_json(data: Any, where: str) -> OutputContract:
@@ -205,13 +234,10 @@ def output_from_json(data: Any, where: str) -> OutputContract:
         "raw maps": RawMaps,
         "detections": GraphDetections,
         "decoded boxes": DecodedBoxes,
+        "ranked boxes": RankedBoxes,
     }
     kind = data.get("kind", "raw maps") if isinstance(data, dict) else "raw maps"
     if not isinstance(kind, str) or kind not in kinds:
         raise DamagedFileError(f"{where}: kind {kind!r}, expected {' or '.join(map(repr, kinds))}")
     contract: OutputContract = from_plain(kinds[kind], data, where)
     return contract
-
-
-MAX_BATCH = 32
-"""What a dynamic batch goes up to (InputContract.dynamic_batch)."""

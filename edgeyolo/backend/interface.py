@@ -160,9 +160,10 @@ class AsynchronousSession(Session, Protocol):
 class Backend(Protocol):
     """One hardware runtime.
 
-    It may have attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it; `variables`,
-    the environment variables of its own and what each says; `unforkable`, why a fork cannot use a runtime that its
-    parent has used; `forked_threads`, how many threads it can have there.
+    It may have attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it; `compiler`,
+    that of what makes its files, where it is another; `variables`, the environment variables of its own and what each
+    says; `unforkable`, why a fork cannot use a runtime that its parent has used; `forked_threads`, how many threads it
+    can have there; `next_step(artifact)`, a sentence on what is to be done with a new artifact before it runs.
     """
 
     name: str

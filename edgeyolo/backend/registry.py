@@ -184,6 +184,12 @@ def backend_of(artifact: Artifact) -> Backend:
     )
 
 
+def next_step(artifact: Artifact) -> str:
+    """A sentence on what is to be done with a new artifact before it runs; "" where it runs as it is."""
+    told = getattr(backend_of(artifact), "next_step", None)
+    return str(told(artifact)) if told else ""
+
+
 def parse_device(value: str | int | Device) -> Device:
     """Read a device's name: one of `edgeyolo.backend.devices`, or of a target that a third party brings.
 

@@ -38,6 +38,9 @@ Done = TypeVar("Done")
 @imgsz_option
 @click.option("--batch", type=Batch(), default=1, show_default=True, help="Images at a time, or `dynamic`.")
 @click.option(
+    "--max-batch", type=click.IntRange(2, 4096), default=32, show_default=True, help="How far `dynamic` goes."
+)
+@click.option(
     "--images", type=click.Path(exists=True), help="For the parity check (default: of --data, or --calib)."
 )
 @click.option("--calib", help="Images for INT8 targets: a folder or a labelled data set.")
@@ -77,7 +80,7 @@ Done = TypeVar("Done")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
-    images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
+    max_batch: int, images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
     data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
     nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, unjudged: bool, overwrite: bool,
     as_json: bool, **asked: Any,
@@ -110,6 +113,7 @@ def command(
         size=size,
         batch=batch or 1,
         dynamic_batch=batch is None,
+        max_batch=max_batch,
         images=photographs,
         calibration=_calibration(calib, (calib_images, calib_seed), ranges, judged),
         data=judged,
@@ -183,6 +187,7 @@ def _print(
 ) -> None:
     """A row for each target, what is to be said of the size, and what judged it."""
     from edgeyolo.artifact.trained_size import manifest_remark
+    from edgeyolo.backend.registry import next_step
     from edgeyolo.cli.dry_run import error_facts
 
     if as_json:
@@ -199,6 +204,9 @@ def _print(
         if remark := manifest_remark(artifact.manifest, weights, asked=asked):
             note(remark)
             break  # the size is the same for all of them
+    for artifact in made:
+        if step := next_step(artifact):
+            note(step)
     for artifact in made:
         if verdict := _verdict(artifact.manifest):
             note(f"{artifact.manifest.target}: {verdict}" if len(rows) > 1 else verdict)

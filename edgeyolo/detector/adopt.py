@@ -1,9 +1,16 @@
 """Files that other tools made: with a spec that says what goes in and what comes out, they become artifacts.
 
+Which outputs can be adopted, by the `kind` that a spec names (`edgeyolo.artifact.contracts` says more of each):
+    raw maps        head maps of YOLOv7 and its like, one for each stride, before the sigmoid
+    decoded boxes   (n, boxes, 5 + classes) of YOLOv5 and v7; with "objectness": false and "transposed": true
+                    (n, 4 + classes, boxes) of YOLOv8, v9 and v11
+    ranked boxes    (n, rows, 6): corners, score, class, of YOLOv10 and of files that suppress themselves
+    detections      count, boxes, scores and labels, as TensorRT's EfficientNMS gives them
+
 A spec is JSON:
     class_names   one name per class, or a file of them, one a line
     input         fields of `edgeyolo.artifact.contracts.InputContract`; name, height and width at least
-    output        fields of `RawMaps`, `DecodedBoxes` or `GraphDetections`, with their `kind`
+    output        fields of `RawMaps`, `DecodedBoxes`, `RankedBoxes` or `GraphDetections`, with their `kind`
     target        where the suffix leaves it open, such as npu-openvino-int8
 """
 
@@ -20,6 +27,7 @@ from typing import Any
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.cached import made_once
+from edgeyolo.artifact.contract_faults import contract_faults
 from edgeyolo.artifact.contracts import InputContract, OutputContract, output_from_json
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
@@ -75,6 +83,10 @@ class Spec:
             raise UsageError(error.message, hint="`edgeyolo adopt FILE --template` prints a spec.") from error
         if made.output.classes != len(names):
             raise UsageError(f"{where}: {len(names)} class names for {made.output.classes} classes")
+        if faults := contract_faults(made.input, made.output):
+            raise UsageError(
+                f"{where}: it does not fit: {'; '.join(faults[:4])}", hint="`edgeyolo adopt FILE --template` prints a spec."
+            )
         return made
 
 
@@ -93,7 +105,8 @@ def template(file: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
             raise
         told = recognise((), ())
         return (f"nothing is known of it: {error.message}",), told.template
-    told = recognise(inputs, outputs)
+    metadata = getattr(backend, "metadata", None)
+    told = recognise(inputs, outputs, metadata(file) if metadata else {})
     return told.sentences, told.template
 
 

@@ -85,8 +85,13 @@ def plan_export(
         require_fit(check)
         require_calibration(profile, options, source.learned)
         given, output = edge_contracts(source)
-        made_by = backend.can_compile().version
-        tools = {"edgeyolo": version("edgeyolo"), "torch": version("torch"), backend.name: made_by}
+        # What makes a file need not be what runs it: TensorRT's packages are made with onnx.
+        maker = str(getattr(backend, "compiler", getattr(backend, "package", backend.name)))
+        tools = {
+            "edgeyolo": version("edgeyolo"),
+            "torch": version("torch"),
+            maker: backend.can_compile().version,
+        }
         return Plan(
             target=target,
             path=into,

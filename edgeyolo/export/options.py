@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, RawMaps
 from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.artifact.trained_size import Size
 from edgeyolo.errors import UnsupportedTargetError, UsageError
@@ -55,7 +55,11 @@ def input_contract(
         raise UsageError(
             f"{profile.target} is not made from ONNX: it has no opset", hint="Leave out --opset."
         )
-    return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
+    if options.dynamic_batch and options.max_batch < 2:
+        raise UsageError(f"a dynamic batch of at most {options.max_batch}: expected at least 2")
+    return InputContract(
+        height, width, options.batch, dynamic_batch=options.dynamic_batch, max_batch=options.max_batch
+    )
 
 
 def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
@@ -139,7 +143,7 @@ class ExportOptions:
 
     `size` is (height, width) in pixels, by default that of the training or, where it is not known, the paper's;
     `images` are photographs for the parity check, by default some of `data`, else of `calibration`, else generated;
-    `calibration` is what INT8 targets need;
+    `calibration` is what INT8 targets need; `max_batch` is how far a dynamic batch goes;
     `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
     there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
     artifact that is already there.
@@ -152,6 +156,7 @@ class ExportOptions:
     size: tuple[int, int] | None = None
     batch: int = 1
     dynamic_batch: bool = False
+    max_batch: int = MAX_BATCH
     images: tuple[Path, ...] = ()
     calibration: CalibrationSource | None = None
     data: Dataset | None = None

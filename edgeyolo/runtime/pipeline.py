@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.backend.interface import AsynchronousSession, Session
 from edgeyolo.errors import UsageError
 from edgeyolo.runtime.detections import Detections
@@ -149,7 +149,7 @@ class Pipeline:
             )
 
     def _chunks(self, images: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
-        size = MAX_BATCH if self.input.dynamic_batch else self.input.batch
+        size = self.input.max_batch if self.input.dynamic_batch else self.input.batch
         return (images[start : start + size] for start in range(0, len(images), size))
 
 

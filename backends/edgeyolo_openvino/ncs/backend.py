@@ -30,6 +30,7 @@ class OpenvinoNcsBackend:
     """Target `ncs-openvino-fp16`."""
 
     name = "openvino-ncs"
+    compiler = "openvino"
     unforkable = "the stick belongs to the process that opened it"
     profiles = (
         TargetProfile(

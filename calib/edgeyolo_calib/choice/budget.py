@@ -87,7 +87,8 @@ def search(
         steps.append(Step(best, tried[best], lost, variants.place_of(best)))
     progress(most, most)
     reached = lost.points <= points
-    within = f"{lost.points:.2f} points lost with {len(steps)} layers in float, {points:g} allowed"
+    change = f"{lost.points:.2f} points lost" if lost.points >= 0 else f"{-lost.points:.2f} points gained"
+    within = f"{change} with {len(steps)} layers in float, {points:g} allowed"
     reason = within if reached else f"{within}; no more than {most} of {len(order)} layers may be in float"
     return Budget(points, start, tuple(steps), reached, reason)
 
