@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-all train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme clean
+.PHONY: bench-integers setup demo test test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Setting up needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 3; }
 	@echo "Setting up $(VENV): two or three minutes, about 2 GB"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all,dev,docs]'
 # pip would compile with one core. Some packages hold templates that end in .py and do not compile: not our error.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
@@ -22,13 +22,20 @@ demo: $(READY)
 	@$(BIN)/python benchmarks/scripts/demo.py
 
 # One process a core, four at the most, each with one thread of its own: they do not wait for each other's threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: $(READY)
 	@$(PYTEST)
 
-test-all: $(READY)
-	@$(PYTEST) -m "slow or not slow"
+# What `make test` leaves out: slow cases, and property tests with all their examples.
+test-slow: $(READY)
+	@EDGEYOLO_TESTS_EXAMPLES=all $(PYTEST) -m "slow or property"
+
+test-all: test test-slow
+
+# The site, into build/site; a broken link or reference is an error.
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 # The demo's weights, again from nothing: an hour or two on two cores.
 train-scenes: $(READY)
@@ -82,6 +89,10 @@ INTEGERS ?= benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --nam
 bench-integers: $(READY)
 	@$(BIN)/python benchmarks/scripts/integers.py $(INTEGERS) --train-qat 6
 	@$(BIN)/python benchmarks/scripts/integers_speed.py
+
+# Small changes to the code, one at a time: at least nine of ten must be noticed by the nearest tests.
+mutants: $(READY)
+	@$(BIN)/python benchmarks/scripts/mutants.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from edgeyolo.detector.detector import Detector
     from edgeyolo.errors import EdgeYoloError
     from edgeyolo.runtime.detections import Detection, Detections
+    from edgeyolo.tracking.tracker import Tracker
+    from edgeyolo.tracking.tracks import Tracks
 
 from edgeyolo.version import __version__
 
-__all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "__version__"]
+__all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "Tracker", "Tracks", "__version__"]
 
 _HOMES = {
     "Detection": "edgeyolo.runtime.detections",
     "Detections": "edgeyolo.runtime.detections",
     "Detector": "edgeyolo.detector.detector",
     "EdgeYoloError": "edgeyolo.errors",
+    "Tracker": "edgeyolo.tracking.tracker",
+    "Tracks": "edgeyolo.tracking.tracks",
 }
 
 
@@ -35,3 +39,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'edgeyolo' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Everything edgeyolo raises on purpose, and the exit code each error has on the command line.
+"""Errors that edgeyolo raises on purpose, and their exit codes.
 
 EdgeYoloError                1   the run failed
  ├─ UsageError               2   an argument does not fit
@@ -21,7 +21,10 @@ INTERRUPTED = 130
 
 
 class EdgeYoloError(Exception):
-    """The base of every deliberate error; `str()` gives the message and the hint on two lines."""
+    """The base of every deliberate error.
+
+    `str()` gives the message and the hint on two lines.
+    """
 
     exit_code = 1
 
@@ -69,11 +72,14 @@ class UntrustedFileError(FileRefusedError):
 
 
 class DamagedFileError(FileRefusedError):
-    """A file that is truncated, changed since it was sealed, or of a schema this version does not read."""
+    """A damaged file: truncated, changed since it was sealed, or of an unknown schema."""
 
 
 class ImageError(EdgeYoloError):
-    """An image that cannot be read; the message names the file and what is wrong with it."""
+    """An image that cannot be read.
+
+    The message names the file and what is wrong with it.
+    """
 
 
 class DatasetError(EdgeYoloError):

@@ -3,23 +3,136 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
-if TYPE_CHECKING:
-    from edgeyolo.backend.interface import CalibrationSource
+pytest.register_assert_rewrite("edgeyolo.backend.conformance")
+from edgeyolo.backend.conformance import calibration, small_weights  # noqa: E402
+
+__all__ = ["calibration", "small_weights"]  # fixtures of every test
 
 GOLDEN = Path(__file__).parent / "golden"
 
-settings.register_profile(
-    "shared machine", deadline=None
-)  # time says more of what else runs than of the code
-settings.load_profile("shared machine")
+# Time says more of what else runs than of the code, so no example has a deadline.
+settings.register_profile("all", deadline=None)
+settings.load_profile("all")
+FEWER = 5
+"""`make test` runs this part of each property test's examples, `make test-slow` all of them."""
+
+ALLOWED_SKIPS = (
+    "this processor has no bfloat16",
+    "TensorRT runs here",
+    "this machine has an edge TPU",
+    "tflite-runtime 2.14 has wheels up to Python 3.11",
+    "there is no environment with OpenVINO 2021.4",
+    "the file system of the temporary directory cannot exchange two directories",
+    "needs supervision, which brings an opencv-python of its own",
+)
+"""Where EDGEYOLO_TESTS_STRICT is set, as CI does, a skip for any other reason fails."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark property tests; run a part of their examples unless all are asked for."""
+    whole = os.environ.get("EDGEYOLO_TESTS_EXAMPLES") == "all"
+    for item in items:
+        function = getattr(item, "function", None)
+        if not getattr(function, "is_hypothesis_test", False):
+            continue
+        item.add_marker("property")
+        asked = getattr(function, "_hypothesis_internal_use_settings", settings.default)
+        if not whole:
+            fewer = settings(asked, max_examples=max(asked.max_examples // FEWER, 5))
+            function._hypothesis_internal_use_settings = fewer  # type: ignore[union-attr]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped for a reason that is not on the list."""
+    report = yield
+    _judge_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a file that is skipped whole for a reason that is not on the list."""
+    report = yield
+    _judge_skip(report)
+    return report
+
+
+def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail") or "EDGEYOLO_TESTS_STRICT" not in os.environ:
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and the reason is not on the list in tests/conftest.py: {reason}"
+
+
+class Traces:
+    """ONNX traces of equal networks, shared by all tests and processes of a run: most exports begin with the same one.
+
+    Tests of tracing itself are marked `own_trace` and get theirs.
+    """
+
+    def __init__(self, folder: Path, trace: Callable[[Any, int], bytes]) -> None:
+        self.folder, self.trace, self.shared = folder, trace, True
+
+    def __call__(self, source: Any, opset: int) -> bytes:
+        if not self.shared:
+            return self.trace(source, opset)
+        place = self.folder / f"{self._key(source, opset)}.onnx"
+        with FileLock(place.with_suffix(".lock")):
+            if not place.is_file():
+                made = self.trace(source, opset)
+                place.write_bytes(made)
+            return place.read_bytes()
+
+    @staticmethod
+    def _key(source: Any, opset: int) -> str:
+        digest = sha256(
+            f"{opset} {source.input} {source.output} {source.class_names} {source.network}".encode()
+        )
+        for name, value in source.network.state_dict().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traces | None]:
+    """The shared traces, in place of tracing; None without torch."""
+    if find_spec("torch") is None:
+        yield None
+        return
+    from edgeyolo.export import source
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "traces"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        made = Traces(folder, source.to_onnx)
+        patch.setattr(source, "to_onnx", made)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _own_trace(traces: Traces | None, request: pytest.FixtureRequest) -> Iterator[None]:
+    if traces is None:
+        yield
+        return
+    traces.shared = request.node.get_closest_marker("own_trace") is None
+    yield
+    traces.shared = True
 
 
 def _shared_folder() -> Path | None:
@@ -47,69 +160,11 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a narrow three-class network in training form: every path of the real ones, in a second."""
-    torch = pytest.importorskip("torch", reason="needs the export extra")
-    from edgeyolo.models.build import build
-    from edgeyolo.models.specs import Elan, ModelSpec, Stage, TopDown, get
-    from edgeyolo.models.weights import save
-
-    def elan(width: int, out: int) -> Elan:
-        return Elan(width, out, depth=2, stride=1)
-
-    tiny = get("yolov7-tiny-silu")
-    spec = ModelSpec(
-        "small",
-        stem=((8, 2),),
-        backbone=(
-            Stage("conv", 16, elan(8, 16)),
-            Stage("pool", 16, elan(8, 16)),
-            Stage("pool", 16, elan(16, 32)),
-            Stage("pool", 32, elan(16, 32)),
-        ),
-        spp=16,
-        top_down=(TopDown(16, elan(8, 16)), TopDown(16, elan(8, 16))),
-        bottom_up=(Stage("conv", 16, elan(8, 16)), Stage("conv", 16, elan(8, 16))),
-        lead=(16, 24, 32),
-        anchors=tiny.anchors,
-        imgsz=96,
-        csp_spp=False,
-    )
-    torch.manual_seed(0)
-    network = build(spec, classes=3, form="training")
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name.endswith("running_mean"):
-                value.normal_(0.0, 0.1)
-            elif name.endswith("running_var"):
-                value.uniform_(0.5, 1.5)
-            elif name.endswith("bias"):
-                value.normal_(0.0, 0.5)  # far from the initial -4 of objectness: some cells detect something
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save(path, network.eval(), ("cat", "dog", "bird"), {"source": "random"})
-    return path
-
-
-@pytest.fixture(scope="session")
 def small_artifact(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small network exported to ONNX Runtime; not to be changed."""
     from edgeyolo.export import export
 
     return export(small_weights, "cpu-onnx-fp32", tmp_path_factory.mktemp("artifact") / "small-onnx").path
-
-
-@pytest.fixture(scope="session")
-def calibration(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSource:
-    """Eight generated scenes, for the targets that are quantized from images."""
-    import cv2
-
-    from edgeyolo.backend.registry import open_calibration
-    from edgeyolo.datasets.scenes import make_scene
-
-    folder = tmp_path_factory.mktemp("calibration")
-    for seed in range(100, 108):
-        cv2.imwrite(str(folder / f"{seed}.png"), make_scene(seed).image)
-    return open_calibration(str(folder), images=8)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE_ROOTS = (ROOT, ROOT / "backends", ROOT / "calib", ROOT / "benchmarks")
 WINGS = {
     "artifact", "backend", "cli", "datasets", "detector", "evaluation", "export", "models", "runtime", "support",
-    "training",
+    "tracking", "training",
 }  # fmt: skip
 FILES = {"__init__.py", "__main__.py", "errors.py", "py.typed", "version.py"}
 
@@ -73,6 +73,14 @@ def test_no_circle_of_files() -> None:
     assert len(known) > 300
     graph = {name: set(imports(file.read_text(), known)) - {name} for name, file in known.items()}
     assert circles(graph) == []
+
+
+def test_the_suite_for_backends_is_imported_by_tests_only() -> None:
+    """It stands in the wing of backends and uses the wings above: what imported it would turn the house round."""
+    suite = "edgeyolo.backend.conformance"
+    known = modules()
+    assert suite in known
+    assert [name for name, file in known.items() if suite in imports(file.read_text(), known)] == []
 
 
 def test_the_root_of_the_core_has_its_wings_and_nothing_else() -> None:

@@ -1,4 +1,7 @@
-"""Core ML: .mlpackage files for the Apple Neural Engine, made anywhere and run on Apple's systems."""
+"""Core ML: .mlpackage files for the Apple Neural Engine.
+
+They are made anywhere and run on Apple's systems.
+"""
 
 from edgeyolo_coreml.backend import CoremlBackend
 

@@ -51,7 +51,10 @@ def _profile(precision: str, note: str) -> TargetProfile:
 
 
 class CoremlBackend:
-    """Targets `ane-coreml-*`: images in, raw maps out, float16 on the Apple Neural Engine."""
+    """Targets `ane-coreml-*`: float16 on the Apple Neural Engine.
+
+    Images in, raw maps out.
+    """
 
     name = "coreml"
     unforkable = "Core ML cannot be used in a fork of a process that has used it"
@@ -66,14 +69,17 @@ class CoremlBackend:
     adopts: Mapping[str, Target] = {".mlpackage": Target("ane", "coreml", "fp16")}
 
     def can_compile(self) -> Availability:
-        """Whether coremltools is here with the native part that writes packages; looked up, not imported."""
+        """Availability of coremltools with the native part that writes packages.
+
+        It is looked up, not imported.
+        """
         found = _installed()
         if found.ok and find_spec("torch") is None:
             return Availability(False, "the package torch is not installed", INSTALL)
         return found
 
     def can_run(self) -> Availability:
-        """Whether this is a Mac that knows ML programs, with coremltools to reach them."""
+        """Availability of ML programs: a Mac that knows them, and coremltools."""
         if not macos():
             return Availability(
                 False,

@@ -1,4 +1,6 @@
-"""Weights of three precisions. Activations are float16; the engine turns the weights back into it on the way in.
+"""Weights of three precisions.
+
+Activations are float16; the engine turns the weights back into it on the way in.
 
 The network's weights are rounded first, to levels that the file holds exactly (`rounding`); coremltools then only
 writes them in the smaller form.
@@ -32,13 +34,16 @@ Round = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Weight tensors of at least `compressed` values are compressed, of them those of at least `palettes` to 6 bits."""
+    """Sizes from which weight tensors are compressed.
+
+    Those of at least `compressed` values are compressed, of them those of at least `palettes` to 6 bits.
+    """
 
     compressed: int
     palettes: int
 
     def rounding(self, values: int, precision: str) -> Round:
-        """How a tensor of so many values is rounded."""
+        """Rounding of a tensor of so many values."""
         if precision == "fp16" or values < self.compressed:
             return to_half
         return to_palette if precision == "w6" and values >= self.palettes else to_int8
@@ -46,7 +51,10 @@ class Sizes:
 
 @torch.no_grad()
 def round_weights(network: nn.Module, precision: str) -> None:
-    """Move the convolution weights of `network` onto levels of `precision`, the smallest tensors onto finer ones."""
+    """Round the convolution weights of `network` to levels of `precision`.
+
+    The smallest tensors get finer levels.
+    """
     sizes = sizes_for(network)
     for unit in _convolutions(network):
         how = sizes.rounding(unit.weight.numel(), precision)
@@ -59,7 +67,10 @@ def sizes_for(network: nn.Module) -> Sizes:
 
 
 def _smallest_beyond(network: nn.Module, share: float) -> int:
-    """The size of the smallest weight tensor beyond those that together hold at most `share` of the weights."""
+    """Size of the smallest weight tensor beyond a share of the weights.
+
+    Those before it together hold at most `share`.
+    """
     sizes = sorted(unit.weight.numel() for unit in _convolutions(network))
     budget, kept = share * sum(sizes), 0
     for size in sorted(set(sizes)):
@@ -91,7 +102,10 @@ def compress(model: Any, precision: str, sizes: Sizes) -> Any:
 
 
 def _as_table(weights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """The distinct values of a rounded tensor, filled up to a whole palette, and the index of each weight."""
+    """Palette of a rounded tensor, and the index of each weight.
+
+    It has the distinct values, filled up to a whole palette.
+    """
     table, index = np.unique(weights.ravel(), return_inverse=True)
     filled = np.concatenate([table, np.full(2**BITS - len(table), table[-1], table.dtype)])
     return filled, index.ravel().astype(np.uint8)

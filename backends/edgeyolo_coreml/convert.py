@@ -1,4 +1,6 @@
-"""From a torch network to a coremltools model: an ML program in float16 with an image for input.
+"""Conversion of a torch network to a coremltools model.
+
+It is an ML program in float16 with an image for input.
 
 The image goes in as it is, 8 bits a channel; scaling it is part of the program. What comes out are the raw maps,
 four-dimensional and in float32.
@@ -38,7 +40,10 @@ def convert(source: ExportSource, precision: str) -> Any:
 
 
 def prepare(source: ExportSource, precision: str) -> Any:
-    """A copy of the network as the file will hold it: lowered, for pixels times `PIXEL_SCALE`, weights rounded."""
+    """A copy of the network as the file will hold it.
+
+    Lowered, for pixels times `PIXEL_SCALE`, weights rounded.
+    """
     network = copy.deepcopy(without_slices(source.network))
     rescale_input(network, source.input.scale / PIXEL_SCALE)
     round_weights(network, precision)
@@ -48,7 +53,9 @@ def prepare(source: ExportSource, precision: str) -> Any:
 def to_program(
     network: Any, contract: InputContract, outputs: tuple[str, ...], *, precision: Any = None
 ) -> Any:
-    """Trace one image of `contract` through `network` and convert it; `precision` None is float16 throughout.
+    """Trace one image of `contract` through `network` and convert it.
+
+    `precision` None is float16 throughout.
 
     Raises UnsupportedTargetError where coremltools does not know an operation.
     """
@@ -81,7 +88,10 @@ def to_program(
 
 
 def describe(model: Any, source: ExportSource) -> None:
-    """Write into the file what a user needs who has no manifest; Xcode and Swift show it."""
+    """Write into the file what a user needs who has no manifest.
+
+    Xcode and Swift show it.
+    """
     model.short_description = "YOLOv7 raw head maps; decoding and suppression are the caller's"
     model.user_defined_metadata.update(metadata(source))
     model.input_description[source.input.name] = (

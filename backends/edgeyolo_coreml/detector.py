@@ -1,4 +1,6 @@
-"""A package that suppresses itself (`--nms graph`): image in, boxes out, for Vision and Xcode's preview.
+"""A package that suppresses itself (`--nms graph`).
+
+Image in, boxes out, for Vision and Xcode's preview.
 
 A pipeline of two models. The first is the network, with the decoding of its maps behind it in float32 (a box in
 float16 would be off by up to a third of a pixel at 640); the second is Core ML's own non-maximum suppression, which
@@ -27,8 +29,11 @@ DECODED = ("decoded_confidence", "decoded_coordinates")
 
 
 def write_detector(source: ExportSource, given: GraphDetections, precision: str, package: Path) -> None:
-    """Write `package`, whose thresholds can be given anew with each image (inputs `confidenceThreshold` and
-    `iouThreshold`). Vision reads the sum of a box's confidences as that of an object, hence one class a box."""
+    """Write `package` with thresholds that can be given with each image.
+
+    The inputs are `confidenceThreshold` and `iouThreshold`. Vision reads the sum of a box's confidences as
+    that of an object, hence one class a box.
+    """
     network = prepare(source, precision)
     decoding = Detecting(network, Decode(source.output, source.input.size)).eval()
     model = to_program(decoding, source.input, DECODED, precision=_half_but_decoding())
@@ -41,7 +46,9 @@ def write_detector(source: ExportSource, given: GraphDetections, precision: str,
 
 
 class Decode(nn.Module):
-    """Raw maps of one image -> (confidence (n, classes), coordinates (n, 4)); see `edgeyolo.runtime.postprocess`.
+    """Raw maps of one image -> (confidence (n, classes), coordinates (n, 4)).
+
+    See `edgeyolo.runtime.postprocess`.
 
     Rows are ordered by level, anchor, row, column. Nothing has more than three axes.
     """
@@ -93,7 +100,10 @@ class Detecting(nn.Module):
 
 
 def _half_but_decoding() -> Any:
-    """The precision rule for `to_program`: float16, except for what comes from `Decode`."""
+    """The precision rule for `to_program`.
+
+    float16, except for what comes from `Decode`.
+    """
     ct = coremltools()
     from coremltools.converters.mil.mil.scope import ScopeSource
 
@@ -104,7 +114,10 @@ def _half_but_decoding() -> Any:
 
 
 def _suppression(source: ExportSource, conf: float, iou: float, max_det: int) -> Any:
-    """Core ML's suppression model: among boxes of the same best class, as the host does it."""
+    """Core ML's suppression model.
+
+    Among boxes of the same best class, as the host does it.
+    """
     proto = coremltools().proto
     spec = proto.Model_pb2.Model(specificationVersion=5)  # iOS 14, the first with float32 here
     boxes = sum((source.input.height // s) * (source.input.width // s) for s in source.output.strides)
@@ -134,7 +147,10 @@ def _suppression(source: ExportSource, conf: float, iou: float, max_det: int) ->
 
 
 def _pipeline(network: Any, suppression: Any) -> Any:
-    """Both models as one: what the first needs and the second leaves open goes in, what the second gives comes out."""
+    """Both models as one.
+
+    Inputs are what the first needs and the second leaves open; outputs are the second's.
+    """
     for given, wanted in zip(network.description.output, suppression.description.input, strict=False):
         given.type.CopyFrom(wanted.type)  # the converter leaves the shape open
     spec = coremltools().proto.Model_pb2.Model()

@@ -15,7 +15,10 @@ from edgeyolo_coreml.suppressed import names_in_file
 
 
 def ports(package: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """Inputs and outputs as the package describes them; an image is called uint8 in NHWC, as a session takes it."""
+    """Inputs and outputs as the package describes them.
+
+    An image is called uint8 in NHWC, as a session takes it.
+    """
     description = read(package)[0].description
     return tuple(map(_port, description.input)), tuple(map(_port, description.output))
 

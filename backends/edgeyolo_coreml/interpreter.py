@@ -27,7 +27,10 @@ from edgeyolo_coreml.suppressed import contracted, names_in_file, suppress
 
 @dataclass(frozen=True)
 class Step:
-    """One operation: a rule, the names of its variable arguments, and its constant ones."""
+    """One operation of the program.
+
+    It has a rule, the names of its variable arguments, and its constant ones.
+    """
 
     kind: str
     name: str
@@ -38,7 +41,7 @@ class Step:
 
 
 class Interpreter:
-    """A pymil program, ready to run. Several threads may run it."""
+    """A pymil program that several threads may run."""
 
     def __init__(self, program: Any) -> None:
         function = program.functions["main"]
@@ -53,7 +56,7 @@ class Interpreter:
         for name, shape in self.inputs.items():
             values[name] = torch.from_numpy(np.ascontiguousarray(inputs[name], np.float32))
             if values[name].shape != shape:
-                raise ValueError(f"input {name!r}: expected {shape}, came {tuple(values[name].shape)}")
+                raise ValueError(f"input {name!r}: expected {shape}, got {tuple(values[name].shape)}")
         for step in self._steps:
             values[step.name] = _execute(step, values)
             for name in step.last_use:
@@ -62,7 +65,10 @@ class Interpreter:
 
 
 class InterpretedSession:
-    """An artifact's package run by the interpreter, one image of uint8 (height, width, 3) RGB at a time."""
+    """An artifact's package run by the interpreter.
+
+    It takes one image of uint8 (height, width, 3) RGB at a time.
+    """
 
     def __init__(self, package: Path, input: InputContract, output: OutputContract) -> None:
         spec, program = read(package)
@@ -139,7 +145,10 @@ def _step(operation: Any, dense: Mapping[str, Tensor]) -> Step:
 
 
 def _with_last_uses(steps: list[Step], outputs: set[str]) -> tuple[Step, ...]:
-    """Note with each step which variables are done with, so that memory holds the live ones only."""
+    """Note with each step the variables that are no longer needed.
+
+    Memory then holds the live ones only.
+    """
     seen = set(outputs)
     noted = []
     for step in reversed(steps):
@@ -159,7 +168,10 @@ def _decompress(operation: Any) -> Tensor:
 
 
 def _constant(value: Any) -> Any:
-    """A constant as a rule takes it: float arrays as tensors, other arrays as tuples, scalars as Python values."""
+    """A constant as a rule takes it.
+
+    Float arrays as tensors, other arrays as tuples, scalars as Python values.
+    """
     if isinstance(value, np.ndarray) and value.ndim:
         return (
             torch.from_numpy(value.astype(np.float32)) if value.dtype.kind == "f" else tuple(value.tolist())

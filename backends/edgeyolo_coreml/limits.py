@@ -1,4 +1,6 @@
-"""The tables of `neural_engine` under the names of ONNX operators: what can be known without coremltools.
+"""The tables of `neural_engine` under the names of ONNX operators.
+
+They need no coremltools.
 
 What `convert` makes is checked again, operation by operation, when it is made.
 """
@@ -67,7 +69,10 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 
 def leading(graph: Graph) -> frozenset[str]:
-    """The outputs of the slices, and their concatenation, that a network begins with: space-to-depth."""
+    """The outputs of the slices, and their concatenation, that a network begins with.
+
+    Space-to-depth.
+    """
     found = {graph.input}
     for operation in graph.operations:
         if operation.kind in ("Slice", "Concat") and found.issuperset(operation.inputs):
@@ -76,7 +81,7 @@ def leading(graph: Graph) -> frozenset[str]:
 
 
 def refuse(operation: Operation, graph: Graph) -> Finding | None:
-    """What the engine does not take of an operator that it has."""
+    """Finding on an operator that the engine has but cannot run here."""
     if operation.kind == "Slice" and operation.output not in leading(graph):
         return Finding(REASONS["slice_by_index"] + " [guide]")
     if len(operation.shape) == RANK and (operation.shape[1] > CHANNELS or max(operation.shape[2:]) > SIDE):
@@ -89,20 +94,20 @@ def refuse(operation: Operation, graph: Graph) -> Finding | None:
 
 
 def elsewhere(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """A leading space-to-depth is folded into the convolution behind it (`lower`)."""
+    """Place of a leading space-to-depth: in the convolution behind it (`lower`)."""
     if operation.output in leading(graph):
         return "folded", "space-to-depth becomes part of a 6x6 convolution of stride 2"
     return None
 
 
 def edges(graph: Graph) -> tuple[Place, ...]:
-    """Between the caller's types and the engine's float16."""
+    """Casts between the caller's types and the engine's float16."""
     reason = "the engine has no float32: the image becomes float16 and the maps float32 [apple]"
     return (Place("cast", 1 + len(graph.outputs), "CPU", reason),)
 
 
 def streamed(graph: Graph) -> tuple[str, ...]:
-    """How many tensors exceed the memory on the chip."""
+    """Findings on tensors that exceed the memory on the chip."""
     count = sum(2 * prod(each.shape) > ON_CHIP for each in graph.operations)
     what = (
         f"{count} tensors exceed the {ON_CHIP >> 20} MiB on the chip and are streamed: slower, still correct"

@@ -1,4 +1,6 @@
-"""The network rewritten for the engine: in operations that it runs itself, and with an input that float16 holds.
+"""The network rewritten for the engine.
+
+In operations that it runs itself, and with an input that float16 holds.
 
 Nothing changes in what the network computes, but for float32 rounding.
 """
@@ -15,7 +17,9 @@ from edgeyolo.export.for_backends import ConvAct, SpaceToDepth
 
 
 class FoldedConv(nn.Sequential):
-    """Space-to-depth and the 3x3 convolution behind it as one 6x6 convolution of stride 2, then the activation.
+    """Space-to-depth and the 3x3 convolution behind it as one 6x6 convolution.
+
+    It has stride 2; then comes the activation.
 
     Tap (2i + r, 2j + s) of the wide kernel is tap (i, j) of the narrow one on the plane that holds the pixels
     of row parity r and column parity s, so every product of the original appears once and no other does.
@@ -34,7 +38,9 @@ class FoldedConv(nn.Sequential):
 
 
 def without_slices(network: nn.Module) -> nn.Module:
-    """`network` with every leading space-to-depth folded into its convolution; the network itself is kept.
+    """`network` with every leading space-to-depth folded into its convolution.
+
+    The network itself is kept.
 
     Slices of a stride along the width that begin at an odd column are what the engines of A13 and A14 store in
     a fixed-point format (see `neural_engine`). A network that has none is returned as it is.
@@ -62,6 +68,9 @@ def _fold(child: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def rescale_input(network: nn.Module, factor: float) -> None:
-    """Change `network` so that it takes its input divided by `factor`: its first convolution makes up for it."""
+    """Change `network` so that it takes its input divided by `factor`.
+
+    Its first convolution makes up for it.
+    """
     first = next(unit for unit in network.modules() if isinstance(unit, nn.Conv2d))
     first.weight.mul_(factor)

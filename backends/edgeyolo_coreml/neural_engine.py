@@ -1,4 +1,6 @@
-"""What the Apple Neural Engine runs, checked on a finished program before it becomes an artifact.
+"""Operations of the Apple Neural Engine.
+
+They are checked on a finished program before it becomes an artifact.
 
 The tables and their sources are in `tables`; `limits` holds them against a network before there is a program.
 """
@@ -29,7 +31,7 @@ from edgeyolo_coreml.limits import (
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the operations of a program run.
+    """Placement of a program's operations.
 
     `engine` counts the operators inside the tables; `edges` those that turn the image into float16 and the maps
     into float32, which the CPU does, for the engine has no float32 ([apple]); `misfits` are sentences about what
@@ -65,7 +67,10 @@ def placement(program: Any) -> Placement:
 
 
 def require_neural_engine(program: Any, target: str) -> Placement:
-    """The placement of `program`; UnsupportedTargetError lists what the engine does not take."""
+    """The placement of `program`.
+
+    UnsupportedTargetError lists what the engine does not take.
+    """
     found = placement(program)
     if found.misfits:
         shown = "\n".join(f"  {sentence}" for sentence in found.misfits[:8])
@@ -78,7 +83,10 @@ def require_neural_engine(program: Any, target: str) -> Placement:
 
 
 def _is_edge(operation: Any, images: set[str]) -> bool:
-    """Between the caller's float32 and the engine's float16: casts, and the scale of an input."""
+    """Between the caller's float32 and the engine's float16.
+
+    Casts, and the scale of an input.
+    """
     if operation.op_type == "cast":
         return "fp32" in {operation.x.dtype.__name__, operation.outputs[0].dtype.__name__}
     return operation.op_type == "mul" and operation.x.name in images

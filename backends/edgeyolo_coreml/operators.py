@@ -1,4 +1,4 @@
-"""The operators of Core ML's programs, in torch, as the MIL reference describes them.
+"""Operators of Core ML's programs in torch, after the MIL reference.
 
 Each rule takes the operation's own argument names: tensors as float32 torch tensors, constants as Python values or
 tuples. A rule computes in float32; the interpreter rounds the result to the type that the program declares.
@@ -121,7 +121,10 @@ RULES: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
 def affine_dequantize(
     quantized_data: NDArray[Any], zero_point: NDArray[Any], scale: NDArray[Any], axis: int
 ) -> NDArray[np.float32]:
-    """int8 or uint8 weights -> float32: scale * (q - zero point), along `axis` where they are vectors."""
+    """int8 or uint8 weights -> float32.
+
+    Scale * (q - zero point), along `axis` where they are vectors.
+    """
     shape = [1] * quantized_data.ndim
     shape[axis] = -1
     zero, factor = (np.asarray(each, np.float32).reshape(shape) for each in (zero_point, scale))
@@ -129,7 +132,10 @@ def affine_dequantize(
 
 
 def lut_to_dense(indices: NDArray[np.uint8], lut: NDArray[Any], shape: NDArray[Any]) -> NDArray[np.float32]:
-    """Packed indices and their table -> float32 weights. Index i is bits [i * n, (i + 1) * n), low bit first."""
+    """Packed indices and their table -> float32 weights.
+
+    Index i is bits [i * n, (i + 1) * n), low bit first.
+    """
     width = len(lut).bit_length() - 1
     bits = np.unpackbits(indices, bitorder="little")[: int(np.prod(shape)) * width].reshape(-1, width)
     index = bits @ (1 << np.arange(width))

@@ -1,4 +1,6 @@
-"""The .mlpackage directory: written so that equal networks give equal bytes, read back as a MIL program.
+"""The .mlpackage directory.
+
+Written so that equal networks give equal bytes, read back as a MIL program.
 
 Manifest.json                                 which file is what; coremltools writes random identifiers
 Data/com.apple.CoreML/model.mlmodel           the program, as a protobuf message
@@ -24,8 +26,10 @@ _DATE = "com.github.apple.coremltools.conversion_date"
 
 
 def write(spec: Any, weights: Path, package: Path) -> None:
-    """Save a model and its folder of weights as `package`, without what differs from run to run: random identifiers
-    and the date."""
+    """Save a model and its folder of weights as `package`, reproducibly.
+
+    It leaves out what differs from run to run: random identifiers and the date.
+    """
     ct = coremltools()
     for model in [spec, *spec.pipeline.models]:
         model.description.metadata.userDefined.pop(_DATE, None)
@@ -37,7 +41,9 @@ def write(spec: Any, weights: Path, package: Path) -> None:
 
 
 def read(package: Path) -> tuple[Any, Any]:
-    """The protobuf message of a package and its ML program as a pymil program (of a pipeline, that of the first model).
+    """The protobuf message of a package and its ML program.
+
+    The latter is a pymil program (of a pipeline, that of the first model).
 
     Raises DamagedFileError where there is no such package.
     """
@@ -77,7 +83,10 @@ def _identifier(package: Path, item: str) -> str:
 
 
 def _check_manifest(package: Path) -> None:
-    """What the Core ML framework looks for, before any of it is given to native code."""
+    """Check the manifest's entries that the Core ML framework looks for.
+
+    It is done before any of it is given to native code.
+    """
     manifest = json.loads((package / "Manifest.json").read_text(encoding="utf-8"))
     root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
     if root != "com.apple.CoreML/model.mlmodel":
@@ -86,7 +95,10 @@ def _check_manifest(package: Path) -> None:
 
 @contextmanager
 def _told(package: Path) -> Iterator[None]:
-    """Turn whatever the readers raise on foreign bytes into one error that names the package."""
+    """Turn the readers' exceptions on foreign bytes into one error.
+
+    It names the package.
+    """
     try:
         yield
     except (

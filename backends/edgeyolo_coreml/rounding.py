@@ -1,4 +1,6 @@
-"""Weights rounded to what a file can hold, so that the rounding errors of a filter cancel.
+"""Rounding of weights so that the errors within a filter cancel.
+
+They are rounded to what a file can hold.
 
 Rounding every weight to its nearest level leaves each filter with a sum of errors, and since neighbouring inputs of
 a filter are alike (pixels of a region, activations of one sign), that sum is what shifts its output. Error diffusion
@@ -22,7 +24,10 @@ CUTS = 256
 
 
 def palette(weights: NDArray[Any]) -> Array:
-    """At most 2^6 distinct float16 values with a small squared distance to the weights, ascending."""
+    """At most 2^6 float16 values with a small squared distance to the weights.
+
+    The values are distinct and ascending.
+    """
     distinct, number = np.unique(weights.astype(np.float16), return_counts=True)
     values, counts = distinct.astype(np.float64), number.astype(np.float64)
     if len(values) <= 2**BITS:
@@ -38,7 +43,10 @@ def _running(rows: Array) -> Array:
 
 
 def _cuts(values: Array, counts: Array) -> NDArray[np.int64]:
-    """Positions in `values`, ends included, between which the cube root of the density has equal shares."""
+    """Positions in `values` that cut it into equal shares.
+
+    The ends are included; the shares are of the cube root of the density.
+    """
     mass = np.concatenate([[0.0], np.cumsum(counts)])
     edges = np.interp(np.linspace(0, mass[-1], 4 * CUTS + 1), mass, np.concatenate([values[:1], values]))
     edges = np.unique(edges)
@@ -50,7 +58,10 @@ def _cuts(values: Array, counts: Array) -> NDArray[np.int64]:
 
 
 def _best_among_cuts(moments: Array) -> Array:
-    """The means of the 2^6 clusters, bordered by cuts, whose squared errors have the smallest sum."""
+    """Means of the 2^6 clusters with the smallest sum of squared errors.
+
+    The clusters are bordered by cuts.
+    """
     mass, first, second = moments[:, None, :] - moments[:, :, None]  # [from, to]
     later = mass > 0
     error = np.where(later, second - first**2 / np.where(later, mass, 1.0), np.inf)
@@ -68,7 +79,10 @@ def _best_among_cuts(moments: Array) -> Array:
 
 
 def _iterate(values: Array, moments: Array, centres: Array) -> Array:
-    """Lloyd's iteration: every value to its nearest centre, every centre to the mean of its values."""
+    """Lloyd's iteration.
+
+    Every value to its nearest centre, every centre to the mean of its values.
+    """
     for _ in range(100):
         borders = np.searchsorted(values, (centres[1:] + centres[:-1]) / 2)
         mass, first = np.diff(moments[:2, np.concatenate([[0], borders, [len(values)]])], axis=1)
@@ -89,7 +103,10 @@ def to_half(weights: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def to_int8(weights: NDArray[Any]) -> NDArray[np.float32]:
-    """Weights (filters, ...) on -127..127 times a float16 scale of each filter, which its largest weight attains."""
+    """Weights (filters, ...) rounded to int8 with a float16 scale per filter.
+
+    They are on -127..127 times the scale, which the largest weight of a filter attains.
+    """
     exact = np.asarray(weights, np.float64)
     rows = exact.reshape(len(exact), -1)
     scale = _stable_scale(np.abs(rows).max(axis=1)).reshape(-1, *[1] * (exact.ndim - 1))
@@ -102,7 +119,10 @@ def to_int8(weights: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def to_palette(weights: NDArray[Any]) -> NDArray[np.float32]:
-    """Weights (filters, ...) on at most 2^6 float16 values, the same for the whole tensor."""
+    """Weights (filters, ...) rounded to at most 2^6 float16 values.
+
+    The values are the same for the whole tensor.
+    """
     exact = np.asarray(weights, np.float64)
     table = palette(exact)
     upper = np.clip(np.searchsorted(table, exact), 1, max(len(table) - 1, 1))
@@ -114,7 +134,10 @@ def to_palette(weights: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _diffuse(exact: Array, below: Array, above: Array) -> NDArray[np.float32]:
-    """Choose for each weight of each filter one of its two levels, in the order in which the filter is stored."""
+    """Choose for each weight of each filter one of its two levels.
+
+    It takes the weights in the order in which the filter is stored.
+    """
     filters = len(exact)
     down, up = ((level - exact).reshape(filters, -1).T.copy() for level in (below, above))
     raised = np.empty(down.shape, bool)
@@ -126,7 +149,9 @@ def _diffuse(exact: Array, below: Array, above: Array) -> NDArray[np.float32]:
 
 
 def _stable_scale(largest: Array) -> Array:
-    """The float16 scale of each filter, such that its largest weight, 127 times the scale, gives it back.
+    """Float16 scale of each filter that its rounded weights reproduce.
+
+    Its largest weight, 127 times the scale, gives the scale back.
 
     A file holds the scale in float16, and whoever quantizes float16 weights computes it as their largest / 127.
     """

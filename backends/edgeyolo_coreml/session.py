@@ -22,7 +22,9 @@ SYSTEMS: Mapping[int, str] = MappingProxyType({6: "macOS 12", 7: "macOS 13"})
 
 
 class CoremlSession:
-    """Runs a network on the neural engine, and on the CPU what the engine does not take.
+    """A network on the neural engine.
+
+    The CPU runs what the engine does not take.
 
     Takes uint8 (n, height, width, 3) RGB. Core ML compiles the package when it is loaded, which takes seconds; the
     system keeps the engine's part of it. More than one image is a batch of predictions. The GPU is left alone where
@@ -71,7 +73,10 @@ class CoremlSession:
 
 
 def _refuse(package: Path, model: Any) -> NoReturn:
-    """Say why coremltools has a model that Core ML did not load: its error, or a newer format than this system's."""
+    """Say why coremltools has a model that Core ML did not load.
+
+    Its error, or a newer format than this system's.
+    """
     if model._framework_error is not None:
         raise DamagedFileError(f"{package}: Core ML cannot load it: {model._framework_error}")
     needs = SYSTEMS.get(model.get_spec().specificationVersion, "a newer macOS")

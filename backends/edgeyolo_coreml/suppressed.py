@@ -1,4 +1,7 @@
-"""What a package with suppression gives, as the arrays of its contract; and what Core ML's suppression model does."""
+"""Outputs of a package with suppression as the arrays of its contract.
+
+Core ML's own suppression model is repeated here in numpy.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def names_in_file(output: OutputContract) -> tuple[str, ...]:
 def contracted(
     found: Sequence[Arrays], output: OutputContract, size: tuple[int, int]
 ) -> dict[str, NDArray[np.float32]]:
-    """One image's outputs of the file each -> the arrays of the contract, as new memory.
+    """Outputs of the file for one image each -> the arrays of the contract.
+
+    They are new memory.
 
     `size` is (height, width) of the network's input, in whose pixels boxes are given.
     """
@@ -52,14 +57,19 @@ def contracted(
 
 
 def corners(coordinates: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(n, 4) centre and size in 0..1 -> x1, y1, x2, y2 in pixels of an input of (height, width)."""
+    """(n, 4) centre and size in 0..1 -> corners x1, y1, x2, y2 in pixels.
+
+    The input is (height, width).
+    """
     scaled = coordinates * np.array([size[1], size[0]] * 2, np.float32)
     half = scaled[:, 2:] * np.float32(0.5)
     return np.concatenate([scaled[:, :2] - half, scaled[:, :2] + half], axis=1)
 
 
 def suppress(model: Any, found: Arrays) -> dict[str, NDArray[np.float32]]:
-    """What the suppression model of a pipeline (a protobuf message) makes of what the network before it gives.
+    """Outputs of a pipeline's suppression model.
+
+    It is a protobuf message, applied to what the network before it gives.
 
     NonMaximumSuppression.proto: boxes up to the threshold go, then the best of each label suppress; without `perClass`,
     of all labels.

@@ -25,12 +25,18 @@ def coremltools() -> Any:
 
 
 def quiet() -> AbstractContextManager[None]:
-    """Keep progress bars and advice off the terminal; coremltools imports what extends torch."""
+    """Keep progress bars and advice off the terminal.
+
+    Coremltools imports what extends torch.
+    """
     return silence("coremltools", "torch")
 
 
 def number_names_anew() -> None:
-    """Let coremltools number the names it makes from 0; a conversion that failed leaves its numbers behind."""
+    """Let coremltools number the names it makes from 0.
+
+    A conversion that failed leaves its numbers behind.
+    """
     with quiet():
         from coremltools.converters.mil.mil import Builder
     Builder.name_count.clear()

@@ -1,5 +1,7 @@
-"""The ONNX Runtime backend: compiling is keeping the ONNX file, or putting quantizers into it; running is an
-InferenceSession."""
+"""The ONNX Runtime backend.
+
+Compiling is keeping the ONNX file, or putting quantizers into it; running is an InferenceSession.
+"""
 
 from __future__ import annotations
 
@@ -78,11 +80,14 @@ class OnnxruntimeBackend:
     adopts: Mapping[str, Target] = {".onnx": FP32.target}
 
     def can_compile(self) -> Availability:
-        """The ONNX file comes from torch and onnx; the pipeline has already said so where they are missing."""
+        """Availability of compilation, which takes no more than running.
+
+        The ONNX file comes from torch and onnx; the export has already said so where they are missing.
+        """
         return self.can_run()
 
     def can_run(self) -> Availability:
-        """Whether the onnxruntime package is here; looked up without importing it."""
+        """Availability of the onnxruntime package, without importing it."""
         if find_spec("onnxruntime") is None:
             return Availability(False, "the package onnxruntime is not installed", "pip install onnxruntime")
         try:
@@ -93,7 +98,10 @@ class OnnxruntimeBackend:
             return Availability(True, version=onnxruntime.__version__)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.onnx`; for INT8, with quantizers whose ranges are in `calibration.json`."""
+        """Write `model.onnx`.
+
+        For INT8 it has quantizers whose ranges are in `calibration.json`.
+        """
         import onnx
 
         from edgeyolo.export.for_backends import with_graph_ends

@@ -1,4 +1,7 @@
-"""Weights stored in float16, arithmetic in float32: half the file, and the float32 graph once it is loaded."""
+"""Weights stored in float16, arithmetic in float32.
+
+Half the file, and the float32 graph once it is loaded.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ LEAST = 256  # values; smaller tensors would not be smaller with a node beside t
 
 
 def with_halves(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with the larger float32 initializers rounded to float16, each behind a Cast to float32.
+    """A copy with the larger float32 initializers rounded to float16.
+
+    A Cast to float32 follows each.
 
     ONNX Runtime folds the casts when it loads the file, so what it runs is the float32 graph. Biases stay: they
     are few, and are added to sums of many products.

@@ -1,4 +1,6 @@
-"""What ONNX Runtime takes on CPUs, and what stays in float where the rest is in integers.
+"""Limits of ONNX Runtime on CPUs.
+
+They include what stays in float where the rest is in integers.
 
 Sources:
     [versions] ONNX Runtime, "Compatibility": opsets from 7 on; 1.17, the oldest that edgeyolo runs on, reads up to 20
@@ -20,7 +22,10 @@ HALF = replace(FLOAT, weight_bytes=2.0, largest=65504.0)
 
 
 def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """The convolutions that are not quantized: the first two, and the last of each output."""
+    """The convolutions that are not quantized.
+
+    The first two, and the last of each output.
+    """
     from edgeyolo_calib.quantize.rules import ONNXRUNTIME
 
     convolutions = [each for each in graph.operations if each.kind == "Conv"]

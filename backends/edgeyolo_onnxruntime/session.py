@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class OnnxruntimeSession:
-    """Runs a network on the CPU. ONNX Runtime's `run` may be called from several threads."""
+    """Runs a network on the CPU.
+
+    ONNX Runtime's `run` may be called from several threads.
+    """
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
         session = load(path, threads)
@@ -44,7 +47,10 @@ class OnnxruntimeSession:
         }
 
     def layers(self, batch: NDArray[Any], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
+        """The float tensors inside that are called so, for looking into a missed gate.
+
+        Loads the file again.
+        """
         import onnx
 
         from edgeyolo.export.for_backends import tensors_of
@@ -58,7 +64,10 @@ class OnnxruntimeSession:
 
 
 def load(path: Path, threads: int | None) -> ort.InferenceSession:
-    """ONNX Runtime's own session on the CPU; DamagedFileError where it cannot load the file."""
+    """ONNX Runtime's own session on the CPU.
+
+    DamagedFileError where it cannot load the file.
+    """
     import onnxruntime as ort
 
     try:

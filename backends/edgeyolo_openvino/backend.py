@@ -79,7 +79,10 @@ def _profile(device: str, precision: str, note: str, parity: float) -> TargetPro
 
 
 class OpenvinoBackend:
-    """Targets `cpu-openvino-*`; EDGEYOLO_OPENVINO_DEVICE runs their artifacts on any other device as well."""
+    """Targets `cpu-openvino-*`.
+
+    EDGEYOLO_OPENVINO_DEVICE runs their artifacts on any other device as well.
+    """
 
     name = "openvino"
     package = "openvino"
@@ -115,11 +118,14 @@ class OpenvinoBackend:
     )
 
     def can_compile(self) -> Availability:
-        """Whether OpenVINO is here, new enough to write its format."""
+        """Availability of an OpenVINO that is new enough to write its format."""
         return runtime.installed(runtime.OLDEST_COMPILE)
 
     def can_run(self) -> Availability:
-        """Whether OpenVINO is here and sees the device; for the CPU, looked up without importing it."""
+        """Availability of OpenVINO and the device.
+
+        The CPU needs no import: the package is looked up.
+        """
         return runtime.reachable(self.placed or settings.chosen_device(self.device))
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
@@ -160,7 +166,10 @@ class OpenvinoBackend:
         return open_file(artifact, artifact.file(".xml"), wanted)
 
     def tuned(self, hint: Hint) -> OpenvinoBackend:
-        """Sessions with that performance hint, which decides how many requests are worked on at once."""
+        """Sessions with a performance hint.
+
+        It decides how many requests are worked on at once.
+        """
         found = copy(self)
         found.hint = hint
         return found
@@ -221,8 +230,9 @@ class OpenvinoGpuBackend(OpenvinoBackend):
 
 
 class OpenvinoNpuBackend(OpenvinoGpuBackend):
-    """Targets `npu-openvino-*`: the neural processor of Intel Core Ultra. It takes one fixed batch, in integers with
-    float16 between them.
+    """Targets `npu-openvino-*`: the neural processor of Intel Core Ultra.
+
+    It takes one fixed batch, in integers with float16 between them.
     """
 
     name = "openvino-npu"

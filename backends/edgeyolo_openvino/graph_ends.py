@@ -1,4 +1,6 @@
-"""The edges of an `ov.Model`: preprocessing by OpenVINO, and the suppression that every runtime gets.
+"""The edges of an `ov.Model`.
+
+Preprocessing by OpenVINO, and the suppression that every runtime gets.
 
 They come behind NNCF and behind float16: see `edgeyolo.export.graph_ends`.
 """
@@ -14,7 +16,10 @@ from edgeyolo_openvino import runtime
 
 
 def with_graph_ends(model: Any, source: ExportSource, opset: int) -> Any:
-    """A network of the contracts `source.input` and `source.output` as one of `edge_contracts(source)`."""
+    """A network whose contracts are those of `edge_contracts(source)`.
+
+    It starts as one of the contracts `source.input` and `source.output`.
+    """
     if source.detections:
         model = _with_suppression(model, source, source.detections, opset)
     if source.pixels:
@@ -23,7 +28,10 @@ def with_graph_ends(model: Any, source: ExportSource, opset: int) -> Any:
 
 
 def _with_suppression(model: Any, source: ExportSource, given: GraphDetections, opset: int) -> Any:
-    """Join the suppression to the network: where it takes a map, it gets what the network gives under that name."""
+    """Join the suppression to the network.
+
+    Where it takes a map, it gets what the network gives under that name.
+    """
     from edgeyolo.export.for_backends import suppression_graph
 
     ov = runtime.load()
@@ -37,7 +45,10 @@ def _with_suppression(model: Any, source: ExportSource, given: GraphDetections, 
 
 
 def read_suppression(graph: bytes) -> Any:
-    """The graph as an `ov.Model`. ONNX says that of equal values the first come first; OpenVINO's reader forgets it."""
+    """The graph as an `ov.Model`.
+
+    ONNX says that of equal values the first come first; OpenVINO's reader forgets it.
+    """
     model = runtime.load().Core().read_model(graph)
     opset = importlib.import_module("openvino.opset11")
     for node in model.get_ordered_ops():
@@ -53,7 +64,10 @@ def read_suppression(graph: bytes) -> Any:
 
 
 def _with_pixels(model: Any, contract: InputContract) -> Any:
-    """Let the network take `contract.of_pixels()`; OpenVINO folds the conversion into its first operators."""
+    """Let the network take `contract.of_pixels()`.
+
+    OpenVINO folds the conversion into its first operators.
+    """
     ov = runtime.load()
     given, layouts = contract.of_pixels(), ov.preprocess
     ports = layouts.PrePostProcessor(model)

@@ -1,4 +1,7 @@
-"""ONNX to OpenVINO's own format: `model.xml` with the graph and `model.bin` with the weights."""
+"""ONNX to OpenVINO's own format.
+
+`model.xml` with the graph and `model.bin` with the weights.
+"""
 
 from __future__ import annotations
 
@@ -57,12 +60,18 @@ def write_ir(
 
 
 def _compress(model: Any) -> None:
-    """Store the weights in float16; what is put around the network afterwards keeps its float32."""
+    """Store the weights in float16.
+
+    What is put around the network afterwards keeps its float32.
+    """
     importlib.import_module("openvino._offline_transformations").compress_model_transformation(model)
 
 
 def _fold_constants(model: Any) -> None:
-    """Turn what the ONNX reader builds around each bias (shapes of constants) into the bias."""
+    """Fold the operations that the ONNX reader builds around each bias.
+
+    They are shapes of constants; the bias alone is left.
+    """
     passes = importlib.import_module("openvino.passes")
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
@@ -70,7 +79,10 @@ def _fold_constants(model: Any) -> None:
 
 
 def _lower_interpolate(model: Any) -> None:
-    """Replace Interpolate-11 by Interpolate-4, which says the same here and which OpenVINO 2022 reads as well."""
+    """Replace Interpolate-11 by Interpolate-4.
+
+    It says the same here, and OpenVINO 2022 reads it as well.
+    """
     opset = importlib.import_module("openvino.opset10")
     for node in model.get_ordered_ops():
         info = node.get_type_info()
@@ -90,7 +102,9 @@ def _lower_interpolate(model: Any) -> None:
 
 
 def _name_by_place(model: Any) -> None:
-    """Name what the reader numbered (`Constant_10569`) after its user and the input it feeds (`node_conv2d/1`).
+    """Name the nodes that the reader numbered after their place.
+
+    `Constant_10569` gets its name from its user and the input it feeds (`node_conv2d/1`).
 
     The numbers count every node the process has made, so the second file a process writes would differ.
     """

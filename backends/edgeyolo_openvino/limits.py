@@ -1,4 +1,4 @@
-"""What OpenVINO's devices take.
+"""Limits of OpenVINO's devices.
 
 Sources:
     [devices]    OpenVINO, "Supported Devices": dynamic shapes on CPU yes, GPU in part, NPU no; heterogeneous
@@ -50,7 +50,10 @@ HEADS = "raw maps decide boxes to a fraction of a cell"
 
 
 def heads_in(place: str) -> Callable[[Operation, Graph], tuple[str, str] | None]:
-    """NNCF leaves the last convolutions alone, as `quantize` asks it to: they run in the device's floats."""
+    """Rule that keeps the last convolutions in the device's floats.
+
+    NNCF leaves them alone, as `quantize` asks it to.
+    """
     return lambda operation, graph: (place, HEADS) if operation.output in graph.outputs else None
 
 

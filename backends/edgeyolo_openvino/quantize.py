@@ -1,4 +1,7 @@
-"""Integers by NNCF, the quantizer that OpenVINO's own kernels are made for, from our calibration images."""
+"""Quantization by NNCF from our calibration images.
+
+OpenVINO's own kernels are made for this quantizer.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,10 @@ class _Pictures:
 
 
 class _Validation:
-    """AP of a compiled model on the images that NNCF names; it has no finer measure to rank layers by."""
+    """AP of a compiled model on the images that NNCF names.
+
+    It has no finer measure to rank layers by.
+    """
 
     def __init__(self, judge: Judge, contract: InputContract) -> None:
         self._judge, self._contract = judge, contract
@@ -122,7 +128,9 @@ class _Compiled:
 
 
 def float_layers(model: Any, tensors: Collection[str]) -> list[str]:
-    """The names of the operators (a convolution, with its bias and activation function) that make these tensors.
+    """Operators that make these tensors.
+
+    They are named; an operator is a convolution with its bias and activation function.
 
     The ONNX reader keeps the tensors' names. Raises UnsupportedTargetError where one of them is not in the model.
     """
@@ -167,7 +175,10 @@ def head_convolutions(model: Any) -> list[str]:
 
 
 def layers_of(model: Any, modules: Iterable[str]) -> list[str]:
-    """The names of the convolutions whose weights belong to one of `modules` of the network, or to a part of one."""
+    """Convolutions whose weights belong to one of `modules`.
+
+    A module stands for its parts too. Gives their names.
+    """
     weights = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":

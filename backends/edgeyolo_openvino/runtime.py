@@ -1,4 +1,4 @@
-"""The openvino package, whichever of its generations is installed, and the devices it sees."""
+"""The openvino package of any generation, and the devices it sees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _DRIVERS = {
 
 
 def installed(oldest: tuple[int, int] = OLDEST_RUN) -> Availability:
-    """Whether OpenVINO is here in version `oldest` or newer; looked up without importing it."""
+    """Availability of OpenVINO in version `oldest` or newer.
+
+    It is looked up, not imported.
+    """
     if find_spec("openvino") is None:
         return Availability(False, "the package openvino is not installed", INSTALL)
     try:
@@ -55,12 +58,18 @@ def loaded_version(module: Any) -> str:
 
 @lru_cache(maxsize=1)
 def devices() -> tuple[str, ...]:
-    """The devices OpenVINO sees, such as ("CPU", "GPU.0"); asked once, because it loads every plugin."""
+    """The devices OpenVINO sees, such as ("CPU", "GPU.0").
+
+    Asked once, because it loads every plugin.
+    """
     return tuple(load().Core().available_devices)
 
 
 def real_devices(device: str) -> list[str]:
-    """The devices that a name stands for: "GPU" is itself, "AUTO:GPU,CPU" is two, "AUTO" every one there is."""
+    """The devices that a name stands for.
+
+    "GPU" is itself, "AUTO:GPU,CPU" is two, "AUTO" every one there is.
+    """
     kind, _, chosen = device.partition(":")
     if kind not in _VIRTUAL:
         return [device]
@@ -70,7 +79,7 @@ def real_devices(device: str) -> list[str]:
 
 
 def reachable(device: str) -> Availability:
-    """Whether OpenVINO is here and sees `device`."""
+    """Availability of OpenVINO with `device`."""
     found = installed()
     if not found.ok or device == "CPU":
         return found
@@ -85,7 +94,7 @@ def reachable(device: str) -> Availability:
 
 
 def reason(error: Exception) -> str:
-    """What an OpenVINO exception says, without the source files it came through."""
+    """Text of an OpenVINO exception, without the source files in it."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
     return " ".join(told[-3:]) or type(error).__name__

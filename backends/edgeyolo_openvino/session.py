@@ -1,4 +1,7 @@
-"""A loaded network: any number of threads, a pool of inference requests, results that belong to the caller."""
+"""A loaded network.
+
+Any number of threads, a pool of inference requests, results that belong to the caller.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ class OpenvinoSession:
         self._waiters = ThreadPoolExecutor(count, thread_name_prefix="openvino-wait")
 
     def run(self, batch: NDArray[Any]) -> Maps:
-        """Map an input array of the contract to its outputs by name. Waits for a free request."""
+        """Map an input array of the contract to its outputs by name.
+
+        Waits for a free request.
+        """
         self._input.check(batch)
         with self._borrowed() as request:
             maps, _batch = self._start(request, batch)
@@ -76,7 +82,9 @@ class OpenvinoSession:
         return future
 
     def layers(self, batch: NDArray[Any], names: Collection[str]) -> Maps:
-        """The float tensors inside that the ONNX file called so, for looking into a missed gate.
+        """Float tensors of the network by their names in the ONNX file.
+
+        They are for looking into a missed gate.
 
         Compiles the network once more, with all of them as outputs.
         """
@@ -193,7 +201,10 @@ class OpenvinoSession:
 
 
 def _floats(outputs: dict[str, NDArray[Any]]) -> Maps:
-    """Counts and class ids as float32 too; maps are that already and stay where they are."""
+    """Counts and class ids as float32 too.
+
+    Maps are that already and stay where they are.
+    """
     return {name: np.asarray(each, np.float32) for name, each in outputs.items()}
 
 

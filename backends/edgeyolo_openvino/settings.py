@@ -1,4 +1,6 @@
-"""How a session runs: the device, the precision of the arithmetic, latency or throughput, threads, the cache.
+"""Settings of a session.
+
+The device, the precision of the arithmetic, latency or throughput, threads, the cache.
 
 OpenVINO computes float32 files in bfloat16 on processors that have it, unless told otherwise: faster, and 6e-3
 away from torch instead of 1e-6 (yolov7-tiny). So the precision is always pinned:
@@ -37,7 +39,7 @@ _PRECISIONS = ("f32", "f16", "bf16")
 
 @dataclass(frozen=True)
 class Settings:
-    """What one session asks of OpenVINO.
+    """OpenVINO settings of one session.
 
     `precision` is "f32", "f16" or "bf16"; None takes each device's own for `target`. `cache` is where compiled
     kernels are kept between starts; None keeps none.
@@ -94,7 +96,10 @@ def from_environment(
 
 
 def _cache() -> Path | None:
-    """The folder for compiled kernels; None where it cannot be written: a read-only robot starts slower, but starts."""
+    """The folder for compiled kernels.
+
+    None where it cannot be written: a read-only robot starts slower, but starts.
+    """
     folder = user_cache() / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""The TensorRT backend: packages are made anywhere, engines are built and run where the GPU is."""
+"""The TensorRT backend.
+
+Packages are made anywhere, engines are built and run where the GPU is.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,10 @@ class TensorrtBackend:
         self._place = place
 
     def at(self, device: Device) -> TensorrtBackend:
-        """Sessions on the GPU, or on the deep-learning accelerator of a Jetson, of that number."""
+        """Sessions on the GPU or DLA of that number.
+
+        A DLA is the deep-learning accelerator of a Jetson.
+        """
         return TensorrtBackend(device)
 
     def _options(self) -> DeviceOptions:
@@ -121,7 +127,10 @@ class TensorrtBackend:
         return replace(options, device=place.index)
 
     def can_compile(self) -> Availability:
-        """Making a package takes onnx (and torch, as every export does), neither TensorRT nor a GPU."""
+        """Availability of what makes a package.
+
+        That is onnx (and torch, as every export needs), neither TensorRT nor a GPU.
+        """
         for package in ("onnx", "torch"):
             if find_spec(package) is None:
                 hint = "pip install 'edgeyolo[export]'"
@@ -129,7 +138,7 @@ class TensorrtBackend:
         return Availability(True, version=version("onnx"))
 
     def can_run(self) -> Availability:
-        """Whether TensorRT, a package for CUDA memory and a GPU that fits are here."""
+        """Availability of TensorRT, a package for CUDA memory and a fitting GPU."""
         from edgeyolo_tensorrt.library import load_library, refuse_unsupported_gpu
 
         if (
@@ -152,8 +161,10 @@ class TensorrtBackend:
         return Availability(True, version=library.text)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`; for int8 targets Q/DQ operators in
-        the graph, and their ranges as `calibration.json` and as a calibration cache.
+        """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`.
+
+        int8 targets get Q/DQ operators in the graph, and their ranges as `calibration.json` and as a
+        calibration cache.
 
         Raises UnsupportedTargetError where the network cannot be typed float16.
         """
@@ -181,7 +192,9 @@ class TensorrtBackend:
         return Compiled(profile.files, given, gives, {"onnx": version("onnx")})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> TensorrtSession:
-        """Load the engine of this machine, building it first where there is none: minutes, once.
+        """Load the engine of this machine, building it first where there is none.
+
+        Minutes, once.
 
         `threads`: how many TensorRT may use on the CPU. The environment variables of `DeviceOptions` apply.
         """
@@ -232,7 +245,10 @@ class TensorrtBackend:
         )
 
     def open_for_parity(self, artifact: Artifact) -> Session:
-        """The packaged graph through ONNX Runtime on the CPU, for the export's parity gate; see `stand_in`."""
+        """The packaged graph in ONNX Runtime on the CPU, for the parity gate.
+
+        See `stand_in`.
+        """
         from edgeyolo_tensorrt.run.stand_in import StandIn
 
         return StandIn(artifact.file(".onnx"), artifact.manifest.input, artifact.manifest.output)

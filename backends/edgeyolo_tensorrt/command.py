@@ -1,4 +1,4 @@
-"""`edgeyolo build`."""
+"""Command `edgeyolo build`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ def _require_package(artifact: Artifact) -> None:
 
 
 def _options(**given: int | None) -> DeviceOptions:
-    """What was given on the command line takes the place of the environment, for all that follows in this process."""
+    """Device options from the command line and the environment.
+
+    Arguments of the command line take the place of the environment, for all that follows in this process.
+    """
     from edgeyolo_tensorrt.options import PREFIX, DeviceOptions
 
     os.environ.update({PREFIX + name: str(value) for name, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""What is known of NVIDIA's devices and of TensorRT's versions, each with its source.
+"""Facts of NVIDIA's devices and TensorRT's versions, each with its source.
 
 Release notes: https://docs.nvidia.com/deeplearning/tensorrt/ ("Archives" for the older ones).
 """
@@ -21,7 +21,9 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Generation:
-    """GPUs that TensorRT left behind: from version `removed` on it does not run on `lowest` ... `highest`.
+    """GPUs that TensorRT left behind.
+
+    TensorRT does not run on `lowest` ... `highest` from version `removed` on.
 
     `lowest` and `highest` are compute capabilities (major, minor), both included.
     """
@@ -33,7 +35,7 @@ class Generation:
     source: str
 
     def covers(self, compute_capability: tuple[int, int]) -> bool:
-        """Whether a GPU of this compute capability is one of these."""
+        """Return True if a GPU of this compute capability is one of these."""
         return self.lowest <= compute_capability <= self.highest
 
 
@@ -61,7 +63,10 @@ GENERATIONS = (
 
 @dataclass(frozen=True)
 class JetPack:
-    """What a JetPack release brings. `python` is the version its own `tensorrt` module is built for."""
+    """Software of a JetPack release.
+
+    `python` is the version its own `tensorrt` module is built for.
+    """
 
     versions: str
     tensorrt: str
@@ -83,7 +88,10 @@ DLA_VERSIONS: tuple[tuple[Version, Version], ...] = (((8, 5), (10, 8)), ((11, 4,
 
 
 def version_tuple(text: str) -> Version:
-    """ "10.14.1.48.post1" -> (10, 14, 1, 48): the leading numbers; () where there is none."""
+    """ "10.14.1.48.post1" -> (10, 14, 1, 48): the leading numbers.
+
+    () where there is none.
+    """
     numbers = re.match(r"\d+(\.\d+)*", text.strip())
     return tuple(int(part) for part in numbers.group().split(".")) if numbers else ()
 
@@ -94,10 +102,16 @@ def version_text(version: Version) -> str:
 
 
 def generation_of(compute_capability: tuple[int, int]) -> Generation | None:
-    """The generation of a GPU that TensorRT has left behind or will have; None for those it still serves."""
+    """The generation of a GPU that TensorRT has left behind or will have.
+
+    None for those it still serves.
+    """
     return next((item for item in GENERATIONS if item.covers(compute_capability)), None)
 
 
 def supports_dla(version: Version) -> bool:
-    """Whether this TensorRT version builds for DLA at all (the device must have one too)."""
+    """Return True if this TensorRT version builds for DLA at all.
+
+    The device must have one too.
+    """
     return any(first <= version < end for first, end in DLA_VERSIONS)

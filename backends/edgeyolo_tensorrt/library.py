@@ -60,7 +60,7 @@ def load_library() -> Library:
 
 
 def install_hint() -> str:
-    """How TensorRT comes onto this kind of machine."""
+    """Hint for installing TensorRT on this kind of machine."""
     if platform.machine() == "aarch64":
         own = ", ".join(
             f"{item.versions}: TensorRT {item.tensorrt}, Python {item.python}" for item in JETPACKS
@@ -73,7 +73,10 @@ def install_hint() -> str:
 
 
 def refuse_unsupported_gpu(library: Library, gpu_name: str, compute_capability: tuple[int, int]) -> None:
-    """Raise RuntimeMissingError where this version of TensorRT no longer runs on that GPU, with the source."""
+    """Raise RuntimeMissingError where this TensorRT no longer runs on that GPU.
+
+    It gives the source.
+    """
     if reason := unsupported_gpu(library.version, gpu_name, compute_capability):
         last = generation_of(compute_capability)
         assert last is not None  # there is a reason only for these
@@ -82,7 +85,10 @@ def refuse_unsupported_gpu(library: Library, gpu_name: str, compute_capability: 
 
 
 def unsupported_gpu(version: Version, gpu_name: str, compute_capability: tuple[int, int]) -> str:
-    """Why this version does not run on that GPU, as the end of a sentence; "" where it does."""
+    """Reason why this version does not run on that GPU; "" where it does.
+
+    It is the end of a sentence.
+    """
     generation: Generation | None = generation_of(compute_capability)
     if generation is None or version < generation.removed:
         return ""
@@ -123,7 +129,10 @@ class Heard:
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=50))
 
     def complaint(self) -> str:
-        """TensorRT's errors, one a line; its warnings where it calls nothing an error, as it does without a driver."""
+        """TensorRT's errors, one a line.
+
+        Its warnings where it calls nothing an error, as it does without a driver.
+        """
         unique = list(dict.fromkeys(self.errors or self.warnings))
         return "\n".join(f"  {text}" for text in unique[-10:]) or "  (it gave no reason)"
 
@@ -140,7 +149,10 @@ def listening(module: Any) -> Iterator[Heard]:
 
 
 def make(library: Library, kind: Any, heard: Heard) -> Any:
-    """A Builder or Runtime. Where CUDA does not start, TensorRT gives no object, which Python sees as a TypeError."""
+    """A Builder or Runtime.
+
+    Where CUDA does not start, TensorRT gives no object, which Python sees as a TypeError.
+    """
     try:
         return kind(logger_for(library.module))
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""What a user may choose on the device, by argument or by environment variable."""
+"""User's choices on the device, by argument or environment variable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIABLES = {
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """How to build and run on this machine.
+    """Options of building and running on this machine.
 
     `device` is the GPU's number (EDGEYOLO_TENSORRT_DEVICE); `dla_core` puts what it can onto that deep-learning
     accelerator (EDGEYOLO_TENSORRT_DLA); `workspace_mib` limits the builder's scratch memory instead of the recipe

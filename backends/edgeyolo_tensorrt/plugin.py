@@ -1,4 +1,7 @@
-"""TensorRT's suppression plugin: whether a graph holds it, making it known to TensorRT, and a graph without it."""
+"""TensorRT's suppression plugin.
+
+Finds it in a graph, makes it known to TensorRT, and makes a graph without it.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,10 @@ def plugins_load(library: Library, logger: Any) -> bool:
 
 
 def without_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that computes in ONNX's operators what the plugin does: suppression within each class, of every class of a
-    box that scores above the threshold; then the best of all classes. A graph without it stays as it is.
+    """A copy that computes in ONNX's operators what the plugin does.
+
+    Suppression within each class, of every class of a box that scores above the threshold; then the best of
+    all classes. A graph without it stays as it is.
     """
     import onnx
 

@@ -64,15 +64,24 @@ class TfliteBackend:
     adopts: Mapping[str, Target] = {".tflite": FP32.target}
 
     def can_compile(self) -> Availability:
-        """Whether litert-torch, and what it needs, is here; looked up without importing it."""
+        """Availability of litert-torch and what it needs.
+
+        It is looked up, not imported.
+        """
         return toolkit.installed(toolkit.CONVERTER)
 
     def can_run(self) -> Availability:
-        """Whether ai-edge-litert, or tflite-runtime, is here; looked up without importing it."""
+        """Availability of ai-edge-litert or tflite-runtime.
+
+        It is looked up, not imported.
+        """
         return runtime.installed()
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.tflite`: channels last, raw maps out; for int8, integers from input to outputs."""
+        """Write `model.tflite`: channels last, raw maps out.
+
+        int8 has integers from input to outputs.
+        """
         from edgeyolo_tflite.convert import to_flatbuffer
 
         return _write(to_flatbuffer(source), source, target, into)
@@ -102,7 +111,9 @@ class TfliteBackend:
 
 
 class EdgeTpuBackend(TfliteBackend):
-    """Target `edgetpu-tflite-int8`. An artifact that was compiled runs on an edge TPU, others wait for the compiler.
+    """Target `edgetpu-tflite-int8`.
+
+    A compiled artifact runs on an edge TPU, others wait for the compiler.
 
     `edgetpu_compiler` writes `model_edgetpu.tflite` beside `model.tflite`; without it the artifact can be checked,
     compared with torch on the CPU, and compiled later, on an x86-64 Linux machine that has it.
@@ -123,16 +134,21 @@ class EdgeTpuBackend(TfliteBackend):
         return EdgeTpuBackend("" if device.index is None else f":{device.index}")
 
     def can_compile(self) -> Availability:
-        """Whether litert-torch and ai-edge-quantizer are here; the edge TPU's own compiler is not asked for."""
+        """Availability of litert-torch and ai-edge-quantizer.
+
+        The edge TPU's own compiler is not asked for.
+        """
         return toolkit.installed(toolkit.QUANTIZER)
 
     def can_run(self) -> Availability:
-        """Whether there is an interpreter, the edge TPU's library and a device."""
+        """Availability of an interpreter, the edge TPU's library and a device."""
         found = runtime.installed()
         return runtime.edge_tpu(self._device) if found.ok else found
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.tflite` and, where `edgetpu_compiler` is installed, `model_edgetpu.tflite`.
+        """Write `model.tflite`, and `model_edgetpu.tflite` where possible.
+
+        The latter is written where `edgetpu_compiler` is installed.
 
         Raises UnsupportedTargetError, before an image is read, if the edge TPU does not take the converted network
         whole; what can be known before that, the export has asked already.
@@ -152,7 +168,10 @@ class EdgeTpuBackend(TfliteBackend):
         return replace(compiled, files=(MODEL, COMPILED), tools=tools)
 
     def check(self, source: ExportSource) -> Coverage:
-        """Where the operators of the network would run; needs no calibration images."""
+        """Check where the operators of the network would run.
+
+        It needs no calibration images.
+        """
         from edgeyolo_tflite.check import coverage
         from edgeyolo_tflite.convert import to_flatbuffer
         from edgeyolo_tflite.quantize import skeleton
@@ -164,7 +183,10 @@ class EdgeTpuBackend(TfliteBackend):
         return {COMPILED: file}
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
-        """Load `model_edgetpu.tflite` on an edge TPU; RuntimeMissingError where there is none."""
+        """Load `model_edgetpu.tflite` on an edge TPU.
+
+        RuntimeMissingError where there is none.
+        """
         if COMPILED not in artifact.manifest.files:
             raise UsageError(
                 f"{artifact.path}: not compiled for the edge TPU, there is no {COMPILED}",

@@ -1,4 +1,6 @@
-"""What the Coral edge TPU takes, checked on the flatbuffer: `edgetpu_compiler` is not needed to know the answer.
+"""Limits of the Coral edge TPU, checked on the flatbuffer.
+
+`edgetpu_compiler` is not needed to know the answer.
 
 The tables and their sources are in `tables`; `limits` holds them against a network before there is a flatbuffer.
 """
@@ -26,7 +28,7 @@ from edgeyolo_tflite.limits import (
 
 @dataclass(frozen=True)
 class Coverage:
-    """Where the operators of an integer model will run, and what it needs.
+    """Places of an integer model's operators, and its needs.
 
     Attributes:
         edge_tpu: operators that the compiler takes, by kind.
@@ -79,7 +81,10 @@ def coverage(data: bytes, where: str = "the TFLite model") -> Coverage:
 
 
 def require_edge_tpu(data: bytes, target: str) -> Coverage:
-    """The coverage of an integer model that the edge TPU takes whole; UnsupportedTargetError lists what misfits."""
+    """The coverage of an integer model that the edge TPU takes whole.
+
+    UnsupportedTargetError lists what misfits.
+    """
     found = coverage(data)
     if found.misfits:
         lines = "\n".join(f"  {sentence}" for sentence in found.misfits)
@@ -97,7 +102,10 @@ def parameter_bytes(model: Any) -> int:
 
 
 def peak_activations(model: Any) -> int:
-    """The largest sum of bytes of the activations that an operator reads, writes or leaves alive for a later one."""
+    """Largest sum of bytes of the activations alive at one operator.
+
+    They are those that an operator reads, writes or leaves alive for a later one.
+    """
     graph = model.subgraphs[0]
     last = {index: place for place, each in enumerate(graph.operators) for index in each.inputs}
     last.update(dict.fromkeys(graph.outputs, len(graph.operators)))

@@ -13,7 +13,9 @@ TIMEOUT_S = 600
 
 
 def compile_for_edge_tpu(model: Path) -> str | None:
-    """Write `<model>_edgetpu.tflite` beside an integer model and return the compiler's version; None without it.
+    """Write `<model>_edgetpu.tflite` beside an integer model.
+
+    Gives the compiler's version; None without it.
 
     Raises UnsupportedTargetError where the compiler fails, or leaves operators on the CPU, with its own words.
     """

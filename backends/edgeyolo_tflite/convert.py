@@ -1,4 +1,7 @@
-"""From a torch network to a float32 TFLite file: channels last, raw maps out, no transpositions in between."""
+"""Conversion of a torch network to a float32 TFLite file.
+
+Channels last, raw maps out, no transpositions in between.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ METADATA = "edgeyolo"  # the entry of the file's metadata that holds the contrac
 
 
 class ChannelsLast(nn.Module):
-    """A network with images (N, H, W, 3) and maps (N, H / stride, W / stride, channels), by name."""
+    """A network with channels-last images and maps.
+
+    Images are (N, H, W, 3), maps (N, H / stride, W / stride, channels), by name.
+    """
 
     def __init__(self, network: nn.Module, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -31,7 +37,10 @@ class ChannelsLast(nn.Module):
 
 
 def contracts(source: ExportSource) -> tuple[InputContract, RawMaps]:
-    """What the file takes and gives: the source's contracts, channels last, with a fixed batch."""
+    """Contracts of the file.
+
+    They are the source's contracts, channels last, with a fixed batch.
+    """
     return (
         replace(source.input, layout="NHWC", dynamic_batch=False),
         replace(source.output, layout="NHWC"),
@@ -60,7 +69,10 @@ def to_flatbuffer(source: ExportSource) -> bytes:
 
 
 def name_edges(model: Any, outputs: tuple[str, ...]) -> None:
-    """Give input and output tensors the names that the signature has for them, and the outputs their order."""
+    """Name the input and output tensors as the signature does.
+
+    The outputs also get their order.
+    """
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     for entry in [*signature.inputs, *signature.outputs]:
         graph.tensors[entry.tensorIndex].name = flatbuffer.name(entry)
@@ -88,7 +100,10 @@ def _whole_factor(model: Any, operator: Any) -> bool:
 
 
 def describe(model: Any, entry: str, values: Mapping[str, Any]) -> None:
-    """Add a metadata entry with `values` as JSON; runtimes skip entries that they do not know."""
+    """Add a metadata entry with `values` as JSON.
+
+    Runtimes skip entries that they do not know.
+    """
     buffer, item = schema.BufferT(), schema.MetadataT()
     text = json.dumps(values, ensure_ascii=False, sort_keys=True)
     buffer.data = text.encode()

@@ -1,4 +1,6 @@
-"""TFLite files as objects: reading, writing, and the few questions that every part asks of them.
+"""TFLite files as objects.
+
+Reading, writing, and the few questions that every part asks of them.
 
 A model is the tree of `ai_edge_litert.schema_py_generated`: model.subgraphs[0].operators and so on.
 """
@@ -66,7 +68,7 @@ def tensors(model: Any, indices: Any) -> list[Any]:
 
 
 def is_constant(model: Any, tensor: Any) -> bool:
-    """Whether the tensor's values are in the file."""
+    """Return True if the tensor's values are in the file."""
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
 

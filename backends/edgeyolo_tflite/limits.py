@@ -1,4 +1,6 @@
-"""The edge TPU's `tables` under the names of ONNX operators: what can be known without converting anything.
+"""The edge TPU's `tables` under the names of ONNX operators.
+
+They need no conversion.
 
 What the converter makes is checked again, operator by operator, when it is made (`check`).
 """
@@ -70,7 +72,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 
 def refuse(operation: Operation, graph: Graph) -> Finding | None:
-    """What the edge TPU does not take of an operator that it has."""
+    """Finding on an operator that the edge TPU has but cannot run here."""
     if operation.kind == "Slice" and operation.attributes["steps"] != 1:
         return Finding(
             f"strides {operation.attributes['steps']}, the edge TPU slices with stride 1 only [models]",
@@ -86,7 +88,10 @@ def refuse(operation: Operation, graph: Graph) -> Finding | None:
 
 
 def padding(graph: Graph) -> tuple[Place, ...]:
-    """Convolutions of a stride get a PAD before them: TFLite's SAME pads at the other end than torch does."""
+    """PAD operators in front of convolutions of a stride.
+
+    TFLite's SAME pads at the other end than torch does.
+    """
     count = sum(each.kind == "Conv" and max(each.attributes["strides"]) > 1 for each in graph.operations)
     return (Place("PAD", count, "edge TPU"),) if count else ()
 

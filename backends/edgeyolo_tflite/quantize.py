@@ -1,4 +1,6 @@
-"""From a float32 TFLite file to one of integers throughout: int8 in, int8 out, no float operator in between.
+"""Quantization of a float32 TFLite file to integers throughout.
+
+int8 in, int8 out, no float operator in between.
 
 Weights are symmetric with a scale for each output channel, activations have a scale and a zero point for each tensor
 (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018),
@@ -51,7 +53,9 @@ def quantize(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: i
 
 
 def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> dict[str, Any]:
-    """The range of every activation: what TYPICAL of the batches stay below, and likewise above.
+    """Range of every activation.
+
+    TYPICAL of the batches stay below it, and likewise above.
 
     UsageError where there is no batch, or a wrong one.
     """
@@ -69,20 +73,23 @@ def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: 
             extremes.setdefault(tensor, []).append((float(np.min(each["min"])), float(np.max(each["max"]))))
     if not extremes:
         raise UsageError(
-            "calibration: expected at least one batch of images, came none",
+            "calibration: expected at least one batch of images, got none",
             hint="Some hundred photographs of what the camera will see are usual.",
         )
     return {tensor: _typical(np.array(found)) for tensor, found in extremes.items()}
 
 
 def _typical(extremes: NDArray[np.float64]) -> tuple[float, float]:
-    """From (images, 2) lows and highs, in any order."""
+    """Typical range of (images, 2) lows and highs, in any order."""
     lows, highs = extremes.T
     return float(np.quantile(lows, 1 - TYPICAL)), float(np.quantile(highs, TYPICAL))
 
 
 def with_ranges(model: bytes, ranges: Ranges) -> bytes:
-    """The integer model whose activations have these ranges, wherever they come from; every activation needs one."""
+    """The integer model whose activations have these ranges, wherever they come from.
+
+    Every activation needs one.
+    """
     quantizer, recipe = toolkit.load("ai_edge_quantizer.quantizer"), toolkit.load("ai_edge_quantizer.recipe")
     tree = flatbuffer.read(model)
     settled = share_ranges(tree, ranges)
@@ -105,7 +112,9 @@ def with_ranges(model: bytes, ranges: Ranges) -> bytes:
 
 
 def skeleton(model: bytes) -> bytes:
-    """The integer model without calibration: operators, types and sizes are final, the numbers mean nothing.
+    """The integer model without calibration.
+
+    Operators, types and sizes are final, the numbers mean nothing.
 
     For checks that should fail before images are read.
     """
@@ -114,7 +123,9 @@ def skeleton(model: bytes) -> bytes:
 
 
 def share_ranges(model: Any, ranges: Ranges) -> dict[str, tuple[float, float]]:
-    """One range for all tensors that meet in a concatenation, and for what pooling or enlarging makes of them.
+    """One range for all tensors that meet in a concatenation.
+
+    It holds also for what pooling or enlarging makes of them.
 
     Every branch then arrives in the scale of the result and no requantization is needed. The input takes 0..1, so
     that its scale is 1/255 and its zero point -128.
@@ -160,13 +171,15 @@ def _require_pixels(batch: NDArray[Any]) -> None:
     low, high = float(batch.min()), float(batch.max())
     if batch.dtype != np.float32 or not 0 <= low <= high <= 1:
         raise UsageError(
-            f"calibration: expected float32 images in 0..1, came {batch.dtype} in {low:g}..{high:g}",
+            f"calibration: expected float32 images in 0..1, got {batch.dtype} in {low:g}..{high:g}",
             hint="edgeyolo.runtime.preprocess.preprocess(images, contract) makes such an array.",
         )
 
 
 def _disguise_leaky(model: Any) -> None:
-    """Call LEAKY_RELU a RELU while the quantizer looks: it knows the one, and treats it as the other must be treated.
+    """Call LEAKY_RELU a RELU while the quantizer looks.
+
+    It knows the one, and treats it as the other must be treated.
 
     Both have one input and one output with a scale each. Left alone, LEAKY_RELU would stay in float32 between two
     conversions, though TFLite has an integer kernel for it.

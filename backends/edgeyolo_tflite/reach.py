@@ -1,4 +1,7 @@
-"""Integers are spent where what follows tells values apart: ranges end where a sigmoid or SiLU is flat."""
+"""Ranges that spend integers where later operators tell values apart.
+
+They end where a sigmoid or SiLU is flat.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ REACH = 6.0
 
 
 def within_reach(model: bytes, ranges: Ranges) -> dict[str, tuple[float, float]]:
-    """The ranges without what the function behind them does not tell apart: integers are spent where it is not flat.
+    """The ranges without what the function behind them does not tell apart.
+
+    Integers are spent where it is not flat.
 
     Raw maps are cut to +-REACH. Decoding takes the sigmoid of every raw value, and has hardly anything left to tell
     apart there, but background reaches to -40: eight bits from end to end would leave too few of them for what is
@@ -38,14 +43,17 @@ def within_reach(model: bytes, ranges: Ranges) -> dict[str, tuple[float, float]]
 
 
 def flat_below(step: float) -> float:
-    """The x below which SiLU is nearer to zero than half a step: a quantizer of that step gives 0 there."""
+    """The x below which SiLU is nearer to zero than half a step.
+
+    A quantizer of that step gives 0 there.
+    """
     x = np.linspace(-20.0, -1.3, 1871)
     flat = x[np.abs(x / (1 + np.exp(-x))) <= step / 2]
     return float(flat.max(initial=-20.0))
 
 
 def _silus(model: Any) -> dict[str, str]:
-    """What each SiLU (LOGISTIC and MUL) takes -> what it gives."""
+    """Input of each SiLU (LOGISTIC and MUL) -> its output."""
     sigmoid: dict[int, int] = {}
     found = {}
     for kind, operator in flatbuffer.operators(model):

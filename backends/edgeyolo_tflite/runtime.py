@@ -1,4 +1,7 @@
-"""The interpreter package, whichever is installed, and the library that reaches an edge TPU."""
+"""The interpreter package, and the library that reaches an edge TPU.
+
+Any of the packages will do.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _GET_LIBRARY = (
 
 
 def installed() -> Availability:
-    """Whether an interpreter is here; looked up without importing it."""
+    """Availability of an interpreter, without importing it."""
     for module, package in PACKAGES.items():
         if find_spec(module) is None:
             continue
@@ -50,7 +53,7 @@ def installed() -> Availability:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A loaded interpreter package. `module` has `Interpreter` and `load_delegate`."""
+    """A loaded interpreter package: `module` has `Interpreter` and `load_delegate`."""
 
     module: Any
     name: str
@@ -63,7 +66,10 @@ class Runtime:
 
 
 def load() -> Runtime:
-    """The first interpreter package that is installed; RuntimeMissingError where none loads."""
+    """The first interpreter package that is installed.
+
+    RuntimeMissingError where none loads.
+    """
     found = installed()
     if not found.ok:
         raise RuntimeMissingError(found.reason, hint=found.hint)
@@ -77,7 +83,10 @@ def load() -> Runtime:
 
 
 def edge_tpu(device: str = "") -> Availability:
-    """Whether an edge TPU can be opened; it is opened for that, and closed again."""
+    """Availability of an edge TPU.
+
+    It is opened for that, and closed again.
+    """
     try:
         _require_library()  # the usual answer is no, and costs no import
         loaded = load()
@@ -88,12 +97,14 @@ def edge_tpu(device: str = "") -> Availability:
 
 
 def edge_tpu_library() -> str:
-    """What the edge TPU's library is called on this system."""
+    """Name of the edge TPU's library on this system."""
     return _LIBRARIES.get(sys.platform, "libedgetpu.so.1")
 
 
 def edge_tpu_delegate(runtime: Runtime, device: str = "") -> Any:
-    """Open an edge TPU: `device`, else the one that EDGEYOLO_EDGETPU_DEVICE names ("usb", "pci:1", ":0" ...), else any.
+    """Open an edge TPU.
+
+    `device`, else the one that EDGEYOLO_EDGETPU_DEVICE names ("usb", "pci:1", ":0" ...), else any.
 
     Raises RuntimeMissingError where the library is not installed or finds no such device.
     """

@@ -18,7 +18,9 @@ MAX_THREADS = 4  # the boards this is for have four cores, and more threads than
 
 
 class TfliteSession:
-    """Runs raw head maps in a TFLite interpreter, on the CPU (XNNPACK) or on what `delegates` reach.
+    """A network of raw head maps in a TFLite interpreter.
+
+    It runs on the CPU (XNNPACK) or on what `delegates` reach.
 
     An interpreter holds its tensors and is run by one thread at a time; several threads take turns. `threads` is for
     the CPU kernels; None takes the cores that the process may use, at most four, because the interpreter's own
@@ -59,7 +61,10 @@ class TfliteSession:
         self._lock = Lock()
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map (n, height, width, 3) float32 or uint8 to the raw maps by name; the arrays are the caller's."""
+        """Map (n, height, width, 3) float32 or uint8 to the raw maps by name.
+
+        The arrays are the caller's.
+        """
         self._input.check(batch)
         values = batch if self._table is None else to_int8(batch, self._table)
         with self._lock:
@@ -71,7 +76,10 @@ class TfliteSession:
         return {name: dequantize(each, self._maps[name]) for name, each in raw.items()}
 
     def close(self) -> None:
-        """Release the interpreter, and with it its delegates; a run under way is waited for."""
+        """Release the interpreter, and with it its delegates.
+
+        A run under way is waited for.
+        """
         with self._lock:
             self._interpreter = None
 
@@ -94,7 +102,10 @@ class TfliteSession:
                 )
 
     def _quantizer(self, item: dict[str, Any]) -> NDArray[np.int8] | None:
-        """The int8 value of every pixel value 0..255; None where the tensor takes the batch as it is."""
+        """The int8 value of every pixel value 0..255.
+
+        None where the tensor takes the batch as it is.
+        """
         if item["dtype"] == np.dtype(self._input.dtype):
             return None
         if item["dtype"] != np.int8 or self._input.dtype != "uint8":
@@ -117,7 +128,10 @@ def quantization_of(item: dict[str, Any]) -> Quantization | None:
 
 
 def to_int8(pixels: NDArray[np.uint8], table: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Pixels by a table of 256 values; the usual one, pixel - 128, is the flip of one bit, and 200 times faster."""
+    """Pixels by a table of 256 values.
+
+    The usual one, pixel - 128, is the flip of one bit, and 200 times faster.
+    """
     if np.array_equal(table, np.arange(-128, 128)):
         return np.bitwise_xor(pixels, np.uint8(128)).view(np.int8)
     return table[pixels]

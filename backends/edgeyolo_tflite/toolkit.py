@@ -20,7 +20,7 @@ QUANTIZER = {**CONVERTER, "ai_edge_quantizer": "ai-edge-quantizer"}
 
 
 def installed(packages: dict[str, str]) -> Availability:
-    """Whether all of them are here; looked up without importing any."""
+    """Availability of all packages, without importing any."""
     for module, package in packages.items():
         if find_spec(module) is None:
             return Availability(False, f"the package {package} is not installed", INSTALL)
@@ -29,7 +29,10 @@ def installed(packages: dict[str, str]) -> Availability:
 
 
 def load(module: str) -> Any:
-    """Import one of the packages above, or a module in it; RuntimeMissingError says why it does not load."""
+    """Import one of the packages above, or a module in it.
+
+    RuntimeMissingError says why it does not load.
+    """
     try:
         with quiet():
             return importlib.import_module(module)

@@ -1,4 +1,7 @@
-"""The torch backend: the re-parameterized network in safetensors, run eagerly on the CPU."""
+"""The torch backend.
+
+The re-parameterized network in safetensors, run eagerly on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +43,14 @@ class TorchBackend:
         return self.can_run()
 
     def can_run(self) -> Availability:
-        """Whether torch and safetensors are here; looked up without importing them."""
+        """Availability of torch and safetensors, without importing them."""
         return packages()
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write the plain convolutions as `model.safetensors`; torch takes any batch and any image size."""
+        """Write the plain convolutions as `model.safetensors`.
+
+        torch takes any batch and any image size.
+        """
         return write(source, into, {"torch": packages().version})
 
     def written_ports(
@@ -72,7 +78,10 @@ def written_ports(folder: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
 
 def write(source: ExportSource, into: Path, tools: Mapping[str, str]) -> Compiled:
-    """Write `model.safetensors`. Its class names are numbers: the manifest holds the real ones."""
+    """Write `model.safetensors` with numbers for class names.
+
+    The manifest holds the real ones.
+    """
     from edgeyolo.models.weights import save
 
     names = tuple(str(index) for index in range(source.output.classes))

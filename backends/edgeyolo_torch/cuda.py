@@ -29,7 +29,7 @@ def load_torch() -> Any:
 
 
 def packages() -> Availability:
-    """Whether torch and safetensors are here; looked up without importing them."""
+    """Availability of torch and safetensors, without importing them."""
     for package in ("torch", "safetensors"):
         if find_spec(package) is None:
             return Availability(
@@ -39,7 +39,10 @@ def packages() -> Availability:
 
 
 def driver() -> Availability:
-    """Whether NVIDIA's driver is here. Asked first: the usual answer is no, and costs no import of torch."""
+    """Availability of NVIDIA's driver.
+
+    Asked first: the usual answer is no, and costs no import of torch.
+    """
     library = _DRIVERS.get(sys.platform, "libcuda.so.1")
     try:
         if not library:
@@ -53,7 +56,10 @@ def driver() -> Availability:
 
 
 def reachable(index: int) -> Availability:
-    """Whether torch can use the GPU of number `index`: driver, a build for CUDA, the GPU, and kernels for it."""
+    """Availability of GPU number `index` in torch.
+
+    It needs the driver, a build for CUDA, the GPU, and kernels for it.
+    """
     for found in (packages(), driver()):
         if not found.ok:
             return found
@@ -82,7 +88,9 @@ def reachable(index: int) -> Availability:
 
 
 def has_kernels(capability: tuple[int, int], architectures: list[str]) -> bool:
-    """Whether a build of torch for `architectures` (sm_80, compute_90 ...) runs on a GPU.
+    """Return True if a build of torch runs on a GPU.
+
+    The build is for `architectures` (sm_80, compute_90 ...).
 
     Machine code (sm) runs on later GPUs of the same major number, PTX (compute) on all later ones. Source: CUDA C++
     Programming Guide, "Binary Compatibility" and "PTX Compatibility".
@@ -108,7 +116,10 @@ def wants_graph(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def facts(index: int) -> dict[str, str]:
-    """What a manifest says of the machine: torch's CUDA, and the GPU where there is one."""
+    """Facts of the machine for a manifest.
+
+    They are torch's CUDA, and the GPU where there is one.
+    """
     found = reachable(index)
     known = {"torch": packages().version}
     if found.ok:

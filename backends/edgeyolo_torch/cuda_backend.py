@@ -20,7 +20,10 @@ HALF_ARITHMETIC = 3e-2
 
 
 class TorchCudaBackend:
-    """Target `cuda-torch-fp16`: no engine to build, any batch and image size, wherever torch has CUDA."""
+    """Target `cuda-torch-fp16`.
+
+    No engine to build, any batch and image size, wherever torch has CUDA.
+    """
 
     name = "torch-cuda"
     package = "torch"
@@ -49,11 +52,17 @@ class TorchCudaBackend:
         return cuda.packages()
 
     def can_run(self) -> Availability:
-        """Whether torch has CUDA and a GPU; torch is imported only where NVIDIA's driver is."""
+        """Availability of CUDA and a GPU in torch.
+
+        torch is imported only where NVIDIA's driver is.
+        """
         return cuda.reachable(self._index)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write the plain convolutions as `model.safetensors`, in float32: the GPU rounds them as it loads them."""
+        """Write the plain convolutions as `model.safetensors`, in float32.
+
+        The GPU rounds them as it loads them.
+        """
         return write(source, into, cuda.facts(self._index))
 
     def written_ports(
@@ -63,7 +72,7 @@ class TorchCudaBackend:
         return written_ports(folder)
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
-        """Load the network onto the GPU. `threads` says nothing to it."""
+        """Load the network onto the GPU; `threads` has no effect."""
         from edgeyolo_torch.cuda_session import CudaSession
 
         manifest = artifact.manifest

@@ -22,7 +22,10 @@ SHAPES = 4  # input shapes whose buffers are kept; a camera needs one, rectangul
 
 @dataclass
 class _Buffers:
-    """The memory of one input shape. `graph` writes `outputs` from `given`; None runs the network eagerly."""
+    """The memory of one input shape.
+
+    `graph` writes `outputs` from `given`; None runs the network eagerly.
+    """
 
     host: Any  # page-locked, so that copies run beside the CPU
     given: Any
@@ -39,7 +42,9 @@ def load_network(path: Path) -> Any:
 
 
 class CudaSession:
-    """Runs raw head maps in float16, channels last, on a stream of its own; threads take turns.
+    """Runs raw head maps in float16, channels last, on a stream of its own.
+
+    Threads take turns.
 
     Pixels and maps are float32 outside: they are converted on the GPU. With `graph` the network is recorded once for
     each input shape and replayed, which saves launching its kernels one by one.
@@ -125,7 +130,10 @@ class CudaSession:
         return buffers
 
     def _record(self, buffers: _Buffers) -> None:
-        """Capture the network. It runs before, because what cuDNN and the allocator set up must not be captured."""
+        """Capture the network.
+
+        It runs before, because what cuDNN and the allocator set up must not be captured.
+        """
         torch = self._torch
         with torch.cuda.stream(self._stream):
             buffers.given.zero_()

@@ -1,4 +1,4 @@
-"""What torch takes: the network as it is."""
+"""Limits of torch: none, the network as it is."""
 
 from __future__ import annotations
 

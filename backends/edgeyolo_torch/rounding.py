@@ -1,4 +1,7 @@
-"""float16 on a CPU: what a GPU that accumulates in float32 stores after every operator, rounded the same way."""
+"""float16 on a CPU.
+
+It is what a GPU that accumulates in float32 stores after every operator, rounded the same way.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ def rounded(value: Tensor) -> Tensor:
 
 
 class RoundsToHalf(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Every operator's float32 result becomes the nearest float16 one. Moving values does not change them again."""
+    """Round every operator's float32 result to the nearest float16.
+
+    Moving values does not change them again.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -39,14 +45,17 @@ def round_weights(network: nn.Module) -> nn.Module:
 
 
 class Rounded(nn.Module):
-    """A network with its weights, its input and what every operator gives rounded to float16."""
+    """A network rounded to float16.
+
+    Its weights, its input and the output of every operator are rounded.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = round_weights(network)
 
     def forward(self, images: Tensor) -> Any:
-        """What the network gives for (n, 3, height, width) float32."""
+        """Run the network on (n, 3, height, width) float32."""
         with RoundsToHalf():  # type: ignore[no-untyped-call]
             return self.network(rounded(images))
 

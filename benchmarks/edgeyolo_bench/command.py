@@ -1,4 +1,4 @@
-"""`edgeyolo bench`."""
+"""Command `edgeyolo bench`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgeyolo.cli.completion import complete_models, complete_targets
 from edgeyolo.cli.console import json_option
 from edgeyolo.cli.options import imgsz_option, locate_weights
 from edgeyolo_bench.paper.paper_options import paper_options, tables_asked
@@ -22,9 +23,13 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
 
 
 @click.command("bench")
-@click.argument("models", nargs=-1, metavar="[MODEL...]")
+@click.argument("models", nargs=-1, metavar="[MODEL...]", shell_complete=complete_models)
 @click.option(
-    "--target", "targets", multiple=True, help="Targets to measure weights on; several with commas."
+    "--target",
+    "targets",
+    multiple=True,
+    shell_complete=complete_targets,
+    help="Targets to measure weights on; several with commas.",
 )
 @click.option(
     "--scenario", type=click.Choice(SCENARIO_NAMES), default="single-stream", show_default=True,
@@ -83,7 +88,9 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     remote: str | None, remote_python: str, remote_wheel: Path | None, ssh_config: Path | None, fleet: Path | None,
     limits: bool, device: str, output: Path | None, as_json: bool, **paper: Any,
 ) -> None:  # fmt: skip
-    """Measure artifacts on this machine: latency with confidence intervals, stage by stage, and AP.
+    """Measure artifacts on this machine.
+
+    It reports latency with confidence intervals, stage by stage, and AP.
 
     MODEL is an artifact directory, weights or a published name; weights are exported once for each --target. Several
     are measured in turns, each in a process of its own, and compared pair by pair. Both --min-duration and --min-count

@@ -1,4 +1,6 @@
-"""Every network of the family through the whole export, at its own image size: seconds, megabytes, memory, deviation.
+"""Every network of the family through the whole export, at its own image size.
+
+Seconds, megabytes, memory, deviation.
 
 python benchmarks/scripts/architectures.py [--networks a,b] [--targets a,b] [--imgsz N] [--name architectures]
 
@@ -29,7 +31,10 @@ TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-
 
 
 def exported(weights: Path, target: str, imgsz: int | None, place: Path) -> dict[str, Any]:
-    """One row: what `edgeyolo export` says, the seconds it took and the memory it needed at most."""
+    """One row: results of `edgeyolo export`, seconds and memory.
+
+    It gives what the export says, the seconds it took and the memory it needed at most.
+    """
     command = [sys.executable, "-c", "from edgeyolo.cli import main; main()", "export", str(weights)]
     command += ["--target", target, "-o", str(place), "--json", *(["--imgsz", str(imgsz)] if imgsz else [])]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:

@@ -1,4 +1,6 @@
-"""Time and memory of label assignment and loss: `python benchmarks/scripts/assign_loss.py`.
+"""Time and memory of label assignment and loss.
+
+`python benchmarks/scripts/assign_loss.py`.
 
 Random head maps of yolov7 at 640 pixels with 80 classes, batch 16, and labels of every size. The published
 code takes 0.11 s forward with 20 targets an image and 0.55 s with 60 on two cores of this class; a third of
@@ -51,7 +53,10 @@ def make(images: int, targets: int, classes: int = 80, size: int = 640) -> tuple
 
 
 def seconds(work: Callable[[], object], runs: int) -> tuple[float, float]:
-    """Fastest and median run; on a busy machine the fastest is the one that says something."""
+    """Fastest and median run.
+
+    On a busy machine the fastest is the one that says something.
+    """
     work()
     times = []
     for _ in range(runs):
@@ -62,7 +67,10 @@ def seconds(work: Callable[[], object], runs: int) -> tuple[float, float]:
 
 
 def forget_peak() -> None:
-    """Begin to measure the peak anew; it would otherwise include that of the process that started this one."""
+    """Begin to measure the peak anew.
+
+    It would otherwise include that of the process that started this one.
+    """
     with suppress(OSError):  # elsewhere than on Linux the peak is that of the process's life
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -78,8 +86,11 @@ def peak_mb() -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """Seconds (the fastest of the runs; `median` of assignment + loss) and the growth of peak memory in MB, of one
-    number of images and of labels an image."""
+    """Seconds and memory of one number of images and labels.
+
+    Seconds are the fastest of the runs (`median`: of assignment + loss); memory is the growth of its peak in
+    MB.
+    """
 
     images: int
     targets: int
@@ -95,7 +106,7 @@ class Case:
         return PUBLISHED_SECONDS.get(self.targets) if self.images == 16 else None
 
     def cells(self) -> tuple[str, ...]:
-        """As a row of COLUMNS."""
+        """Row of COLUMNS."""
         published = self.published
         return (
             str(self.images),

@@ -1,4 +1,6 @@
-"""What calibration costs, beside its limits: the peak memory of the pass over the images, the time of the command.
+"""Costs of calibration beside their limits.
+
+The peak memory of the pass over the images, the time of the command.
 
 python benchmarks/scripts/calibration.py memory        yolov7 at 640 with 500 images, at most 1.5 GB
 python benchmarks/scripts/calibration.py time          yolov7-tiny at 640 with 300 images, at most 4 minutes on 2 cores

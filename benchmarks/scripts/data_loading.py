@@ -1,4 +1,6 @@
-"""Pictures per second and worker of the whole training pipeline: `python benchmarks/scripts/data_loading.py DATA`.
+"""Pictures per second and worker of the whole training pipeline.
+
+`python benchmarks/scripts/data_loading.py DATA`.
 
 Mosaic, warp, mixup, paste-in, colour and flips as the recipe says, for each way of keeping images in memory. One
 worker is one process with one thread; several share nothing but the files, so the rates add up as far as there are
@@ -26,7 +28,10 @@ COLUMNS = ("pixels", "recipe", "images kept", "images/s per worker", "seconds to
 
 @dataclass(frozen=True)
 class Rate:
-    """What one worker makes of pictures of `size` pixels; `filled` is the seconds that the memory took before."""
+    """Rate of one worker for pictures of `size` pixels.
+
+    `filled` is the seconds that the memory took before.
+    """
 
     size: int
     recipe: str
@@ -35,7 +40,7 @@ class Rate:
     filled: float
 
     def cells(self) -> tuple[str, ...]:
-        """As a row of COLUMNS."""
+        """Row of COLUMNS."""
         return (
             str(self.size),
             self.recipe,

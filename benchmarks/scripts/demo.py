@@ -1,4 +1,6 @@
-"""The whole path on this machine, offline: weights -> every target that can be made here -> a table and a picture.
+"""The whole path on this machine, offline.
+
+Weights -> every target that can be made here -> a table and a picture.
 
 python benchmarks/scripts/demo.py [--images 80] [--output demo]
 
@@ -30,7 +32,10 @@ REFERENCE = "cpu-torch-fp32"
 
 
 def export_all(folder: Path) -> list[Artifact]:
-    """One artifact for each target that this machine can make and run; says why not for the others."""
+    """One artifact for each target that this machine can make and run.
+
+    Says why not for the others.
+    """
     write_dataset(folder / "calibration", CALIBRATION_SEEDS, (SIDE, SIDE))
     calibration = registry.open_calibration(str(folder / "calibration"), images=len(CALIBRATION_SEEDS))
     made = []

@@ -1,4 +1,6 @@
-"""Float planes against uint8 pictures, and suppression on the host against in the graph: end to end, in turns.
+"""Float planes or uint8 pictures, suppression on host or in graph.
+
+They are measured end to end, in turns.
 
     python benchmarks/scripts/graph_ends.py --weights benchmarks/weights/scenes.safetensors -o benchmarks/results
 

@@ -1,4 +1,6 @@
-"""What integers cost in AP by target, beside quantizers without placement rules and quantization-aware training.
+"""AP lost to integers by target.
+
+It stands beside quantizers without placement rules and quantization-aware training.
 
     python benchmarks/scripts/integers.py WEIGHTS --data D --split test --calib D --imgsz 256 --name NAME [--qat QAT]
     python benchmarks/scripts/integers.py WEIGHTS --scenes 300 --imgsz 320 --name integers-scenes
@@ -70,7 +72,10 @@ def without_rules(
     quantizer: Callable[[Path, Artifact, CalibrationSource], Any], weights: str, options: ExportOptions,
     dataset: Dataset,
 ) -> tuple[ValidationResult, str]:  # fmt: skip
-    """AP of the float artifact's graph after another quantizer, run by ONNX Runtime or OpenVINO."""
+    """AP of the float artifact's graph after another quantizer.
+
+    It is run by ONNX Runtime or OpenVINO.
+    """
     assert options.calibration is not None
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         artifact = export(weights, REFERENCE, Path(folder) / REFERENCE, replace(options, calibration=None))
@@ -118,7 +123,9 @@ def measure(
 
 
 def measured_before(name: str, about: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The rows of an earlier run by (how, target), but for those of weights that this run has trained anew.
+    """Rows of an earlier run by (how, target).
+
+    It leaves out those of weights that this run has trained anew.
 
     Raises UsageError where that run was about something else.
     """
@@ -160,7 +167,10 @@ def write(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
 
 
 def train(options: argparse.Namespace, folder: Path) -> str:
-    """Weights after quantization-aware training, on the data's training split or on generated scenes."""
+    """Weights after quantization-aware training.
+
+    It runs on the data's training split or on generated scenes.
+    """
     from edgeyolo.training.config import TrainConfig
     from edgeyolo.training.quantized import QuantizedOptions, train_quantized
 

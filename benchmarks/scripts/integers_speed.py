@@ -1,4 +1,6 @@
-"""How much faster integers are: ONNX Runtime and OpenVINO, float and INT8, in turns in one run.
+"""Speedup of integers.
+
+ONNX Runtime and OpenVINO, float and INT8, in turns in one run.
 
 python benchmarks/scripts/integers_speed.py [--imgsz 640] [--rounds 60]
         [--networks yolov7-tiny,yolov7-tiny-silu] [--threads 2]

@@ -1,4 +1,6 @@
-"""Work in processes of their own, so that the memory which one of them needs is not taken for another's.
+"""Work in processes of their own.
+
+The memory that one of them needs is then not taken for another's.
 
 On Linux the peak of a process begins with that of the process that started it: who measures others stays small itself.
 """
@@ -18,7 +20,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: its exit code, seconds, and the most resident bytes."""
+    """Cost of a process.
+
+    Its exit code, seconds, and the most resident bytes.
+    """
 
     code: int
     seconds: float

@@ -1,4 +1,7 @@
-"""Quantizers without placement rules, as a user without this project would call them: what the rules are worth."""
+"""Quantizers without placement rules.
+
+They are called as a user without this project would call them, to show what the rules are worth.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ Maps = dict[str, NDArray[np.float32]]
 
 
 class OnnxRuntime:
-    """A quantized ONNX graph through ONNX Runtime; `exact`: quantizers round, no integer kernel replaces anything."""
+    """A quantized ONNX graph through ONNX Runtime.
+
+    `exact`: quantizers round, no integer kernel replaces anything.
+    """
 
     def __init__(self, model: bytes, names: tuple[str, ...], *, exact: bool = False) -> None:
         import onnxruntime as ort
@@ -62,7 +68,10 @@ class OpenVino:
 
 
 def onnxruntime_default(model: Path, artifact: Artifact, calibration: CalibrationSource) -> OnnxRuntime:
-    """`onnxruntime.quantization.quantize_static` with its defaults: min-max, int8, a scale for each tensor."""
+    """`onnxruntime.quantization.quantize_static` with its defaults.
+
+    Min-max, int8, a scale for each tensor.
+    """
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
     contract = artifact.manifest.input
@@ -94,7 +103,10 @@ def nncf_default(model: Path, artifact: Artifact, calibration: CalibrationSource
 def everywhere(
     rules: Rules, method: Method, model: Path, artifact: Artifact, calibration: CalibrationSource
 ) -> OnnxRuntime:
-    """A quantizer behind every operator, heads and stem too, one scale for a whole weight."""
+    """A quantizer behind every operator.
+
+    Heads and stem too, one scale for a whole weight.
+    """
     statistics = observe(model, artifact.manifest.input, calibration)
     made = quantize(onnx.load(model), statistics, rules, Scheme(method, "minmax"))
     return OnnxRuntime(

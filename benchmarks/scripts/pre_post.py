@@ -1,4 +1,6 @@
-"""Pre- and post-processing on their own: `python benchmarks/scripts/pre_post.py [--json]`.
+"""Pre- and post-processing on their own.
+
+`python benchmarks/scripts/pre_post.py [--json]`.
 
 Pre-processing: a 1920 x 1080 image in memory to a 640 x 640 float32 input. Post-processing: raw maps of an
 80-class network at 640 with 100 cells above the threshold, to boxes in the image. Medians and 90th
@@ -46,7 +48,9 @@ def photograph() -> NDArray[np.uint8]:
 
 
 def raw_maps(candidates: int, objects: int, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Raw maps of one image: `candidates` cells above 0.25 in clusters around `objects`, the rest far below.
+    """Raw maps of one image.
+
+    `candidates` cells above 0.25 in clusters around `objects`, the rest far below.
 
     Three quarters of the candidates are on the finest level, as in a photograph of many small objects.
     """
@@ -74,7 +78,10 @@ def raw_maps(candidates: int, objects: int, seed: int = 0) -> dict[str, NDArray[
 
 
 def measure(call: Callable[[], object], seconds: float = 2.0, least: int = 200) -> dict[str, float]:
-    """Milliseconds of `call`: median and 90th percentile over at least `least` runs and `seconds`."""
+    """Milliseconds of `call`.
+
+    Median and 90th percentile over at least `least` runs and `seconds`.
+    """
     for _ in range(20):
         call()
     times: list[float] = []
@@ -87,7 +94,10 @@ def measure(call: Callable[[], object], seconds: float = 2.0, least: int = 200) 
 
 
 def crowded(seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Raw maps where every one of the 25,200 cells is above 0.001: the worst case of evaluation."""
+    """Raw maps where every one of the 25,200 cells is above 0.001.
+
+    The worst case of evaluation.
+    """
     rng = np.random.default_rng(seed)
     shapes = OUTPUT.shapes(1, (640, 640))
     return {

@@ -1,4 +1,6 @@
-"""Make the model that comes with the package out of a finished training: publish_builtin.py --data D
+"""Make the model that comes with the package out of a finished training.
+
+publish_builtin.py --data D
 
 Takes the last stage of `benchmarks/scripts/train_recorded.py builtin` and writes
   benchmarks/weights/builtin.safetensors   training form, float16: for export and fine-tuning; in the repository only

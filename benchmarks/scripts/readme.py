@@ -1,4 +1,6 @@
-"""benchmarks/README.md from everything in benchmarks/results: the one page where every kept figure is found.
+"""benchmarks/README.md from everything in benchmarks/results.
+
+The one page where every kept figure is found.
 
 python benchmarks/scripts/readme.py                                    writes it anew
 python benchmarks/scripts/readme.py --check                            exit code 1 if it is not what the results give
@@ -64,7 +66,10 @@ def device_folder(device: DeviceFacts) -> str:
 
 
 def keep(report: Report, results: Path, name: str) -> Path:
-    """Put a report among the results, without what its spec tells again (layers) and what nothing here shows."""
+    """Put a report among the results in short form.
+
+    It loses what its spec tells again (layers) and what nothing here shows.
+    """
     limits = tuple(
         replace(item, placements=tuple(replace(each, layers=()) for each in item.placements))
         for item in report.limits
@@ -110,7 +115,10 @@ def _title(stem: str) -> str:
 
 
 def _flat(path: Path) -> str:
-    """A table of the plain values of a list of objects, or of `rows` in an object whose other values stand above it."""
+    """Table of the plain values of a list of objects.
+
+    The list is given, or it is `rows` of an object whose other values stand above the table.
+    """
     data = json.loads(path.read_text(encoding="utf-8"))
     facts: Mapping[str, Any] = data if isinstance(data, dict) else {}
     rows = facts.get("rows", [facts] if facts else data)

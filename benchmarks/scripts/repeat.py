@@ -1,4 +1,6 @@
-"""The harness against itself: the same measurement twice, and what the harness costs.
+"""The harness against itself.
+
+The same measurement twice, and what the harness costs.
 
 python benchmarks/scripts/repeat.py [--targets cpu-onnx-fp32,cpu-openvino-fp32] [--seconds 20] [--processes 10] [--json]
 
@@ -31,7 +33,10 @@ MOST_APART, MOST_OVERHEAD = 0.03, 0.01
 
 @dataclass(frozen=True)
 class Pair:
-    """Two measurements of one artifact: medians in milliseconds with their intervals, and what is demanded of them."""
+    """Two measurements of one artifact.
+
+    Medians in milliseconds with their intervals, and what is demanded of them.
+    """
 
     target: str
     first: tuple[float, float | None, float | None]
@@ -42,7 +47,7 @@ class Pair:
 
     @property
     def holds(self) -> bool:
-        """Whether all three demands are met."""
+        """Return True if all three demands are met."""
         return self.apart <= MOST_APART and self.overlap and self.overhead <= MOST_OVERHEAD
 
 
@@ -69,7 +74,7 @@ def twice(jobs: list[Job]) -> tuple[Report, Report]:
 
 
 def text(value: tuple[float, float | None, float | None]) -> str:
-    """`12.3 (12.1 to 12.6)`."""
+    """Text such as `12.3 (12.1 to 12.6)`."""
     middle, low, high = value
     return f"{middle:.2f} ({low:.2f} to {high:.2f})" if low and high else f"{middle:.2f} (no interval)"
 

@@ -1,4 +1,7 @@
-"""What a script here leaves in benchmarks/results, from which `readme.py` makes the page: NAME.json and NAME.md."""
+"""Result files of the scripts in benchmarks/results.
+
+They are those from which `readme.py` makes the page: NAME.json and NAME.md.
+"""
 
 from __future__ import annotations
 

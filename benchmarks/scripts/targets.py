@@ -1,4 +1,6 @@
-"""Every target of one checkpoint: size, conversion time, latency, deviation and AP.
+"""Every target of one checkpoint.
+
+Size, conversion time, latency, deviation and AP.
 
 python benchmarks/scripts/targets.py WEIGHTS --data D [--split test] [--imgsz 256] [--calib D] [--targets a,b]
 
@@ -69,7 +71,7 @@ def timed(call: Any, argument: Any) -> float:
 
 
 def reason_against(profile: TargetProfile, calibration: CalibrationSource | None) -> str:
-    """Why a target is left out; "" if it is not."""
+    """Reason why a target is left out; "" if it is not."""
     _, backend = registry.find_target(profile.target)
     available = backend.can_compile()
     if not available.ok:
@@ -114,7 +116,10 @@ COLUMNS = ("target", "MB", "export", "latency", "deviation", "AP", "AP lost", "r
 
 
 def table(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Texts for the terminal and for Markdown; AP lost is in points, against the first row."""
+    """Texts for the terminal and for Markdown.
+
+    AP lost is in points, against the first row.
+    """
     reference = rows[0]["AP"]
     texts = []
     for row in rows:

@@ -1,4 +1,6 @@
-"""One of the trainings of trainings.py by one command: python benchmarks/scripts/train_recorded.py NAME --data D
+"""One of the trainings of trainings.py by one command.
+
+Python benchmarks/scripts/train_recorded.py NAME --data D
 
 bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
 builtin   the model that comes with the package: yolov7-tiny-silu from scratch on PASCAL VOC 2007
@@ -61,7 +63,7 @@ def run_stages(training: Training, folder: Path, learned: Dataset, judged: Datas
 
 
 def _epochs_in(folder: Path) -> int:
-    """How many epochs a stage has behind it."""
+    """Number of epochs that a stage has behind it."""
     table = folder / TABLE
     return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.is_file() else 0
 
@@ -69,7 +71,10 @@ def _epochs_in(folder: Path) -> int:
 def record(
     training: Training, folder: Path, judged: Dataset, pictures: int, *, remark: str = ""
 ) -> dict[str, Any]:
-    """What was trained, as its files tell, and what it is worth. remark: what the files cannot tell."""
+    """Record of a training.
+
+    It has the training as its files tell it, and its worth. remark: what the files cannot tell.
+    """
     stages = [_stage_facts(folder / stage.name, pictures) for stage in training.stages]
     final = folder / training.stages[-1].name / LAST
     loaded = weights.load(final)

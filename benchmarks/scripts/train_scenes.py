@@ -1,4 +1,6 @@
-"""Train the demo's network on generated scenes: yolov7-tiny-silu at half width, 7 classes, 320 pixels.
+"""Train the demo's network on generated scenes.
+
+yolov7-tiny-silu at half width, 7 classes, 320 pixels.
 
 python benchmarks/scripts/train_scenes.py --steps 1500 --seed 0
 python benchmarks/scripts/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
@@ -44,7 +46,11 @@ MOMENTUM, DECAY, NOMINAL_BATCH = 0.937, 5e-4, 64
 
 
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
-    """Scene `first + index` as (image uint8 RGB (3, h, w), labels (n, 5): class, cx, cy, w, h in 0..1)."""
+    """Generated scenes as a data set.
+
+    Item `index` is scene `first + index` as (image uint8 RGB (3, h, w), labels (n, 5): class, cx, cy, w, h in
+    0..1).
+    """
 
     def __init__(self, first: int, count: int) -> None:
         self._first, self._count = first, count

@@ -1,4 +1,6 @@
-"""Where a training step's time goes: `python benchmarks/scripts/train_step.py`.
+"""Times of a training step: `python benchmarks/scripts/train_step.py`.
+
+They show where its time goes.
 
 Generated scenes with crowded labels; data (one process, images in memory), forward, assignment + loss,
 backward, optimiser with EMA. On an accelerator every stage is waited for, so that stages can be told apart.
@@ -68,7 +70,7 @@ class Split:
         return sum(self.seconds.values())
 
     def sentence(self) -> str:
-        """What was measured, and the whole."""
+        """The measurement, and the whole, as a sentence."""
         return (
             f"{self.network} at {self.size} pixels, batch {self.batch}, {self.precision}, {self.device}: "
             f"{self.total * 1e3:.0f} ms a step, {self.batch / self.total:.1f} images/s"

@@ -1,4 +1,6 @@
-"""What a training step costs and where, in one report: python benchmarks/scripts/training_step.py
+"""Costs of a training step, in one report.
+
+It is run by `python benchmarks/scripts/training_step.py`.
 
 A step of yolov7-tiny and of yolov7-w6 (auxiliary heads), batch 16, split into its stages; label assignment and loss
 alone, beside the published code, with their growth by images and by labels; images/s of the mosaic pipeline. On

@@ -1,4 +1,7 @@
-"""Trainings whose result is quoted somewhere: network, data and stages. `train_recorded.py` runs and judges them."""
+"""Trainings whose result is quoted somewhere: network, data and stages.
+
+`train_recorded.py` runs and judges them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Training:
-    """Stages, each of which starts from the averaged weights of the one before. judged: split and pixels."""
+    """Stages of a training.
+
+    Each starts from the averaged weights of the one before. judged: split and pixels.
+    """
 
     name: str
     network: str
@@ -73,6 +79,9 @@ TRAININGS = {
 
 
 def with_epochs(training: Training, epochs: int) -> Training:
-    """The same with a last stage of another length; its rates and sizes are spread over it."""
+    """The same with a last stage of another length.
+
+    Its rates and sizes are spread over it.
+    """
     *before, last = training.stages
     return replace(training, stages=(*before, replace(last, config=replace(last.config, epochs=epochs))))

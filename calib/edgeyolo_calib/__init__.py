@@ -1,4 +1,6 @@
-"""INT8 calibration: which images, which ranges, where the quantizers stand, and what they cost.
+"""INT8 calibration.
+
+It covers images, ranges, the places of quantizers and their cost.
 
 Its parts are imported where they are needed: this package is on the way of `edgeyolo --help`.
 """

@@ -1,4 +1,4 @@
-"""`edgeyolo calibrate`."""
+"""Command `edgeyolo calibrate`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeyolo.cli.completion import complete_models, complete_targets
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress, steps
 from edgeyolo.cli.options import imgsz_option, locate_weights
 from edgeyolo.cli.quantizer_options import calibration_sample
@@ -22,7 +23,7 @@ _WORST = 8
 
 
 @click.command("calibrate")
-@click.argument("weights")
+@click.argument("weights", shell_complete=complete_models)
 @click.option("--calib", required=True, help="Images: a folder or a labelled data set.")
 @calibration_sample
 @imgsz_option
@@ -30,6 +31,7 @@ _WORST = 8
     "--target",
     "target_name",
     default="cpu-onnx-int8",
+    shell_complete=complete_targets,
     show_default=True,
     help="Whose placement of quantizers: an int8 target of onnx, openvino or trt.",
 )
@@ -60,7 +62,9 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
     target_name: str, method: str | None, percentile: float | None, sensitivity: bool, data: str | None,
     split: str | None, ap_layers: int, ap_budget: float | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Measure the ranges of a network's tensors on images, and report what integers will cost each of them.
+    """Measure the ranges of a network's tensors on images.
+
+    It also reports what integers will cost each of them.
 
     Writes ranges.json, which `edgeyolo export --target cpu-onnx-int8 --ranges` takes instead of the images, and
     report.html and report.json: ranges, histograms, what is cut, which tensors lose most. A run that was stopped goes
@@ -116,7 +120,10 @@ def _measure(  # noqa: PLR0917
     weights: Path, target_name: str, size: tuple[int, int] | None, images: Any, folder: Path, rules: Rules,
     asked: Scheme | None, judged: Dataset | None, points: float | None, worst: int | None,
 ) -> tuple[dict[str, Any], Findings | None]:  # fmt: skip
-    """The report's record, and what was found of layers where `worst` says to look; ranges.json is written."""
+    """The report's record, and what was found of layers where `worst` says to look.
+
+    ranges.json is written.
+    """
     import onnx
 
     from edgeyolo.artifact.target import Target

@@ -1,4 +1,7 @@
-"""Reading an ONNX graph: who makes a tensor, who takes it, how large it is, and parts that run one after another."""
+"""Reading an ONNX graph.
+
+Who makes a tensor, who takes it, how large it is, and parts that run one after another.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX model with its tensors' makers and takers. `batch` stands for dimensions that are open."""
+    """An ONNX model with its tensors' makers and takers.
+
+    `batch` stands for dimensions that are open.
+    """
 
     model: onnx.ModelProto
     batch: int = 1
@@ -81,8 +87,11 @@ class Graph:
 
     @cached_property
     def identity(self) -> str:
-        """A SHA-256 over operators, the tensors between them, and weights: equal for the forms (batch, constants as
-        nodes or as weights) that one network is written in, and for nothing else that has the same tensors."""
+        """A SHA-256 over operators, the tensors between them, and weights.
+
+        Equal for the forms (batch, constants as nodes or as weights) that one network is written in, and for
+        nothing else that has the same tensors.
+        """
         digest = hashlib.sha256()
         for node in self.nodes:
             if node.op_type == "Constant":
@@ -104,13 +113,15 @@ class Graph:
         return np.asarray(onnx.numpy_helper.to_array(self.constants[name]))
 
     def bytes_of(self, names: Iterable[str]) -> int:
-        """What tensors take in memory."""
+        """Bytes of tensors in memory."""
         return sum(4 * math.prod(self.shapes[name]) for name in names)
 
 
 def constants_as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` whose Constant nodes are initializers: one form for all that reads graphs, TensorRT's parsers
-    too."""
+    """A copy of `model` whose Constant nodes are initializers.
+
+    One form for all that reads graphs, TensorRT's parsers too.
+    """
     import onnx
 
     changed = onnx.ModelProto()
@@ -129,7 +140,10 @@ def constants_as_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @dataclass(frozen=True)
 class Part:
-    """A run of nodes as a model of its own: `takes` what earlier parts give, and `gives`."""
+    """A run of nodes as a model of its own.
+
+    `takes` what earlier parts give, and `gives`.
+    """
 
     model: onnx.ModelProto
     takes: tuple[str, ...]
@@ -137,7 +151,9 @@ class Part:
 
 
 def split(graph: Graph, observed: Iterable[str], limit: int) -> list[Part]:
-    """Cut the graph into parts whose observed tensors take at most about `limit` bytes each.
+    """Cut the graph into parts by the size of the observed tensors.
+
+    They take at most about `limit` bytes each.
 
     Run one after another, each tensor is computed once; every observed one is given by some part.
     """
@@ -191,7 +207,9 @@ _COMMUTES = frozenset({"Add", "Mul"})
 
 
 def stable_names(graph: Graph) -> dict[str, str]:
-    """Each tensor's name in the graph -> a name made of operators and of the modules that hold the weights.
+    """Each tensor's name in the graph -> a stable name.
+
+    It is made of operators and of the modules that hold the weights.
 
     A convolution's output is called as its module ("backbone.0.down.conv.conv"), others are operators on such names:
     "MaxPool2(LeakyRelu(backbone.0.elan.twins.0.transition.conv))". Exporters of any opset give networks of the family
@@ -218,5 +236,8 @@ def stable_names(graph: Graph) -> dict[str, str]:
 
 
 def module_of(weight: str) -> str:
-    """The path of the module that holds a convolution's weight, from the weight's name."""
+    """Path of the module of a convolution's weight.
+
+    It follows from the weight's name.
+    """
     return weight.removesuffix(".weight")

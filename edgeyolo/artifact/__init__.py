@@ -1,1 +1,4 @@
-"""Exported networks on disk: targets, contracts, manifest, and the directory that holds them."""
+"""Exported networks on disk.
+
+Targets, contracts, manifest, and the directory that holds them.
+"""

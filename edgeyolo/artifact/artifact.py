@@ -1,4 +1,6 @@
-"""The artifact: a directory with the runtime's own files, untouched, and `manifest.json` beside them.
+"""The artifact: a directory of the runtime's own files and `manifest.json`.
+
+The files are untouched.
 
 model.onnx        whatever the runtime loads; any other tool can load it too
 golden.npz        a picture, its input tensor and the values a port in another language must reproduce
@@ -55,7 +57,10 @@ class Artifact:
 
     @cached_property
     def sha256(self) -> str:
-        """One hash for the whole artifact: that of its manifest, which holds the hash of every file."""
+        """One hash for the whole artifact.
+
+        It is the hash of the manifest, which holds the hash of every file.
+        """
         return new_sha256(self.manifest.to_json().encode()).hexdigest()
 
     @property
@@ -104,7 +109,10 @@ def _read(manifest: Path) -> bytes:
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Every file below `folder` but the manifest, as sorted POSIX paths; hidden files of desktops are passed over."""
+    """Every file below `folder` but the manifest, as sorted POSIX paths.
+
+    Hidden files of desktops are passed over.
+    """
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(
         name.as_posix() for name in names if name.as_posix() != MANIFEST and name.name != ".DS_Store"

@@ -1,4 +1,6 @@
-"""What goes into a network and what comes out: the two contracts that every artifact carries.
+"""Input and output contracts of a network.
+
+Every artifact carries them.
 
 They are plain values, shared by the exporter, the manifest, the Detector, calibration and every backend, so that
 preprocessing cannot differ between two places.
@@ -96,11 +98,17 @@ class InputContract:
         return batch.astype(np.float32, copy=False)
 
     def of_pixels(self) -> InputContract:
-        """The same images as a camera or OpenCV gives them: uint8 BGR, channels last; the graph does the rest."""
+        """The same images as a camera or OpenCV gives them: uint8 BGR, channels last.
+
+        The graph does the rest.
+        """
         return replace(self, layout="NHWC", dtype="uint8", color_order="BGR")
 
     def check(self, batch: NDArray[Any]) -> None:
-        """Raise UsageError unless `batch` is an array this contract describes; every session calls it first."""
+        """Raise UsageError unless `batch` is an array this contract describes.
+
+        Every session calls it first.
+        """
         expected: list[int | str] = list(self.shape())
         if self.dynamic_batch:
             expected[0] = "n"
@@ -113,7 +121,7 @@ class InputContract:
         if not fits or batch.dtype != self.dtype:
             raise UsageError(
                 f"input {self.name!r}: expected {self.dtype} {tuple(expected)} in {self.layout}, "
-                f"came {batch.dtype} {batch.shape}",
+                f"got {batch.dtype} {batch.shape}",
                 hint="edgeyolo.runtime.preprocess.preprocess(images, contract) makes such an array.",
             )
 
@@ -154,7 +162,9 @@ class RawMaps:
 
 @dataclass(frozen=True)
 class GraphDetections:
-    """Detections, decoded and suppressed inside the file, by thresholds that were settled when it was made.
+    """Detections decoded and suppressed inside the file.
+
+    The thresholds were settled when it was made.
 
     Four arrays, of which rows beyond an image's count are 0 and mean nothing:
         count     (batch, 1) whole numbers, how many detections each image has
@@ -178,13 +188,18 @@ class GraphDetections:
     kind: Literal["detections"] = "detections"
 
     def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
-        """The shape of every array for `batch` images; the size of the images does not matter."""
+        """The shape of every array for `batch` images.
+
+        The size of the images does not matter.
+        """
         return (batch, 1), (batch, self.max_det, 4), (batch, self.max_det), (batch, self.max_det)
 
 
 @dataclass(frozen=True)
 class DecodedBoxes:
-    """Boxes decoded inside the file and not suppressed, as the published export writes them with `--grid`.
+    """Boxes decoded inside the file and not suppressed.
+
+    The published export writes them with `--grid`.
 
     One array (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels of the network's input,
     objectness, then the classes, both after the sigmoid. Networks without `objectness` (YOLOv8, v9, v11) have 4 +
@@ -200,7 +215,10 @@ class DecodedBoxes:
     transposed: bool = False
 
     def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
-        """The shape of the array for `batch` images of the size that the file was made for."""
+        """Shapes of the output arrays for `batch` images.
+
+        The images are of the size that the file was made for.
+        """
         columns = 4 + int(self.objectness) + self.classes
         return ((batch, columns, self.boxes) if self.transposed else (batch, self.boxes, columns),)
 

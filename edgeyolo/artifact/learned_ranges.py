@@ -1,4 +1,7 @@
-"""The ranges that a network was trained with: what quantization-aware training leaves in a weights file."""
+"""The ranges that a network was trained with.
+
+Quantization-aware training leaves them in a weights file.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class LearnedRanges:
-    """Activation ranges by placement of quantizers: `sets["onnxruntime"]` maps each tensor to its (low, high).
+    """Activation ranges by placement of quantizers.
+
+    `sets["onnxruntime"]` maps each tensor to its (low, high).
 
     Tensors have names that do not depend on the graph's exporter: `edgeyolo_calib.onnx_graph`. `images`, `sha256` and
     `described` say what the training saw: how many images, the hash of their contents, and words.

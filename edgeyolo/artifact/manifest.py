@@ -1,4 +1,4 @@
-"""The manifest: everything that is known about an artifact, as one validated JSON document."""
+"""The manifest: facts of an artifact as one validated JSON document."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AGAIN = "Copy the whole directory again, or export the weights again."
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the artifact is from torch, as measured when it was made.
+    """Deviation of the artifact from torch, as measured when it was made.
 
     `deviation` is, by raw map, the largest absolute difference over all images divided by the largest absolute value
     of torch's map; `tolerance` is what the target allows. `images` says what was compared on. `agreement` is the
@@ -44,14 +44,16 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether both the deviation and the agreement are within the target's budget."""
+        """Return True if deviation and agreement are within the target's budget."""
         agrees = self.agreement is None or self.agreement >= self.least_agreement
         return self.worst <= self.tolerance and agrees
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """AP of the artifact beside that of the network in torch, on the same labelled images, when it was made.
+    """AP of the artifact beside that of the network in torch.
+
+    Measured on the same labelled images, when the artifact was made.
 
     `reference` and `measured` are COCO's AP as fractions of 1; `lost` is their difference in points (hundredths), and
     `interval` holds it with `confidence` (paired bootstrap over images). `allowed` is what was demanded, in points.
@@ -68,13 +70,13 @@ class Accuracy:
 
     @property
     def holds(self) -> bool:
-        """Whether no more is lost than allowed."""
+        """Return True if no more AP is lost than allowed."""
         return self.lost <= self.allowed
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact is.
+    """Manifest of an artifact.
 
     `files` maps each file's name to its SHA-256; `provenance` says where the weights came from. `parameters` and
     `gflops` (one image of the input size, two operations per multiply-add) are of the re-parameterized network.
@@ -112,16 +114,20 @@ class Manifest:
             raise DamagedFileError(f"manifest: {'; '.join(faults[:4])}")
 
     def to_json(self) -> str:
-        """The manifest as JSON: sorted keys and no time stamp, so equal artifacts have equal bytes."""
+        """The manifest as JSON.
+
+        Sorted keys and no time stamp, so equal artifacts have equal bytes.
+        """
         data = json.loads(json.dumps(asdict(self) | {"target": str(self.target)}))
         data["sha256"] = content_hash(data)
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "manifest.json") -> Manifest:
-        """Read a manifest; whatever is not a whole manifest of this schema raises DamagedFileError.
+        """Read a manifest.
 
-        Its own hash is compared where it has one; those of artifacts that were made before have none.
+        Whatever is not a whole manifest of this schema raises DamagedFileError. Its own hash is compared where it has
+        one; those of artifacts that were made before have none.
         """
         data = _parsed(text, where)
         schema = data.get("schema") if isinstance(data, dict) else None

@@ -1,4 +1,6 @@
-"""Does a port of edgeyolo to another language do what the artifact's runtime did? Copy this file; it needs numpy only.
+"""Check of a port of edgeyolo to another language.
+
+It compares the port with what the artifact's runtime did. Copy this file; it needs numpy only.
 
     python port_check.py ARTIFACT             check the files, and this file's own steps against the golden vectors
     python port_check.py ARTIFACT PORT        check what a port made of golden.npz, saved as .npy files in PORT:
@@ -32,7 +34,10 @@ CONF, IOU, MOST = 0.25, 0.45, 300
 
 
 def letterbox(image: Array, height: int, width: int, pad: int) -> tuple[Array, float, int, int]:
-    """(h, w, 3) uint8 -> the (height, width, 3) uint8 picture, its scale, and the left and top of the image in it."""
+    """(h, w, 3) uint8 -> the (height, width, 3) uint8 picture and its place.
+
+    The place is its scale, and the left and top of the image in it.
+    """
     h, w = image.shape[:2]
     ratio = min(height / h, width / w)
     rows, columns = min(max(round(h * ratio), 1), height), min(max(round(w * ratio), 1), width)
@@ -43,7 +48,10 @@ def letterbox(image: Array, height: int, width: int, pad: int) -> tuple[Array, f
 
 
 def bilinear(image: Array, rows: int, columns: int) -> Array:
-    """Resize, centres of pixels at halves, as OpenCV's INTER_LINEAR; no smoothing before."""
+    """Resize, centres of pixels at halves, as OpenCV's INTER_LINEAR.
+
+    No smoothing before.
+    """
 
     def weights(size: int, wanted: int) -> tuple[Array, Array, Array]:
         at = np.clip((np.arange(wanted) + 0.5) * size / wanted - 0.5, 0, size - 1)
@@ -61,7 +69,10 @@ def bilinear(image: Array, rows: int, columns: int) -> Array:
 
 
 def decode(maps: list[Array], output: Json) -> tuple[Array, Array, Array]:
-    """Raw maps of one image -> corners in pixels of the input, confidence, class; best class of each box only."""
+    """Raw maps of one image -> corners in pixels of the input, confidence, class.
+
+    Best class of each box only.
+    """
     found = []
     for raw, stride, anchors in zip(maps, output["strides"], output["anchors"], strict=True):
         planes = raw.transpose(2, 0, 1) if output["layout"] == "NHWC" else raw
@@ -83,7 +94,10 @@ def decode(maps: list[Array], output: Json) -> tuple[Array, Array, Array]:
 
 
 def suppress(xyxy: Array, confidence: Array, class_id: Array) -> list[int]:
-    """Greedy non-maximum suppression within each class: the rows that stay, best first."""
+    """Greedy non-maximum suppression within each class.
+
+    The rows that stay, best first.
+    """
     left = list(np.argsort(-confidence, kind="stable"))
     kept = []
     while left:
@@ -101,7 +115,7 @@ def iou(a: Array, b: Array) -> float:
 
 
 def check_files(folder: Path, manifest: Json) -> list[str]:
-    """Whether every file, and what the manifest says itself, is what was sealed."""
+    """List the files, and the manifest, that differ from those that were sealed."""
     wrong = []
     content = {name: value for name, value in manifest.items() if name != "sha256"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -117,9 +131,12 @@ def check_files(folder: Path, manifest: Json) -> list[str]:
 
 
 def check_input(pixels: Array, golden: Array) -> list[str]:
-    """Whether (height, width, 3) pixels 0..255 are the golden ones; where not, what makes them so."""
+    """Compare (height, width, 3) pixels 0..255 with the golden ones.
+
+    Where they differ, it says what makes them so.
+    """
     if pixels.shape != golden.shape:
-        return [f"input: expected {golden.shape} pixels, came {pixels.shape}"]
+        return [f"input: expected {golden.shape} pixels, got {pixels.shape}"]
     apart = np.abs(pixels.astype(np.float64) - golden).max()
     if apart <= PIXEL:
         return []
@@ -138,7 +155,7 @@ def check_input(pixels: Array, golden: Array) -> list[str]:
 
 
 def _geometry(pixels: Array, golden: Array) -> str:
-    """What is likely wrong with the letterbox, from where the padding is."""
+    """Likely fault of the letterbox, judged by where the padding is."""
 
     def padded(picture: Array) -> tuple[int, ...]:
         """Lines of padding above, below, left and right."""
@@ -194,7 +211,10 @@ def check_maps(port: Path, golden: Arrays, manifest: Json) -> list[str]:
 
 
 def check_detections(xyxy: Array, confidence: Array, class_id: Array, golden: Arrays) -> list[str]:
-    """Whether each golden detection that is not at the threshold's edge has its counterpart, and the other way."""
+    """Pair each golden detection with its counterpart, and the other way.
+
+    Those at the threshold's edge need none.
+    """
     found, expected = (xyxy, confidence, class_id), (golden["xyxy"], golden["confidence"], golden["class_id"])
     wrong = []
     for one, other, what in ((expected, found, "is not found"), (found, expected, "should not be there")):
@@ -217,7 +237,10 @@ def check_itself(golden: Arrays, manifest: Json) -> list[str]:
 
 
 def check_port(port: Path, golden: Arrays, manifest: Json) -> tuple[list[str], list[str]]:
-    """What a port saved: the names of what was there, and what is wrong with it."""
+    """Check the files that a port saved.
+
+    Gives the names of what was there, and what is wrong with it.
+    """
     names = ["input", *manifest["output"]["names"], "xyxy"]
     there = [name for name in names if (port / f"{name}.npy").is_file()]
     wrong = []

@@ -9,7 +9,10 @@ from edgeyolo.errors import UsageError
 
 @dataclass(frozen=True)
 class Target:
-    """A device, the runtime on it and the precision: "jetson-trt-fp16" -> ("jetson", "trt", "fp16")."""
+    """A device, the runtime on it and the precision.
+
+    "jetson-trt-fp16" -> ("jetson", "trt", "fp16").
+    """
 
     device: str
     runtime: str
@@ -17,7 +20,10 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read `device-runtime-precision`; whether the target exists is for `registry.find_target` to say."""
+        """Read `device-runtime-precision`.
+
+        Whether the target exists is for `registry.find_target` to say.
+        """
         parts = text.strip().lower().split("-")
         if len(parts) != 3 or not all(parts):
             raise UsageError(

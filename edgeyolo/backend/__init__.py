@@ -1,1 +1,1 @@
-"""Runtimes: their interface, what each target takes, and the registry that finds them."""
+"""Runtimes: their interface, their limits, and the registry that finds them."""

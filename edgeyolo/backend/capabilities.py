@@ -1,4 +1,6 @@
-"""What a target takes: the form in which every backend states its table, beside its own code and with its sources.
+"""Tables of what targets take.
+
+The form in which every backend states its table, beside its own code and with its sources.
 
 `edgeyolo.export.check` holds a network against it before anything is built. A backend that states nothing is taken to
 run whatever its compiler accepts.
@@ -25,8 +27,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """Where operations of one kind run. `where` is "" for none: the target cannot take them. `reason` says why they do
-    not run on the accelerator, "" where they do. `operator` is the runtime's own name."""
+    """Place where operations of one kind run.
+
+    `where` is "" for none: the target cannot take them. `reason` says why they do not run on the accelerator,
+    "" where they do. `operator` is the runtime's own name.
+    """
 
     operator: str
     count: int
@@ -36,8 +41,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory on the chip. A network whose activations, `value_bytes` each, exceed `size` bytes does not fit where it
-    `refuses`; weights that find no room beside them cost time, as `otherwise` says."""
+    """Memory on the chip.
+
+    A network whose activations, `value_bytes` each, exceed `size` bytes does not fit where it `refuses`;
+    weights that find no room beside them cost time, as `otherwise` says.
+    """
 
     size: int
     value_bytes: int
@@ -49,7 +57,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Versions:
-    """The runtime's versions that serve: `oldest` <= version < `below` (None: no end), with the reason for either."""
+    """The runtime's versions that serve.
+
+    `oldest` <= version < `below` (None: no end), with the reason for either.
+    """
 
     runtime: str
     oldest: tuple[int, ...]
@@ -61,7 +72,7 @@ class Versions:
         return f"{self.runtime} {_text(self.oldest)} or newer{end}"
 
     def misfit(self, version: tuple[int, ...]) -> str:
-        """Why a version does not serve; "" where it does."""
+        """Reason why a version does not serve; "" where it does."""
         if version < self.oldest or (self.below and version >= self.below):
             return f"{self.runtime} {_text(version)}: it takes {self}{f' ({self.reason})' if self.reason else ''}"
         return ""
@@ -69,7 +80,9 @@ class Versions:
 
 @dataclass(frozen=True)
 class Suppression:
-    """How a target's file gets decoding and suppression (`--nms graph`), where its profile does not refuse them.
+    """A target's way to decoding and suppression in its file (`--nms graph`).
+
+    It counts where the target's profile does not refuse them.
 
     `where` they run, "" for the accelerator, with the `reason` where it is elsewhere or in another precision than the
     target's. `plugin`: by TensorRT's operator instead of ONNX's. `own`: by the runtime's own, which are these.
@@ -83,7 +96,7 @@ class Suppression:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a target takes.
+    """Limits of a target.
 
     Attributes:
         accelerator: where operations should run, such as "edge TPU".

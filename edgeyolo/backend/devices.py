@@ -48,14 +48,19 @@ EXAMPLES = "auto, cpu, cuda, cuda:1, gpu, intel:gpu, intel:npu, tpu, ane, dla:0,
 
 @dataclass(frozen=True)
 class Device:
-    """A kind of device and, where there may be several of it, the number of one: "cuda:1" -> ("cuda", 1)."""
+    """A kind of device and, where there may be several of it, the number of one.
+
+    "cuda:1" -> ("cuda", 1).
+    """
 
     kind: str
     index: int | None = None
 
     @classmethod
     def parse(cls, value: str | int | Device, *, others: Collection[str] = ()) -> Device:
-        """Read a name of the table, or one of `others`; a number alone is an NVIDIA GPU's, as torch counts them.
+        """Read a name of the table, or one of `others`.
+
+        A number alone is an NVIDIA GPU's, as torch counts them.
 
         `registry.parse_device` gives the devices of third parties' targets as `others`.
 
@@ -78,7 +83,7 @@ class Device:
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
 
     def admits(self, target: Target) -> bool:
-        """Whether artifacts for `target` run on this device."""
+        """Return True if artifacts for `target` run on this device."""
         nvidia = target.runtime == "trt" or target.device == "cuda"
         if self.kind == "auto":
             return True

@@ -1,4 +1,4 @@
-"""What this machine is and what edgeyolo can do on it."""
+"""Report on this machine and edgeyolo's abilities on it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ PACKAGES = {
     "pycocotools": ("val, as a second opinion", "eval"),
     "matplotlib": ("the plots of val", "eval"),
     "PyYAML": ("data.yaml", "eval"),
+    "scipy": ("tracking", "video"),
 }
 
 
 def examine() -> dict[str, Any]:
-    """Facts of the machine, every runtime with the reason where it is not usable, and the optional packages."""
+    """Facts of the machine, its runtimes and the optional packages.
+
+    Runtimes that are not usable have the reason.
+    """
     return {
         "machine": {
             "edgeyolo": __version__,
@@ -44,7 +48,10 @@ def examine() -> dict[str, Any]:
 
 
 def _environment() -> list[dict[str, str]]:
-    """The variables of edgeyolo: `value` is "" for one that is not set, `meaning` "" for one that nothing reads."""
+    """The variables of edgeyolo.
+
+    `value` is "" for one that is not set, `meaning` "" for one that nothing reads.
+    """
     known, here = variables.known(), environment.set_here()
     names = [*known, *(name for name in here if name not in known)]
     return [{"name": name, "value": here.get(name, ""), "meaning": known.get(name, "")} for name in names]

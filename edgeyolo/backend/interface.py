@@ -1,7 +1,7 @@
 """The contract between the core and a runtime: two nouns, `Backend` and `Session`.
 
 A backend is a class reachable through the entry-point group `edgeyolo.backends`; it is created without arguments,
-and creating it imports no runtime. `tests/backends/example_backend.py` is a worked example.
+and creating it imports no runtime. `examples/edgeyolo-opencv` is a worked example.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ Hint = Literal["latency", "throughput"]
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether something can be used here; where not, why, and what to install."""
+    """Availability of a runtime or a toolchain on this machine.
+
+    Attributes:
+        ok: it can be used.
+        reason: why not, as a sentence; "" where it can.
+        hint: what to install or to type next.
+        version: of the runtime, where it is known.
+    """
 
     ok: bool
     reason: str = ""
@@ -41,9 +48,15 @@ class Availability:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What `Backend.compile` wrote: file names relative to `into`, and the contracts the files keep.
+    """Files and contracts that `Backend.compile` wrote.
 
     A backend that changes the layout or the input type says so by returning other contracts than it was given.
+
+    Attributes:
+        files: names relative to `into`.
+        input: contract of the array that the files take.
+        output: contract of the arrays that they give.
+        tools: package -> version that they were made with.
     """
 
     files: tuple[str, ...]
@@ -53,39 +66,64 @@ class Compiled:
 
 
 class CalibrationSource(Protocol):
-    """Images that INT8 ranges are taken from, prepared exactly as at run time.
-
-    `sha256` identifies the images and their order, `count` is their number, `described` says in words what they are.
-    `ranges` is a file of what was measured on them before, for quantizers of our own; None has them measured. `floats`
-    are layers that stay in float, by the names of the tensors that they give; usually none.
-    """
+    """Images that INT8 ranges are taken from, prepared exactly as at run time."""
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """Hash of the images and their order, in hexadecimal digits."""
+        ...
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """Number of images."""
+        ...
 
     @property
-    def described(self) -> str: ...
+    def described(self) -> str:
+        """Description of the images in words."""
+        ...
 
     @property
-    def ranges(self) -> Path | None: ...
+    def ranges(self) -> Path | None:
+        """File of ranges measured on the images before, for quantizers of our own.
+
+        None has them measured.
+        """
+        ...
 
     @property
-    def floats(self) -> tuple[str, ...]: ...
+    def floats(self) -> tuple[str, ...]:
+        """Layers that stay in float, by the names of their output tensors; usually none."""
+        ...
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """The images as input arrays of the contract, `contract.batch` at a time; every call starts again."""
+        """Yield the images as input arrays of the contract; every call starts again.
+
+        Args:
+            contract: shape, layout, dtype and colour order of the arrays; `contract.batch` images each.
+
+        Returns:
+            Arrays of `contract.shape()` and `contract.dtype`; float ones are in 0..1.
+
+        Raises:
+            UsageError: there are only ranges, no images.
+        """
         ...
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first `count` images as they are, BGR of any size, to compare on; none where there are only ranges."""
+        """First `count` images as they are, to compare on.
+
+        Returns:
+            (h, w, 3) uint8 BGR arrays of any sizes; an empty list where there are only ranges.
+        """
         ...
 
 
 class Judge(Protocol):
-    """AP of a session on labelled images, for a quantizer that keeps to what may be lost."""
+    """AP of a session on labelled images.
+
+    It is for a quantizer that keeps to what may be lost.
+    """
 
     @property
     def allowed(self) -> float:
@@ -106,7 +144,10 @@ class Judge(Protocol):
         ...
 
     def __call__(self, session: Session, contract: InputContract, images: Sequence[int]) -> float:
-        """COCO's AP (a fraction of 1) on the images with these indices; 0 where they show nothing."""
+        """COCO's AP (a fraction of 1) on the images with these indices.
+
+        0 where they show nothing.
+        """
         ...
 
 
@@ -125,23 +166,42 @@ class ExportSource(Protocol):
     judge: Judge | None  # AP, for a quantizer that shall keep to what may be lost
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as a simplified ONNX file (made once per opset); the file must not be changed.
+        """The network as a simplified ONNX file, made once per opset.
 
-        `opset` is the backend's own; where the user asked for another that the target's limits allow, it is that.
+        Args:
+            opset: the backend's own. Where the user asked for another that the target's limits allow, it is that.
+
+        Returns:
+            The file, which must not be changed. It takes `input` and gives `output`: float32, raw maps.
         """
         ...
 
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded artifact. `run` may be called from several threads."""
+    """A loaded artifact; `run` may be called from several threads."""
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map an input array (InputContract's shape and dtype) to the OutputContract's arrays by name."""
+        """Run the network on one input array.
+
+        Args:
+            batch: an array of the InputContract's shape, layout and dtype, such as (n, 3, height, width) float32 RGB
+                in 0..1 or (n, height, width, 3) uint8 BGR.
+
+        Returns:
+            The OutputContract's arrays by name, all float32, in memory that later calls leave alone.
+
+        Raises:
+            UsageError: `batch` is not what the contract describes (`InputContract.check`).
+            EdgeYoloError: the runtime failed; its message is in the error's.
+        """
         ...
 
     def close(self) -> None:
-        """Release the runtime's memory; calling it again does nothing, running afterwards is an error."""
+        """Release the runtime's memory.
+
+        Calling it again does nothing, running afterwards is an error.
+        """
         ...
 
 
@@ -150,9 +210,16 @@ class AsynchronousSession(Session, Protocol):
     """A session that works on several batches at once."""
 
     def submit(self, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
-        """Start on a batch and return; the future gives what `run` gives. The batch's buffer may be refilled at once.
+        """Start on a batch and return before it is done.
 
-        Waits while the device has all that it can work on."""
+        It waits while the device has all that it can work on.
+
+        Args:
+            batch: as for `run`. Its buffer may be refilled as soon as this returns.
+
+        Returns:
+            A future of what `run` returns; what fails is raised by its `result()`.
+        """
         ...
 
 
@@ -164,32 +231,64 @@ class Backend(Protocol):
     that of what makes its files, where it is another; `variables`, the environment variables of its own and what each
     says; `unforkable`, why a fork cannot use a runtime that its parent has used; `forked_threads`, how many threads it
     can have there; `next_step(artifact)`, a sentence on what is to be done with a new artifact before it runs.
+
+    Attributes:
+        name: of the backend, as manifests record it.
+        profiles: of its targets: precision, budgets, preferences.
     """
 
     name: str
     profiles: tuple[TargetProfile, ...]
 
     def can_compile(self) -> Availability:
-        """Whether this machine can make artifacts for the backend's targets."""
+        """Availability of compilation for the backend's targets on this machine.
+
+        Packages are looked up, not imported.
+        """
         ...
 
     def can_run(self) -> Availability:
-        """Whether this machine can run them."""
+        """Availability of the runtime on this machine."""
         ...
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write the runtime's own files for `target` into the existing, empty directory `into`."""
+        """Write the runtime's own files for `target` into `into`.
+
+        Args:
+            source: a re-parameterized network: float32, as a torch module and as ONNX.
+            target: one of the backend's profiles.
+            into: an existing, empty directory.
+
+        Returns:
+            Names of the files and the contracts that they keep.
+
+        Raises:
+            UnsupportedTargetError: the target cannot take the network.
+            UsageError: something that the target needs, such as calibration images, is missing.
+            RuntimeMissingError: a package of the toolchain is not installed.
+        """
         ...
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
-        """Load a verified artifact. `threads`: CPU threads to use, None for the runtime's own default."""
+        """Load a verified artifact.
+
+        Args:
+            artifact: one of the backend's own targets, its files checked against their SHA-256.
+            threads: CPU threads to use, None for the runtime's own default.
+
+        Raises:
+            RuntimeMissingError: the runtime, or its device, is not there.
+            DamagedFileError: the runtime cannot load the files.
+        """
         ...
 
 
 @runtime_checkable
 class ParityBackend(Backend, Protocol):
-    """A backend that can check what it compiled on machines that cannot run it: an interpreter, or the same graph
-    in another runtime. `parity_runtime` says which, for the manifest."""
+    """A backend that can check what it compiled on machines that cannot run it.
+
+    An interpreter, or the same graph in another runtime. `parity_runtime` says which, for the manifest.
+    """
 
     parity_runtime: str
 
@@ -200,8 +299,11 @@ class ParityBackend(Backend, Protocol):
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a file: its name, its shape (None where it is open), its element type and, of integers that
-    stand for real values, their scale and zero point."""
+    """An input or output of a file.
+
+    Its name, its shape (None where it is open), its element type and, of integers that stand for real values, their
+    scale and zero point.
+    """
 
     name: str
     shape: tuple[int | None, ...]
@@ -222,17 +324,25 @@ class DescribingBackend(Backend, Protocol):
 
 @runtime_checkable
 class AdoptingBackend(Backend, Protocol):
-    """A backend that also runs files which other tools made. `adopts` maps the suffixes that it knows to the target
-    that such a file is for."""
+    """A backend that also runs files which other tools made.
+
+    `adopts` maps the suffixes that it knows to the target that such a file is for.
+    """
 
     adopts: Mapping[str, Target]
 
     def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-        """Inputs and outputs, as the file names them. Raises DamagedFileError where it is not such a file."""
+        """Inputs and outputs, as the file names them.
+
+        Raises DamagedFileError where it is not such a file.
+        """
         ...
 
     def parts(self, file: Path) -> Mapping[str, Path]:
-        """The file and what belongs to it, by the names (relative, POSIX) that `open` looks for in an artifact."""
+        """A model file and what belongs to it, by name.
+
+        The names (relative, POSIX) are those that `open` looks for in an artifact.
+        """
         ...
 
 
@@ -241,7 +351,10 @@ class PlaceableBackend(Backend, Protocol):
     """A backend whose machine may have several of its devices."""
 
     def at(self, device: Device) -> Backend:
-        """The same backend for the one device `device`: `can_run` speaks of it, sessions run on it."""
+        """The same backend for the one device `device`.
+
+        `can_run` speaks of it, sessions run on it.
+        """
         ...
 
 
@@ -255,5 +368,8 @@ class TunableBackend(Backend, Protocol):
 
 
 def edge_contracts(source: ExportSource) -> tuple[InputContract, OutputContract]:
-    """What a file for `source` takes and gives, where the backend follows all that was asked for."""
+    """Contracts of a file for `source`.
+
+    They hold where the backend follows all that was asked for.
+    """
     return source.input.of_pixels() if source.pixels else source.input, source.detections or source.output

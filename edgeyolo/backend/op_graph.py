@@ -1,4 +1,6 @@
-"""A network as a list of operations with shapes, and no weights: what can be asked of it before anything is built.
+"""A network as a list of operations with shapes, and no weights.
+
+Questions about a target are answered by it before anything is built.
 
 Operations have the names of ONNX operators. `edgeyolo.export.trace` makes such a list from torch.
 """
@@ -68,11 +70,14 @@ class Graph:
         return {name: tuple(each) for name, each in found.items()}
 
     def counts(self) -> Counter[str]:
-        """How many operations there are of each kind."""
+        """Number of operations of each kind."""
         return Counter(operation.kind for operation in self.operations)
 
     def peak_elements(self) -> int:
-        """The largest number of values that are alive at one operation: read, written or kept for a later one."""
+        """The largest number of values that are alive at one operation.
+
+        Read, written or kept for a later one.
+        """
         last = {name: place for place, each in enumerate(self.operations) for name in each.inputs}
         last |= dict.fromkeys(self.outputs, len(self.operations))
         alive, peak = {self.input}, 0

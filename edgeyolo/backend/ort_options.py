@@ -1,4 +1,7 @@
-"""How ONNX Runtime is set up on the CPU, once for all that runs a graph there: what is judged is what is deployed."""
+"""Options of ONNX Runtime on the CPU.
+
+They are set once for all that runs a graph there: what is judged is what is deployed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ not, for weights that are constants of the graph."""
 def cpu_options(
     threads: int | None = None, settings: Mapping[str, str] = EXACT_INTEGERS
 ) -> ort.SessionOptions:
-    """Options of a session on the CPU, by default with as many threads as ONNX Runtime finds cores."""
+    """Options of a session on the CPU.
+
+    The default is as many threads as ONNX Runtime finds cores.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()

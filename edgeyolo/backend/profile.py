@@ -10,7 +10,7 @@ from edgeyolo.backend.capabilities import Limits
 
 @dataclass(frozen=True)
 class TargetProfile:
-    """What a target takes and promises.
+    """Precision, budgets and preferences of a target.
 
     `parity` is the largest deviation of a raw head map from torch that an export may show, relative to the largest
     absolute value of that map; `agreement` the least share of confident detections that must have a counterpart

@@ -10,7 +10,9 @@ Preset = Literal["mixed", "performance"]
 
 @dataclass(frozen=True)
 class QuantizerOptions:
-    """Of NNCF, OpenVINO's quantizer; others have nothing to choose.
+    """Options of NNCF, OpenVINO's quantizer.
+
+    Others have nothing to choose.
 
     preset: "mixed" gives activations a zero point where their activation function asks for it, "performance" none.
     floats: layers that stay in float, as names or beginnings of names in the network ("top_down", "backbone.3.elan").

@@ -1,4 +1,6 @@
-"""Where backends are found: the entry-point group `edgeyolo.backends`, ours and third parties' alike.
+"""Registry of backends: the entry-point group `edgeyolo.backends`.
+
+It holds ours and third parties' alike.
 
 A backend that cannot even be imported still lists itself, with the reason.
 """
@@ -46,7 +48,10 @@ class Broken:
 
 @cache
 def _load_entry(name: str) -> Backend | Broken | None:
-    """The backend that an entry point loads, why it does not load, or None where none has that name."""
+    """Load the backend of an entry point.
+
+    Gives why it does not load, or None where none has that name.
+    """
     for entry in entry_points(group=GROUP, name=name):
         try:
             backend = entry.load()()
@@ -88,7 +93,10 @@ def profiles() -> list[tuple[TargetProfile, Backend]]:
 
 
 def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
-    """The profile and backend of a target; a name that no backend knows raises UsageError with the nearest ones."""
+    """The profile and backend of a target.
+
+    A name that no backend knows raises UsageError with the nearest ones.
+    """
     wanted = str(target if isinstance(target, Target) else Target.parse(target))
     known = {str(profile.target): (profile, backend) for profile, backend in profiles()}
     if wanted in known:
@@ -103,7 +111,10 @@ def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
 
 
 def _refuse_precision(target: Target) -> None:
-    """Raise UnsupportedTargetError where a device is known that cannot have this precision, with the reason."""
+    """Raise UnsupportedTargetError for a precision that a device cannot have.
+
+    It gives the reason; it holds only where the device is known.
+    """
     for profile, _ in profiles():
         same = (profile.target.device, profile.target.runtime) == (target.device, target.runtime)
         reason = profile.limits.no_precisions.get(target.precision) if same and profile.limits else None
@@ -114,7 +125,10 @@ def _refuse_precision(target: Target) -> None:
 
 
 def half_sibling(target: Target | str) -> Target:
-    """The float16 target of the same device and runtime; UsageError where there is none, or `target` is quantized."""
+    """The float16 target of the same device and runtime.
+
+    UsageError where there is none, or `target` is quantized.
+    """
     profile, _ = find_target(target)
     found = profile.target
     if profile.calibrated or found.precision not in ("fp32", "fp16"):
@@ -132,7 +146,9 @@ def half_sibling(target: Target | str) -> Target:
 def open_session(
     artifact: Artifact, *, threads: int | None = None, device: Device | None = None, hint: Hint | None = None
 ) -> Session:
-    """Load an artifact with its backend; a runtime that is not there raises RuntimeMissingError with the reason.
+    """Load an artifact with its backend.
+
+    A runtime that is not there raises RuntimeMissingError with the reason.
 
     `device` says on which of several devices, and must be one that the artifact's target is for. `hint`: see `tuned`.
     """
@@ -166,7 +182,9 @@ def open_forked(
 
 
 def backend_of(artifact: Artifact) -> Backend:
-    """The backend that an artifact was made by; RuntimeMissingError where it is not installed or does not load.
+    """The backend that an artifact was made by.
+
+    RuntimeMissingError where it is not installed or does not load.
 
     Loads the entry point of that name and no other one. A third party may call its entry point otherwise: then all are
     looked through.
@@ -191,7 +209,9 @@ def next_step(artifact: Artifact) -> str:
 
 
 def parse_device(value: str | int | Device) -> Device:
-    """Read a device's name: one of `edgeyolo.backend.devices`, or of a target that a third party brings.
+    """Read a device's name.
+
+    One of `edgeyolo.backend.devices`, or of a target that a third party brings.
 
     Raises UsageError for a name that is none, with the nearest ones.
     """
@@ -218,7 +238,10 @@ def placed(backend: Backend, device: Device | None) -> Backend:
 
 
 def tuned(backend: Backend, hint: Hint | None) -> Backend:
-    """The backend with sessions for "latency" or "throughput"; UsageError where there is no throughput to choose."""
+    """The backend with sessions for "latency" or "throughput".
+
+    UsageError where there is no throughput to choose.
+    """
     if hint is not None and hint not in get_args(Hint):
         raise UsageError(f"hint {hint!r}: expected {' or '.join(get_args(Hint))}")
     if hint is None:
@@ -234,7 +257,10 @@ def tuned(backend: Backend, hint: Hint | None) -> Backend:
 
 
 def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tuple[Session, str]:
-    """A session to compare with torch, and the words for what it is: the runtime itself, or its stand-in."""
+    """A session to compare with torch, and the words for what it is.
+
+    The runtime itself, or its stand-in.
+    """
     backend = backend_of(artifact)
     if isinstance(backend, ParityBackend) and not backend.can_run().ok:
         return backend.open_for_parity(artifact), backend.parity_runtime
@@ -242,7 +268,9 @@ def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tupl
 
 
 def open_calibration(data: str, *, images: int, seed: int = 0, evaluation: Any = None) -> CalibrationSource:
-    """Calibration images from a folder or data set, by the package registered as `images` in CALIBRATION.
+    """Calibration images from a folder or data set.
+
+    They are opened by the package registered as `images` in CALIBRATION.
 
     `images` of them are drawn with `seed`. `evaluation` is the Dataset that AP will be measured on: images that lie in
     it too are refused.
@@ -253,7 +281,10 @@ def open_calibration(data: str, *, images: int, seed: int = 0, evaluation: Any =
 
 
 def open_ranges(path: str, *, images: CalibrationSource | None = None) -> CalibrationSource:
-    """Ranges that `edgeyolo calibrate` measured, in place of images, or beside the same ones."""
+    """Calibration ranges that `edgeyolo calibrate` measured.
+
+    They stand in place of images, or beside the same ones.
+    """
     source: CalibrationSource = _registered(CALIBRATION, "ranges")(path, images=images)
     return source
 
@@ -261,13 +292,19 @@ def open_ranges(path: str, *, images: CalibrationSource | None = None) -> Calibr
 def keep_within_budget(
     source: ExportSource, target: Target, data: Any, points: float, *, step: Callable[[str], None]
 ) -> CalibrationSource:
-    """The source's calibration with the fewest layers in float that lose at most `points` AP points on the Dataset."""
+    """Calibration with the fewest float layers within an AP budget.
+
+    It loses at most `points` AP points on the Dataset.
+    """
     chosen: CalibrationSource = _registered(CALIBRATION, "budget")(source, target, data, points, step=step)
     return chosen
 
 
 def quantized_training() -> Any:
-    """The module registered as `quantization` in TRAINING: what quantization-aware training puts around a network."""
+    """The module registered as `quantization` in TRAINING.
+
+    Quantization-aware training puts its quantizers around a network.
+    """
     return _registered(TRAINING, "quantization")
 
 

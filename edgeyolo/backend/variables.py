@@ -1,4 +1,7 @@
-"""Complaints on EDGEYOLO_ variables that nothing reads, those of backends included."""
+"""Complaints about unread EDGEYOLO_ variables.
+
+Those that backends read are known too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from edgeyolo.support.environment import VARIABLES, set_here
 
 
 class UnknownVariableWarning(UserWarning):
-    """A variable that begins with EDGEYOLO_ and that nothing reads: a slip of the keyboard, most likely."""
+    """A variable that begins with EDGEYOLO_ and that nothing reads.
+
+    A slip of the keyboard, most likely.
+    """
 
 
 def known() -> dict[str, str]:
@@ -25,7 +31,10 @@ def known() -> dict[str, str]:
 
 
 def complaints(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each variable that is set and that nothing reads, with the one that may have been meant."""
+    """Sentences about variables that are set and that nothing reads.
+
+    Each has the one that may have been meant.
+    """
     strange = [name for name in set_here(environment) if name not in VARIABLES]
     if not strange:  # the usual case costs no loading of backends
         return []

@@ -13,7 +13,10 @@ from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
 
 @dataclass(frozen=True)
 class Apart:
-    """Two versions of one package: the one that made an artifact, and the one that is installed here."""
+    """Two versions of one package.
+
+    The one that made an artifact, and the one that is installed here.
+    """
 
     package: str
     made: str
@@ -21,7 +24,7 @@ class Apart:
 
     @property
     def older(self) -> bool:
-        """Whether what is here is older than what made the artifact."""
+        """Return True if the runtime here is older than the one of the artifact."""
         return numbers(self.here) < numbers(self.made)
 
     def sentence(self) -> str:
@@ -31,7 +34,10 @@ class Apart:
 
 
 def apart(artifact: Artifact, backend: Backend) -> Apart | None:
-    """The two versions of the backend's package (its attribute `package`), None where they are one or not known."""
+    """Two different versions of the backend's package.
+
+    The package is its attribute `package`. None where they are one or not known.
+    """
     package = str(getattr(backend, "package", ""))
     made = artifact.manifest.tools.get(package, "")
     try:
@@ -42,7 +48,10 @@ def apart(artifact: Artifact, backend: Backend) -> Apart | None:
 
 
 def explained(error: DamagedFileError, artifact: Artifact, backend: Backend) -> EdgeYoloError:
-    """Why a runtime does not load an artifact whose files are whole: it is older than what made it, or `error`."""
+    """Error of a runtime that does not load an artifact whose files are whole.
+
+    It says that the runtime is older than the one that made the artifact, or else it is `error`.
+    """
     found = apart(artifact, backend)
     if found is None or not found.older:
         return error
@@ -53,7 +62,10 @@ def explained(error: DamagedFileError, artifact: Artifact, backend: Backend) -> 
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """ "2026.4.1+cpu" -> (2026, 4, 1): the leading numbers, without zeros at the end; () where there is none."""
+    """ "2026.4.1+cpu" -> (2026, 4, 1): the leading numbers, without zeros at the end.
+
+    () where there is none.
+    """
     match = re.match(r"\d+(\.\d+)*", text.strip())
     parts = [int(part) for part in match.group().split(".")] if match else []
     while parts and parts[-1] == 0:

@@ -1,4 +1,7 @@
-"""The command line. Each command is a thin file here or a third party's entry point `edgeyolo.commands`."""
+"""The command line.
+
+Each command is a thin file here or a third party's entry point `edgeyolo.commands`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ COMMANDS = (
     "export",
     "adopt",
     "detect",
+    "track",
     "val",
     "verify",
     "ablate",
@@ -32,7 +36,10 @@ GROUP = "edgeyolo.commands"
 
 
 class Commands(click.Group):
-    """Loads a command when it is asked for, so that `edgeyolo detect` does not wait for the others."""
+    """Commands that are loaded only when they are asked for.
+
+    `edgeyolo detect` does not wait for the others.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=GROUP))]
@@ -63,7 +70,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: run the command line and turn every error into a message and an exit code."""
+    """Run the command line and turn errors into messages and exit codes.
+
+    The entry point of the program.
+    """
     interrupt.install()
     try:
         _warn_of_variables()
@@ -89,7 +99,10 @@ def main() -> None:
 
 
 def _warn_of_variables() -> None:
-    """Slips of the keyboard in EDGEYOLO_ variables, said once, here instead of by every Detector."""
+    """Warn of slips of the keyboard in EDGEYOLO_ variables.
+
+    They are named once, here instead of by every Detector.
+    """
     from edgeyolo.backend import variables
 
     for text in variables.complaints():

@@ -1,4 +1,4 @@
-"""`edgeyolo ablate`."""
+"""Command `edgeyolo ablate`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table
 from edgeyolo.cli.train_options import (
     DATA_OPTIONS,
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 @click.command("ablate")
 @click.option("--table", "number", type=click.IntRange(3, 8), required=True, help="Which table of the paper.")
-@click.option("--model", help="Another network than the paper's, such as yolov7-tiny.")
+@click.option(
+    "--model", shell_complete=complete_models, help="Another network than the paper's, such as yolov7-tiny."
+)
 @click.option(
     "--width",
     type=click.FloatRange(0, min_open=True),
@@ -50,7 +53,9 @@ if TYPE_CHECKING:
 def command(
     number: int, model: str | None, width: float, seeds: int, output: Path | None, as_json: bool, **options: Any
 ) -> None:  # fmt: skip
-    """Train the rows of one of the paper's ablation tables and print it, with the paper's values beside.
+    """Train the rows of one of the paper's ablation tables and print it.
+
+    The paper's values stand beside ours.
 
     \b
     3  compound scaling                        6  label assignment of auxiliary heads

@@ -1,4 +1,4 @@
-"""`edgeyolo adopt`."""
+"""Command `edgeyolo adopt`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from edgeyolo.cli.console import json_option, note, print_json
 def command(
     file: Path, spec: Path | None, template: bool, output: Path | None, overwrite: bool, as_json: bool
 ) -> None:
-    """Make an artifact of a file that another tool made: .onnx, .xml, .tflite, .mlpackage, .engine.
+    """Make an artifact of a file that another tool made.
+
+    It may be .onnx, .xml, .tflite, .mlpackage, .engine.
 
     The file is run once on a generated picture: what it takes and gives must be what the spec says. How far it is from
     the network that it was made of is not known here; `edgeyolo val` measures its AP.

@@ -1,4 +1,4 @@
-"""`edgeyolo check`."""
+"""Command `edgeyolo check`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
 from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, targets_option
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("weights")
+@click.argument("weights", shell_complete=complete_models)
 @targets_option
 @imgsz_option
 @click.option("--batch", type=Batch(), default=1, show_default=True, help="Images at a time, or `dynamic`.")
@@ -28,7 +29,9 @@ def command(
     weights: str, targets: tuple[str, ...], size: tuple[int, int] | None, batch: int | None,
     opset: int | None, nms: PostprocessConfig | None, runtime: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Say whether targets can take a network, and where its operators would run, before anything is built.
+    """Say whether targets can take a network, before anything is built.
+
+    It also says where the network's operators would run.
 
     WEIGHTS is a weights file, or a network's name (`edgeyolo models`), which needs no weights. Neither the target's
     toolchain nor the device is needed. Exit code 5 where a target cannot take the network.
@@ -66,7 +69,7 @@ def command(
 
 
 def print_places(check: Check) -> None:
-    """Where the operators of a network would run."""
+    """Print where the operators of a network would run."""
     print_table(
         ("operator", "count", "runs on", "why not on the accelerator"),
         [(place.operator, place.count, place.where, place.reason) for place in check.places],
@@ -74,7 +77,7 @@ def print_places(check: Check) -> None:
 
 
 def print_verdict(check: Check) -> None:
-    """Whether a target takes the network, and what else is known."""
+    """Print the verdict on a target, and what else is known."""
     height, width = check.input.size
     taken = f"{check.share:.0%} of its operators on {check.accelerator}"
     verdict = f"takes this network at {height}x{width}, {taken}"

@@ -1,4 +1,7 @@
-"""What commands print: tables for people and JSON for programs on standard output, progress on standard error."""
+"""Output of commands.
+
+Tables for people and JSON for programs on standard output, progress on standard error.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ def note(text: str) -> None:
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """A spinner with the current step, on standard error; plain lines where that is no terminal."""
+    """A spinner with the current step, on standard error.
+
+    Plain lines where that is no terminal.
+    """
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False)
@@ -73,7 +79,10 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress(description: str, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on standard error; call what it yields with (done, total or None). Bytes for unit "B"."""
+    """A progress bar on standard error.
+
+    Call what it yields with (done, total or None). Bytes for unit "B".
+    """
     from rich import progress as bars
     from rich.console import Console
 

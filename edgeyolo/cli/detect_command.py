@@ -1,4 +1,4 @@
-"""`edgeyolo detect`."""
+"""Command `edgeyolo detect`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.command("detect")
-@click.argument("model_and_sources", nargs=-1, required=True, metavar="[MODEL] SOURCE...")
+@click.argument(
+    "model_and_sources",
+    nargs=-1,
+    required=True,
+    metavar="[MODEL] SOURCE...",
+    shell_complete=complete_models,
+)
 @click.option(
     "--weights",
     "--model",
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
     type=float,
     help="IoU above which the weaker box goes (default 0.45, or the artifact's own).",
 )
-@click.option("--classes", help="Only these classes: names or numbers, comma-separated.")
+@click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
 @click.option("--max-det", type=int, help="Most detections an image (default 300, or the artifact's own).")
 @click.option("--agnostic", is_flag=True, help="Let boxes of different classes suppress each other.")
 @click.option("--multi-label", is_flag=True, help="Let one box have several classes.")
@@ -53,16 +60,18 @@ if TYPE_CHECKING:
     help="Where to write (default: runs/detect/exp, exp2 ...).",
 )
 @click.option(
-    "--save-txt", is_flag=True, help="Write class, centre, size (relative) and confidence, a file an image."
+    "--save-txt", is_flag=True, help="Write labels that train reads: class, centre, size, a file an image."
 )
+@click.option("--save-conf", is_flag=True, help="Add the confidence to them; train does not read it.")
 @click.option("--save-json", is_flag=True, help="Write detections.json.")
 @click.option("--no-save", is_flag=True, help="Write nothing.")
 @json_option
 def command(
     model_and_sources: tuple[str, ...], model: str | None, size: tuple[int, int] | None, target: str | None,
     device: str | None, spec: Path | None, hint: Hint | None, explain: bool,
-    conf: float | None, iou: float | None, classes: str | None, max_det: int | None, agnostic: bool, multi_label: bool,
-    output: Path | None, save_txt: bool, save_json: bool, no_save: bool, as_json: bool,
+    conf: float | None, iou: float | None, classes: tuple[str, ...], max_det: int | None, agnostic: bool,
+    multi_label: bool,
+    output: Path | None, save_txt: bool, save_conf: bool, save_json: bool, no_save: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Find objects in images and draw them.
 
@@ -82,9 +91,10 @@ def command(
     edgeyolo detect cells-openvino photos --hint throughput
     """
     from edgeyolo.cli.result_files import ResultWriter, detect_all, next_run
-    from edgeyolo.detector.detector import Detector
+    from edgeyolo.detector.detector import Detector, split_classes
     from edgeyolo.errors import ImageError, UsageError
-    from edgeyolo.runtime.images import list_images
+    from edgeyolo.runtime.images import find_images
+    from edgeyolo.support.reading import path_text
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
@@ -92,12 +102,15 @@ def command(
             f"detect needs at least one image besides the model {model}",
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
-    images = [path for source in sources for path in list_images(source)]
+    walks = [find_images(source) for source in sources]
+    images = [path for walk in walks for path in walk.files]
+    for line in (line for walk in walks for line in walk.sentences()):
+        note(f"left out: {line}")
     opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
         print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
         return
-    chosen = [int(c) if c.isdigit() else c for c in classes.split(",")] if classes else None
+    chosen = split_classes(classes, opened.artifact.manifest.class_names) if classes else None
     detector = Detector(
         opened.artifact.path,
         device=device,
@@ -111,13 +124,13 @@ def command(
     )
     # Only now that nothing is wrong with the arguments is a folder made.
     folder = None if no_save or (as_json and not output) else output or next_run("detect")
-    writer = ResultWriter(folder, text=save_txt, json=save_json)
+    writer = ResultWriter(folder, text=save_txt or save_conf, confidence=save_conf, json=save_json)
     with detector, writer, progress("detecting") as advance:
         found, unreadable = detect_all(detector, images, writer, advance)
     if as_json:
-        print_json([{"image": str(path), "detections": each.to_json()} for path, each in found])
+        print_json([{"image": path_text(path), "detections": each.to_json()} for path, each in found])
     else:
-        print_table(("image", "objects"), [(str(path), count_text(each.names)) for path, each in found])
+        print_table(("image", "objects"), [(path_text(path), count_text(each.names)) for path, each in found])
         if folder:
             note(f"written to {folder}")
     if unreadable:
@@ -125,8 +138,10 @@ def command(
 
 
 def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Which of the arguments is the model, if `model` (--weights) is not: the first one; or `builtin`, if that is an
-    image, or a lone folder that is no artifact.
+    """Tell the model apart from the images among the arguments.
+
+    If `model` (--weights) is not given, the model is the first one; or `builtin`, if that is an image, or a
+    lone folder that is no artifact.
     """
     from edgeyolo.detector import builtin
 
@@ -139,14 +154,20 @@ def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str
 
 
 def _is_image(argument: str) -> bool:
-    """By its suffix, whether it is there or not: a mistyped name is then reported as that of an image."""
+    """Return True if the suffix is that of an image.
+
+    The file need not exist: a mistyped name is then reported as that of an image.
+    """
     from edgeyolo.runtime.images import IMAGE_SUFFIXES
 
     return Path(argument).suffix.lower() in IMAGE_SUFFIXES and not Path(argument).is_dir()
 
 
 def _is_folder_of_images(argument: str) -> bool:
-    """A folder with a manifest is an artifact, and other tools' formats that are folders have suffixes."""
+    """Return True for a folder of images.
+
+    A folder with a manifest is an artifact, and other tools' formats that are folders have suffixes.
+    """
     from edgeyolo.artifact.artifact import MANIFEST
     from edgeyolo.detector.adopt import suffix_of
 
@@ -155,6 +176,6 @@ def _is_folder_of_images(argument: str) -> bool:
 
 
 def count_text(names: list[str]) -> str:
-    """`12 RBC, 1 WBC`; most first."""
+    """Counts of classes such as `12 RBC, 1 WBC`, most first."""
     counts = Counter(names).most_common()
     return ", ".join(f"{number} {name}" for name, number in counts) or "nothing"

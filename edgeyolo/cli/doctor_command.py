@@ -1,4 +1,4 @@
-"""`edgeyolo doctor`."""
+"""Command `edgeyolo doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from edgeyolo.cli.console import json_option, print_json, print_table
 @click.option("--variables", is_flag=True, help="List every environment variable that edgeyolo reads.")
 @json_option
 def command(variables: bool, as_json: bool) -> None:
-    """Say which runtimes are usable here, for the others what to install, and which EDGEYOLO_ variables are set.
+    """Say which runtimes are usable here, and what to install for the others.
+
+    It also says which EDGEYOLO_ variables are set.
 
     \b
     edgeyolo doctor

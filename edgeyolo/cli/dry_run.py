@@ -1,4 +1,4 @@
-"""What `edgeyolo export --dry-run` prints."""
+"""Output of `edgeyolo export --dry-run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgeyolo export`."""
+"""Command `edgeyolo export`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
 from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, locate_weights, split_targets, targets_option
@@ -27,7 +28,7 @@ Done = TypeVar("Done")
 
 
 @click.command("export")
-@click.argument("weights")
+@click.argument("weights", shell_complete=complete_models)
 @targets_option
 @click.option(
     "-o",
@@ -85,7 +86,7 @@ def command(
     nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, unjudged: bool, overwrite: bool,
     as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
-    """Make an artifact for a target, or one for each of several, and check it against torch.
+    """Make artifacts for one target or several, and check them against torch.
 
     Outside its parity budget, or where it loses too much AP on --data, the export fails with exit code 4 and leaves
     nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's; where there are
@@ -161,7 +162,10 @@ def _calibration(
 def for_each(
     places: dict[str, Path], work: Callable[[str, Path, Callable[[str], None]], Done]
 ) -> tuple[list[Done], dict[str, EdgeYoloError]]:
-    """What `work` gives for each target, and why it fails; where there is one target only, its error is raised."""
+    """Results of `work` for each target, and its errors.
+
+    Where there is one target only, its error is raised.
+    """
     from edgeyolo.errors import EdgeYoloError
 
     done: list[Done] = []
@@ -244,7 +248,7 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _verdict(manifest: Manifest) -> str:
-    """What an INT8 export, or one with --data, was judged by; "" for others."""
+    """Verdict on an INT8 export, or one with --data; "" for others."""
     parity, accuracy = manifest.parity, manifest.accuracy
     if manifest.unjudged:
         return "NOT JUDGED: there were too few detections to compare; its manifest says so"

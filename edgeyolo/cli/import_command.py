@@ -1,4 +1,4 @@
-"""`edgeyolo import`."""
+"""Command `edgeyolo import`."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def install() -> None:
 
 
 def received() -> bool:
-    """Whether Ctrl-C was pressed since `install`."""
+    """Return True if Ctrl-C was pressed since `install`."""
     return _received.is_set()
 
 

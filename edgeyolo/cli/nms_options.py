@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 
 def nms_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--nms`, `--conf`, `--iou` and `--max-det`, as the argument `nms`: thresholds, or None for the
-    host."""
+    """Give a command `--nms`, `--conf`, `--iou` and `--max-det`.
+
+    They become the argument `nms`: thresholds, or None for the host.
+    """
 
     @click.option(
         "--nms",

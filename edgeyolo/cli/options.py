@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeyolo.cli.completion import complete_targets
+
 if TYPE_CHECKING:
     from edgeyolo.detector.open_model import Opened
 
@@ -58,9 +60,14 @@ targets_option = click.option(
     "targets",
     required=True,
     multiple=True,
+    shell_complete=complete_targets,
     help="Where it will run (`edgeyolo targets`); several with commas, or given again; `all`.",
 )
-target_option = click.option("--target", help="Target to run weights on (an artifact knows its own).")
+target_option = click.option(
+    "--target",
+    shell_complete=complete_targets,
+    help="Target to run weights on (an artifact knows its own).",
+)
 
 device_option = click.option(
     "--device",
@@ -72,7 +79,9 @@ spec_option = click.option(
 
 
 def split_targets(targets: tuple[str, ...], *, half: bool = False) -> list[str]:
-    """Every target once, in order; one that does not exist is an error before any work is done.
+    """Every target once, in order.
+
+    One that does not exist is an error before any work is done.
 
     `all` is every target there is; `half` takes the float16 sibling of each.
     """
@@ -86,8 +95,10 @@ def split_targets(targets: tuple[str, ...], *, half: bool = False) -> list[str]:
 
 
 def locate_weights(model: str) -> Path:
-    """A file or artifact directory as it is; the file that `builtin` stands for; a published name such as yolov7-tiny
-    is downloaded once.
+    """Resolve a model to a file or an artifact directory.
+
+    Paths stay as they are, `builtin` is the file of that model, a published name such as yolov7-tiny is
+    downloaded once.
     """
     from edgeyolo.cli.console import note, progress
     from edgeyolo.detector import builtin
@@ -112,7 +123,9 @@ def opened_model(
     device: str | None = None,
     spec: Path | None = None,
 ) -> Opened:
-    """The artifact that `model` is, or the one that its weights give: made once, then taken from the cache.
+    """Artifact that `model` is, or that its weights give.
+
+    It is made once, then taken from the cache.
 
     With a device, or weights for which the environment names one, a line says what was chosen and why.
     """

@@ -1,4 +1,7 @@
-"""Options of what makes integers: the sample of calibration images, and what runtimes with a tool of their own take."""
+"""Options of quantization.
+
+They choose the sample of calibration images, and steer runtimes that have a quantizer of their own.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ quantizer_choices = with_options(
 
 
 def quantizer_options(asked: dict[str, Any]) -> QuantizerOptions:
-    """What the options say."""
+    """Quantizer options of the command line."""
     from edgeyolo.backend.quantizer_options import QuantizerOptions
 
     return QuantizerOptions(asked["preset"], tuple(asked["float_layers"]), asked["accuracy_aware"])

@@ -1,4 +1,4 @@
-"""Where `detect` and `val` leave their files."""
+"""Result files of `detect` and `val`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edgeyolo.errors import EdgeYoloError, ImageError
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import read_image
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.reading import path_text
 
 
 def next_run(mode: str, root: Path = Path("runs")) -> Path:
@@ -33,10 +34,15 @@ def next_run(mode: str, root: Path = Path("runs")) -> Path:
 
 
 class ResultWriter:
-    """Writes annotated pictures, and on request labels and one JSON file, into `folder` (None: writes nothing)."""
+    """Writer of annotated pictures, and on request labels and one JSON file.
 
-    def __init__(self, folder: Path | None, *, text: bool = False, json: bool = False) -> None:
-        self._folder, self._text, self._json = folder, text, json
+    They go into `folder` (None: it writes nothing).
+    """
+
+    def __init__(
+        self, folder: Path | None, *, text: bool = False, confidence: bool = False, json: bool = False
+    ) -> None:
+        self._folder, self._text, self._confidence, self._json = folder, text, confidence, json
         self._taken: set[str] = set()
         self._found: list[dict[str, Any]] = []
         if folder:
@@ -60,8 +66,8 @@ class ResultWriter:
             draft.write_bytes(encoded.tobytes())
         if self._text:
             with atomic_file(self._folder / "labels" / f"{name}.txt") as draft:
-                draft.write_text("".join(_label_lines(detections)))
-        self._found.append({"image": str(source), "detections": detections.to_json()})
+                draft.write_text("".join(label_lines(detections, confidence=self._confidence)))
+        self._found.append({"image": path_text(source), "detections": detections.to_json()})
 
     def _name(self, source: Path) -> str:
         candidates = itertools.chain([source.stem], (f"{source.stem}-{n}" for n in itertools.count(2)))
@@ -78,7 +84,7 @@ class ResultWriter:
         # Also after Ctrl-C: what was found so far is not lost.
         if self._folder and self._json:
             with atomic_file(self._folder / "detections.json") as draft:
-                draft.write_text(json.dumps(self._found, indent=2, ensure_ascii=False))
+                draft.write_text(json.dumps(self._found, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 IN_FLIGHT = 16
@@ -88,13 +94,19 @@ IN_FLIGHT = 16
 def detect_all(
     detector: Detector, images: list[Path], writer: ResultWriter, progress: Callable[[int, int | None], None]
 ) -> tuple[list[tuple[Path, Detections]], list[ImageError]]:
-    """Detect in every image and write what `writer` writes; images that cannot be read come back as their errors."""
+    """Detect in every image and write what `writer` writes.
+
+    Images that cannot be read come back as their errors.
+    """
     found: list[tuple[Path, Detections]] = []
     unreadable: list[ImageError] = []
     flying: deque[tuple[Path, Future[Detections]]] = deque()
 
     def land(least: int) -> None:
-        """Write what is there, in the order of the images, until no more than `least` are on their way."""
+        """Write finished results, in the order of the images.
+
+        It goes on until no more than `least` are on their way.
+        """
         while flying and (len(flying) > least or flying[0][1].done()):
             path, future = flying.popleft()
             detections = future.result()
@@ -113,11 +125,17 @@ def detect_all(
     return found, unreadable
 
 
-def _label_lines(detections: Detections) -> list[str]:
+def label_lines(detections: Detections, *, confidence: bool = False) -> list[str]:
+    """YOLO's lines `class x y width height`, centres first.
+
+    Coordinates are relative to the image. They are labels that data sets read; with `confidence` it is added, which
+    labels have none of.
+    """
     height, width = detections.image_size
     lines = []
     for item in detections:
         x1, y1, x2, y2 = item.box
-        values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-        lines.append(f"{item.class_id} {' '.join(f'{v:.6f}' for v in values)} {item.confidence:.6f}\n")
+        values = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height]
+        values += [item.confidence] if confidence else []
+        lines.append(f"{item.class_id} {' '.join(f'{value:.6f}' for value in values)}\n")
     return lines

@@ -1,4 +1,4 @@
-"""`edgeyolo targets`."""
+"""Command `edgeyolo targets`."""
 
 from __future__ import annotations
 

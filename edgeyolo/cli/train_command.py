@@ -1,4 +1,4 @@
-"""`edgeyolo train`."""
+"""Command `edgeyolo train`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import locate_weights
 from edgeyolo.cli.train_options import (
@@ -38,7 +39,7 @@ _WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
 
 
 @click.command("train")
-@click.argument("model", required=False, metavar="MODEL")
+@click.argument("model", required=False, metavar="MODEL", shell_complete=complete_models)
 @with_options(*DATA_OPTIONS)
 @click.option("--no-val", is_flag=True, help="Learn without validation.")
 @click.option("--weights", help="Start a MODEL called by its name from this file or published name.")
@@ -197,7 +198,10 @@ def _refuse_changes(context: click.Context) -> None:
 
 @contextmanager
 def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -> Iterator[Listener]:
-    """What shows and keeps account of a run, in the leading process; says how to go on if it is interrupted."""
+    """Listener of a run in the leading process.
+
+    It shows and keeps account of the run, and says how to go on if it is interrupted.
+    """
     from edgeyolo.training.loop.listener import Listener, Listeners, TensorBoardListener
     from edgeyolo.training.loop.trainer import STATE
     from edgeyolo.training.report.pages import PageListener

@@ -1,4 +1,7 @@
-"""Options that `train` and `ablate` share, and the values of the training package that they stand for."""
+"""Options that `train` and `ablate` share, and their values.
+
+The values are those of the training package that they stand for.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ RUN_OPTIONS = (
 
 
 def with_options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    """A decorator that applies several, in the order in which the help should list them."""
+    """Decorator that applies several options in the order of the help."""
 
     def decorate(function: _Command) -> _Command:
         for option in reversed(options):
@@ -91,12 +94,18 @@ def with_options(*options: Callable[[_Command], _Command]) -> Callable[[_Command
 
 
 def leads() -> bool:
-    """Whether this is the process, of those that torchrun started, that speaks."""
+    """Return True in the one process that speaks.
+
+    It is one of those that torchrun started.
+    """
     return os.environ.get("RANK", "0") == "0"
 
 
 def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource:
-    """What DATA_OPTIONS say; `--split all` is every image of a VOC folder that has no lists."""
+    """Data source of DATA_OPTIONS.
+
+    `--split all` is every image of a VOC folder that has no lists.
+    """
     from edgeyolo.errors import UsageError
     from edgeyolo.training.sources import DataSource
 
@@ -117,7 +126,10 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
 
 
 def run_config(options: dict[str, Any]) -> TrainConfig:
-    """What RUN_OPTIONS say of a run, its device found and its precision chosen."""
+    """Training configuration of RUN_OPTIONS.
+
+    Its device is found and its precision chosen.
+    """
     import torch
 
     from edgeyolo.training.config import TrainConfig
@@ -160,7 +172,10 @@ def run_recipe(options: dict[str, Any], default: Recipe) -> Recipe:
 
 
 def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
-    """What --qat and its options say; None for ordinary training. Changes the number of epochs where none was given."""
+    """Options of --qat; None for ordinary training.
+
+    Changes the number of epochs where none was given.
+    """
     from edgeyolo.errors import UsageError
     from edgeyolo.training.quantized import EPOCHS, QuantizedOptions
 
@@ -187,7 +202,10 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
 def run_folder(
     output: Path | None, mode: str, config: TrainConfig, project: Path = Path("runs")
 ) -> Iterator[Path]:
-    """The folder of a run, the same for all processes: `output`, else a new one. It is not left behind empty."""
+    """The folder of a run, the same for all processes: `output`, else a new one.
+
+    It is not left behind empty.
+    """
     from edgeyolo.cli.result_files import next_run
     from edgeyolo.training.loop.processes import join_processes
 
@@ -202,7 +220,10 @@ def run_folder(
 
 @contextmanager
 def resumable(command: str, state: Path) -> Iterator[None]:
-    """Where a run is interrupted, say how to go on with it: by `command`, if its `state` was saved."""
+    """Tell how to resume an interrupted run.
+
+    It is by `command`, if its `state` was saved.
+    """
     from edgeyolo.cli.console import note
 
     try:

@@ -1,4 +1,4 @@
-"""`edgeyolo val`."""
+"""Command `edgeyolo val`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("val")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--data", required=True, help="COCO json, YOLO data.yaml or a Pascal VOC folder.")
 @click.option("--split", help="Which part of the data (default: val, else test).")
 @click.option(
@@ -41,7 +42,9 @@ def command(
     target: str | None, device: str | None, spec: Path | None, rect: bool, batch: int | None, conf: float | None,
     iou: float | None, max_det: int | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Measure AP on a labelled data set: the twelve COCO numbers, AP by class, and where the time went.
+    """Measure AP on a labelled data set.
+
+    It prints the twelve COCO numbers, AP by class, and where the time went.
 
     MODEL is an artifact directory, weights or a published name. Weights are exported first, to cpu-onnx-fp32 or, with
     --rect, to cpu-torch-fp32. Where an artifact's device is absent, the stand-in that its export was compared by runs
@@ -56,7 +59,7 @@ def command(
     from edgeyolo.datasets import describe_problems, load_dataset
     from edgeyolo.evaluation.validate import open_to_judge, validate
 
-    dataset = load_dataset(data, split=split, image_folder=image_folder)
+    dataset = load_dataset(data, split=split, image_folder=image_folder, need_objects=False)
     free = "cpu-torch-fp32" if rect and device is None else None  # takes rectangles of any size
     opened = opened_model(model, size=size, target=target or free, device=device, spec=spec)
     artifact = opened.artifact
@@ -74,7 +77,7 @@ def command(
             artifact=artifact, progress=advance,
         )  # fmt: skip
     for line in describe_problems(result.problems):
-        note(f"left out: {line}")
+        note(f"data: {line}")
     if output:
         result.save(output)
         note(f"written to {output}")

@@ -1,4 +1,4 @@
-"""`edgeyolo verify`."""
+"""Command `edgeyolo verify`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from edgeyolo.cli.console import json_option, note, print_json
 @click.argument("artifact", type=click.Path(path_type=Path))
 @json_option
 def command(artifact: Path, as_json: bool) -> None:
-    """Check that an artifact is whole: schema, every file's SHA-256, and its golden vectors on this machine."""
+    """Check that an artifact is whole.
+
+    Schema, every file's SHA-256, and its golden vectors on this machine.
+    """
     from edgeyolo.runtime.verify import verify
 
     checked = verify(artifact)

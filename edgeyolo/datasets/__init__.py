@@ -1,4 +1,6 @@
-"""Data sets: images with ground-truth boxes, read from COCO json, YOLO `data.yaml` or Pascal VOC folders.
+"""Data sets: images with ground-truth boxes.
+
+They are read from COCO json, YOLO `data.yaml` or Pascal VOC folders.
 
 `load_dataset` tells the three apart by itself; training, evaluation and calibration all read through it.
 """

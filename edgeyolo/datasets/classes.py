@@ -9,53 +9,44 @@ import numpy as np
 
 from edgeyolo.datasets.values import Dataset
 from edgeyolo.errors import DatasetError
+from edgeyolo.support.names import match_names
 
 
 def align_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
-    """The same data set with its classes numbered as in `names` (a model's class names).
+    """Renumber a data set's classes as in `names` (a model's class names).
 
     COCO and VOC classes are matched by name, whatever their order and ids; YOLO labels are indices, so there
-    every name must stand at the model's own index. Case, "_" and "-" make no difference. A COCO category or
-    VOC class without objects may be unknown to the model, and a class of the model may be absent from a VOC
-    folder, which has no list of classes; anything else that does not match is a DatasetError that says which.
+    every name must stand at the model's own index. Names are matched as they are written; case, "_" and "-" make no
+    difference where that leaves no doubt. A COCO category or VOC class without objects may be unknown to the model,
+    and a class of the model may be absent from a VOC folder, which has no list of classes; anything else that does
+    not match is a DatasetError that says which.
     """
-    wanted = [_plain(name) for name in names]
-    present = [_plain(name) for name in dataset.class_names]
-    if len(set(wanted)) != len(wanted):
-        raise DatasetError(f"two of the model's classes have one name: {_twice(names)}")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise DatasetError(f"two of the model's classes have one name: {twice!r}")
+    found = match_names(dataset.class_names, names)
     if dataset.format == "yolo":
-        _require_same_order(dataset, names, wanted, present)
+        _require_same_order(dataset, names, found)
     else:
-        _require_matches(dataset, names, wanted, present)
-    table = np.array([wanted.index(name) if name in wanted else -1 for name in present], dtype=np.int64)
-    if np.array_equal(table, np.arange(len(wanted))):
+        _require_matches(dataset, names, found)
+    table = np.array([-1 if index is None else index for index in found], dtype=np.int64)
+    if np.array_equal(table, np.arange(len(names))):
         return replace(dataset, class_names=tuple(names))
     return replace(
         dataset,
         class_names=tuple(names),
-        category_ids=_category_ids(dataset, wanted, present),
+        category_ids=_category_ids(dataset, len(names), found),
         images=tuple(replace(sample, class_id=table[sample.class_id]) for sample in dataset.images),
     )
 
 
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
-
-
-def _twice(names: Sequence[str]) -> str:
-    plain = [_plain(name) for name in names]
-    return next(repr(name) for name in names if plain.count(_plain(name)) > 1)
-
-
-def _require_same_order(
-    dataset: Dataset, names: Sequence[str], wanted: Sequence[str], present: Sequence[str]
-) -> None:
-    if len(wanted) != len(present):
+def _require_same_order(dataset: Dataset, names: Sequence[str], found: Sequence[int | None]) -> None:
+    if len(names) != len(found):
         raise DatasetError(
-            f"{dataset.source}: the model has {len(wanted)} classes, the data set {len(present)}",
+            f"{dataset.source}: the model has {len(names)} classes, the data set {len(found)}",
             hint="Evaluate on the data set the model was trained for.",
         )
-    wrong = [i for i, (ours, theirs) in enumerate(zip(wanted, present, strict=True)) if ours != theirs]
+    wrong = [i for i, index in enumerate(found) if index != i]
     if wrong:
         pairs = ", ".join(
             f"class {i} is {names[i]!r} to the model, {dataset.class_names[i]!r} here" for i in wrong[:5]
@@ -67,18 +58,12 @@ def _require_same_order(
         )
 
 
-def _require_matches(
-    dataset: Dataset, names: Sequence[str], wanted: Sequence[str], present: Sequence[str]
-) -> None:
-    used = np.zeros(len(present), dtype=bool)
+def _require_matches(dataset: Dataset, names: Sequence[str], found: Sequence[int | None]) -> None:
+    used = np.zeros(len(found), dtype=bool)
     for sample in dataset.images:
         used[sample.class_id] = True
-    unknown = [dataset.class_names[i] for i, name in enumerate(present) if name not in wanted and used[i]]
-    absent = (
-        []
-        if dataset.format == "voc"
-        else [name for name, key in zip(names, wanted, strict=True) if key not in present]
-    )
+    unknown = [dataset.class_names[i] for i, index in enumerate(found) if index is None and used[i]]
+    absent = [] if dataset.format == "voc" else [name for i, name in enumerate(names) if i not in found]
     if unknown or absent:
         parts = []
         if unknown:
@@ -96,12 +81,13 @@ def _listed(names: Sequence[str], limit: int = 10) -> str:
     return ", ".join(repr(name) for name in names[:limit]) + more
 
 
-def _category_ids(dataset: Dataset, wanted: Sequence[str], present: Sequence[str]) -> tuple[int, ...]:
-    known = dict(zip(present, dataset.category_ids, strict=True))
-    free = max(dataset.category_ids, default=0)
-    ids = []
-    for name in wanted:
-        if name not in known:
+def _category_ids(dataset: Dataset, classes: int, found: Sequence[int | None]) -> tuple[int | str, ...]:
+    """Category ids of the model's classes; new ones for classes that are absent."""
+    known = {index: dataset.category_ids[i] for i, index in enumerate(found) if index is not None}
+    free = max((each for each in dataset.category_ids if isinstance(each, int)), default=0)
+    ids: list[int | str] = []
+    for index in range(classes):
+        if index not in known:
             free += 1
-        ids.append(known.get(name, free))
+        ids.append(known.get(index, free))
     return tuple(ids)

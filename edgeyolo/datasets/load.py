@@ -1,4 +1,4 @@
-"""`load_dataset`: find out which of the formats a path holds, and read it."""
+"""Read a data set of any of the formats; the path tells which."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 from edgeyolo.datasets.coco import read_coco
 from edgeyolo.datasets.values import Dataset, describe_problems
-from edgeyolo.datasets.voc import read_voc
+from edgeyolo.datasets.voc import is_voc, read_voc
 from edgeyolo.datasets.yolo import read_yolo
 from edgeyolo.errors import DatasetError
+from edgeyolo.support.folders import is_hidden
+from edgeyolo.support.reading import is_regular
 
 _HINT = "Give a COCO json file, a YOLO data.yaml, or a VOC folder (Annotations, JPEGImages, ImageSets/Main)."
+DATA_YAML = ("data.yaml", "data.yml")
 
 
 def load_dataset(
@@ -22,6 +25,7 @@ def load_dataset(
     class_names: Sequence[str] | None = None,
     polygons: bool = False,
     need_images: bool = True,
+    need_objects: bool = True,
 ) -> Dataset:
     """Read a data set in COCO json, YOLO or Pascal VOC form.
 
@@ -29,7 +33,8 @@ def load_dataset(
     COCO's json files. `split` picks one of several; by default the first of val, test, train that exists. A
     COCO file is one split by itself. `image_folder` is where a COCO file's images are when not beside
     it. `class_names` fixes the class order of VOC folders, which have none. `polygons` keeps objects'
-    outlines. `need_images=False` reads the annotations alone.
+    outlines. `need_images=False` reads the annotations alone. `need_objects=False` takes images of which it is said
+    that nothing is on them: a part to validate on may be of those.
 
     Labels that cannot be used are left out and listed in `problems`. Raises DatasetError where none is left.
     """
@@ -49,23 +54,32 @@ def load_dataset(
         raise DatasetError(
             f"{source}: a data set is not read from {source.suffix or 'such'} files", hint=_HINT
         )
-    if dataset.objects == 0:
+    if dataset.objects == 0 and (need_objects or not _is_empty_on_purpose(dataset)):
         found = "; ".join(describe_problems(dataset.problems)) or "the labels are empty"
         raise DatasetError(f"{source}: none of its {len(dataset)} images has a usable label: {found}")
     return dataset
 
 
+def _is_empty_on_purpose(dataset: Dataset) -> bool:
+    """True where no label was lost, and an image has an (empty) label file."""
+    missing = sum(problem.kind == "missing label file" for problem in dataset.problems)
+    lost = {"malformed label", "degenerate box", "box outside the image", "value not finite", "unknown class"}
+    return missing < len(dataset) and not lost & {problem.kind for problem in dataset.problems}
+
+
 def _entrance(folder: Path, split: str | None) -> Path:
     """The file to read in a folder, or the folder itself where it is VOC's."""
-    if (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir():
+    if all((folder / part).is_dir() for part in ("Annotations", "JPEGImages")):
         return folder
-    yamls = [file for file in (folder / "data.yaml", folder / "data.yml") if file.is_file()]
-    if yamls:
+    if yamls := [file for name in DATA_YAML if is_regular(file := folder / name)]:
         return yamls[0]
+    if is_voc(folder):
+        return folder
     jsons = [
         file
         for place in (folder / (split or "val"), folder / "annotations", folder)
         for file in sorted(place.glob("*.json"))
+        if not is_hidden(file.name)
         if split is None or split in file.stem or split == file.parent.name
     ]
     jsons = [file for file in jsons if file.stem.startswith("instances_")] or jsons

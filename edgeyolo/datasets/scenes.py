@@ -1,4 +1,6 @@
-"""Labelled pictures from a seed: endless, repeatable (pixels up to OpenCV's rounding), free of anybody's rights.
+"""Labelled pictures from a seed.
+
+Endless, repeatable (pixels up to OpenCV's rounding), free of anybody's rights.
 
 Silhouettes of seven kinds lie over textured backgrounds among unlabelled clutter, at all scales, under changing
 light, occluding each other, with blur and sensor noise: hard enough that an AP well below 1 shows what quantization
@@ -27,7 +29,10 @@ _HIDDEN = 0.7  # an object of which more than this share is covered is no longer
 
 @dataclass(frozen=True)
 class Scene:
-    """`image` (h, w, 3) uint8 BGR; `boxes` (n, 4) float32 x1, y1, x2, y2 in pixels; `class_id` (n,) int64."""
+    """A picture and its boxes.
+
+    `image` (h, w, 3) uint8 BGR; `boxes` (n, 4) float32 x1, y1, x2, y2 in pixels; `class_id` (n,) int64.
+    """
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
@@ -35,7 +40,10 @@ class Scene:
 
 
 def make_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
-    """The picture of `seed` at `size` = (height, width), with the boxes of what can be seen in it."""
+    """The picture of `seed`, with the boxes of what can be seen in it.
+
+    `size` is (height, width).
+    """
     rng = np.random.default_rng(seed)
     picture = _background(rng, size)
     owner = np.full(size, -1, np.int32)  # which object shows at each pixel
@@ -60,7 +68,10 @@ def make_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
 
 
 def write_dataset(folder: Path, seeds: Iterable[int], size: tuple[int, int] = (480, 640)) -> Path:
-    """Save scenes as PNG with COCO annotations; returns the path of the json, which `edgeyolo val --data` takes."""
+    """Save scenes as PNG with COCO annotations.
+
+    Returns the path of the json, which `edgeyolo val --data` takes.
+    """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
@@ -137,7 +148,10 @@ def _clutter(rng: np.random.Generator, size: tuple[int, int]) -> Points:
 def _draw(
     picture: Picture, owner: NDArray[np.int32], number: int, points: Points, rng: np.random.Generator
 ) -> int:
-    """Fill an outline with a shaded colour, note whose pixels they are, and return how many there are."""
+    """Fill an outline with a shaded colour and return its number of pixels.
+
+    It notes whose pixels they are.
+    """
     mask = np.zeros(owner.shape, np.uint8)
     vertices = np.rint(points * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(mask, [vertices], 255, cv2.LINE_AA, _SHIFT)

@@ -1,27 +1,40 @@
-"""`LabelTable`: readers add labels to it one by one; they come out checked, image by image."""
+"""Table of labels that readers add to one by one.
+
+They come out checked, image by image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeyolo.datasets.image_size import read_header
+from edgeyolo.datasets.parse import EXACT
 from edgeyolo.datasets.values import Outline, Problem, Sample
+from edgeyolo.errors import ImageError
 
 NOT_FINITE = "value not finite"
 DEGENERATE = "degenerate box"
 OUTSIDE = "box outside the image"
+DUPLICATE = "duplicate label"
+SWAPPED = "swapped image size"
+_PROBED = 20  # headers of a data set that are read to find out whether its sizes are swapped
 
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image to which labels will be attached; `size` is (width, height) in pixels where it is known."""
+    """An image to which labels will be attached.
+
+    `source_id` is its id in the file, or one made from its name; `size` is (width, height) in pixels where it is
+    known.
+    """
 
     path: Path
-    image_id: int
+    source_id: int | str
     size: tuple[int, int] | None = None
 
 
@@ -55,7 +68,10 @@ class LabelTable:
         area: float | None = None,
         outline: Outline | None = None,
     ) -> None:
-        """Add a label to image number `image`. `area` and `outline` are given for all labels or for none."""
+        """Add a label to image number `image`.
+
+        `area` and `outline` are given for all labels or for none.
+        """
         self._image.append(image)
         self._class.append(class_id)
         self._rows.append(row)
@@ -68,10 +84,16 @@ class LabelTable:
             self._outlines.append(outline)
 
     def samples(self, images: Sequence[ImageEntry], problems: list[Problem]) -> tuple[Sample, ...]:
-        """One sample per image with its labels in the order they were added; bad boxes go to `problems`."""
+        """One sample per image with its labels in the order they were added.
+
+        Bad boxes go to `problems`. Of labels that are the same in every number the first one is kept.
+        """
         rows = np.array(self._rows, dtype=np.float64).reshape(-1, 4)
         owner = np.array(self._image, dtype=np.int64)
+        if not self.relative:
+            images = _settle_sizes(images, rows, owner, problems)
         faults = self._faults(rows, owner, images)
+        faults[self._again(rows, owner) & (faults == "")] = DUPLICATE
         for i in np.flatnonzero(faults != ""):
             numbers = ", ".join(f"{value:g}" for value in rows[i])
             problems.append(Problem(str(faults[i]), self._where[i], f"[{numbers}]"))
@@ -86,10 +108,23 @@ class LabelTable:
             np.array(self._area, dtype=np.float64)[kept] if self._area else None,
             [self._outlines[i] for i in kept] if self._outlines else None,
         )
+        image_numbers = _numbers([entry.source_id for entry in images])
         return tuple(
-            columns.sample(entry, slice(bounds[i], bounds[i + 1]), self.relative)
+            columns.sample(entry, image_numbers[i], slice(bounds[i], bounds[i + 1]), self.relative)
             for i, entry in enumerate(images)
         )
+
+    def _again(self, rows: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) True for labels that repeat one before them.
+
+        They are the same in image, class, box, crowd, difficult and area.
+        """
+        columns = [owner, self._class, self._crowd, self._difficult, *([self._area] if self._area else [])]
+        table = np.concatenate([np.array(columns, dtype=np.float64).T, rows], axis=1) + 0.0  # -0.0 is 0.0
+        again = np.ones(len(table), dtype=np.bool_)
+        whole = np.ascontiguousarray(table).view(np.dtype((np.void, table.itemsize * table.shape[1]))).ravel()
+        again[np.unique(whole, return_index=True)[1]] = False
+        return again
 
     def _faults(
         self, rows: NDArray[np.float64], owner: NDArray[np.int64], images: Sequence[ImageEntry]
@@ -111,10 +146,10 @@ class _Columns:
     area: NDArray[np.float64] | None
     outlines: list[Outline] | None
 
-    def sample(self, entry: ImageEntry, part: slice, relative: bool) -> Sample:
+    def sample(self, entry: ImageEntry, number: int, part: slice, relative: bool) -> Sample:
         return Sample(
             entry.path,
-            entry.image_id,
+            number,
             self.class_id[part],
             self.rows[part],
             self.crowd[part],
@@ -123,16 +158,78 @@ class _Columns:
             declared_size=entry.size,
             declared_area=None if self.area is None else self.area[part],
             outlines=None if self.outlines is None else tuple(self.outlines[part]),
+            source_id=entry.source_id,
         )
 
 
-def image_ids(stems: Sequence[str]) -> list[int]:
-    """Ids for images without: their names where those are different numbers (as COCO's), else 1, 2, 3..."""
+def image_ids(stems: Sequence[str]) -> list[int | str]:
+    """Ids for images without one.
+
+    They are the names where those are different numbers (as COCO's), else 1, 2, 3... Numbers that not every program
+    reads exactly (above 2**53: stamps of recordings) stay text.
+    """
     if all(stem.isdecimal() and stem.isascii() for stem in stems):
-        ids = [int(stem) for stem in stems]
+        small = all(len(stem.lstrip("0")) < len(str(EXACT)) for stem in stems)
+        ids: list[int | str] = [int(stem) for stem in stems] if small else list(stems)
         if len(set(ids)) == len(ids):
             return ids
     return list(range(1, len(stems) + 1))
+
+
+def _numbers(ids: Sequence[int | str]) -> list[int]:
+    """1, 2, 3... in the order of the ids, or as listed where some are text.
+
+    Evaluators go through COCO's images in the order of their ids.
+    """
+    order: Sequence[int] = range(len(ids))
+    if all(isinstance(each, int) for each in ids):
+        order = sorted(order, key=ids.__getitem__)
+    numbers = [0] * len(ids)
+    for number, place in enumerate(order, start=1):
+        numbers[place] = number
+    return numbers
+
+
+def _settle_sizes(
+    images: Sequence[ImageEntry],
+    rows: NDArray[np.float64],
+    owner: NDArray[np.int64],
+    problems: list[Problem],
+) -> list[ImageEntry]:
+    """The images with their own sizes where the annotations say height x width.
+
+    Headers are read of a few images and of those that a box reaches out of; of all, where one of them is swapped.
+    """
+    sizes = np.array([entry.size or (np.inf, np.inf) for entry in images], dtype=np.float64).reshape(-1, 2)
+    with np.errstate(invalid="ignore"):
+        beyond = set(owner[((rows[:, :2] + rows[:, 2:]) > sizes[owner] + 1).any(axis=1)].tolist())
+    probed = {int(i) for i in np.linspace(0, len(images) - 1, min(_PROBED, len(images)))} | beyond
+    swapped = {i for i in probed if _is_swapped(images[i], beyond=i in beyond)}
+    if swapped:
+        rest = set(range(len(images))) - probed
+        swapped |= {i for i in rest if _is_swapped(images[i], beyond=False)}
+    settled = list(images)
+    for i in sorted(swapped):
+        width, height = images[i].size or (0, 0)
+        settled[i] = replace(images[i], size=(height, width))
+        detail = f"the annotations say {width} x {height}, the image is {height} x {width}"
+        problems.append(Problem(SWAPPED, str(images[i].path), detail))
+    return settled
+
+
+def _is_swapped(entry: ImageEntry, *, beyond: bool) -> bool:
+    """True where width and height are the image's in the wrong order.
+
+    An image that is stored sideways has both sizes: the annotations may be of the one that is stored, unless a box
+    reaches out of that (`beyond`).
+    """
+    if entry.size is None or entry.size[0] == entry.size[1]:
+        return False
+    try:
+        size, sideways = read_header(entry.path)
+    except ImageError:  # whoever reads the image says so
+        return False
+    return size == entry.size[::-1] and (beyond or not sideways)
 
 
 def find_faults(xywh: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.str_]:

@@ -1,4 +1,7 @@
-"""The nouns of a data set: `Dataset`, its `Sample`s (one per image) and the `Problem`s met while reading."""
+"""The nouns of a data set.
+
+`Dataset`, its `Sample`s (one per image) and the `Problem`s met while reading.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ Outline = tuple[NDArray[np.float32], ...]  # the parts of one object's outline, 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that was wrong in a data set. What it names was left out; everything else was read.
+    """One thing that was wrong in a data set.
 
-    `kind` is "malformed label", "degenerate box", "box outside the image", "value not finite", "unknown
-    class", "unknown image", "missing image", "damaged image", "wrong image size" or "missing label file". A
-    "missing label file" keeps its image, as one without objects.
+    What it names was left out; everything else was read.
+
+    `kind` is "malformed label", "degenerate box", "box outside the image", "value not finite", "duplicate label",
+    "unknown class", "unknown image", "missing image", "damaged image", "wrong image size", a reason of
+    edgeyolo.support.folders (such as "hidden"), or one of those that leave nothing out: "missing label file" (its
+    image has no objects), "swapped image size" (the image's own is taken), "unusable area" (the box's is).
     """
 
     kind: str
@@ -49,6 +55,8 @@ def describe_problems(problems: Iterable[Problem], *, examples: int = 3) -> list
 class Sample:
     """One image and its n objects.
 
+    `image_id` is its number in the data set, whatever the file calls it; `source_id` is the id in the file, a number
+    or text, where it has one.
     `rows` float64 (n, 4) are the boxes as the file gives them: `x, y, width, height` in pixels, or, where
     `relative`, YOLO's `centre x, centre y, width, height` as fractions of the image. `class_id` int64 (n,)
     indexes `Dataset.class_names`. `crowd` and `difficult` are bool (n,): COCO's `iscrowd`, VOC's `difficult`.
@@ -66,14 +74,23 @@ class Sample:
     declared_size: tuple[int, int] | None = None
     declared_area: NDArray[np.float64] | None = None
     outlines: tuple[Outline, ...] | None = None
+    source_id: int | str | None = None
 
     def __len__(self) -> int:
         return len(self.class_id)
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels: as declared, else from the image's header, upright by its EXIF tag."""
+        """(width, height) in pixels.
+
+        As declared, else from the image's header, upright by its EXIF tag.
+        """
         return self.declared_size or read_image_size(self.path)
+
+    @property
+    def file_id(self) -> int | str:
+        """The image's id in files: that of the annotations, else its number."""
+        return self.image_id if self.source_id is None else self.source_id
 
     @property
     def width(self) -> int:
@@ -87,7 +104,10 @@ class Sample:
 
     @cached_property
     def xywh(self) -> NDArray[np.float64]:
-        """(n, 4) `x, y, width, height` in pixels, as COCO has them: neither clipped nor rounded."""
+        """(n, 4) `x, y, width, height` in pixels, as COCO has them.
+
+        Neither clipped nor rounded.
+        """
         if not self.relative:
             return self.rows
         pixels = self.rows * np.array(self.size * 2, dtype=np.float64)
@@ -103,14 +123,20 @@ class Sample:
 
     @property
     def area(self) -> NDArray[np.float64]:
-        """(n,) object areas in square pixels: as declared (COCO: of the segmentation), else of the box."""
+        """(n,) object areas in square pixels.
+
+        As declared (COCO: of the segmentation), else of the box.
+        """
         if self.declared_area is not None:
             return self.declared_area
         return np.asarray(self.xywh[:, 2] * self.xywh[:, 3])
 
     @property
     def polygons(self) -> tuple[Outline, ...] | None:
-        """Each object's outlines as float32 (k, 2) arrays of `x, y` in pixels; None where none were kept."""
+        """Each object's outlines as float32 (k, 2) arrays of `x, y` in pixels.
+
+        None where none were kept.
+        """
         if self.outlines is None or not self.relative:
             return self.outlines
         scale = np.array(self.size, dtype=np.float32)
@@ -121,8 +147,8 @@ class Sample:
 class Dataset:
     """Images with ground truth.
 
-    `category_ids[k]` is the id that class k has in the annotation file (COCO's 80 classes have ids up to 90);
-    1, 2, 3... for the formats without ids. `format` is "coco", "yolo" or "voc". `problems` lists what was
+    `category_ids[k]` is the id that class k has in the annotation file (COCO's 80 classes have ids up to 90), a number
+    or text; 1, 2, 3... for the formats without ids. `format` is "coco", "yolo" or "voc". `problems` lists what was
     left out.
     """
 
@@ -130,7 +156,7 @@ class Dataset:
     format: str
     source: Path
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
     images: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
 
@@ -139,5 +165,5 @@ class Dataset:
 
     @property
     def objects(self) -> int:
-        """How many boxes all images have together."""
+        """Number of boxes in all images."""
         return sum(len(sample) for sample in self.images)

@@ -1,4 +1,6 @@
-"""Files that other tools made: with a spec that says what goes in and what comes out, they become artifacts.
+"""Files that other tools made.
+
+A spec that says what goes in and what comes out makes artifacts of them.
 
 Which outputs can be adopted, by the `kind` that a spec names (`edgeyolo.artifact.contracts` says more of each):
     raw maps        head maps of YOLOv7 and its like, one for each stride, before the sigmoid
@@ -45,7 +47,7 @@ SpecSource = str | Path | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Spec:
-    """What a foreign file takes and gives."""
+    """Specification of a foreign file's inputs and outputs."""
 
     class_names: tuple[str, ...]
     input: InputContract
@@ -54,7 +56,10 @@ class Spec:
 
     @classmethod
     def read(cls, source: SpecSource) -> Spec:
-        """From a JSON file, or what such a file holds; UsageError says what does not fit."""
+        """Read a spec from a JSON file, or from such a file's contents.
+
+        UsageError says what does not fit.
+        """
         where = "spec" if isinstance(source, Mapping) else str(source)
         data = dict(source) if isinstance(source, Mapping) else _parsed(Path(source))
         if FILL_IN in json.dumps(data):
@@ -85,7 +90,8 @@ class Spec:
             raise UsageError(f"{where}: {len(names)} class names for {made.output.classes} classes")
         if faults := contract_faults(made.input, made.output):
             raise UsageError(
-                f"{where}: it does not fit: {'; '.join(faults[:4])}", hint="`edgeyolo adopt FILE --template` prints a spec."
+                f"{where}: it does not fit: {'; '.join(faults[:4])}",
+                hint="`edgeyolo adopt FILE --template` prints a spec.",
             )
         return made
 
@@ -96,7 +102,10 @@ def suffix_of(path: Path) -> str:
 
 
 def template(file: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What the file itself tells, as sentences, and a spec with `FILL_IN` for the rest."""
+    """Facts of the file as sentences, and a spec template.
+
+    The template has `FILL_IN` for what the file does not tell.
+    """
     backend, _ = _adopter(file)
     try:
         inputs, outputs = backend.ports(file)
@@ -111,7 +120,10 @@ def template(file: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
 
 
 def require_spec(file: Path, spec: SpecSource | None) -> SpecSource:
-    """The spec, or UsageError that says what the file tells, what it does not, and shows a spec to fill in."""
+    """Return the spec, or raise UsageError with one to fill in.
+
+    The error says what the file tells and what it does not.
+    """
     if spec is not None:
         return spec
     sentences, blank = template(file)
@@ -125,8 +137,10 @@ def require_spec(file: Path, spec: SpecSource | None) -> SpecSource:
 
 
 def adopt(file: str | Path, spec: SpecSource, into: str | Path, *, overwrite: bool = False) -> Artifact:
-    """Make an artifact of a foreign file. It is run once, on a generated picture: what it takes and gives must have
-    the shapes that the spec says, and the result becomes its golden vectors. Its parity with torch is not known.
+    """Make an artifact of a foreign file.
+
+    It is run once, on a generated picture: what it takes and gives must have the shapes that the spec says,
+    and the result becomes its golden vectors. Its parity with torch is not known.
 
     Raises UsageError where the spec does not fit, RuntimeMissingError where the runtime is not here.
     """
@@ -155,7 +169,10 @@ def adopt(file: str | Path, spec: SpecSource, into: str | Path, *, overwrite: bo
 
 
 def adopted(file: Path, spec: SpecSource) -> Artifact:
-    """The artifact of a foreign file and its spec in the cache, made at the first call."""
+    """Artifact of a foreign file and its spec, in the cache.
+
+    It is made at the first call.
+    """
     stated, (backend, _) = Spec.read(spec), _adopter(file)
     key = new_sha256(f"{_hash(backend.parts(file))} {stated} {__version__}".encode()).hexdigest()[:20]
     place = user_cache() / "adopted" / f"{file.stem}-{key}"
@@ -188,7 +205,7 @@ def _try(draft: Artifact, file: Path) -> None:
 
 
 def _adopters() -> dict[str, tuple[AdoptingBackend, Target]]:
-    """By suffix, longest first."""
+    """Backends and targets by file suffix, longest suffix first."""
     found: dict[str, tuple[AdoptingBackend, Target]] = {}
     for backend in registry.backends().values():
         if isinstance(backend, AdoptingBackend):
@@ -217,7 +234,7 @@ def _class_names(value: Any, where: str) -> tuple[str, ...]:
             raise UsageError(f"{where}: class_names: expected a list or a file of names: {error}") from error
         value = [line.strip() for line in value if line.strip()]
     if not isinstance(value, list | tuple) or not value:
-        raise UsageError(f"{where}: class_names: expected a list of names, came {value!r}")
+        raise UsageError(f"{where}: class_names: expected a list of names, got {value!r}")
     return tuple(str(name) for name in value)
 
 

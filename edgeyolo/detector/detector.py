@@ -28,6 +28,7 @@ from edgeyolo.runtime.images import ImageSource, read_image
 from edgeyolo.runtime.pipeline import Pipeline, StageTimes
 from edgeyolo.runtime.postprocess_config import PostprocessConfig, settle
 from edgeyolo.support import environment
+from edgeyolo.support.names import find_alike
 
 if TYPE_CHECKING:
     from edgeyolo.detector.adopt import SpecSource
@@ -144,17 +145,42 @@ class Detector:
         return self._pipeline.class_names
 
     def explain(self) -> Explanation:
-        """What runs the model and what decided; printed, it is sentences, and `to_json()` gives them as data."""
+        """Explain the choice of target, device and artifact.
+
+        Returns:
+            An Explanation: printed, it is sentences, and `to_json()` gives them as data.
+        """
         return self._explanation
 
     def __call__(self, image: ImageSource) -> Detections:
-        """What is in one image."""
+        """Detect objects in one image.
+
+        Args:
+            image: a path, a file's bytes, a PIL image, or an array: (h, w, 3) BGR, (h, w, 4) BGRA or (h, w) grey,
+                uint8 or uint16. Files, bytes and PIL images are turned upright by their EXIF orientation.
+
+        Returns:
+            Its Detections, highest confidence first, boxes in pixels of the upright image. None found: empty arrays.
+
+        Raises:
+            ImageError: the image is missing, damaged or of an unusable kind; the message names it.
+            UsageError: `image` is none of the above, or the detector is closed.
+        """
         return self.batch([image])[0]
 
     def submit(self, image: ImageSource) -> Future[Detections]:
-        """Start on one image and return; the future gives its Detections. Many are in flight where the runtime can.
+        """Start on one image and return before its detections are there.
 
-        Reading and preparing the image is done before it returns: that it cannot be read is raised here.
+        Many are in flight where the runtime can (`hint="throughput"`).
+
+        Args:
+            image: as for calling the detector. It is read and prepared before this returns.
+
+        Returns:
+            A future of the image's Detections; what fails in the runtime is raised by its `result()`.
+
+        Raises:
+            ImageError, UsageError: as for calling the detector; raised here, not by the future.
         """
         self._require_open()
         found: Future[Detections] = Future()
@@ -167,26 +193,48 @@ class Detector:
         self.pipeline.submit([read_image(image)]).add_done_callback(finish)
         return found
 
-    def batch(self, images: Sequence[ImageSource]) -> list[Detections]:
-        """What is in each of any number of images; they are run in batches as large as the artifact takes."""
+    def batch(self, images: Iterable[ImageSource]) -> list[Detections]:
+        """Detect objects in any number of images.
+
+        They are run in batches as large as the artifact takes, and read when their batch begins: a thousand
+        photographs need no more memory than one batch.
+
+        Args:
+            images: images, each as for calling the detector, of any sizes.
+
+        Returns:
+            One Detections per image, in their order.
+
+        Raises:
+            ImageError: one of the images cannot be read; the message names it.
+            UsageError: a single image instead of several, or the detector is closed.
+        """
         return self.timed(images)[0]
 
-    def timed(self, images: Sequence[ImageSource]) -> tuple[list[Detections], StageTimes]:
-        """Like `batch`; also says how long each stage took, reading excluded."""
+    def timed(self, images: Iterable[ImageSource]) -> tuple[list[Detections], StageTimes]:
+        """Detect as `batch` does, and time the stages.
+
+        Returns:
+            One Detections per image, and the milliseconds of preprocessing, inference and postprocessing, all
+            images together; reading the images is not included.
+
+        Raises:
+            ImageError, UsageError: as `batch` does.
+        """
         self._require_open()
         single = isinstance(images, np.ndarray) and images.ndim != 4
         if single or isinstance(images, (str, bytes, os.PathLike)):
             raise UsageError(
-                "batch: expected a list of images, came a single one", hint="For one image: detector(image)."
+                "batch: expected a list of images, got a single one", hint="For one image: detector(image)."
             )
-        return self.pipeline.timed([read_image(image) for image in images])
+        return self.pipeline.timed(read_image(image) for image in images)
 
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError("the detector is closed", hint="Make a new Detector, or close it later.")
 
     def close(self) -> None:
-        """Release the runtime's memory. Calling it again does nothing."""
+        """Release the runtime's memory; calling it again does nothing."""
         self._closed = True
         if self._pipeline.process == os.getpid():
             self._pipeline.session.close()
@@ -222,28 +270,50 @@ def _reopened(
 
 
 def resolve_classes(classes: Iterable[int | str], class_names: Sequence[str]) -> tuple[int, ...]:
-    """Class ids and names -> sorted ids; names are compared exactly first, then without regard to case.
+    """Class ids and names -> sorted ids.
+
+    Text is a name that is written the same; else an id, if it is a number; else the only name that reads the same
+    without regard to case, "_", "-" and blanks.
 
     Raises:
-        UsageError: an id out of range, or a name that no class has; the hint gives the nearest names.
+        UsageError: an id out of range, or a name that no class has, or several; the hint gives the nearest names.
     """
     if isinstance(classes, (str, int)):
         classes = [classes]
     return tuple(sorted({_class_id(item, class_names) for item in classes}))
 
 
+def split_classes(texts: Iterable[str], class_names: Sequence[str]) -> list[str]:
+    """Texts such as "cat,dog" -> their names and numbers; a name may hold commas."""
+    found: list[str] = []
+    for text in texts:
+        parts = text.split(",")
+        while parts:
+            joined = (",".join(parts[:count]) for count in range(len(parts), 0, -1))
+            name = next((word for each in joined for word in (each, each.strip()) if word in class_names), "")
+            found.append(name or parts[0].strip())
+            parts = parts[name.count(",") + 1 :]
+    return found
+
+
 def _class_id(item: int | str, class_names: Sequence[str]) -> int:
+    if isinstance(item, str) and item not in class_names and item.isdecimal() and item.isascii():
+        item = int(item) if len(item) < 10 else len(class_names)
     if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
         if not 0 <= item < len(class_names):
             raise UsageError(f"classes: there is no class {item}, ids go from 0 to {len(class_names) - 1}")
         return int(item)
     if not isinstance(item, str):
-        raise UsageError(f"classes: expected ids or names, came {item!r}")
-    if item in class_names:
-        return list(class_names).index(item)
+        raise UsageError(f"classes: expected ids or names, got {item!r}")
+    alike = find_alike(item, class_names)
+    if len(alike) > 1:
+        words = ", ".join(repr(class_names[index]) for index in alike)
+        raise UsageError(
+            f"classes: {item!r} may be each of {words}", hint="Write the name as it is, or its id."
+        )
+    if alike:
+        return alike[0]
     folded = [name.casefold() for name in class_names]
-    if item.casefold() in folded:
-        return folded.index(item.casefold())
     near = difflib.get_close_matches(item.casefold(), folded, n=3, cutoff=0.5)
     known = [class_names[folded.index(name)] for name in near] or list(class_names[:10])
     raise UsageError(

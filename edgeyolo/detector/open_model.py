@@ -1,4 +1,4 @@
-"""From what a user calls a model to an artifact that is ready to be loaded, and why it is that one."""
+"""Resolve a user's model to a loadable artifact, and the reason for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user may say of how a model is to run; None leaves it open.
+    """A user's wishes for how a model is run.
+
+    None leaves a choice open.
 
     `target` and `device` come before EDGEYOLO_TARGET and EDGEYOLO_DEVICE. `size` is (height, width) in pixels.
     `spec` says what a file without manifest takes and gives (edgeyolo.detector.adopt).
@@ -43,8 +45,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Opened:
-    """A model ready to be loaded: `device` is the one of several that was asked for, or None. `remark` is on the size
-    of an artifact that was made from weights, where it is a guess or not that of the training; else ""."""
+    """A model ready to be loaded.
+
+    `device` is the one of several that was asked for, or None. `remark` is on the size of an artifact that was made
+    from weights, where it is a guess or not that of the training; else "".
+    """
 
     artifact: Artifact
     explanation: Explanation
@@ -55,7 +60,9 @@ class Opened:
 def open_model(
     model: str | os.PathLike[str], wanted: Wanted = Wanted(), *, step: Step = lambda _: None
 ) -> Opened:
-    """The artifact that `model` is, or that it gives: weights are exported once into a cache.
+    """The artifact that `model` is, or that it gives.
+
+    Weights are exported once into a cache.
 
     An artifact's manifest says what runs it. Weights run on `wanted.target`; without one, on the fastest of
     `wanted.device`; without that, on cpu-onnx-fp32, which the base install runs everywhere. `step` is told what is
@@ -110,7 +117,10 @@ def _from_weights(path: Path, wanted: Wanted, device: Device | None, step: Step)
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a backend knows the suffix; asked only of what is no artifact and no weights, as it loads them all."""
+    """Return True if a backend adopts files of this suffix.
+
+    Asked only of what is no artifact and no weights, as it loads them all.
+    """
     if (path / MANIFEST).is_file() or path.suffix in (
         ".safetensors",
         ".pt",
@@ -122,7 +132,10 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _builtin(wanted: Wanted) -> Path:
-    """The artifact that comes with the package; for another target, size or device the weights, where they are."""
+    """The artifact that comes with the package.
+
+    Another target, size or device takes the weights, where they are here.
+    """
     particular = wanted.target or environment.target() or wanted.size or _device(wanted)
     return builtin.weights_path() if particular and builtin.has_weights() else builtin.artifact_path()
 
@@ -137,7 +150,10 @@ def _numbered(device: Device | None) -> Device | None:
 
 
 def _artifact(artifact: Artifact, wanted: Wanted, device: Device | None, adopted_from: str = "") -> Opened:
-    """An artifact's size and target were settled when it was made; asking for them again is fine."""
+    """Refuse another size or target than the artifact's.
+
+    They were settled when it was made; asking for them again is fine.
+    """
     path, manifest = artifact.path, artifact.manifest
     again = f"Leave it out, or export the weights again: edgeyolo export WEIGHTS --target {wanted.target or 'T'} -o DIR"
     if wanted.target is not None and str(wanted.target) != str(manifest.target):
@@ -165,7 +181,10 @@ def _artifact(artifact: Artifact, wanted: Wanted, device: Device | None, adopted
 
 
 def _weights_for(path: Path, target: Target, wanted: Wanted, device: Device | None, step: Step) -> Opened:
-    """Weights on a target that is settled: by the user, the environment or the default."""
+    """Weights on a target that is settled.
+
+    The user, the environment or the default settled it.
+    """
     if wanted.target is not None:
         decided = "the target was asked for."
     elif environment.target() is not None:

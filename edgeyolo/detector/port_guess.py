@@ -1,4 +1,6 @@
-"""What the inputs and outputs of a foreign file say of it, and what they cannot say: a spec to fill in.
+"""Guess a foreign file's contracts from its inputs and outputs.
+
+What they cannot tell stays open in a spec to fill in.
 
 Nothing is guessed: what is recognised is said, and used only once the user has confirmed it in a spec.
 """
@@ -23,7 +25,10 @@ Ports = tuple[Port, ...]
 
 @dataclass(frozen=True)
 class Recognised:
-    """Sentences about the file, and a spec in which `FILL_IN` stands for what a file does not tell."""
+    """Sentences about a file, and a spec to fill in.
+
+    `FILL_IN` stands for what the file does not tell.
+    """
 
     sentences: tuple[str, ...]
     template: dict[str, Any]
@@ -32,8 +37,11 @@ class Recognised:
 def recognise(
     inputs: Ports, outputs: Ports, metadata: Mapping[str, str] = MappingProxyType({})
 ) -> Recognised:
-    """Read the ports of a file: which image it takes, and whether it gives one of the known layouts; and from its
-    `metadata` the class names and the size, where its exporter left them there."""
+    """Read the ports of a file.
+
+    They tell which image it takes, and whether it gives one of the known layouts; `metadata` the class names and the
+    size, where the exporter left them there.
+    """
     told, given = _input(inputs)
     known = class_names_of(metadata)
     if FILL_IN in (given["height"], given["width"]) and (
@@ -125,7 +133,10 @@ def _input(inputs: Ports) -> tuple[str, dict[str, Any]]:
 
 
 def _raw_maps(outputs: Ports, size: tuple[Any, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Three or four maps of 3 * (5 + classes) channels, each half the size of the one before."""
+    """Three or four raw maps, each half the size of the one before.
+
+    They have 3 * (5 + classes) channels.
+    """
     if len(outputs) not in (3, 4) or any(len(port.shape) != 4 for port in outputs) or FILL_IN in size:
         return None
     for layout, axis in (("NCHW", 1), ("NHWC", 3)):

@@ -1,4 +1,6 @@
-"""How good a detector is: the COCO numbers, precision and recall curves, the confusion matrix.
+"""Evaluation of detectors.
+
+The COCO numbers, precision and recall curves, the confusion matrix.
 
 `validate` runs a detector over a data set; `coco_ap` and `measure_curves` judge detections that exist
 already.

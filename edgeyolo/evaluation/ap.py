@@ -1,5 +1,6 @@
-"""Average precision as COCO defines it: 101 recall points, IoU 0.50:0.05:0.95, at most 100 detections per
-image.
+"""Average precision as COCO defines it.
+
+101 recall points, IoU 0.50:0.05:0.95, at most 100 detections per image.
 
 faster-coco-eval does the matching, or pycocotools, whose numbers are the same. The summary is computed here
 from their precision and recall arrays, the same way for both.
@@ -30,7 +31,10 @@ _AT_1, _AT_10, _AT_100 = range(3)  # detections per image and class
 
 @dataclass(frozen=True)
 class ClassAp:
-    """One class: fractions of 1, None where it has no instances. `images` counts those that show one."""
+    """Figures of one class as fractions of 1, None where it has no instances.
+
+    `images` counts those that show one.
+    """
 
     name: str
     ap: float | None
@@ -43,8 +47,9 @@ class ClassAp:
 
 @dataclass(frozen=True)
 class ApResult:
-    """The twelve COCO numbers by name, as fractions of 1; per-class figures; and which library matched the
-    boxes.
+    """The twelve COCO numbers by name, as fractions of 1.
+
+    Per-class figures; and which library matched the boxes.
 
     A number is None where the data set has no object that it could be measured on (pycocotools says -1), such
     as APs without small objects.
@@ -81,9 +86,7 @@ def coco_ap(dataset: Dataset, predictions: Predictions, *, evaluator: Evaluator 
     # precision: IoU x recall x class x area x detections; recall: IoU x class x area x detections
     precision = np.asarray(run.eval["precision"], dtype=np.float64)
     recall = np.asarray(run.eval["recall"], dtype=np.float64)
-    # The libraries sort classes by category id.
-    rows = [sorted(dataset.category_ids).index(category) for category in dataset.category_ids]
-    per_class = _per_class(dataset, precision[:, :, rows], recall[:, rows])
+    per_class = _per_class(dataset, precision, recall)
     return ApResult(_summarize(precision, recall), per_class, name)
 
 
@@ -110,8 +113,12 @@ def _load_evaluator(wanted: Evaluator) -> tuple[str, Any, Any]:
 
 
 def _indexed(coco_class: Any, dataset: Dataset, annotations: list[dict[str, Any]]) -> Any:
+    """Table of the library, with numbers of ours for images and classes.
+
+    A file's own ids may be text, or too large for it.
+    """
     coco = coco_class()
-    categories = zip(dataset.category_ids, dataset.class_names, strict=True)
+    categories = enumerate(dataset.class_names, start=1)
     coco.dataset = {
         "images": [{"id": sample.image_id} for sample in dataset.images],
         "categories": [{"id": category, "name": name} for category, name in categories],
@@ -131,7 +138,7 @@ def _ground_truth(dataset: Dataset) -> list[dict[str, Any]]:
                 {
                     "id": len(annotations) + 1,
                     "image_id": sample.image_id,
-                    "category_id": dataset.category_ids[class_id],
+                    "category_id": class_id + 1,
                     "bbox": bbox,
                     "area": area,
                     "iscrowd": int(crowd),
@@ -147,7 +154,7 @@ def _detections(dataset: Dataset, predictions: Predictions) -> list[dict[str, An
         {
             "id": i,
             "image_id": image,
-            "category_id": dataset.category_ids[class_id],
+            "category_id": class_id + 1,
             "bbox": bbox,
             "area": bbox[2] * bbox[3],
             "iscrowd": 0,

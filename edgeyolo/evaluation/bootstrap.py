@@ -1,4 +1,7 @@
-"""How sure a difference of two APs is: a paired bootstrap over the images both were measured on."""
+"""Confidence interval of the difference of two APs.
+
+It comes from a paired bootstrap over the images both were measured on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """`value` = first AP - second AP, as fractions of 1, and the interval that holds it with `confidence`."""
+    """Difference of two APs as fractions of 1, with its confidence interval.
+
+    `value` = first AP - second AP; the interval holds it with `confidence`.
+    """
 
     value: float
     low: float
@@ -39,7 +45,9 @@ def ap_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """AP of `first` minus AP of `second` on the same images, with a percentile interval.
+    """AP of `first` minus AP of `second`, with a percentile interval.
+
+    Both are on the same images.
 
     Images are drawn with replacement, the same ones for both sides, so that what makes an image hard cancels. Raises
     UsageError for a data set without images.
@@ -61,8 +69,9 @@ def ap_difference(
 
 @dataclass(frozen=True)
 class _Class:
-    """Detections of one class, best first: `image` (n,) index, `hit` and `wrong` (IoUs, n) 0 or 1; `objects` (images,)
-    how many each image shows.
+    """Detections of one class, best first.
+
+    `image` (n,) index, `hit` and `wrong` (IoUs, n) 0 or 1; `objects` (images,) how many each image shows.
     """
 
     image: NDArray[np.int64]

@@ -1,4 +1,7 @@
-"""Precision, recall and F1 against confidence, precision against recall, the confusion matrix; in numpy."""
+"""Precision, recall, F1 and confusion matrix in numpy.
+
+The first three are curves against confidence; precision is also drawn against recall.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,9 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """`counts` int64 (k + 1, k + 1): row = true class, column = detected class; the last of each is
-    background.
+    """Confusion matrix.
+
+    `counts` int64 (k + 1, k + 1): row = true class, column = detected class. The last of each is background.
 
     The last column counts missed objects, the last row detections where nothing is.
     """
@@ -91,8 +95,9 @@ def _precision_at(grid: Floats, recall: Floats, precision: Floats) -> Floats:
 def count_confusion(
     dataset: Dataset, predictions: Predictions, *, confidence: float = 0.25, iou: float = 0.5
 ) -> Confusion:
-    """Pair detections with objects whatever their classes, highest IoU first, each once, and count the
-    classes.
+    """Confusion matrix of detections paired with objects of any class.
+
+    Pairs are taken by highest IoU first, each detection and object once.
 
     Crowds are not counted, nor detections that lie on one.
     """
@@ -116,7 +121,10 @@ def count_confusion(
 
 
 def _pairs(overlap: NDArray[np.float32], iou: float) -> list[tuple[int, int]]:
-    """One-to-one pairs (row, column) of at least `iou`, the highest first; equal ones in order of score."""
+    """One-to-one pairs (row, column) of at least `iou`, the highest first.
+
+    Equal ones in order of score.
+    """
     rows, columns = np.nonzero(overlap >= iou)
     pairs: list[tuple[int, int]] = []
     used_rows: set[int] = set()

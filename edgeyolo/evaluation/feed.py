@@ -23,7 +23,10 @@ _THREADS = 4  # decoding is faster than any network here, and more threads would
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image, (h, w, 3) uint8 BGR, or what was wrong with it; `milliseconds` is what reading it took."""
+    """One image, (h, w, 3) uint8 BGR, or what was wrong with it.
+
+    `milliseconds` is what reading it took.
+    """
 
     pixels: NDArray[np.uint8] | None
     milliseconds: float
@@ -31,7 +34,9 @@ class Decoded:
 
 
 def decode_ahead(paths: Sequence[Path], batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Decoded]]]:
-    """Every batch with its images, in order, while the images of the next two are being decoded.
+    """Yield every batch with its images, decoding ahead.
+
+    Batches are in order; the images of the next two are being decoded meanwhile.
 
     OpenCV and Pillow release Python's lock as they decode, so threads are enough. Stopping early, for any
     reason, lets the images already being decoded finish and drops the rest.

@@ -1,4 +1,4 @@
-"""Which detection found which object: COCO's greedy matching at one IoU."""
+"""COCO's greedy matching of detections and objects at one IoU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeyolo.runtime.nms import box_iou
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of n detections and of the objects of each class.
+    """Matches of n detections with the objects of each class.
 
     `hit` bool (n,): it found an object that no better-scored detection had found. `ignored` bool (n,): it
     lies on a crowd, and is neither right nor wrong. `objects` int64 (classes,): how many there were to find,
@@ -28,7 +28,10 @@ class Matches:
 
 
 def match(dataset: Dataset, predictions: Predictions, *, iou: float = 0.5) -> Matches:
-    """Match detections to objects of their own class, best score first, each object once."""
+    """Match detections to objects of their own class.
+
+    The best score comes first; each object is matched once.
+    """
     hit = np.zeros(len(predictions), dtype=np.bool_)
     ignored = np.zeros(len(predictions), dtype=np.bool_)
     objects = np.zeros(len(dataset.class_names), dtype=np.int64)
@@ -51,7 +54,10 @@ def by_image(dataset: Dataset, predictions: Predictions) -> Iterator[tuple[Sampl
 
 
 def overlaps(boxes: NDArray[np.float32], sample: Sample) -> NDArray[np.float32]:
-    """(n, objects) IoU; with a crowd, the part of the detection that lies on it, as COCO counts."""
+    """(n, objects) IoU.
+
+    With a crowd, the part of the detection that lies on it, as COCO counts.
+    """
     truth = sample.boxes
     result = np.nan_to_num(box_iou(boxes, truth), nan=0.0)
     if sample.crowd.any():
@@ -70,7 +76,10 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _greedy(
     overlap: NDArray[np.float32], crowd: NDArray[np.bool_], iou: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Rows come best score first; each takes the best object still free, or lies on a crowd, or is wrong."""
+    """Greedy matching of rows that come best score first.
+
+    Each takes the best object still free, or lies on a crowd, or is wrong.
+    """
     hit = np.zeros(len(overlap), dtype=np.bool_)
     ignored = np.zeros(len(overlap), dtype=np.bool_)
     enough = overlap >= iou

@@ -1,4 +1,7 @@
-"""The curves and the confusion matrix as PNG files. The same numbers give the same bytes."""
+"""The curves and the confusion matrix as PNG files.
+
+The same numbers give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _DPI = 120
 
 
 def write_plots(folder: str | Path, curves: Curves, confusion: Confusion) -> tuple[Path, ...]:
-    """Write PR_curve, F1_curve, P_curve, R_curve and confusion_matrix as .png; returns their paths."""
+    """Write PR_curve, F1_curve, P_curve, R_curve and confusion_matrix as .png.
+
+    Returns their paths.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawings: dict[str, Callable[[Axes], None]] = {
@@ -39,7 +45,9 @@ def write_plots(folder: str | Path, curves: Curves, confusion: Confusion) -> tup
 
 
 def save_figure(file: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -> None:
-    """Draw on a figure of `size` inches and write it as PNG; neither pyplot's global state nor a display is needed.
+    """Draw on a figure of `size` inches and write it as PNG.
+
+    Neither pyplot's global state nor a display is needed.
 
     Raises RuntimeMissingError without matplotlib.
     """
@@ -101,7 +109,7 @@ def _matrix_inches(confusion: Confusion) -> tuple[float, float]:
 
 
 def _draw_confusion(axes: Axes, confusion: Confusion) -> None:
-    """Shades are shares of the true class (of a row); figures are counts."""
+    """Draw a confusion matrix: shades are shares of a row, figures are counts."""
     counts = confusion.counts
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -1,10 +1,9 @@
-"""`Predictions`: the detections of a whole data set in one table, and COCO's json form of it."""
+"""The detections of a whole data set in one table, and COCO's json of it."""
 
 from __future__ import annotations
 
 import json
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.datasets import Dataset
 from edgeyolo.datasets.coco import read_json
+from edgeyolo.datasets.parse import identifier, parse_number
 from edgeyolo.errors import DatasetError
 from edgeyolo.support.files import atomic_file
 
@@ -65,7 +65,9 @@ class Predictions:
 
 
 def read_predictions(file: str | Path, dataset: Dataset) -> Predictions:
-    """Read detections in COCO's result form: a list of `{image_id, category_id, bbox: [x, y, w, h], score}`.
+    """Read detections in COCO's result form.
+
+    A list of `{image_id, category_id, bbox: [x, y, w, h], score}`.
 
     Ids are those of the annotation file; any that it does not have are a DatasetError that names them.
     """
@@ -73,15 +75,16 @@ def read_predictions(file: str | Path, dataset: Dataset) -> Predictions:
     entries = read_json(file)
     if not isinstance(entries, list):
         raise DatasetError(f"{file}: COCO detections are a list of objects; this is {type(entries).__name__}")
-    image_ids: list[int] = []
-    category_ids: list[int] = []
+    images = {identifier(sample.file_id): sample.image_id for sample in dataset.images}
+    classes = {identifier(category): i for i, category in enumerate(dataset.category_ids)}
+    image_ids: list[str] = []
+    category_ids: list[str] = []
     numbers: list[list[float]] = []
     for i, entry in enumerate(entries):
         try:
-            x, y, w, h = map(float, entry["bbox"])
-            numbers.append([x, y, w, h, float(entry["score"])])
-            image_ids.append(operator.index(entry["image_id"]))
-            category_ids.append(operator.index(entry["category_id"]))
+            numbers.append([*_box(entry["bbox"]), parse_number(entry["score"])])
+            image_ids.append(identifier(entry["image_id"]))
+            category_ids.append(identifier(entry["category_id"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{file}: entry {i} is no detection: {type(error).__name__} {error}",
@@ -93,29 +96,39 @@ def read_predictions(file: str | Path, dataset: Dataset) -> Predictions:
         raise DatasetError(
             f"{file}: entry {bad[0]} has a number that is not finite: {table[bad[0]].tolist()}"
         )
-    _require_known(image_ids, [sample.image_id for sample in dataset.images], "image_id", file, dataset)
-    _require_known(category_ids, dataset.category_ids, "category_id", file, dataset)
-    class_of = {category: i for i, category in enumerate(dataset.category_ids)}
-    classes = np.array([class_of[category] for category in category_ids], dtype=np.int64)
-    return Predictions(np.array(image_ids, dtype=np.int64), classes, table[:, :4], table[:, 4])
+    _require_known(image_ids, images, "image_id", file, dataset)
+    _require_known(category_ids, classes, "category_id", file, dataset)
+    return Predictions(
+        np.array([images[each] for each in image_ids], dtype=np.int64),
+        np.array([classes[each] for each in category_ids], dtype=np.int64),
+        table[:, :4],
+        table[:, 4],
+    )
 
 
-def _require_known(ids: Sequence[int], known: Sequence[int], what: str, file: Path, dataset: Dataset) -> None:
+def _box(values: Any) -> tuple[float, float, float, float]:
+    x, y, w, h = map(parse_number, values)
+    return x, y, w, h
+
+
+def _require_known(ids: Sequence[str], known: Iterable[str], what: str, file: Path, dataset: Dataset) -> None:
+    known = list(known)
     strangers = sorted(set(ids) - set(known))
     if strangers:
         raise DatasetError(
-            f"{file}: {what} {_some(strangers)}: not in {dataset.source}, which has {_some(sorted(known))}",
+            f"{file}: {what} {_some(strangers)}: not in {dataset.source}, which has {_some(known)}",
             hint="Detections carry the ids of the annotation file, not class or image indices.",
         )
 
 
-def _some(ids: Sequence[int], limit: int = 10) -> str:
+def _some(ids: Sequence[str], limit: int = 10) -> str:
     more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
-    return ", ".join(map(str, ids[:limit])) + more
+    return ", ".join(ids[:limit]) + more
 
 
 def write_predictions(file: str | Path, predictions: Predictions, dataset: Dataset) -> None:
-    """Write COCO's result form, with the category ids of the annotation file."""
+    """Write COCO's result form, with the ids of the annotation file."""
+    images = {sample.image_id: sample.file_id for sample in dataset.images}
     columns = zip(
         predictions.image_id.tolist(),
         predictions.class_id.tolist(),
@@ -124,7 +137,7 @@ def write_predictions(file: str | Path, predictions: Predictions, dataset: Datas
         strict=True,
     )
     entries = [
-        {"image_id": image, "category_id": dataset.category_ids[k], "bbox": bbox, "score": score}
+        {"image_id": images[image], "category_id": dataset.category_ids[k], "bbox": bbox, "score": score}
         for image, k, bbox, score in columns
     ]
     with atomic_file(Path(file)) as draft:

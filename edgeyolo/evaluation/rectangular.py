@@ -1,4 +1,7 @@
-"""Which images go into the network together, and at what size: square batches or the paper's rectangular."""
+"""Batches of images and their sizes.
+
+They are square or the paper's rectangular ones.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from edgeyolo.runtime.preprocess import rectangular_shape
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` are indices into the data set; `size` is the input's (height, width) in pixels."""
+    """A batch of images and its size.
+
+    `images` are indices into the data set, `size` the input's (height, width) in pixels.
+    """
 
     images: tuple[int, ...]
     size: tuple[int, int]
@@ -26,7 +32,9 @@ def square_batches(count: int, batch: int, size: tuple[int, int]) -> list[Batch]
 def rectangular_batches(
     sizes: Sequence[tuple[int, int]], batch: int, long_side: int, stride: int
 ) -> list[Batch]:
-    """Images sorted by aspect ratio, widest first, each batch just large enough for its most extreme image.
+    """Batches of images sorted by aspect ratio, widest first.
+
+    Each batch is just large enough for its most extreme image.
 
     `sizes` are (width, height) in pixels. This is the evaluation behind the paper's AP; it differs from the
     square one by a few tenths of AP.

@@ -1,4 +1,7 @@
-"""What `validate` returns: the numbers, how they were measured, and the detections they come from."""
+"""Result of `validate`.
+
+The numbers, how they were measured, and the detections they come from.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ from edgeyolo.support.files import atomic_file
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How an AP was measured; without this it cannot be compared. `size` is (height, width) in pixels.
+    """Conditions under which an AP was measured.
+
+    Without them it cannot be compared. `size` is (height, width) in pixels.
 
     `shape` is "square" (every image letterboxed to `size`) or "rectangular" (batches of similar aspect ratio
     whose long side is about `size`). `target` and `artifact` (a SHA-256) are empty for a network that is no
@@ -64,7 +69,9 @@ class StageTime:
 
 @dataclass(frozen=True, eq=False)
 class ValidationResult:
-    """`metrics` are the twelve COCO numbers as fractions of 1, None where the data cannot give one.
+    """Result of a validation.
+
+    `metrics` are the twelve COCO numbers as fractions of 1, None where the data cannot give one.
 
     `speed` holds the stages decode, preprocess, inference and postprocess. Decoding runs beside the others,
     so these times are for orientation; a benchmark measures each stage alone. `data` is the data set as
@@ -99,7 +106,10 @@ class ValidationResult:
         return count_confusion(self.data, self.predictions)
 
     def to_json(self) -> dict[str, Any]:
-        """The twelve numbers at the top, then classes, best F1, speed, protocol and problems."""
+        """JSON values of the result.
+
+        The twelve numbers at the top, then classes, best F1, speed, protocol and problems.
+        """
         return {
             **self.ap.to_json(),
             "best_f1": {"f1": self.curves.best_f1, "confidence": self.curves.best_confidence},
@@ -109,7 +119,10 @@ class ValidationResult:
         }
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write results.json, confusion.json, predictions.json (COCO's result form) and the plots."""
+        """Write results.json, confusion.json, predictions.json and the plots.
+
+        predictions.json is COCO's result form.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         names = [*self.data.class_names, "background"]

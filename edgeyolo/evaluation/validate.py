@@ -1,4 +1,4 @@
-"""`validate`: run a detector over a data set and judge what it found."""
+"""Validation: run a detector over a data set and judge its detections."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STAGES = ("decode", "preprocess", "inference", "postprocess")
 
 
 class Opened(Protocol):
-    """What holds a pipeline, such as a Detector."""
+    """Holder of a pipeline, such as a Detector."""
 
     @property
     def pipeline(self) -> Pipeline: ...
@@ -56,8 +56,9 @@ def validate(
     artifact: Artifact | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> ValidationResult:
-    """Measure AP: detect at a very low confidence, several classes a box, and compare with the data set's
-    boxes.
+    """Measure AP on a data set.
+
+    Detects at a very low confidence, several classes a box, and compares with the data set's boxes.
 
     The data set's classes are matched with the model's (see `align_classes`). Images that cannot be decoded,
     or are of another size than the annotations say, are left out and listed in the result's `problems`.
@@ -72,6 +73,10 @@ def validate(
         evaluator: the library that computes AP.
         artifact: what a Pipeline runs, for the record; a Detector knows its own.
         progress: called with (images done, images in all) after every batch.
+
+    Returns:
+        The twelve COCO numbers as fractions of 1, AP by class, milliseconds of each stage an image, the protocol,
+        all detections (boxes in pixels of the original images), and the problems met.
 
     Raises:
         UsageError: a batch the artifact does not take; `rect` with a network of one size.
@@ -128,7 +133,10 @@ def _identity(artifact: Artifact | None) -> dict[str, str]:
 
 @dataclass
 class _Run:
-    """One pass over the data set. `found` is by index of the image; `times` are milliseconds an image."""
+    """One pass over the data set.
+
+    `found` is by index of the image; `times` are milliseconds an image.
+    """
 
     pipeline: Pipeline
     dataset: Dataset
@@ -233,8 +241,10 @@ class _Run:
 
 @contextmanager
 def open_to_judge(artifact: Artifact, device: Device | None = None) -> Iterator[tuple[Pipeline, str]]:
-    """A pipeline on the artifact's own runtime or, where that is not here, on the stand-in that its export was compared
-    by; and the words for what runs it, "" for its own runtime.
+    """Open an artifact's pipeline for evaluation.
+
+    It is on the artifact's own runtime or, where that is not here, on the stand-in that its export was
+    compared by; and the words for what runs it, "" for its own runtime.
 
     A stand-in gives the device's arithmetic, not its speed. Raises RuntimeMissingError where there is neither.
     """

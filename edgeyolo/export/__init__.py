@@ -1,4 +1,4 @@
-"""From a trained network to an artifact that was checked."""
+"""Export of a trained network to a checked artifact."""
 
 from edgeyolo.export.exporter import export
 from edgeyolo.export.options import ExportOptions

@@ -1,4 +1,7 @@
-"""The accuracy gate: AP of the artifact beside that of the network it was made from, on the same images."""
+"""The accuracy gate.
+
+AP of the artifact beside that of the network it was made from, on the same images.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ class TorchSession:
 
 
 def measure_accuracy(reference: Pipeline, artifact: Pipeline, dataset: Dataset, allowed: float) -> Accuracy:
-    """AP of `artifact` and of `reference` on `dataset`, by the same thresholds, and how sure their difference is.
+    """AP of `artifact` and `reference` on `dataset`, and their difference.
+
+    Both use the same thresholds; the difference comes with its confidence interval.
 
     `allowed`: AP points that may be lost. Raises DatasetError where classes do not match or no image can be read.
     """

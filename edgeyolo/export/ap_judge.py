@@ -1,4 +1,7 @@
-"""What a user may ask of a runtime's own quantizer, and the judge that it may ask while it works."""
+"""Options of a runtime's own quantizer, and the judge of its results.
+
+It may ask the judge while it works.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ class ApJudge:
         return self.data.images[index].path
 
     def __call__(self, session: Session, contract: InputContract, images: Sequence[int]) -> float:
-        """COCO's AP (a fraction of 1) on the images with these indices; 0 where they show nothing."""
+        """COCO's AP (a fraction of 1) on the images with these indices.
+
+        0 where they show nothing.
+        """
         from edgeyolo.evaluation.validate import validate
 
         part = replace(self.data, images=tuple(self.data.images[i] for i in images))
@@ -46,7 +52,10 @@ def judge_for(
     data: Dataset | None,
     allowed: float,
 ) -> ApJudge | None:
-    """The judge that `asked` needs, None where it needs none. Raises UsageError where there is nothing to judge by."""
+    """The judge that `asked` needs, None where it needs none.
+
+    Raises UsageError where there is nothing to judge by.
+    """
     if not asked.accuracy_aware:
         return None
     if data is None:

@@ -1,4 +1,7 @@
-"""Whether a target can take a network, known before anything is built and without the target's toolchain."""
+"""Check of a network against a target's limits.
+
+It is done before anything is built and without the target's toolchain.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """What is known of a network on a target.
+    """Findings on a network for a target.
 
     Attributes:
         target: the target.
@@ -48,7 +51,7 @@ class Check:
 
     @property
     def fits(self) -> bool:
-        """Whether the target can take the network."""
+        """Return True if the target can take the network."""
         return not self.misfits
 
     @property
@@ -71,8 +74,10 @@ def check_graph(
     runtime: str | None = None,
     tail: Tail | None = None,
 ) -> Check:
-    """Hold a network, and the suppression behind it, against a target's table. `runtime` is the version of the runtime
-    on the device, if known."""
+    """Hold a network, and the suppression behind it, against a target's table.
+
+    `runtime` is the version of the runtime on the device, if known.
+    """
     limits = limits_of(profile)
     misfits = list(dict.fromkeys(_misfits(graph, profile, contract, opset, runtime)))
     misfits += tail_misfits(profile, tail)
@@ -104,7 +109,7 @@ def check_graph(
 
 
 def limits_of(profile: TargetProfile) -> Limits:
-    """What a target takes; of a backend that states nothing, everything."""
+    """Limits of a target; unlimited where its backend states none."""
     return profile.limits or Limits(accelerator=profile.target.runtime)
 
 
@@ -118,7 +123,10 @@ def check_source(source: NetworkSource, profile: TargetProfile) -> Check:
 
 
 def require_fit(check: Check) -> None:
-    """Raise UnsupportedTargetError, exit code 5, with every misfit unless the target can take the network."""
+    """Raise UnsupportedTargetError unless the target can take the network.
+
+    It lists every misfit; exit code 5.
+    """
     if check.fits:
         return
     lines = "\n".join(f"  {finding.sentence}" for finding in check.misfits)
@@ -198,7 +206,10 @@ def _version_misfit(limits: Limits, target: Target, runtime: str) -> str:
 
 
 def _places(graph: Graph, limits: Limits) -> tuple[Place, ...]:
-    """A row for each kind and place: the accelerator's, then the others, in the order of their first appearance."""
+    """A row for each kind and place.
+
+    The accelerator's, then the others, in the order of their first appearance.
+    """
     rows: list[Place] = []
     is_cut = False
     for operation in graph.operations:

@@ -1,4 +1,4 @@
-"""What an export would do, as far as can be known without doing it."""
+"""Plan of an export, as far as it can be known without doing it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def plan_export(
     weights: str | Path, target: str, into: Path, options: ExportOptions,
     *, step: Callable[[str], None] = lambda _: None,
 ) -> Plan:  # fmt: skip
-    """All that `export` would refuse before it builds is refused here, with the same errors; nothing is written.
+    """Refuse what `export` would refuse before it builds; plan the rest.
+
+    It raises the same errors; nothing is written.
 
     What only building shows, a gate that is missed for one, is not known.
     """
@@ -121,7 +123,9 @@ def check_weights(
     runtime: str | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> list[Check]:
-    """What each target says of a network. `weights` is a file, or a network's name: then its weights are not needed.
+    """Check weights against each target.
+
+    `weights` is a file, or a network's name: then its weights are not needed.
 
     Needs torch, and none of the targets' toolchains.
     """

@@ -1,4 +1,7 @@
-"""The chain from weights to artifact. `export` is the whole product; each step is a function beside it or a module."""
+"""The chain from weights to artifact.
+
+`export` is the whole product; each step is a function beside it or a module.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,18 @@ def export(
     weights: str | Path, target: str, into: str | Path, options: ExportOptions = ExportOptions(),
     *, step: Callable[[str], None] = lambda _: None,
 ) -> Artifact:  # fmt: skip
-    """Turn a weights file into a verified artifact at `into`. `step` is told what is being done.
+    """Turn a weights file into a verified artifact.
+
+    Args:
+        weights: a YOLOv7 checkpoint (.pt) or a weights file of ours (.safetensors); nothing in it is executed.
+        target: `device-runtime-precision`, such as "cpu-onnx-fp32".
+        into: the artifact's directory. It appears in one step when everything has passed; one that is there already
+            is replaced only if `options.overwrite`.
+        options: sizes in pixels, batch, calibration, thresholds; see ExportOptions.
+        step: called with a few words before everything that takes a while.
+
+    Returns:
+        The artifact, read back from disk and checked.
 
     Raises:
         UsageError, UntrustedFileError, DamagedFileError: the weights or the options do not fit.
@@ -95,7 +109,10 @@ def export(
 def prepared(
     weights: str | Path, target: str, options: ExportOptions, *, step: Callable[[str], None] = lambda _: None
 ) -> Iterator[NetworkSource]:
-    """What a backend would be given for a target, for tools that look at a network before it is compiled."""
+    """Yield a backend's input for a target.
+
+    It is for tools that look at a network before it is compiled.
+    """
     profile, _ = _toolchain(target)
     step("reading the weights")
     loaded = _load(weights)

@@ -1,4 +1,6 @@
-"""Public part of the export wing for backends: everything that `Backend.compile` may use of it.
+"""Public part of the export wing for backends.
+
+Everything that `Backend.compile` may use of it.
 
 Backends, ours and third parties', import from here and nothing else of `edgeyolo.export` and `edgeyolo.models`, and
 only inside `compile` or modules that only `compile` imports: what runs a detector needs none of it. Names are loaded

@@ -1,4 +1,4 @@
-"""Which layers of an artifact part from torch: what a missed gate is explained by.
+"""Deviations of an artifact's layers from torch, to explain a missed gate.
 
 Tensors inside a file that was made from ONNX keep their names, so the float network's own ONNX file, run by ONNX
 Runtime, is what each is compared with.
@@ -34,14 +34,19 @@ class InspectableSession(Protocol):
     """A session that can also give what its layers compute."""
 
     def layers(self, batch: NDArray[Any], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """An input array -> those of the float tensors inside that are called so in the ONNX file it was made from."""
+        """Map an input array to float tensors inside the network.
+
+        They are those called so in the ONNX file it was made from.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A tensor inside the network: which operator makes it, and how far it is from torch's, relative to its largest
-    value."""
+    """A tensor inside the network.
+
+    It has the operator that makes it, and its deviation from torch's relative to its largest value.
+    """
 
     name: str
     operator: str
@@ -68,7 +73,10 @@ def explain(
     image: NDArray[np.uint8],
     profile: TargetProfile,
 ) -> str:
-    """A table of the layers that part from torch on one picture; "" where the runtime shows none."""
+    """A table of the layers that part from torch on one picture.
+
+    "" where the runtime shows none.
+    """
     if not isinstance(session, InspectableSession) or profile.opset is None:
         return ""
     import onnx
@@ -81,7 +89,9 @@ def explain(
 
 
 def that_fit(model: onnx.ModelProto, most: int) -> tuple[str, ...]:
-    """The names of the tensors that a model computes, thinned evenly until they take at most `most` bytes as float32.
+    """Names of the tensors that a model computes, thinned evenly to fit.
+
+    They take at most `most` bytes as float32.
 
     The last ones stay: a network of 1280 pixels holds ten gigabytes of them, and where in it they part is told by a
     few.
@@ -106,7 +116,10 @@ def tensors_of(
     names: Collection[str],
     settings: Mapping[str, str] = EXACT_INTEGERS,
 ) -> dict[str, NDArray[np.float32]]:
-    """Run a model in ONNX Runtime, without optimisations, and keep the float tensors called so that it computes."""
+    """Run a model in ONNX Runtime and keep the named float tensors.
+
+    It runs without optimisations; names that it does not compute are left out.
+    """
     import onnx
     import onnxruntime as ort
 
@@ -123,7 +136,10 @@ def tensors_of(
 
 
 def table(layers: Sequence[Layer], tolerance: float, rows: int = 8) -> str:
-    """The layer where the deviation begins, then the worst ones; "" where there are none."""
+    """The layer where the deviation begins, then the worst ones.
+
+    "" where there are none.
+    """
     if not layers:
         return ""
     first = next((each for each in layers if not each.deviation <= tolerance), None)

@@ -37,9 +37,10 @@ COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree o
 def input_contract(
     spec: ModelSpec, profile: TargetProfile, options: ExportOptions, trained: Size | None
 ) -> InputContract:
-    """The network's own input for these options; UsageError where a size, batch or opset cannot be.
+    """The network's own input for these options.
 
     Where no size is asked for it is the one that the network was trained at or, where that is not known, the paper's.
+    UsageError where a size, batch or opset cannot be.
     """
     height, width = options.size or trained or (spec.imgsz, spec.imgsz)
     coarsest = max(spec.strides)
@@ -63,13 +64,16 @@ def input_contract(
 
 
 def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
-    """What the network itself gives: p3, p4 ... by the logarithm of the stride."""
+    """Contract of the network's raw maps.
+
+    p3, p4 ... by the logarithm of the stride.
+    """
     names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
     return RawMaps(names, spec.strides, spec.anchors, classes)
 
 
 def comparison_pictures(options: ExportOptions, count: int = COMPARED) -> tuple[list[NDArray[np.uint8]], str]:
-    """What an artifact is compared with torch on, BGR pictures, and the words for what they are.
+    """BGR pictures for the comparison with torch, and a description of them.
 
     Photographs that were given, else `count` labelled images, else as many that it is calibrated on, else generated
     ones.
@@ -96,8 +100,11 @@ def learned_for(
 def require_calibration(
     profile: TargetProfile, options: ExportOptions, learned: LearnedRanges | None = None
 ) -> None:
-    """Raise UsageError where what the target is calibrated by is missing, UnsupportedTargetError where layers should
-    stay in float and the target would forget it."""
+    """Raise for missing or impossible calibration.
+
+    UsageError where what the target is calibrated by is missing, UnsupportedTargetError where layers should
+    stay in float and the target would forget it.
+    """
     calibration, budget = options.calibration, options.ap_budget
     if budget is not None and options.data is None:
         raise UsageError(
@@ -119,7 +126,10 @@ def require_calibration(
 
 
 def record(calibration: CalibrationSource | None, learned: LearnedRanges | None) -> dict[str, Any] | None:
-    """`Manifest.calibration`: of the ranges that the export was made from; None where it was made from none."""
+    """Record of the ranges that the export was made from.
+
+    None where it was made from none.
+    """
     if learned:
         return {
             "images": learned.images,
@@ -139,18 +149,24 @@ def record(calibration: CalibrationSource | None, learned: LearnedRanges | None)
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a user may choose.
+    """User's choices for an export.
 
-    `size` is (height, width) in pixels, by default that of the training or, where it is not known, the paper's;
-    `images` are photographs for the parity check, by default some of `data`, else of `calibration`, else generated;
-    `calibration` is what INT8 targets need; `max_batch` is how far a dynamic batch goes;
-    `data` is what AP is measured on, of which at most `max_ap_drop` points may be lost; `ap_budget` are the points lost
-    there before layers are left in float; `quantizer` is for runtimes that have their own; `overwrite` replaces an
-    artifact that is already there.
-    `nms` puts decoding and suppression by these thresholds into the file, None leaves them to the host; `input` is
-    "uint8" for preprocessing in the file, "float" for none, None for what is faster on the target.
-    `opset` is that of the ONNX file which is made or converted, by default the target's own. `unjudged` lets an export
-    pass that too few detections, and no AP, can judge; its manifest records it.
+    Attributes:
+        size: (height, width) in pixels, by default that of the training or, where it is not known, the paper's.
+        batch: images at a time, from 1.
+        dynamic_batch: take any number of images at a time, up to `max_batch`.
+        max_batch: how far a dynamic batch goes.
+        images: photographs for the parity check, by default some of `data`, else of `calibration`, else generated.
+        calibration: images or ranges that INT8 targets need.
+        data: labelled images to measure AP on.
+        max_ap_drop: AP points (hundredths) that may be lost on `data`.
+        ap_budget: AP points that may be lost on `data` before layers are left in float; None leaves none.
+        quantizer: options of runtimes that have a quantizer of their own.
+        overwrite: replace an artifact that is already there.
+        nms: thresholds of decoding and suppression in the file; None leaves both to the host.
+        input: "uint8" for preprocessing in the file, "float" for none, None for the faster one on the target.
+        opset: of the ONNX file that is made or converted, by default the target's own.
+        unjudged: let an export pass that too few detections, and no AP, can judge; its manifest records it.
     """
 
     size: tuple[int, int] | None = None

@@ -21,7 +21,9 @@ Maps = dict[str, NDArray[np.float32]]
 
 
 def reference_maps(network: Any, batch: NDArray[Any], contract: InputContract, output: RawMaps) -> Maps:
-    """torch's raw maps for an artifact's own input array, in the layout of the artifact's maps.
+    """torch's raw maps for an artifact's own input array.
+
+    They are in the layout of the artifact's maps.
 
     `network` takes NCHW float32 RGB in 0..1 and gives NCHW maps; the contracts say how the artifact differs.
     """
@@ -47,7 +49,10 @@ def as_network_input(batch: NDArray[Any], contract: InputContract) -> NDArray[np
 def batches(
     images: Iterable[NDArray[np.uint8]], contract: InputContract
 ) -> Iterator[tuple[NDArray[Any], list[Letterbox]]]:
-    """Images (BGR uint8) as input arrays of the contract's own batch size, the last one repeated to fill up."""
+    """Images (BGR uint8) as input arrays of the contract's batch size.
+
+    The last image is repeated to fill up.
+    """
     pictures = list(images)
     for start in range(0, len(pictures), contract.batch):
         group = pictures[start : start + contract.batch]
@@ -56,7 +61,10 @@ def batches(
 
 
 def deviations(expected: Maps, actual: Maps) -> dict[str, float]:
-    """By map, the largest absolute difference divided by the largest absolute expected value."""
+    """Largest relative deviation of each map.
+
+    It is the largest absolute difference divided by the largest absolute expected value.
+    """
     found = {}
     for name, want in expected.items():
         have = actual[name]
@@ -77,7 +85,9 @@ def measure_parity(
     profile: TargetProfile,
     described: str,
 ) -> Parity:
-    """Compare the artifact with torch on every image: the worst deviation of each output, and the detections.
+    """Compare the artifact with torch on every image.
+
+    The worst deviation of each output, and the detections.
 
     `raw` is what torch's maps are (`raw_maps`). Detections of a graph are compared with those that the host finds in
     torch's maps by the same thresholds.
@@ -99,7 +109,10 @@ def measure_parity(
 
 
 def raw_maps(manifest: Manifest, network: RawMaps) -> RawMaps:
-    """The maps an artifact is compared by: its own, or the network's where it gives detections."""
+    """Raw maps that an artifact is compared by.
+
+    They are its own, or the network's where it gives detections.
+    """
     return manifest.output if isinstance(manifest.output, RawMaps) else network
 
 
@@ -113,8 +126,11 @@ def _agreement(
 
 
 def require_parity(parity: Parity, target: str, layers: Callable[[], str] = str) -> None:
-    """Raise GateError with a table of the maps, and of the worst layers where they can be known, unless deviation and
-    agreement are within the budget. `layers` makes the latter, "" where the runtime shows none."""
+    """Raise GateError unless deviation and agreement are within the budget.
+
+    The error has a table of the maps, and of the worst layers where they can be known. `layers` makes the
+    latter, "" where the runtime shows none.
+    """
     if parity.holds:
         return
     rows = [

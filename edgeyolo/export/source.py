@@ -26,7 +26,9 @@ OLDEST_DYNAMO_OPSET = 18
 
 @dataclass
 class NetworkSource:
-    """A re-parameterized network with its contracts; makes each form that a backend asks for once.
+    """A re-parameterized network with its contracts.
+
+    Makes each form that a backend asks for once.
 
     Implements `edgeyolo.backend.interface.ExportSource`. `workspace` is a directory for the intermediate files.
     """
@@ -48,7 +50,10 @@ class NetworkSource:
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as simplified ONNX with raw heads, at `opset` unless the user asked for another."""
+        """The network as simplified ONNX with raw heads.
+
+        At `opset` unless the user asked for another.
+        """
         opset = self.opset or opset
         if opset not in self._onnx:
             path = self.workspace / f"opset{opset}.onnx"
@@ -106,7 +111,10 @@ def _trace(source: NetworkSource, opset: int) -> onnx.ModelProto:
 
 
 def _trace_script(source: NetworkSource, opset: int) -> onnx.ModelProto:
-    """Trace with torch's older exporter, which writes the opsets that runtimes of 2022 read."""
+    """Trace with torch's older exporter.
+
+    It writes the opsets that runtimes of 2022 read.
+    """
     import onnx
     import torch
 
@@ -137,7 +145,10 @@ def _metadata(source: NetworkSource) -> dict[str, str]:
 
 
 def _anonymise(model: onnx.ModelProto) -> None:
-    """Drop what the tracer notes of the machine it ran on: stack traces with paths, and doc strings."""
+    """Drop what the tracer notes of the machine it ran on.
+
+    Stack traces with paths, and doc strings.
+    """
     for holder in [
         *model.graph.node,
         *model.graph.input,

@@ -1,4 +1,7 @@
-"""From a torch network to its list of operations: one pass over shapes."""
+"""Trace of a torch network as a list of operations.
+
+It takes one pass over shapes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ Attributes = dict[str, Any]
 
 
 def trace(network: nn.Module, contract: InputContract) -> Graph:
-    """The operations of `network` for an input of `contract` (an NCHW float32 one), each named by its module.
+    """The operations of `network`, each named by its module.
+
+    The input is of `contract` (an NCHW float32 one).
 
     Nothing is computed, whatever the sizes; weights, where there are any, are read for the largest of them only.
     """
@@ -127,7 +132,10 @@ def _never(args: tuple[Any, ...]) -> bool:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What an operation of torch is in ONNX: one operator or two, its attributes, and when it is none at all."""
+    """Rule that maps an operation of torch to ONNX.
+
+    It gives one operator or two and their attributes, or none at all.
+    """
 
     kinds: tuple[str, ...]
     attributes: Callable[[tuple[Any, ...], Tensor], Attributes] = field(default=_no_attributes)

@@ -1,4 +1,6 @@
-"""The YOLOv7 family: described as data, built as networks, folded to plain convolutions.
+"""The YOLOv7 family.
+
+Described as data, built as networks, folded to plain convolutions.
 
 `specs`, `topology`, `scaling`, `paper` and `weights.read_info` need no torch; everything else here does, so
 import the module you need.

@@ -1,4 +1,6 @@
-"""The building blocks as torch modules, in the order of execution that published checkpoints use.
+"""Building blocks of the networks as torch modules.
+
+They are in the order of execution that published checkpoints use.
 
 All maps are float (N, C, H, W), in any memory format.
 """
@@ -16,7 +18,10 @@ from edgeyolo.models.units import Convs
 
 
 class SpaceToDepth(nn.Module):
-    """ReOrg: (N, C, H, W) -> (N, 4C, H/2, W/2); (row, column) even/even, odd/even, even/odd, odd/odd."""
+    """ReOrg: (N, C, H, W) -> (N, 4C, H/2, W/2).
+
+    (row, column) even/even, odd/even, even/odd, odd/odd.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         even, odd = x[:, :, ::2], x[:, :, 1::2]
@@ -100,7 +105,10 @@ class MPConv(nn.Module):
 
 
 class DownC(nn.Module):
-    """As MPConv, but the strided branch keeps the input's width up to its 3x3 convolution."""
+    """MPConv whose strided branch keeps the input's width.
+
+    It keeps it up to the branch's 3x3 convolution.
+    """
 
     def __init__(self, c_in: int, c_out: int, convs: Convs) -> None:
         super().__init__()
@@ -114,14 +122,20 @@ class DownC(nn.Module):
 
 
 def make_down(kind: Down, c_in: int, c_out: int, convs: Convs) -> nn.Module:
-    """The module that halves the resolution; it returns the maps to concatenate, `c_out` channels in all."""
+    """The module that halves the resolution.
+
+    It returns the maps to concatenate, `c_out` channels in all.
+    """
     if kind == "pool":
         return Pool()
     return {"conv": Strided, "mpconv": MPConv, "downc": DownC}[kind](c_in, c_out, convs)
 
 
 class StageBlock(nn.Module):
-    """Half the resolution, then ELAN; `skip`, a map of the halved size, is concatenated in between."""
+    """Half the resolution, then ELAN.
+
+    `skip`, a map of the halved size, is concatenated in between.
+    """
 
     def __init__(self, c_in: int, c_skip: int, spec: Stage, convs: Convs) -> None:
         super().__init__()
@@ -137,7 +151,10 @@ class StageBlock(nn.Module):
 
 
 class TopDownBlock(nn.Module):
-    """Coarse map and the backbone's map of twice its size -> (finer map, the same before twins are added)."""
+    """Coarse map and the backbone's map of twice its size -> the finer map.
+
+    The finer map is returned twice: the second is the same before twins are added.
+    """
 
     def __init__(self, c_in: int, c_skip: int, spec: TopDown, convs: Convs) -> None:
         super().__init__()
@@ -152,7 +169,9 @@ class TopDownBlock(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Max pools of 5x5, 9x9 and 13x13 at stride 1: a map -> [13, 9, 5] of the same shape.
+    """Max pools of 5x5, 9x9 and 13x13 at stride 1.
+
+    A map -> [13, 9, 5] of the same shape.
 
     A 9x9 maximum is the 5x5 maximum of a 5x5 maximum and a 13x13 that of a 9x9, borders included, so three
     5x5 pools give exactly the same numbers for a fifth of the comparisons.

@@ -20,7 +20,9 @@ def build(
     *,
     device: torch.device | str | None = None,
 ) -> Network:
-    """Make a network with fresh weights; on the device "meta" it has shapes only and costs no memory.
+    """Make a network with fresh weights.
+
+    On the device "meta" it has shapes only and costs no memory.
 
     `spec` is a spec or one of `specs.names()`. Networks in the deploy or plain form can be made this way too,
     but their weights usually come from `published`, `weights` or `reparameterize`.

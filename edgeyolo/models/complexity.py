@@ -1,4 +1,7 @@
-"""Parameters and FLOPs of a network, counted on shapes alone, and the summary behind `edgeyolo models`."""
+"""Parameters and FLOPs of a network, counted on shapes alone.
+
+It makes the summary behind `edgeyolo models`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ from edgeyolo.models.units import ConvUnit
 
 @dataclass(frozen=True)
 class Description:
-    """One network beside what the paper says of it; `params` and `gflops` of the re-parameterized network.
+    """One network beside what the paper says of it.
+
+    `params` and `gflops` of the re-parameterized network.
 
     `params_training` counts the training form, auxiliary heads included. `gflops` is for one image of
     `imgsz` x `imgsz`, the paper's size. 80 classes.
@@ -39,7 +44,10 @@ class Description:
 
 
 def describe(name: str) -> Description:
-    """Count one of the eight networks; takes some hundredths of a second and no memory."""
+    """Count one of the eight networks.
+
+    Takes some hundredths of a second and no memory.
+    """
     spec = specs.get(name)
     plain, paper = build(spec, form="plain", device="meta"), figures(name)
     return Description(
@@ -54,7 +62,10 @@ def describe(name: str) -> Description:
 
 
 def count(spec: specs.ModelSpec, classes: int, size: tuple[int, int]) -> tuple[int, float]:
-    """Parameters and GFLOPs (one image of `size` = (height, width)) of a re-parameterized network."""
+    """Parameters and GFLOPs of a re-parameterized network.
+
+    For one image of `size` = (height, width).
+    """
     plain = build(spec, classes=classes, form="plain", device="meta")
     return parameters(plain), gflops(plain, size)
 
@@ -65,7 +76,10 @@ def parameters(network: nn.Module) -> int:
 
 
 def fused_parameters(network: Network) -> int:
-    """The parameters once batch norms and RepConv are folded; implicit vectors and auxiliary heads stay."""
+    """The parameters once batch norms and RepConv are folded.
+
+    Implicit vectors and auxiliary heads stay.
+    """
     total = 0
     for unit in conv_units(network).values():
         total += unit.kernel.weight.numel() + unit.kernel.out_channels
@@ -75,7 +89,9 @@ def fused_parameters(network: Network) -> int:
 
 
 def gflops(network: Network, size: tuple[int, int]) -> float:
-    """Billions of operations for one image of `size` = (height, width), two per multiply-add.
+    """Billions of operations for one image, two per multiply-add.
+
+    `size` is (height, width).
 
     Convolutions are counted as folded (RepConv as one 3x3); biases, activations and pools are not. Nothing is
     run: each convolution is counted at the resolution it works at.
@@ -115,6 +131,9 @@ def _output_strides(network: Network) -> Iterator[tuple[ConvUnit, int]]:
 
 
 def _block_strides(block: nn.Module, before: int, after: int) -> Iterator[tuple[ConvUnit, int]]:
-    """In a block that changes the resolution, only its `reduce` convolution works at that of its input."""
+    """Convolutions of a block with the strides of their inputs.
+
+    In a block that changes the resolution, only its `reduce` convolution works at that of its input.
+    """
     for name, unit in conv_units(block).items():
         yield unit, before if name.endswith("reduce") else after

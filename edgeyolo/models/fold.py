@@ -15,7 +15,10 @@ from edgeyolo.models.units import ConvAct, ConvNorm, ConvNormAct, RepConv
 
 @singledispatch
 def fold(unit: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight (c_out, c_in, k, k) and bias (c_out,) of the convolution that `unit` amounts to, in float64."""
+    """Fold `unit` into one convolution.
+
+    Gives weight (c_out, c_in, k, k) and bias (c_out,), computed in float64.
+    """
     raise TypeError(f"no rule to fold {type(unit).__name__}")
 
 

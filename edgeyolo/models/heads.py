@@ -1,4 +1,6 @@
-"""The outputs: one 1x1 convolution per level, with implicit knowledge in the training form.
+"""Output heads: one 1x1 convolution per level.
+
+The training form has implicit knowledge.
 
 Channels are anchor-major: x, y, w, h, objectness, then the classes, all raw (before the sigmoid).
 """
@@ -51,7 +53,9 @@ class ImplicitOutput(Output):
 
 @torch.no_grad()
 def initialize_biases(outputs: Iterable[Output], strides: Iterable[int], anchors: int, classes: int) -> None:
-    """Start each output from about 8 objects in a 640 image and 0.6 of an object per class among them.
+    """Initialize the biases of the outputs.
+
+    They start from about 8 objects in a 640 image and 0.6 of an object per class among them.
 
     Adds log(8 / (640 / stride)^2) to the objectness biases and log(0.6 / (classes - 0.99)) to the classes'.
     """

@@ -1,4 +1,6 @@
-"""Any weights file a user may bring -> our network, its class names, and an account of what the file was.
+"""Import of any weights file into our network.
+
+It gives the network, its class names, and an account of what the file was.
 
 The file says everything: which network, in which form, how many classes, which anchors. No flag is needed,
 and nothing in the file is executed (see `checkpoint`).
@@ -53,7 +55,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class Imported:
-    """A network in the form the file had, float32, in inference mode; its class names; and what the file was.
+    """A network in the form the file had, float32, in inference mode.
+
+    Its class names; and what the file was.
 
     `provenance` is where the weights first came from: `origin` as plain values, or our own file's memory.
     `notes` say what a user should know: what was assumed, and what looks wrong. `ranges` are those that
@@ -224,6 +228,9 @@ def _facts(origin: Origin) -> list[str]:
 
 
 def _most_common(dtypes: Iterable[str]) -> str:
-    """The floating type of most tensors; counters of batch norms are integers in every file."""
+    """The floating type of most tensors.
+
+    Counters of batch norms are integers in every file.
+    """
     floating = [dtype for dtype in dtypes if "float" in dtype]
     return max(sorted(set(floating)), key=floating.count, default="none")

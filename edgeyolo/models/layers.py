@@ -1,4 +1,6 @@
-"""The convolutions of a network from its spec alone, without torch: operations, weights and the maps they touch.
+"""The convolutions of a network from its spec alone, without torch.
+
+Operations, weights and the maps they touch.
 
 The names are the module paths of `network.Network`, so a layer can be found there.
 """
@@ -39,7 +41,10 @@ class ConvLayer:
 
     @property
     def least_flops(self) -> float:
-        """The fewest multiply-adds known for it: 3x3 at stride 1 by Winograd's F(4x4, 3x3) takes a quarter."""
+        """The fewest multiply-adds known for it.
+
+        3x3 at stride 1 by Winograd's F(4x4, 3x3) takes a quarter.
+        """
         return self.flops / (4 if self.kernel == 3 and self.size_in == self.size_out else 1)
 
     @property
@@ -54,7 +59,10 @@ class ConvLayer:
 
 
 def conv_layers(spec: ModelSpec, classes: int, size: tuple[int, int]) -> tuple[ConvLayer, ...]:
-    """Every convolution of the plain form, in the order of registration, for an image of `size` = (height, width)."""
+    """Every convolution of the plain form, in the order of registration.
+
+    For an image of `size` = (height, width).
+    """
     if any(side < 1 or side % spec.strides[-1] for side in size):
         raise UsageError(f"size {size}: expected multiples of the largest stride, {spec.strides[-1]}")
     return tuple(_Walk(spec, classes, size).layers())
@@ -62,7 +70,10 @@ def conv_layers(spec: ModelSpec, classes: int, size: tuple[int, int]) -> tuple[C
 
 @dataclass(frozen=True)
 class _Walk:
-    """Goes through a network as `Network.__init__` builds it; strides are pixels of the image per cell."""
+    """Walk through a network as `Network.__init__` builds it.
+
+    Strides are pixels of the image per cell.
+    """
 
     spec: ModelSpec
     classes: int
@@ -71,7 +82,10 @@ class _Walk:
     def conv(
         self, name: str, c_in: int, c_out: int, stride: int, *, kernel: int = 1, after: int = 0
     ) -> ConvLayer:
-        """A convolution on a map of `stride` that gives one of `after`, by default the same."""
+        """Add a convolution on a map of `stride`.
+
+        It gives a map of `after`, by default the same stride.
+        """
         height, width = self.size
         size_out = height // (after or stride), width // (after or stride)
         return ConvLayer(name, c_in, c_out, kernel, (height // stride, width // stride), size_out)
@@ -122,7 +136,7 @@ class _Walk:
         yield from block(f"{name}.elan", stage.channels + c_skip, stage.elan, after)
 
     def csp(self, name: str, c_in: int, elan: Elan, stride: int) -> Iterator[ConvLayer]:
-        """What Table 5 tries in the place of an ELAN: `planned.CspChain`."""
+        """Convolutions of `planned.CspChain`, Table 5's replacement of an ELAN."""
         kernels = (3, 1) if "reversed" in self.spec.tried else (1, 3)
         width = elan.out // 2
         for twin in range(elan.twins):

@@ -1,4 +1,4 @@
-"""From a spec to a torch network."""
+"""Torch networks built from specs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ class Network(nn.Module):
 
 
 def load_state(network: Network, state: Mapping[str, Tensor]) -> Network:
-    """Give a network built on "meta" its weights, without copying them, and put it into inference mode.
+    """Load weights into a network built on "meta", without copying them.
+
+    The network is put into inference mode.
 
     `state` may leave out the batch norms' counters: their momentum is fixed, so nothing reads them.
     """

@@ -1,4 +1,7 @@
-"""What the paper reports about the networks on COCO (Tables 1 and 2), as data; no torch here."""
+"""The paper's figures for the networks on COCO (Tables 1 and 2), as data.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PaperFigures:
-    """One row: `params` in millions, `gflops` at `imgsz` x `imgsz`, `fps` on a V100 at batch 1.
+    """One row of the paper's tables.
+
+    `params` in millions, `gflops` at `imgsz` x `imgsz`, `fps` on a V100 at batch 1.
 
     AP as fractions of 1 on val2017, `ap_test` on test-dev.
     """
@@ -29,7 +34,10 @@ class PaperFigures:
 
 
 def figures(name: str) -> PaperFigures:
-    """The paper's row for one of the eight networks (yolov7-tiny's larger size of two)."""
+    """The paper's row for one of the eight networks.
+
+    yolov7-tiny has two sizes: it is the larger one.
+    """
     return next(row for row in ROWS if row.name == name)
 
 

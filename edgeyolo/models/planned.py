@@ -1,5 +1,6 @@
-"""Blocks that the paper tries but its networks do not have: planned re-parameterization (4.1, Tables 4 and 5) and
-the whole auxiliary head (Table 8).
+"""Blocks that the paper tries but its networks do not have.
+
+Planned re-parameterization (4.1, Tables 4 and 5) and the whole auxiliary head (Table 8).
 
 `build` puts them into a network whose spec names one, in every form, so that what was trained with them is saved,
 exported and loaded like any other; the networks themselves know nothing of them.
@@ -24,7 +25,10 @@ Place = Literal["first", "last", "all"]
 
 
 class IdentityRepConv(RepConv):
-    """RepConv as it was proposed: besides the 3x3 and the 1x1 branch one that is nothing but a batch norm."""
+    """RepConv as it was proposed.
+
+    Besides the 3x3 and the 1x1 branch one that is nothing but a batch norm.
+    """
 
     def __init__(self, channels: int, act: nn.Module) -> None:
         super().__init__(channels, channels, act)
@@ -79,7 +83,9 @@ def _rep_conv(kernel: nn.Conv2d, convs: Convs, *, identity: bool) -> ConvUnit:
 
 
 class DarkBlock(nn.Module):
-    """A residual block of one width: 1x1 then 3x3, or reversed (paper Figure 7); `rep` makes the 3x3 a RepConv.
+    """A residual block of one width: 1x1 then 3x3, or reversed (paper Figure 7).
+
+    `rep` makes the 3x3 a RepConv.
 
     In the dark block the RepConv's own identity meets the residual connection, in the reversed one the 1x1 lies
     between them.
@@ -98,7 +104,10 @@ class DarkBlock(nn.Module):
 
 
 class CspChain(nn.Module):
-    """A cross stage partial block of CSPDarknet: (N, c_in, H, W) -> (N, out, H, W), half of it past the blocks."""
+    """A cross stage partial block of CSPDarknet.
+
+    (N, c_in, H, W) -> (N, out, H, W), half of it past the blocks.
+    """
 
     def __init__(self, c_in: int, out: int, blocks: int, convs: Convs, *, reverse: bool, rep: bool) -> None:
         super().__init__()
@@ -118,7 +127,10 @@ class CspChain(nn.Module):
 
 
 def put_csp_backbone(network: Network, *, reverse: bool, rep: bool) -> None:
-    """Make the backbone's blocks those of CSPDarknet, a dark block for every two convolutions of a chain (Table 5)."""
+    """Replace the backbone's blocks by those of CSPDarknet (Table 5).
+
+    There is a dark block for every two convolutions of a chain (Table 5).
+    """
     convs = Convs(network.form, network.spec.act)
     for block, depth in _backbone(network):
         for number, chain in enumerate(block.twins):
@@ -137,7 +149,7 @@ def _backbone(network: Network) -> Iterator[tuple[ElanBlock, int]]:
 
 
 class WholeElanBlock(ElanBlock):
-    """As ElanBlock, but the auxiliary heads read the sum, as lead heads do."""
+    """ElanBlock whose auxiliary heads read the sum, as lead heads do."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         total, _ = super().forward(x)
@@ -145,7 +157,10 @@ class WholeElanBlock(ElanBlock):
 
 
 def read_whole(network: Network) -> None:
-    """Let auxiliary heads read blocks after their twins are added, unlike yolov7-e6e's partial heads (Table 8)."""
+    """Let auxiliary heads read blocks after their twins are added (Table 8).
+
+    yolov7-e6e's own heads are partial.
+    """
     for step in network.top_down:
         block = step.get_submodule("elan")
         assert isinstance(block, ElanBlock)

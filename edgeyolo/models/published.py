@@ -1,4 +1,6 @@
-"""Published state dicts: which network they are, told by shapes alone, and their weights under our names.
+"""Published state dicts.
+
+Shapes alone tell which network they are; their weights get our names.
 
 A published key is `model.<node>.<path>`, nodes numbered in execution order. Our modules are registered in
 that order, so the mapping is an ordered zip in which every pair must agree in kind (weight, bias, ...) and
@@ -32,7 +34,9 @@ _KINDS = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a published state dict turned out to be. `spec` has the anchors found in it.
+    """Recognition of a published state dict.
+
+    `spec` has the anchors found in it.
 
     `state` has float32 values under the keys of `build(spec, classes, form)`, without batch norm counters.
     """
@@ -80,7 +84,10 @@ def recognise(state: Mapping[str, Tensor], *, activation: Activation | None = No
 
 
 def _likeliest_first(shapes: Signature, activation: Activation | None) -> list[ModelSpec]:
-    """All networks, those first whose stem has the file's width; the order only saves time."""
+    """All networks, those first whose stem has the file's width.
+
+    The order only saves time.
+    """
     width = shapes[0][1][:1] if shapes else ()
     family = map(specs.get, specs.names())
     return sorted(family, key=lambda spec: (spec.stem[0][:1] != width, spec.act != activation))
@@ -107,7 +114,10 @@ def _signature(network: Network) -> Signature:
 
 
 def _split(key: str) -> tuple[int, list[str]]:
-    """The node's number and the path inside the node; whatever stands before the number is a prefix."""
+    """The node's number and the path inside the node.
+
+    Whatever stands before the number is a prefix.
+    """
     found = re.search(r"(?:^|\.)(\d{1,4})\.(.+)$", key)
     if found is None:
         raise EdgeYoloError(f"the entry {key!r}: expected keys such as model.0.conv.weight", hint=_KNOWN)
@@ -130,7 +140,10 @@ def _rank(module: str) -> int:
 
 
 def _find_anchors(state: Mapping[str, Tensor]) -> tuple[str, Tensor] | None:
-    """The anchors in the file: ("anchor_grid", pixels) or ("anchors", cells), as (levels, anchors, 2)."""
+    """The anchors in the file.
+
+    ("anchor_grid", pixels) or ("anchors", cells), as (levels, anchors, 2).
+    """
     for kind in ("anchor_grid", "anchors"):
         for key, value in state.items():
             if _kind(key) == kind:
@@ -143,7 +156,10 @@ def _find_anchors(state: Mapping[str, Tensor]) -> tuple[str, Tensor] | None:
 
 
 def _with_anchors(spec: ModelSpec, found: tuple[str, Tensor] | None) -> ModelSpec:
-    """The spec with the file's anchors; unchanged where they are of another number of levels."""
+    """The spec with the file's anchors.
+
+    Unchanged where they are of another number of levels.
+    """
     if found is None or len(found[1]) != spec.levels:
         return spec
     kind, values = found

@@ -1,4 +1,6 @@
-"""Re-parameterization: any form of a network -> the same function in plain convolutions (paper 4.1 and 4.3).
+"""Re-parameterization of networks into plain convolutions (paper 4.1, 4.3).
+
+Any form of a network gives the same function.
 
 Everything is folded in float64 and rounded once:
 
@@ -25,7 +27,10 @@ from edgeyolo.models.network import Network, conv_units, load_state
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far one lead map moved: the largest absolute difference, and that relative to the largest value."""
+    """Deviation of one lead map.
+
+    The largest absolute difference, and that relative to the largest value.
+    """
 
     level: int
     absolute: float
@@ -48,7 +53,10 @@ class FoldReport:
 
 @dataclass(frozen=True)
 class Reparameterized:
-    """A network of plain convolutions in inference mode, and how exactly it repeats the original."""
+    """A network of plain convolutions in inference mode, with its deviation.
+
+    The deviation says how exactly it repeats the original.
+    """
 
     network: Network
     report: FoldReport
@@ -92,7 +100,10 @@ def _measure(network: Network, folded: Network, seed: int) -> FoldReport:
 
 @contextmanager
 def inference(network: nn.Module) -> Iterator[None]:
-    """Inference mode inside the block; afterwards every module is in the mode it was in."""
+    """Inference mode inside the block.
+
+    Afterwards every module is in the mode it was in.
+    """
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

@@ -1,4 +1,6 @@
-"""Compound scaling (paper 3.2): from a spec to a spec, depth and transition widths together.
+"""Compound scaling (paper 3.2).
+
+It maps a spec to a spec, depth and transition widths together.
 
 An ELAN block concatenates outputs of its chain, so its concatenation grows with its depth. The 1x1 transition
 after it takes that concatenation in:
@@ -25,7 +27,9 @@ from edgeyolo.models.topology import Elan, ModelSpec, Stage, TopDown
 
 
 def scale_compound(spec: ModelSpec, depth: float, *, name: str | None = None) -> ModelSpec:
-    """Deepen every block by `depth` and widen all transitions by the growth of the blocks' concatenations.
+    """Deepen every block by `depth` and widen all transitions alike.
+
+    They widen by the growth of the blocks' concatenations.
 
     Widened are the stem, the down-sampling, the blocks' outputs, the pyramid, the laterals and the
     convolutions before the outputs; the widths inside the blocks stay. yolov7x, yolov7-e6 and yolov7-d6 came
@@ -46,13 +50,19 @@ def scale_compound(spec: ModelSpec, depth: float, *, name: str | None = None) ->
 
 
 def scale_width(spec: ModelSpec, width: float, *, name: str | None = None) -> ModelSpec:
-    """Widen everything by `width`, inside the blocks too: the naive way to a wider network."""
+    """Widen everything by `width`, inside the blocks too.
+
+    The naive way to a wider network.
+    """
     factor = Fraction(width).limit_denominator(64)
     return _widen(spec, factor, factor, name or f"{spec.name}-width-{width:g}")
 
 
 def scale_depth(spec: ModelSpec, depth: float, *, name: str | None = None) -> ModelSpec:
-    """Lengthen every chain by `depth` and leave all widths: the naive way to a deeper network."""
+    """Lengthen every chain by `depth` and leave all widths.
+
+    The naive way to a deeper network.
+    """
 
     def deepen(elan: Elan) -> Elan:
         steps = max(1, round(elan.depth * depth / elan.stride))
@@ -74,7 +84,10 @@ def elans(spec: ModelSpec) -> Iterator[Elan]:
 
 
 def table3() -> dict[str, ModelSpec]:
-    """The four networks of the paper's Table 3, by the names of their rows; the last is yolov7x."""
+    """The four networks of the paper's Table 3, by the names of their rows.
+
+    The last is yolov7x.
+    """
     base = _yolov7x_light()
     return {
         "base (v7-X light)": base,
@@ -85,7 +98,10 @@ def table3() -> dict[str, ModelSpec]:
 
 
 def _yolov7x_light() -> ModelSpec:
-    """yolov7 with "stack scaling on neck" (paper 5.1): chains there as in its backbone; no RepConv."""
+    """yolov7 with "stack scaling on neck" (paper 5.1).
+
+    Chains there as in its backbone; no RepConv.
+    """
     yolov7 = get("yolov7")
 
     def stack(elan: Elan) -> Elan:
@@ -101,7 +117,7 @@ def _yolov7x_light() -> ModelSpec:
 
 
 def _widen(spec: ModelSpec, transition: Fraction, inner: Fraction, name: str) -> ModelSpec:
-    """Multiply the widths outside the blocks by `transition` and those inside by `inner`."""
+    """Multiply widths outside the blocks by `transition`, inside by `inner`."""
 
     def elan(block: Elan) -> Elan:
         chain = None if block.chain is None else _channels(block.chain, inner)
@@ -129,5 +145,8 @@ def _widen(spec: ModelSpec, transition: Fraction, inner: Fraction, name: str) ->
 
 
 def _channels(width: int, factor: Fraction) -> int:
-    """The nearest multiple of 8, which hardware likes; every published width is one already."""
+    """The nearest multiple of 8, which hardware likes.
+
+    Every published width is one already.
+    """
     return max(8, round(width * factor / 8) * 8)

@@ -31,7 +31,10 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> ModelSpec:
-    """The spec of one of the eight networks; an unknown name is a UsageError that lists them."""
+    """The spec of one of the eight networks.
+
+    An unknown name is a UsageError that lists them.
+    """
     for spec in _FAMILY:
         if spec.name == name:
             return spec
@@ -39,7 +42,9 @@ def get(name: str) -> ModelSpec:
 
 
 def with_activation(spec: ModelSpec, activation: Activation) -> ModelSpec:
-    """The same network with another activation function, such as "relu", which every device has.
+    """The same network with another activation function.
+
+    Such as "relu", which every device has.
 
     Weights carry over in shape but not in what they compute: the network is to be trained, or trained on.
     """
@@ -134,7 +139,10 @@ _YOLOV7X = ModelSpec(
 
 
 def _p6(name: str, *, width: int, depth: int, down: Down, aux: tuple[int, ...], twins: int = 1) -> ModelSpec:
-    """The four-level networks: all but the blocks' inner widths is a multiple of `width`, the stem's."""
+    """The four-level networks.
+
+    All but the blocks' inner widths is a multiple of `width`, the stem's.
+    """
 
     def stage(step: Down, scale: int, inner: int) -> Stage:
         return Stage(step, scale * width, Elan(inner, scale * width, depth=depth, twins=twins))

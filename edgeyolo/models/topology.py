@@ -1,4 +1,6 @@
-"""What a network of the family is made of, as data: no torch here.
+"""Specs of the family's networks, as data.
+
+No torch here.
 
 A network is a stem, a backbone of stages (halve the resolution, then an ELAN block), a spatial pyramid
 pooling, a top-down and a bottom-up path over the backbone's maps, and one detection level per lead width.
@@ -48,7 +50,9 @@ _LIMITS = {"width": 16384, "depth": 64, "stages": 8, "anchors": 16, "imgsz": 163
 
 @dataclass(frozen=True)
 class Elan:
-    """An ELAN block (paper 3.1, Figure 2c): two 1x1 branches of `width` and a chain of `depth` 3x3 convs.
+    """An ELAN block (paper 3.1, Figure 2c).
+
+    Two 1x1 branches of `width` and a chain of `depth` 3x3 convs.
 
     The chain starts from the second branch. Every `stride`-th of its outputs, newest first, is concatenated
     with the two branches; a 1x1 transition to `out` ends the block. `chain` is the chain's width where it
@@ -105,7 +109,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class TopDown:
-    """One step to a finer map: reduce to `channels`, enlarge, concatenate with the lateral, then an ELAN."""
+    """One step to a finer map.
+
+    Reduce to `channels`, enlarge, concatenate with the lateral, then an ELAN.
+    """
 
     channels: int
     elan: Elan
@@ -116,7 +123,10 @@ class TopDown:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One network; `lead` and `aux` are the widths of the 3x3 convs before the outputs, finest first."""
+    """Spec of one network.
+
+    `lead` and `aux` are the widths of the 3x3 convs before the outputs, finest first.
+    """
 
     name: str
     stem: tuple[tuple[int, int], ...]  # (width, stride) of each 3x3 convolution
@@ -150,12 +160,18 @@ class ModelSpec:
         return tuple(coarsest >> (self.levels - 1 - level) for level in range(self.levels))
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as plain values for a JSON file; `tried` stands there only where there is something."""
+        """The spec as plain values for a JSON file.
+
+        `tried` stands there only where there is something.
+        """
         return {key: value for key, value in asdict(self).items() if key != "tried" or value}
 
     @classmethod
     def from_json(cls, data: Any, where: str = "network spec") -> ModelSpec:
-        """Rebuild a spec; raises DamagedFileError, beginning with `where`, on anything that is not one."""
+        """Rebuild a spec.
+
+        Raises DamagedFileError, beginning with `where`, on anything that is not one.
+        """
         try:
             values = dict(_object(cls, {"tried": "", **data} if isinstance(data, Mapping) else data))
             values["stem"] = tuple((width, stride) for width, stride in values["stem"])
@@ -198,7 +214,10 @@ def _check_width(what: str, *widths: Any) -> None:
 
 
 def _check_spec(spec: ModelSpec) -> None:
-    """The parts must fit each other: one lateral per top-down step, one level more than steps."""
+    """Check that the parts fit each other.
+
+    One lateral per top-down step, one level more than steps.
+    """
     if not isinstance(spec.name, str) or not spec.name:
         raise UsageError(f"ModelSpec.name: expected a name, got {spec.name!r}")
     if spec.act not in get_args(Activation):

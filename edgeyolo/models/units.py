@@ -1,4 +1,6 @@
-"""Convolutions with what belongs to them, of three kinds; `Convs` makes those of one form.
+"""Convolutions with what belongs to them, of three kinds.
+
+`Convs` makes those of one form.
 
 A network has the same module paths in each form, so that folding is unit by unit.
 """
@@ -26,7 +28,10 @@ class ConvUnit(nn.Module):
 
     @property
     def kernel(self) -> nn.Conv2d:
-        """The convolution that remains, in kernel size and stride, when the unit is folded into one."""
+        """Main convolution of the unit.
+
+        It has the kernel size and stride of the convolution that remains when the unit is folded into one.
+        """
         raise NotImplementedError
 
 
@@ -56,7 +61,10 @@ class ConvNormAct(ConvUnit):
 
 
 class RepConv(ConvUnit):
-    """RepConvN (paper 4.1): a 3x3 and a 1x1 branch, each with its batch norm, added; no identity branch."""
+    """RepConvN (paper 4.1): a 3x3 and a 1x1 branch, each with its batch norm, added.
+
+    No identity branch.
+    """
 
     def __init__(self, c_in: int, c_out: int, act: nn.Module) -> None:
         super().__init__()
@@ -73,7 +81,10 @@ class RepConv(ConvUnit):
 
 
 class ConvAct(ConvUnit):
-    """A convolution with bias, then the activation: what the other two become when folded."""
+    """A convolution with bias, then the activation.
+
+    The other two units become this one when folded.
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:
         super().__init__()
@@ -104,5 +115,8 @@ class Convs:
         return self(c_in, c_out, 3) if self.form == "plain" else RepConv(c_in, c_out, self.activation())
 
     def activation(self) -> nn.Module:
-        """The network's activation; not in place, so that observers may keep what a convolution gave."""
+        """The network's activation.
+
+        Not in place, so that observers may keep what a convolution gave.
+        """
         return ACTIVATIONS[self.act]()

@@ -1,4 +1,6 @@
-"""Our own weights file: safetensors, numbers and text only, with all it takes to rebuild a network.
+"""Our own weights file.
+
+Safetensors, numbers and text only, with all it takes to rebuild a network.
 
 The text: format and version, the network's spec (anchors included), form, class count and names, where the
 weights came from, and a SHA-256 over the tensors. `read_info` reads it without torch.
@@ -34,7 +36,7 @@ _AGAIN = "Import the checkpoint again, or copy the file again."
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says about itself."""
+    """Metadata of a weights file."""
 
     spec: ModelSpec
     form: Form
@@ -52,7 +54,7 @@ class WeightsInfo:
 
 @dataclass(frozen=True)
 class Weights:
-    """A network with its weights (float32, in inference mode) and what belongs to them.
+    """A network with its weights (float32, in inference mode) and their metadata.
 
     `sha256` is over the tensors as stored: equal weights have equal hashes, whatever their names or origin. `size` is
     the (height, width) that the network was trained at, None where nothing says it.
@@ -76,9 +78,10 @@ def save(
     ranges: LearnedRanges | None = None,
     size: Size | None = None,
 ) -> None:
-    """Write a network of any form, atomically. `provenance` is any JSON object; `half` stores float16; `ranges` are
-    those that quantization-aware training learned; `size` is the (height, width) in pixels that the network was trained
-    at.
+    """Write a network of any form, atomically.
+
+    `provenance` is any JSON object; `half` stores float16; `ranges` are those that quantization-aware
+    training learned; `size` is the (height, width) in pixels that the network was trained at.
 
     Raises UsageError for class names that do not fit, EdgeYoloError for weights that `half` cannot hold.
     """
@@ -109,7 +112,10 @@ def save(
 
 
 def load(path: str | Path) -> Weights:
-    """Read a weights file; DamagedFileError for anything that is not one, whole and unchanged."""
+    """Read a weights file.
+
+    DamagedFileError for anything that is not one, whole and unchanged.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -136,7 +142,10 @@ def load(path: str | Path) -> Weights:
 
 
 def is_weights(path: str | Path) -> bool:
-    """Whether a file is safetensors with our metadata; what it holds may still be damaged."""
+    """Return True if a file is safetensors with our metadata.
+
+    What it holds may still be damaged.
+    """
     try:
         return _metadata(Path(path)).get("format") == FORMAT
     except DamagedFileError:
@@ -144,7 +153,7 @@ def is_weights(path: str | Path) -> bool:
 
 
 def read_info(path: str | Path) -> WeightsInfo:
-    """Read what a weights file says about itself, without torch and without its tensors.
+    """Read a weights file's metadata, without torch and without its tensors.
 
     Raises UsageError where there is no file, DamagedFileError where it is not a whole weights file of ours.
     """
@@ -223,7 +232,10 @@ def _json(text: str) -> Any:
 
 
 def _stored(network: Network, half: bool) -> dict[str, Tensor]:
-    """The learned values on the CPU; batch norm counters are left out, nothing reads them."""
+    """The learned values on the CPU.
+
+    Batch norm counters are left out, nothing reads them.
+    """
     import torch
 
     dtype = torch.float16 if half else torch.float32

@@ -1,1 +1,4 @@
-"""From pixels to Detections: images, letterbox, decoding, suppression. No torch."""
+"""Inference from pixels to Detections: images, letterbox, decoding, suppression.
+
+No torch.
+"""

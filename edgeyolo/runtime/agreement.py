@@ -1,4 +1,7 @@
-"""Whether two sets of detections say the same: what a deviation of raw maps means for the user."""
+"""Agreement of two sets of detections.
+
+It says what a deviation of raw maps means for the user.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ LEAST_IOU = 0.5
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of `detections` confident detections on either side, `matched` have a counterpart on the other."""
+    """Counts of confident detections and of those with a counterpart.
+
+    Of `detections` confident detections on either side, `matched` have a counterpart on the other.
+    """
 
     matched: int = 0
     detections: int = 0
@@ -39,7 +45,10 @@ class Agreement:
 
 
 def agreement(expected: Boxes, actual: Boxes) -> Agreement:
-    """Compare detections found with `WEAK`: a counterpart has the same class and an IoU of at least 0.5."""
+    """Compare detections found with `WEAK`.
+
+    A counterpart has the same class and an IoU of at least 0.5.
+    """
     return _one_way(expected, actual) + _one_way(actual, expected)
 
 
@@ -50,7 +59,9 @@ def compare_detections(
     output: GraphDetections,
     letterboxes: Sequence[Letterbox],
 ) -> tuple[dict[str, float], Agreement]:
-    """Detections of a graph beside what the host finds in torch's maps by the same thresholds.
+    """Compare a graph's detections with those of torch's maps.
+
+    The latter are found by the host, with the same thresholds.
 
     A detection at the edge of a threshold may be on either side of it, so each side's are looked for on the other with
     a margin. How far scores and corners are off is measured against torch's candidates before suppression: of two that
@@ -75,12 +86,15 @@ def compare_detections(
 
 
 def beyond_doubt(boxes: Boxes, conf: float) -> Boxes:
-    """Those that lie so far above the threshold that the other side must have them."""
+    """Boxes so far above the threshold that the other side must have them."""
     return boxes[boxes.confidence >= min(conf / MARGIN, (1 + conf) / 2)]
 
 
 def differences(expected: Boxes, actual: Boxes, side: float) -> dict[str, float]:
-    """The largest differences of boxes that meet: of scores, and of corners as parts of `side` pixels."""
+    """The largest differences of boxes that meet.
+
+    They are those of scores, and of corners as parts of `side` pixels.
+    """
     found = {"scores": 0.0, "boxes": 0.0}
     if not len(expected) or not len(actual):
         return found
@@ -100,7 +114,7 @@ def _one_way(boxes: Boxes, others: Boxes) -> Agreement:
 
 
 def matched(boxes: Boxes, others: Boxes) -> Agreement:
-    """Of `boxes`, how many have a counterpart among `others`."""
+    """Count the boxes that have a counterpart among `others`."""
     if not len(boxes) or not len(others):
         return Agreement(0, len(boxes))
     meets = box_iou(boxes.xyxy, others.xyxy) >= LEAST_IOU

@@ -1,4 +1,6 @@
-"""Raw head maps to boxes in numpy: the one decoder, and the reference for those in graphs.
+"""Raw head maps to boxes in numpy.
+
+The one decoder, and the reference for those in graphs.
 
     xy = (2 sigmoid(t_xy) - 0.5 + cell) * stride        wh = (2 sigmoid(t_wh))^2 * anchor
     confidence = sigmoid(objectness) * sigmoid(class); sigmoid(objectness) where there is one class only
@@ -26,7 +28,10 @@ IndexArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Boxes without names: xyxy (n, 4) float32 pixels, confidence (n,) float32, class_id (n,) int64."""
+    """Boxes without names.
+
+    xyxy (n, 4) float32 pixels, confidence (n,) float32, class_id (n,) int64.
+    """
 
     xyxy: FloatArray
     confidence: FloatArray
@@ -45,7 +50,9 @@ def decode(
     config: PostprocessConfig = DISPLAY,
     image: int = 0,
 ) -> Boxes:
-    """The candidates of one image of the batch, in pixels of the network's input, before suppression.
+    """Candidates of one image of the batch before suppression.
+
+    Boxes are in pixels of the network's input.
 
     At most `max_candidates`, the best ones, in the order level, anchor, row, column, class.
     """
@@ -53,14 +60,19 @@ def decode(
 
 
 def sigmoid(x: FloatArray) -> FloatArray:
-    """1 / (1 + e^-x) without overflow and with full relative precision for very negative x; dtype kept."""
+    """1 / (1 + e^-x) without overflow, in the dtype of x.
+
+    The relative precision is full for very negative x too.
+    """
     tail = np.exp(-np.abs(x))
     result: FloatArray = np.where(x >= 0, x.dtype.type(1), tail) / (1 + tail)
     return result
 
 
 def logit_floor(p: Any) -> NDArray[np.float64]:
-    """A logit that every float32 x with sigmoid(x) > p exceeds; a little below logit(p), -inf at 0.
+    """A logit that every float32 x with sigmoid(x) > p exceeds.
+
+    A little below logit(p), -inf at 0.
 
     The slack covers rounding: near 1 float32 resolves the sigmoid, not the logit.
     """
@@ -99,7 +111,10 @@ def decode_levels(levels: Sequence[NDArray[Any]], output: RawMaps, config: Postp
 
 
 def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessConfig) -> Boxes:
-    """The candidates among one image's decoded boxes, as the contract lays them out, before suppression."""
+    """Candidates among one image's decoded boxes before suppression.
+
+    The contract says how the boxes lie in the array.
+    """
     if output.transposed:
         rows = rows.T
     if not output.objectness:
@@ -158,7 +173,10 @@ def read_ranked(rows: NDArray[Any], output: RankedBoxes, config: PostprocessConf
 def _candidates(
     level: NDArray[Any], output: RawMaps, index: int, threshold: float
 ) -> tuple[FloatArray, IndexArray, IndexArray, int]:
-    """Logits (n, 5 + classes) above the objectness threshold, their anchor and cell, and the grid's width."""
+    """Logits (n, 5 + classes) above the objectness threshold, with their places.
+
+    The places are anchor and cell, and the grid's width.
+    """
     anchors, channels = len(output.anchors[index]), 5 + output.classes
     first = output.layout == "NCHW"
     height, width = level.shape[1:] if first else level.shape[:2]
@@ -199,8 +217,10 @@ def _score(
 def passing(
     class_id: NDArray[Any], confidence: FloatArray, classes: int, config: PostprocessConfig
 ) -> NDArray[np.bool_]:
-    """Which are above `conf` and of the classes that are wanted; UsageError for ids that a network of so many classes
-    does not have."""
+    """Mask of the scores above `conf` whose class is wanted.
+
+    UsageError for ids that a network of so many classes does not have.
+    """
     keep = confidence > config.conf
     if config.classes is not None:
         if unknown := [index for index in config.classes if not 0 <= index < classes]:
@@ -210,7 +230,10 @@ def passing(
 
 
 def best_candidates(confidence: FloatArray, count: int) -> IndexArray:
-    """Positions of the `count` highest values, in input order; of equal ones the first are taken."""
+    """Positions of the `count` highest values, in input order.
+
+    The first of equal ones are taken.
+    """
     limit = np.partition(confidence, len(confidence) - count)[len(confidence) - count]
     above = np.flatnonzero(confidence > limit)
     equal = np.flatnonzero(confidence == limit)[: count - len(above)]

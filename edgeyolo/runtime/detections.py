@@ -1,4 +1,4 @@
-"""What a detector found in one image: one validated, immutable value."""
+"""Detections of one image as one validated, immutable value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detection:
-    """One object: box (x1, y1, x2, y2) in pixels of the original image, confidence in 0..1, class."""
+    """One detected object.
+
+    Attributes:
+        box: corners (x1, y1, x2, y2) in pixels of the original, upright image.
+        confidence: 0..1.
+        class_id: index into the network's class names.
+        name: the class name.
+    """
 
     box: tuple[float, float, float, float]
     confidence: float
@@ -31,7 +38,9 @@ class Detection:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """Objects of one image, highest confidence first (equal ones in the order given); arrays are read-only.
+    """Objects of one image, highest confidence first (equal ones in the order given).
+
+    Arrays are read-only.
 
     Attributes:
         xyxy: (n, 4) float32 corners x1 <= x2, y1 <= y2 in pixels of the original, upright image.
@@ -58,7 +67,7 @@ class Detections:
         class_id = _array("class_id", self.class_id, np.int64)
         names, size = tuple(self.class_names), tuple(self.image_size)
         if len(size) != 2 or min(size) < 1:
-            raise UsageError(f"image_size: expected (height, width) in pixels, came {self.image_size!r}")
+            raise UsageError(f"image_size: expected (height, width) in pixels, got {self.image_size!r}")
         _validate(xyxy, confidence, class_id, len(names))
         if np.any(confidence[1:] > confidence[:-1]):
             order = np.argsort(-confidence, kind="stable")
@@ -91,10 +100,17 @@ class Detections:
     @overload
     def __getitem__(self, index: slice | ArrayLike) -> Detections: ...
     def __getitem__(self, index: Any) -> Detection | Detections:
-        """One `Detection` for an integer; `Detections` for a slice, a bool mask or an array of indices.
+        """Select detections: `detections[0]`, `detections[detections.confidence > 0.5]`.
 
-        `detections[detections.confidence > 0.5]`, `detections[[0, 2]]`. The result is sorted like every
-        Detections.
+        Args:
+            index: an integer, a slice, (n,) booleans, or integers such as `[0, 2]`.
+
+        Returns:
+            One Detection for an integer, else Detections, sorted like all of them.
+
+        Raises:
+            IndexError: an index out of range.
+            UsageError: any other kind of index, or a mask of another length.
         """
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             x1, y1, x2, y2 = self.xyxy[index].tolist()
@@ -131,7 +147,18 @@ class Detections:
         return [self.class_names[index] for index in self.class_id.tolist()]
 
     def plot(self, image: ImageSource) -> NDArray[np.uint8]:
-        """A copy of the image (any source `read_image` takes) with boxes: (height, width, 3) BGR uint8."""
+        """Draw the detections on a copy of their image.
+
+        Args:
+            image: the original image, as any source that `read_image` takes.
+
+        Returns:
+            (height, width, 3) uint8 BGR pixels with a box and a label for each detection.
+
+        Raises:
+            ImageError: the image cannot be read.
+            UsageError: it has another size than the detections' `image_size`.
+        """
         from edgeyolo.runtime.drawing import draw_detections
         from edgeyolo.runtime.images import read_image
 
@@ -145,7 +172,11 @@ class Detections:
         return draw_detections(picture, self)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """`[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]` of plain Python values."""
+        """Convert to plain Python values for JSON.
+
+        Returns:
+            `[{"box": [x1, y1, x2, y2], "confidence": c, "class_id": k, "name": n}]`, boxes in pixels.
+        """
         return [
             {
                 "box": list(each.box),
@@ -157,7 +188,14 @@ class Detections:
         ]
 
     def to_supervision(self) -> Any:
-        """The same as a `supervision.Detections`, names under `data["class_name"]`."""
+        """Convert to a `supervision.Detections`.
+
+        Returns:
+            xyxy (n, 4) float32, confidence (n,) float32, class_id (n,) int64 and names under `data["class_name"]`.
+
+        Raises:
+            RuntimeMissingError: the package supervision is not installed.
+        """
         try:
             import supervision
         except ImportError as error:
@@ -173,10 +211,13 @@ class Detections:
 
 
 def _array(name: str, value: ArrayLike, dtype: type[Any]) -> NDArray[Any]:
-    """A contiguous copy, so that later changes to the caller's array do not reach in here."""
+    """Contiguous copy of an array.
+
+    Later changes to the caller's array do not reach in here.
+    """
     given = np.asarray(value)
     if given.size and (given.dtype.kind not in "fui" or (dtype is np.int64 and given.dtype.kind == "f")):
-        raise UsageError(f"{name}: expected {dtype.__name__}, came {given.dtype}")
+        raise UsageError(f"{name}: expected {dtype.__name__}, got {given.dtype}")
     return np.array(given, dtype, order="C")
 
 
@@ -187,7 +228,7 @@ def _validate(
     if xyxy.shape != (n, 4) or class_id.shape != (n,):
         raise UsageError(
             "expected xyxy (n, 4), confidence (n,) and class_id (n,), "
-            f"came {xyxy.shape}, {confidence.shape} and {class_id.shape}"
+            f"got {xyxy.shape}, {confidence.shape} and {class_id.shape}"
         )
     if not n:
         return
@@ -196,7 +237,7 @@ def _validate(
     if not (xyxy[:, 2:] >= xyxy[:, :2]).all():
         raise UsageError("xyxy: expected x1 <= x2 and y1 <= y2; are these boxes x, y, width, height?")
     if not (confidence.min() >= 0 and confidence.max() <= 1):  # also refuses NaN
-        raise UsageError(f"confidence: expected 0 to 1, came {confidence.min()} to {confidence.max()}")
+        raise UsageError(f"confidence: expected 0 to 1, got {confidence.min()} to {confidence.max()}")
     if class_id.min() < 0 or class_id.max() >= classes:
         raise UsageError(
             f"class_id: {class_id.min()} to {class_id.max()}, but there are {classes} class names"
@@ -209,6 +250,6 @@ def _selection(index: ArrayLike, n: int) -> NDArray[Any]:
         chosen = chosen.astype(np.int64)
     if chosen.ndim != 1 or chosen.dtype.kind not in "biu" or (chosen.dtype.kind == "b" and len(chosen) != n):
         raise UsageError(
-            f"index: expected an integer, a slice, {n} booleans or a list of integers, came {index!r}"
+            f"index: expected an integer, a slice, {n} booleans or a list of integers, got {index!r}"
         )
     return chosen

@@ -15,7 +15,10 @@ _GOLDEN_ANGLE = 0.618033988749895  # successive hues are as far apart as any num
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
-    """A saturated BGR colour that is always the same for a class and unlike that of its neighbours."""
+    """A class's saturated BGR colour, unlike that of its neighbours.
+
+    It is always the same for a class.
+    """
     hue = (0.01 + class_id * _GOLDEN_ANGLE) % 1.0
     value = (1.0, 0.82, 0.92)[class_id % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.78, value)
@@ -36,7 +39,9 @@ class Drawable(Protocol):
 
 
 def draw_detections(image: NDArray[np.uint8], detections: Iterable[Drawable]) -> NDArray[np.uint8]:
-    """A copy of `image` (height, width, 3) BGR uint8 with a box and a label for every detection.
+    """A copy of the image with a box and a label for every detection.
+
+    `image` is (height, width, 3) BGR uint8.
 
     Line and letter size follow the image's size. The most confident boxes are drawn last and lie on top.
     Characters outside ASCII depend on OpenCV's font (complete from OpenCV 5).
@@ -73,6 +78,9 @@ def _draw_label(canvas: NDArray[np.uint8], detection: Drawable, thickness: int) 
 
 
 def _ink(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Black or white, whichever stands out from `color` (BGR; luma weights of ITU-R BT.601)."""
+    """Black or white, the one that stands out from `color`.
+
+    `color` is BGR; luma weights of ITU-R BT.601.
+    """
     blue, green, red = color
     return (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 140 else (255, 255, 255)

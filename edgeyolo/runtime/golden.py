@@ -58,7 +58,10 @@ class Golden:
 def write_golden(
     path: Path, session: Session, contract: InputContract, output: OutputContract, image: NDArray[np.uint8]
 ) -> None:
-    """Run the artifact on `image` (BGR) and save input, sampled outputs and detections."""
+    """Run the artifact on `image` and save its golden vectors.
+
+    They are the input, sampled outputs and detections; `image` is BGR.
+    """
     batch, letterboxes = preprocess([image] * contract.batch, contract)
     outputs = {name: each[:1] for name, each in session.run(batch).items()}
     arrays: Arrays = {"image": image, "input": pixels_of(batch[0], contract)}

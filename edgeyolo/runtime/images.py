@@ -1,4 +1,4 @@
-"""Whatever holds an image -> pixels in one form: (height, width, 3) uint8, BGR, upright."""
+"""Image sources to pixels in one form: (height, width, 3) uint8, BGR, upright."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from edgeyolo.errors import ImageError, UsageError
 from edgeyolo.runtime.encoded_image import MAX_PIXELS, Pixels, check_size, decode_image, pil_to_bgr, to_uint8
+from edgeyolo.support.folders import Walk, match_files, walk_files
+from edgeyolo.support.reading import path_text, read_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,31 +29,34 @@ MAX_BYTES = 1 << 30
 """Files above one GiB are not images that a detector reads; they are refused before they fill the memory."""
 
 
-def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, scale: float | None = None) -> Pixels:
     """Read an image into (height, width, 3) uint8, BGR, upright.
 
     Args:
-        source: a path; a file's bytes; a PIL image (any mode); or an array of uint8 or uint16: (h, w) or
-            (h, w, 1) grey, (h, w, 3) BGR, (h, w, 4) BGRA. EXIF orientation is applied to files, bytes and
-            PIL images; alpha is dropped; 16-bit values keep their high byte; of an animation the first frame
-            is taken. A contiguous BGR array of uint8 is returned as it is, not copied.
+        source: a path; a file's bytes; a PIL image (any mode); or an array of integers: (h, w) or (h, w, 1) grey,
+            (h, w, 3) BGR, (h, w, 4) BGRA. EXIF orientation is applied to files, bytes and PIL images; alpha is
+            dropped; of an animation the first frame is taken. A contiguous BGR array of uint8 is returned as it is,
+            not copied. 16-bit values (uint16, 16-bit files) are 0..65535 and keep their high byte; other integers
+            are taken where all are in 0..255.
         max_pixels: refuse files and bytes whose header announces more pixels (decompression bombs).
+        scale: what values that are no 8-bit ones are multiplied by to become 0..255, for all other ranges: 1 / 16 for
+            a camera of 12 bits in uint16, 1 / 4 for one of 10 bits, 255 for floats in 0..1, 1 for 0..255.
 
     Raises:
-        ImageError: the image is missing, damaged or of an unusable kind; the message names it.
+        ImageError: the image is missing, damaged or of an unusable kind or range; the message names it.
         UsageError: `source` is none of the above.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, scale)
     if isinstance(source, (str, os.PathLike)):
-        return decode_image(_read_file(Path(source)), str(source), max_pixels=max_pixels)
+        return decode_image(read_file(Path(source)), path_text(source), max_pixels=max_pixels, scale=scale)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
-        return decode_image(data, f"encoded image ({len(data):,} bytes)", max_pixels=max_pixels)
+        return decode_image(data, f"encoded image ({len(data):,} bytes)", max_pixels=max_pixels, scale=scale)
     if _is_pil(source):
-        return _from_pil(source, max_pixels)
+        return _from_pil(source, max_pixels, scale)
     raise UsageError(
-        f"image: expected a path, bytes, a PIL image or a numpy array, came {type(source).__name__}",
+        f"image: expected a path, bytes, a PIL image or a numpy array, got {type(source).__name__}",
         hint="For a torch tensor: tensor.permute(1, 2, 0).numpy(), scaled to 0..255, as uint8, in BGR order.",
     )
 
@@ -59,43 +64,58 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
 def list_images(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, recursive: bool = False
 ) -> list[Path]:
-    """Image files behind a file, a folder, a glob pattern or a sequence of these; sorted within each.
+    """Image files behind a file, a folder, a glob pattern or a sequence of these.
 
-    A file that is named is taken whatever its suffix; folders and patterns give files with an image's suffix,
-    and none whose name begins with a dot. `recursive` descends into folders below a folder; in patterns, `**`
-    does.
+    Sorted within each. These are the files of `find_images`, which says what they are and what it raises.
+    """
+    return find_images(source, recursive=recursive).files
+
+
+def find_images(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, recursive: bool = False
+) -> Walk:
+    """Image files behind a file, a folder, a glob pattern or a sequence of these.
+
+    The walk also says what was left out. A file that is named is taken whatever its suffix; folders and patterns give
+    files with an image's suffix, and no hidden ones (edgeyolo.support.folders). `recursive` descends into folders
+    below a folder; in patterns, `**` does.
 
     Raises:
-        ImageError: a source does not exist or leads to no image.
+        ImageError: a source does not exist, is no regular file or leads to no image.
     """
     if not isinstance(source, (str, os.PathLike)):
-        found = [path for item in source for path in list_images(item, recursive=recursive)]
-        if not found:
+        every = Walk()
+        for item in source:
+            every.add(find_images(item, recursive=recursive))
+        if not every.files:
             raise ImageError(
                 "no image was given", hint="Give a file, a folder or a pattern such as 'photos/*.jpg'."
             )
-        return list(dict.fromkeys(found))
+        return every
     path = Path(source)
     if path.is_dir():
-        images = _images_in(path, recursive)
-        if not images and not recursive and _images_in(path, True):
+        found = walk_files(path, IMAGE_SUFFIXES, recursive=recursive)
+        if not found.files and not recursive and walk_files(path, IMAGE_SUFFIXES).files:
             raise ImageError(
                 f"{path}: no image in this folder, only in folders below", hint="Search recursively."
             )
     elif not path.exists() and has_magic(str(source)):
-        images = sorted(each for each in map(Path, _glob(str(source))) if _is_image_file(each))
+        found = match_files(str(source), IMAGE_SUFFIXES)
     else:
         _check_exists(path)
-        images = [path]
-    if not images:
+        if not path.is_file():
+            raise ImageError(f"{path}: not a regular file, so not an image")
+        found = Walk([path])
+    if not found.files:
+        left_out = "".join(f"; left out: {line}" for line in found.sentences())
         raise ImageError(
-            f"{source}: no image found",
+            f"{source}: no image found{left_out}",
             hint=f"Looked for files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.",
         )
-    return images
+    return found
 
 
-def _from_array(array: NDArray[Any]) -> Pixels:
+def _from_array(array: NDArray[Any], scale: float | None) -> Pixels:
     name = f"array {array.dtype} {array.shape}"
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         planar = array.ndim == 3 and array.shape[0] in (1, 3, 4)
@@ -104,7 +124,7 @@ def _from_array(array: NDArray[Any]) -> Pixels:
             hint="This one has its channels first: array.transpose(1, 2, 0)." if planar else "",
         )
     check_size((array.shape[1], array.shape[0]), name, sys.maxsize)
-    pixels = to_uint8(array, name)
+    pixels = to_uint8(array, name, scale=scale)
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         return pixels
     if pixels.ndim == 3 and pixels.shape[2] == 4:
@@ -113,36 +133,37 @@ def _from_array(array: NDArray[Any]) -> Pixels:
 
 
 def _is_pil(source: object) -> bool:
-    """Checked without importing Pillow: an instance exists only where it has been imported."""
+    """Return True for a PIL image, without importing Pillow.
+
+    An instance exists only where it has been imported.
+    """
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(source, module.Image)
 
 
-def _from_pil(image: Any, max_pixels: int) -> Pixels:
+def _from_pil(image: Any, max_pixels: int, scale: float | None) -> Pixels:
     name = f"PIL image {getattr(image, 'filename', '') or image.mode}"
     check_size(image.size, name, max_pixels)
     try:
-        return pil_to_bgr(image, name)
+        return pil_to_bgr(image, name, scale=scale)
     except ImageError:
         raise
     except Exception as error:  # an image opened lazily is read here, and may be damaged in any way
         raise ImageError(f"{name}: damaged or truncated image ({error})") from error
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Bytes of an image file: a regular one of at most MAX_BYTES.
+
+    ImageError where it is none.
+    """
     _check_exists(path)
     if path.is_dir():
         raise ImageError(
             f"{path}: a folder, not an image",
             hint="edgeyolo.runtime.images.list_images(folder) gives the images in it.",
         )
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ImageError(f"{path}: {size:,} bytes, too large for an image (limit {MAX_BYTES:,})")
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return read_regular(path, limit=MAX_BYTES, error=ImageError)
 
 
 def _check_exists(path: Path) -> None:
@@ -162,18 +183,3 @@ def _check_exists(path: Path) -> None:
         near = []
     hint = f"Did you mean {path.parent / near[0]}?" if near else ""
     raise ImageError(f"{path}: there is no such file", hint=hint)
-
-
-def _images_in(folder: Path, recursive: bool) -> list[Path]:
-    if not recursive:
-        return sorted(path for path in folder.iterdir() if _is_image_file(path))
-    paths = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in paths if _is_image_file(path))
-
-
-def _glob(pattern: str) -> list[str]:
-    return glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-
-
-def _is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

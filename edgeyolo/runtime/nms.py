@@ -8,11 +8,14 @@ an offset it suppresses across classes.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int64]
+Float = TypeVar("Float", np.float32, np.float64)
 
 # Candidates compared at once. All pairs of a block fit into a core's cache (256 kB); with 1024 they do not
 # and the same work takes ten times as long. Blocks also let the walk stop once `max_det` boxes are kept.
@@ -51,8 +54,11 @@ def nms(
     return order[kept[:limit]]
 
 
-def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
-    """IoU of all pairs of (n, 4) and (m, 4) float32 xyxy boxes: (n, m) float32, NaN if neither has area."""
+def box_iou(first: NDArray[Float], second: NDArray[Float]) -> NDArray[Float]:
+    """IoU of all pairs of (n, 4) and (m, 4) xyxy boxes.
+
+    (n, m) of the boxes' own type, NaN if neither has area.
+    """
     left, top, right, bottom = first.T[:, :, None]
     x1, y1, x2, y2 = second.T[:, None, :]
     width = np.minimum(right, x2) - np.maximum(left, x1)
@@ -60,12 +66,15 @@ def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
     overlap = np.maximum(width, 0) * np.maximum(height, 0)
     areas = (right - left) * (bottom - top) + (x2 - x1) * (y2 - y1)
     with np.errstate(invalid="ignore"):
-        result: FloatArray = overlap / (areas - overlap)
+        result: NDArray[Float] = overlap / (areas - overlap)
     return result
 
 
 def _largest_float32_up_to(value: float) -> np.float32:
-    """The float32 that decides `iou > value` for a float32 IoU exactly as the float64 threshold would."""
+    """The float32 equivalent of a float64 IoU threshold.
+
+    It decides `iou > value` for a float32 IoU exactly as the float64 threshold would.
+    """
     rounded = np.float32(value)
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
 

@@ -1,9 +1,13 @@
-"""Pixels -> Detections on any session, in three stages that can also be called, and timed, one by one."""
+"""Pixels -> Detections on any session, in three stages.
+
+Each stage can also be called, and timed, by itself.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -21,10 +25,15 @@ from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
 
 Pixels = NDArray[np.uint8]
 
+_CHUNK_BYTES = 64 << 20  # two photographs of 12 megapixels, or 54 images of 640 x 640
+
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Wall-clock milliseconds of each stage, all images of a call together; reading files is not included."""
+    """Wall-clock milliseconds of each stage, all images of a call together.
+
+    Reading files is not included.
+    """
 
     preprocess: float = 0.0
     inference: float = 0.0
@@ -45,7 +54,9 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A session with what comes before and after it. It may be used from several threads at once.
+    """A session with what comes before and after it.
+
+    It may be used from several threads at once.
 
     Attributes:
         session: maps an input array to raw head maps, or to detections.
@@ -90,19 +101,24 @@ class Pipeline:
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> list[Detections]:
-        """What `infer` gave -> one Detections per letterbox, in pixels of the original images."""
+        """Outputs of `infer` -> one Detections per letterbox.
+
+        Boxes are in pixels of the original images.
+        """
         found = postprocess(outputs, self.output, letterboxes, self.config)
         return [
             Detections(boxes.xyxy, boxes.confidence, boxes.class_id, self.class_names, letterbox.image_size)
             for boxes, letterbox in zip(found, letterboxes, strict=True)
         ]
 
-    def __call__(self, images: Sequence[Pixels]) -> list[Detections]:
+    def __call__(self, images: Iterable[Pixels]) -> list[Detections]:
         """Detections of any number of images (h, w, 3) uint8 BGR, in their order."""
         return self.timed(images)[0]
 
     def submit(self, images: Sequence[Pixels]) -> Future[list[Detections]]:
-        """Start on images, one batch at most, and return; the future gives what calling the pipeline gives.
+        """Start on images, one batch at most, and return.
+
+        The future gives what calling the pipeline gives.
 
         Sessions that work on several batches at once (`AsynchronousSession`) do so while the caller reads on; with
         others the future is ready when it is returned. What fails is raised by the future.
@@ -124,8 +140,8 @@ class Pipeline:
             finish(_at_once(self.session, batch))
         return done
 
-    def timed(self, images: Sequence[Pixels]) -> tuple[list[Detections], StageTimes]:
-        """Like calling the pipeline; also says how long each stage took."""
+    def timed(self, images: Iterable[Pixels]) -> tuple[list[Detections], StageTimes]:
+        """Call the pipeline and time its stages. One batch of images is held at a time."""
         found: list[Detections] = []
         times = StageTimes()
         for chunk in self._chunks(images):
@@ -148,13 +164,27 @@ class Pipeline:
                 hint="Open a Detector in each process; a forked one's `pipeline` opens its session anew.",
             )
 
-    def _chunks(self, images: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
-        size = self.input.max_batch if self.input.dynamic_batch else self.input.batch
-        return (images[start : start + size] for start in range(0, len(images), size))
+    def _chunks(self, images: Iterable[Pixels]) -> Iterator[list[Pixels]]:
+        """Batches as large as the network takes, or as memory should hold.
+
+        Where it takes any batch, large images go on their way sooner.
+        """
+        free = self.input.dynamic_batch
+        size, most = (self.input.max_batch, _CHUNK_BYTES) if free else (self.input.batch, math.inf)
+        chunk: list[Pixels] = []
+        held = 0
+        for image in images:
+            chunk.append(image)
+            held += image.nbytes
+            if len(chunk) == size or held >= most:
+                yield chunk
+                chunk, held = [], 0
+        if chunk:
+            yield chunk
 
 
 def _at_once(session: Session, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
-    """What a session gives, or how it fails, as a future that is ready."""
+    """A session's result, or its failure, as a future that is ready."""
     ready: Future[dict[str, NDArray[np.float32]]] = Future()
     try:
         ready.set_result(session.run(batch))

@@ -1,4 +1,6 @@
-"""What a session gives, to boxes in pixels of the original images: the one place for every backend.
+"""Session outputs to boxes in pixels of the original images.
+
+The one place for every backend.
 
 Raw head maps are decoded and suppressed here (`edgeyolo.runtime.decode`, `edgeyolo.runtime.nms`); what a graph
 has suppressed itself is read, and its thresholds may be tightened.
@@ -55,7 +57,9 @@ def postprocess(
     letterboxes: Sequence[Letterbox],
     config: PostprocessConfig = DISPLAY,
 ) -> list[Boxes]:
-    """Detections of every image of a batch, highest confidence first, in pixels of the original images.
+    """Detections of every image of a batch, highest confidence first.
+
+    Boxes are in pixels of the original images.
 
     Args:
         outputs: what the session gave, by name, shaped as `output` says, for at least as many images as there are
@@ -92,7 +96,10 @@ def postprocess(
 
 
 def suppress(boxes: Boxes, config: PostprocessConfig = DISPLAY) -> Boxes:
-    """The best `max_candidates` of `boxes` after non-maximum suppression, at most `max_det`, best first."""
+    """Non-maximum suppression of the best `max_candidates` of `boxes`.
+
+    Gives at most `max_det`, best first.
+    """
     if len(boxes) > config.max_candidates:
         boxes = boxes[best_candidates(boxes.confidence, config.max_candidates)]
     classes = None if config.agnostic else boxes.class_id
@@ -102,7 +109,10 @@ def suppress(boxes: Boxes, config: PostprocessConfig = DISPLAY) -> Boxes:
 def _in_order(
     outputs: Mapping[str, NDArray[Any]], output: OutputContract, letterboxes: Sequence[Letterbox]
 ) -> list[NDArray[Any]]:
-    """The outputs in the contract's order, their shapes checked against the letterboxes."""
+    """Outputs in the contract's order, their shapes checked.
+
+    They are checked against the letterboxes.
+    """
     if missing := [name for name in output.names if name not in outputs]:
         raise EdgeYoloError(f"the network gave {sorted(outputs)}, the output contract expects also {missing}")
     arrays = [np.asarray(outputs[name]) for name in output.names]
@@ -111,12 +121,15 @@ def _in_order(
         what = "raw map" if isinstance(output, RawMaps) else "output"
         for name, array, expected in zip(output.names, arrays, shapes, strict=True):
             if array.shape[1:] != expected[1:] or len(array) < expected[0]:
-                raise EdgeYoloError(f"{what} {name!r}: expected the shape {expected}, came {array.shape}")
+                raise EdgeYoloError(f"{what} {name!r}: expected the shape {expected}, got {array.shape}")
     return arrays
 
 
 def _read(rows: Sequence[NDArray[Any]], output: GraphDetections, config: PostprocessConfig) -> Boxes:
-    """One image's detections from the arrays of a graph that suppresses, in the order of the contract's names."""
+    """One image's detections from the arrays of a graph that suppresses.
+
+    The arrays are in the order of the contract's names.
+    """
     count, xyxy, scores, labels = rows
     if not 0 <= count[0] <= output.max_det:
         raise EdgeYoloError(f"the graph counts {count[0]} detections, 0 to {output.max_det} are possible")

@@ -1,4 +1,7 @@
-"""What becomes a detection: thresholds, the three usual sets of them, and what an artifact leaves to choose."""
+"""Thresholds of detections.
+
+The three usual sets of them, and what an artifact leaves to choose.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from edgeyolo.errors import UsageError
 
 @dataclass(frozen=True)
 class PostprocessConfig:
-    """What becomes a detection.
+    """Thresholds that settle what becomes a detection.
 
     Attributes:
         conf: a detection's confidence must be above this (0..1).
@@ -66,8 +69,9 @@ def settle(
     multi_label: bool | None = None,
     agnostic: bool = False,
 ) -> PostprocessConfig:
-    """The thresholds for an artifact: what was asked for, and for the rest `base`, or the artifact's own where it
-    suppresses in its graph.
+    """The thresholds for an artifact.
+
+    They are those asked for, and otherwise `base`, or the artifact's own where it suppresses in its graph.
 
     Raises UsageError where a graph that suppresses cannot give what was asked for; `conf` may be raised and `max_det`
     lowered.
@@ -81,7 +85,10 @@ def settle(
 
 
 def require_possible(config: PostprocessConfig, output: OutputContract) -> None:
-    """Raise UsageError where `output` was suppressed in the graph in a way that `config` cannot follow."""
+    """Raise UsageError where suppression in the graph cannot follow `config`.
+
+    It was suppressed by thresholds settled when the artifact was made; see `output`.
+    """
     if not isinstance(output, GraphDetections):
         return
     wrong = [

@@ -1,4 +1,6 @@
-"""Images to the network's input: the one letterbox, for detection, evaluation, calibration and parity.
+"""Images to the network's input.
+
+The one letterbox, for detection, evaluation, calibration and parity.
 
 The image is scaled by r = min(height / h, width / w) with bilinear interpolation, centred (an odd pixel goes
 to the bottom and the right), padded with 114, turned from BGR to the contract's colour order and multiplied
@@ -25,7 +27,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies in the network's input. Sizes are (height, width) in pixels.
+    """Place of an image in the network's input.
+
+    Sizes are (height, width) in pixels.
 
     A point (x, y) of the image is at (x * ratio + left, y * ratio + top) in the input.
     """
@@ -39,7 +43,10 @@ class Letterbox:
 
     @classmethod
     def fit(cls, image_size: tuple[int, int], size: tuple[int, int], *, enlarge: bool = True) -> Letterbox:
-        """Centre an image of `image_size` in `size`; with `enlarge=False` it is only ever scaled down."""
+        """Centre an image of `image_size` in `size`.
+
+        With `enlarge=False` it is only ever scaled down.
+        """
         (h, w), (height, width) = image_size, size
         ratio = min(height / h, width / w)
         if not enlarge:
@@ -56,11 +63,17 @@ class Letterbox:
         return slice(self.top, self.top + self.resized[0]), slice(self.left, self.left + self.resized[1])
 
     def of_original(self, image_size: tuple[int, int], ratio: float) -> Letterbox:
-        """This letterbox as seen from the image of `image_size` that had been scaled by `ratio` before."""
+        """The letterbox in terms of the image before scaling.
+
+        The original has `image_size` and had been scaled by `ratio`.
+        """
         return replace(self, image_size=image_size, ratio=self.ratio * ratio)
 
     def to_original(self, xyxy: NDArray[Any]) -> NDArray[np.float32]:
-        """(n, 4) corners in pixels of the input -> float32 pixels of the image, clipped to it."""
+        """(n, 4) corners in pixels of the input -> float32 pixels of the image.
+
+        They are clipped to the image.
+        """
         limits = np.array([self.image_size[1], self.image_size[0]] * 2, np.float32)
         shift = np.array([self.left, self.top] * 2, np.float32)
         points = (np.asarray(xyxy, np.float32) - shift) / np.float32(self.ratio)
@@ -73,7 +86,10 @@ class Letterbox:
 
 
 class Preprocessor:
-    """`preprocess` with buffers that are kept, one set per thread: 1.0 ms for 1080p -> 640 depends on it."""
+    """`preprocess` with buffers that are kept, one set per thread.
+
+    1.0 ms for 1080p -> 640 depends on it.
+    """
 
     def __init__(self, contract: InputContract) -> None:
         for name, value, known in (
@@ -115,7 +131,7 @@ class Preprocessor:
         shape = self._shape(len(images), size, rows)
         batch = self._buffer("batch", shape, np.dtype(self.contract.dtype)) if out is None else out
         if batch.shape != shape or batch.dtype != self.contract.dtype:
-            raise UsageError(f"out: expected {self.contract.dtype} {shape}, came {batch.dtype} {batch.shape}")
+            raise UsageError(f"out: expected {self.contract.dtype} {shape}, got {batch.dtype} {batch.shape}")
         height, width = shape[2:] if self.contract.layout == "NCHW" else shape[1:3]
         boxes = []
         for image, row in zip(images, batch, strict=False):
@@ -149,7 +165,10 @@ class Preprocessor:
         return contract.shape(images if rows is None else rows)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """This thread's buffer of that name; it grows and is never given back, so no page is touched anew."""
+        """This thread's buffer of that name.
+
+        It grows and is never given back, so no page is touched anew.
+        """
         count = math.prod(shape)
         flat = getattr(self._buffers, name, None)
         if flat is None or flat.size < count:
@@ -196,7 +215,7 @@ def preprocess(
     out: NDArray[Any] | None = None,
     enlarge: bool = True,
 ) -> tuple[NDArray[Any], list[Letterbox]]:
-    """Images (h, w, 3) uint8 BGR -> the batch that `contract` describes, and where each image lies in it.
+    """Images (h, w, 3) uint8 BGR -> the contract's batch, and their letterboxes.
 
     The batch is a new array, or `out`. See `Preprocessor` for the arguments; it also avoids the allocation.
     """
@@ -210,14 +229,19 @@ def preprocess(
 def letterbox(
     image: Pixels, size: tuple[int, int], pad_value: int = 114, *, enlarge: bool = True
 ) -> tuple[Pixels, Letterbox]:
-    """The letterboxed picture itself: (h, w, 3) uint8 -> (height, width, 3) uint8, colour order as it was."""
+    """The letterboxed picture itself.
+
+    (h, w, 3) uint8 -> (height, width, 3) uint8, colour order as it was.
+    """
     contract = InputContract(*size, dtype="uint8", layout="NHWC", color_order="BGR", pad_value=pad_value)
     batch, boxes = preprocess([image], contract, enlarge=enlarge)
     return batch[0], boxes[0]
 
 
 def fit_long_side(image: Pixels, size: int) -> tuple[Pixels, float]:
-    """Scale an image (h, w, 3) so that its long side has `size` pixels; returns it with the ratio used.
+    """Scale an image (h, w, 3) so that its long side has `size` pixels.
+
+    Returns it with the ratio used.
 
     The first step of rectangular evaluation: area interpolation when the image shrinks, bilinear when it
     grows.
@@ -232,7 +256,9 @@ def fit_long_side(image: Pixels, size: int) -> tuple[Pixels, float]:
 
 
 def rectangular_shape(aspects: Sequence[float], size: int, stride: int) -> tuple[int, int]:
-    """(height, width) of a rectangular evaluation batch from its images' aspects, height / width each.
+    """(height, width) of a rectangular evaluation batch.
+
+    It follows from its images' aspects, height / width each.
 
     ceil(aspect * size / stride + 0.5) * stride on each axis; the batch's extreme aspect shortens one axis
     where all images are wide, or all are tall.
@@ -247,9 +273,9 @@ def rectangular_shape(aspects: Sequence[float], size: int, stride: int) -> tuple
 
 def _check_image(image: Pixels) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UsageError(
-            f"image: expected an array (height, width, 3) of uint8 in BGR order, came {came}",
+            f"image: expected an array (height, width, 3) of uint8 in BGR order, got {got}",
             hint="edgeyolo.runtime.images.read_image turns files, bytes, PIL images and other arrays into one.",
         )
     if not image.size:

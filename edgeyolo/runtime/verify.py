@@ -1,4 +1,7 @@
-"""Checking an artifact where it will run: its files, and whether this machine reproduces its golden vectors."""
+"""Checking an artifact where it will run.
+
+Its files, and whether this machine reproduces its golden vectors.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,12 @@ UNKNOWN = 1e-4  # the tolerance where neither the artifact nor its target states
 
 @dataclass(frozen=True)
 class Verified:
-    """What was checked: the number of files, the largest relative deviation from the golden values, how many golden
-    detections were compared, and what ran it: the runtime itself, or its stand-in on a machine that does not have the
-    runtime. `notes` says what is remarkable and no error: a runtime of another version than the one that made the
-    artifact, a manifest without a hash of its own.
+    """Result of a verification.
+
+    It has the number of files, the largest relative deviation from the golden values, how many golden detections were
+    compared, and the runtime: the runtime itself, or its stand-in on a machine that does not have the runtime. `notes`
+    says what is remarkable and no error: a runtime of another version than the one that made the artifact, a manifest
+    without a hash of its own.
     """
 
     artifact: str

@@ -1,1 +1,4 @@
-"""Files, locks, JSON of dataclasses and facts of the machine; nothing of YOLO is in here."""
+"""Files, locks, JSON of dataclasses and facts of the machine.
+
+Nothing of YOLO is in here.
+"""

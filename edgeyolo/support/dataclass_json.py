@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON values and back, and the JSON schema that describes them.
+"""Frozen dataclasses to plain JSON values and back, and their JSON schema.
 
 What a dataclass may hold: str, int, float, bool, Any, literals, None in unions, tuples, mappings of strings, other
 dataclasses.
@@ -20,7 +20,10 @@ _WORDS = {str: "string", bool: "boolean", int: "integer", float: "number", type(
 
 
 def to_plain(value: Any) -> Any:
-    """Plain values for `json.dumps`; floats that JSON has no word for (NaN, infinities) become None."""
+    """Plain values for `json.dumps`.
+
+    Floats that JSON has no word for (NaN, infinities) become None.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
@@ -33,7 +36,9 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: Any, data: Any, where: str) -> Any:
-    """Rebuild a value of type `kind`; anything missing, unknown or of another type raises DamagedFileError.
+    """Rebuild a value of type `kind`.
+
+    Anything missing, unknown or of another type raises DamagedFileError.
 
     `where` names the value in messages. A field with a default may be missing.
     """
@@ -123,7 +128,10 @@ def _is_required(item: Any) -> bool:
 
 
 def json_schema(kind: Any, title: str) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a dataclass; its docstrings become descriptions."""
+    """The JSON schema (draft 2020-12) of a dataclass.
+
+    Its docstrings become descriptions.
+    """
     definitions: dict[str, Any] = {}
     root = _schema(kind, definitions)
     return {

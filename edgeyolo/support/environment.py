@@ -1,4 +1,6 @@
-"""The environment variables that edgeyolo reads, in one place: `edgeyolo doctor` shows those that are set.
+"""The environment variables that edgeyolo reads, in one place.
+
+`edgeyolo doctor` shows those that are set.
 
 An argument, or an option of the command line, comes before its variable; a variable before the default. Backends
 add variables of their own (`edgeyolo.backend.interface.Backend`, attribute `variables`, which they may have).
@@ -49,7 +51,10 @@ def threads(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def measures(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether device auto may measure: EDGEYOLO_MEASURE is not 0."""
+    """Return True unless EDGEYOLO_MEASURE is 0.
+
+    Device auto may then measure.
+    """
     text = environment.get("EDGEYOLO_MEASURE", "").strip()
     if text not in ("", "0", "1"):
         raise UsageError(

@@ -1,4 +1,6 @@
-"""Files that are either complete or not there: atomic writing, hashes, and where the cache is.
+"""Files that are either complete or not there.
+
+Atomic writing, hashes, and where the cache is.
 
 A writer works in a workspace: a hidden directory `.edgeyolo-tmp-...` beside the destination, on the same file
 system, so that the last step is one rename. A workspace holds a lock file that its process keeps locked; the
@@ -16,10 +18,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.support.locks import hold, release
+from edgeyolo.support.locks import hold
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 WORKSPACE_PREFIX = ".edgeyolo-tmp-"
 
@@ -31,7 +36,9 @@ _UNLOCKED_AGE_S = 3600.0  # a workspace without a lock file is one being made, o
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write to; the file replaces what was at `path` when the block ends well.
+    """Yield a path to write to.
+
+    The file replaces what was at `path` when the block ends well.
 
     The yielded path has the same name (so that a writer may look at the suffix) in a directory of its own on
     the same file system. The file is synced to disk before it is renamed. Whatever the block raises,
@@ -57,7 +64,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path, *, overwrite: bool = False, marker: str = "") -> Iterator[Path]:
-    """Yield an empty directory to fill; it becomes `path` in one rename when the block ends well.
+    """Yield an empty directory to fill.
+
+    It becomes `path` in one rename when the block ends well.
 
     Whatever the block raises, nothing is left at `path`, or what was there stays as it was. With `overwrite`
     an existing directory is exchanged for the new one: in one step where the system (Linux, macOS) and the
@@ -98,18 +107,13 @@ def user_cache() -> Path:
     $EDGEYOLO_CACHE, else $XDG_CACHE_HOME/edgeyolo, else the system's place: ~/.cache/edgeyolo,
     ~/Library/Caches/edgeyolo on macOS, %LOCALAPPDATA%\\edgeyolo\\Cache on Windows.
     """
+    # Imported here: most of what writes a file asks for no cache.
+    from platformdirs import user_cache_path
+
     try:
         if own := os.environ.get("EDGEYOLO_CACHE"):
             return Path(own).expanduser().absolute()
-        # The XDG specification says to ignore a relative path.
-        if (xdg := os.environ.get("XDG_CACHE_HOME")) and Path(xdg).is_absolute():
-            return Path(xdg) / "edgeyolo"
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "edgeyolo"
-        if sys.platform == "win32":
-            local = os.environ.get("LOCALAPPDATA")
-            return (Path(local) if local else Path.home() / "AppData" / "Local") / "edgeyolo" / "Cache"
-        return Path.home() / ".cache" / "edgeyolo"
+        return user_cache_path("edgeyolo", appauthor=False)
     except RuntimeError as error:
         hint = "Set EDGEYOLO_CACHE to a directory that may be written."
         raise EdgeYoloError(f"no home directory to keep a cache in: {error}", hint=hint) from error
@@ -126,22 +130,25 @@ def _explained(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def _workspace(destination: Path) -> Iterator[Path]:
-    """A locked workspace for `destination`, with an empty directory `new`; removed at the end."""
+    """A locked workspace for `destination`, with an empty directory `new`.
+
+    Removed at the end.
+    """
     parent = destination.parent
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     with _explained(destination):
-        workspace, handle = _open_workspace(destination)
+        workspace, lock = _open_workspace(destination)
     try:
         yield workspace
         made = []
     finally:
-        _discard(workspace, handle)
+        _discard(workspace, lock)
         for folder in made:
             with suppress(OSError):  # another process put something there
                 folder.rmdir()
 
 
-def _open_workspace(destination: Path) -> tuple[Path, IO[bytes]]:
+def _open_workspace(destination: Path) -> tuple[Path, BaseFileLock]:
     # Named after the destination, so that left-overs are found without listing a directory of 100,000 images.
     stem = WORKSPACE_PREFIX + hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:12]
     for number in range(1000):
@@ -151,46 +158,56 @@ def _open_workspace(destination: Path) -> tuple[Path, IO[bytes]]:
         destination.parent.mkdir(parents=True, exist_ok=True)  # another writer may remove one it made
         try:
             workspace.mkdir()
-            handle = hold(workspace / _LOCK)
+            lock = hold(workspace / _LOCK)
         except (FileExistsError, FileNotFoundError):  # another writer's, alive; or taken for a left-over
             continue
-        if handle is not None:
+        if lock is not None:
             (workspace / _NEW).mkdir()
-            return workspace, handle
+            return workspace, lock
     raise EdgeYoloError(f"1000 processes are writing {destination}")
 
 
 def _remove_left_over(workspace: Path) -> None:
-    """Remove a workspace whose process has ended, after putting back what it was about to replace."""
-    lock = workspace / _LOCK
+    """Remove the workspace of a process that has ended.
+
+    What it was about to replace is put back before.
+    """
     with suppress(FileNotFoundError):  # its process, or another writer, has just removed it
         old = time.time() - workspace.stat().st_mtime > _UNLOCKED_AGE_S
-        handle = hold(lock, create=old)
-        if handle is None:
+        lock = hold(workspace / _LOCK, create=old)
+        if lock is None:
             return
         try:
             for previous in (workspace / _PREVIOUS).glob("*"):
                 if not (workspace.parent / previous.name).exists():
                     previous.rename(workspace.parent / previous.name)
         finally:
-            _discard(workspace, handle)
+            _discard(workspace, lock)
 
 
-def _discard(workspace: Path, handle: IO[bytes]) -> None:
+def _discard(workspace: Path, lock: BaseFileLock) -> None:
     # What cannot be removed now is left over, and the next writer's to remove. The lock is held to the last,
     # or this would remove a workspace that another writer makes under the same name.
     if sys.platform == "win32":  # an open file cannot be deleted there, nor its directory renamed
-        release(handle)
+        lock.release()
         trash = workspace.with_name(f"{workspace.name}-{os.getpid()}-{time.monotonic_ns()}")
         with suppress(OSError):
             shutil.rmtree(workspace.rename(trash), ignore_errors=True)
     else:
-        shutil.rmtree(workspace, ignore_errors=True)
-        release(handle)
+        for folder in (_NEW, _PREVIOUS):
+            shutil.rmtree(workspace / folder, ignore_errors=True)
+        # The lock file goes last: whoever makes one anew in this directory finds the rest gone, and keeps it.
+        with suppress(OSError):
+            (workspace / _LOCK).unlink()
+            workspace.rmdir()
+        lock.release()
 
 
 def refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:
-    """Raise UsageError where `atomic_directory` would not write to `destination`, an absolute path."""
+    """Raise UsageError for a destination that must not be replaced.
+
+    `destination` is an absolute path; `atomic_directory` would not write to it.
+    """
     if not destination.exists():
         return
     if not destination.is_dir():
@@ -221,7 +238,10 @@ def _place(draft: Path, destination: Path, workspace: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two directories in one step; False where the system or the file system cannot."""
+    """Exchange two directories in one step.
+
+    False where the system or the file system cannot.
+    """
     if sys.platform == "win32":
         return False
     import ctypes

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import os
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 from edgeyolo.errors import EdgeYoloError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # some network file systems
 
@@ -26,74 +26,53 @@ def locked(
     without locks it holds nothing. Raises EdgeYoloError when the time is over, OSError where it cannot write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_s
-    told = False
-    while (handle := hold(path)) is None:
-        if time.monotonic() >= deadline:
+    lock = _lock(path)
+    if not _acquired(lock, unsupported=True):
+        if waiting and wait_s > 0:
+            waiting()
+        if not _acquired(lock, unsupported=True, wait_s=wait_s):
             hint = "Wait for the other process to end, or end it, and try again."
             raise EdgeYoloError(f"another process still holds {path} after {wait_s:g} s", hint=hint)
-        if waiting and not told:
-            waiting()
-            told = True
-        time.sleep(0.05)
     try:
         yield
     finally:
-        release(handle)
+        lock.release()
 
 
-def hold(path: Path, *, create: bool = True) -> IO[bytes] | None:
-    """Lock the file and return its handle; None where another holds it or has just removed it.
+def hold(path: Path, *, create: bool = True) -> BaseFileLock | None:
+    """Lock the file at once and return the lock.
 
+    None where another holds it or has just removed it.
     Where the file system knows no locks, a file that may be created counts as held by the caller, one that
-    must exist as held by another. Close the handle with `release`.
+    must exist as held by another. `release` the lock; doing it twice does nothing.
+
+    Raises FileNotFoundError or FileExistsError where another process removes the directory meanwhile.
     """
+    if not create and not path.exists():
+        return None
+    lock = _lock(path)
     try:
-        handle = path.open("ab" if create else "r+b")
-    except FileNotFoundError:
+        return lock if _acquired(lock, unsupported=create) else None
+    except (FileNotFoundError, FileExistsError):  # filelock makes the directory, which can vanish under it
         if create:
             raise
         return None
+
+
+def _lock(path: Path) -> BaseFileLock:
+    # Imported here: reading and running an artifact locks nothing.
+    from filelock import FileLock
+
+    # Of the operating system or none: a marker file would outlive a process that is killed.
+    return FileLock(path, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
+
+
+def _acquired(lock: BaseFileLock, *, unsupported: bool, wait_s: float = 0.0) -> bool:
+    from filelock import Timeout
+
     try:
-        if _lock(handle, unsupported=create) and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-            return handle
-    except FileNotFoundError:  # removed between opening and locking: this handle locks nothing
-        handle.close()
-        return None
-    except BaseException:
-        handle.close()
-        raise
-    handle.close()
-    return None
-
-
-def release(handle: IO[bytes]) -> None:
-    """Drop the lock. Doing it twice does nothing."""
-    if handle.closed:
-        return
-    try:
-        if sys.platform != "win32":
-            import fcntl
-
-            # Closing is not enough while a forked child has the same handle.
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_UN)
-    finally:
-        handle.close()
-
-
-def _lock(handle: IO[bytes], *, unsupported: bool) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            handle.seek(0)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+        lock.acquire(timeout=wait_s)
+    except Timeout:
         return False
     except OSError as error:
         if error.errno in _NO_LOCKS:

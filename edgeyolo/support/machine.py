@@ -18,5 +18,8 @@ def processor_name() -> str:
 
 
 def cores() -> int | None:
-    """The logical processors that this process may use, where the system tells it; else all of them."""
+    """The logical processors that this process may use, where the system tells it.
+
+    Else all of them.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

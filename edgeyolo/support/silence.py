@@ -11,7 +11,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def silence(*loggers: str) -> Iterator[None]:
-    """Drop warnings, what Python code prints, and the named loggers' messages; errors are exceptions and still arrive.
+    """Drop warnings, what Python code prints, and the named loggers' messages.
+
+    Errors are exceptions and still arrive.
 
     What native code writes goes past Python to standard error, and stays.
     """

@@ -1,1 +1,4 @@
-"""Training: label assignment, loss, augmentation, recipes and the loop. Needs torch (`edgeyolo[train]`)."""
+"""Training: label assignment, loss, augmentation, recipes and the loop.
+
+Needs torch (`edgeyolo[train]`).
+"""

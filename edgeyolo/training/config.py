@@ -1,5 +1,6 @@
-"""What a training run is made of, besides the recipe: a frozen value that goes into its state and its
-weights.
+"""Configuration of a training run besides the recipe.
+
+It is a frozen value that goes into its state and its weights.
 """
 
 from __future__ import annotations

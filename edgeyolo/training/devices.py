@@ -1,4 +1,7 @@
-"""Which device a run computes on, in which precision by default, and in which it is fast."""
+"""Devices and precisions of training.
+
+They settle where a run computes, in which precision by default, and in which it is fast.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from edgeyolo.training.config import Precision
 
 
 def find_device(name: str | None = None) -> str:
-    """torch's name of a device that is there: "cpu", "cuda:0" (also as "0"), "mps"; by default the first GPU,
-    else the CPU.
+    """torch's name of a device that is there: "cpu", "cuda:0" (also as "0"), "mps".
+
+    The default is the first GPU, else the CPU.
     """
     if name is None:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
@@ -43,8 +47,10 @@ def default_precision(device: str) -> Precision:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16. Where it has none, torch's convolutions in bf16 take about
-    ten times as long as in fp32. True where torch is too old to say.
+    """Return True if the processor has instructions for bfloat16.
+
+    Without them torch's convolutions in bf16 take about ten times as long as in fp32. True where torch is too
+    old to say.
     """
     if not hasattr(torch.cpu, "get_capabilities"):
         return True

@@ -11,7 +11,10 @@ from edgeyolo.training.report.pages import draw_found, draw_labels
 
 
 def finish(trainer: Trainer) -> list[dict[str, Any]]:
-    """Run to the end, then draw results.png, labels.png and, of the validation, val_batch.jpg."""
+    """Run to the end, then draw the results.
+
+    They are results.png, labels.png and, of the validation, val_batch.jpg.
+    """
     history = trainer.run()
     if trainer.processes.leads:
         try:

@@ -1,5 +1,7 @@
-"""Quantization-aware training: a trained network learns on with the roundings of its INT8 form, and so learns to bear
-them. Where the roundings stand is the calibration package's to say; it is found through the registry.
+"""Quantization-aware training.
+
+A trained network learns on with the roundings of its INT8 form, and so learns to bear them. Where the
+roundings stand is the calibration package's to say; it is found through the registry.
 """
 
 from __future__ import annotations
@@ -46,8 +48,10 @@ _OPSET = 18  # of the graph that says where quantizers stand; names do not depen
 
 @dataclass(frozen=True)
 class QuantizedOptions:
-    """Settings beside those of every run: `images` to measure the first ranges on, and the gain of the distillation
-    from the float network, 0 for none.
+    """Settings beside those of every run.
+
+    `images` to measure the first ranges on, and the gain of the distillation from the float network, 0 for
+    none.
     """
 
     images: int = 300
@@ -66,7 +70,9 @@ def train_quantized(
     listener: Listener | None = None,
     measuring: Callable[[], AbstractContextManager[Progress | None]] = nullcontext,
 ) -> list[dict[str, Any]]:
-    """Fine-tune the weights file `model` for INT8 and return the table of epochs; `folder` as in `run.train`.
+    """Fine-tune the weights file `model` for INT8 and return the table of epochs.
+
+    `folder` as in `run.train`.
 
     The network is re-parameterized first: quantizers stand in the deployed graph, batch norms folded. Weights files of
     the run hold the plain network, and the ranges that it learned. Classes must be those of the file, in any order.

@@ -1,4 +1,7 @@
-"""Recipes: every hyperparameter of a training run as one frozen value, and how to change some of them."""
+"""Recipes: the hyperparameters of a training run as one frozen value.
+
+It also has ways to change some of them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.errors import UsageError
+from edgeyolo.support.reading import read_yaml
 from edgeyolo.training.loss.strategy import COARSE_TO_FINE, find_strategy
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -82,7 +86,7 @@ class Recipe:
             if "range" not in item.metadata:
                 continue
             (low, high), value = item.metadata["range"], getattr(self, item.name)
-            if not (isinstance(value, int | float) and low <= value <= high):
+            if not (isinstance(value, int | float) and math.isfinite(value) and low <= value <= high):
                 raise UsageError(f"recipe: {item.name}={value!r}: expected a number from {low:g} to {high:g}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +144,10 @@ def recipe_for(network: str, *, fine_tuning: bool = False) -> Recipe:
 
 
 def change(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with some values replaced; an unknown name or a value out of range is a UsageError."""
+    """The recipe with some values replaced.
+
+    An unknown name or a value out of range is a UsageError.
+    """
     known = {item.name: item for item in fields(Recipe)}
     values: dict[str, Any] = {}
     for key, value in settings.items():
@@ -164,24 +171,14 @@ def change_by_text(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 
 def read_recipe(path: str | Path, base: Recipe = P5) -> Recipe:
-    """A recipe from a YAML file of name: value lines; `base` (also a key of the file) gives what it leaves
-    out.
+    """A recipe from a YAML file of name: value lines.
+
+    `base` (also a key of the file) gives what it leaves out.
 
     Published hyperparameter files work as they are: their `loss_ota: 0` means the strategy "simple".
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise RuntimeMissingError(
-            "reading YAML needs PyYAML", hint='pip install "edgeyolo[train]"'
-        ) from error
     file = Path(path)
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"recipe {file}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {file}: not YAML: {error}") from error
+    content = read_yaml(file, error=UsageError)
     if not isinstance(content, dict):
         raise UsageError(f"recipe {file}: expected lines of name: value, found {type(content).__name__}")
     values = {str(key): value for key, value in content.items() if key != _WITHOUT_EFFECT}
@@ -203,7 +200,7 @@ def _convert(item: Field[Any], value: Any) -> Any:
         if kind is float:
             return float(value)
         return str(value)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
         raise UsageError(f"recipe: {item.name}={value!r}: expected {expected}") from None
 

@@ -1,4 +1,4 @@
-"""`train`: from a data set and a network's name to trained weights in a folder."""
+"""Training from a data set and a network's name to weights in a folder."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def prepare_network(
     weights: str | Path | None = None,
     activation: Activation | None = None,
 ) -> Start:
-    """A network in training form for `class_names`: fresh if `model` is a name, else from a weights file.
+    """A network in training form for `class_names`.
+
+    Fresh if `model` is a name, else from a weights file.
 
     activation: in place of the network's own, whatever the weights were trained with; a note says where they differ.
     Fresh networks whose anchors suit less than 98 % of the objects get new ones. weights: a file from which a
@@ -93,13 +95,28 @@ def train(
     weights: str | Path | None = None,
     activation: Activation | None = None,
 ) -> list[dict[str, Any]]:
-    """Train a network and return the table of epochs; `folder` gets weights, state, table (see Trainer) and
-    pictures.
+    """Train a network and return the table of epochs.
 
-    model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
-    weights: a file from which a network called by its name starts. recipe: by default the network's own, or
-    "custom" where the run starts from weights. activation: in place of the network's own. A folder that holds a
-    run already is refused: `resume` it.
+    Args:
+        model: a network's name, to train from scratch, or a weights file, to start from (classes may differ).
+        training: images and boxes to learn from; its classes become the network's.
+        validation: images and boxes to measure AP on, with the same classes; None measures none.
+        folder: gets weights, state, table (see Trainer) and pictures.
+        config: epochs, batch size, image size in pixels, device and precision; by default TrainConfig().
+        recipe: hyperparameters; by default the network's own, or "custom" where the run starts from weights.
+        listener: told of every iteration and epoch.
+        autoanchor: give a fresh network new anchors where its own suit less than 98 % of the objects.
+        weights: a file from which a network called by its name takes all that fits.
+        activation: in place of the network's own.
+
+    Returns:
+        One row per epoch: epoch, lr, mean losses (box, obj, cls, loss), AP and AP50 as fractions of 1 (None where the
+        epoch was not validated), seconds.
+
+    Raises:
+        UsageError: no such network or file, a folder that holds a run already (`resume` it), or settings that
+            do not fit.
+        DatasetError: no picture can be read, or labels contradict their images.
     """
     folder, config = Path(folder), config or TrainConfig()
     processes = join_processes(config.device, config.batch_size)
@@ -140,7 +157,10 @@ def train(
 
 
 def advice_from_scratch(schedule: Schedule) -> str:
-    """A sentence for a run from scratch that is too short for its optimiser; "" for others."""
+    """A sentence for a run from scratch that is too short for its optimiser.
+
+    "" for others.
+    """
     if schedule.recipe.optimizer != "sgd" or schedule.steps >= FEW_STEPS:
         return ""
     return (
@@ -152,7 +172,20 @@ def advice_from_scratch(schedule: Schedule) -> str:
 def resume(
     folder: str | Path, training: Dataset, validation: Dataset | None, *, listener: Listener | None = None
 ) -> list[dict[str, Any]]:
-    """Go on with the run in `folder`, as it was configured, on the same data."""
+    """Go on with the run in `folder`, as it was configured, on the same data.
+
+    Args:
+        folder: of a run that `train` began and that was interrupted.
+        training, validation: the data of that run.
+        listener: told of every iteration and epoch.
+
+    Returns:
+        The table of all epochs, those before the interruption included; see `train`.
+
+    Raises:
+        UsageError: other classes than the run's, or no run in `folder`.
+        DamagedFileError: the state of the run cannot be read.
+    """
     facts = read_facts(Path(folder) / STATE)
     if "technique" in facts:
         from edgeyolo.training.quantized import resume_quantized
@@ -219,7 +252,10 @@ def _from_weights(
 def suit_anchors(
     spec: ModelSpec, dataset: Dataset, image_size: int, ratio: float
 ) -> tuple[ModelSpec, list[str]]:
-    """The spec with anchors that suit the objects, and sentences on them; unchanged where its own are enough."""
+    """The spec with anchors that suit the objects, and sentences on them.
+
+    Unchanged where its own are enough.
+    """
     sides = object_sides(dataset, image_size)
     if not len(sides):
         return spec, []

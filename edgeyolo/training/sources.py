@@ -1,4 +1,7 @@
-"""The data of a run: which files it learns from, which it is judged on, and how a resumed run finds them again."""
+"""The data of a run.
+
+It settles the files to learn from and those to be judged on, and how a resumed run finds them again.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.datasets import Dataset, align_classes, load_dataset
+from edgeyolo.datasets.load import DATA_YAML
+from edgeyolo.datasets.voc import is_voc
 from edgeyolo.errors import DamagedFileError, DatasetError, UsageError
 from edgeyolo.support.files import atomic_file
 from edgeyolo.training.config import TrainConfig
@@ -20,7 +25,10 @@ FILE = "data.json"
 
 @dataclass(frozen=True)
 class Data:
-    """What `DataSource.load` found; `notes` are sentences on the choice of validation images."""
+    """Data that `DataSource.load` found.
+
+    `notes` are sentences on the choice of validation images.
+    """
 
     training: Dataset
     validation: Dataset | None
@@ -29,7 +37,9 @@ class Data:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where the data is. Paths and splits are as in `load_dataset`.
+    """Places of the data.
+
+    Paths and splits are as in `load_dataset`.
 
     val_path: by default `path`. val_split: by default val, else test. image_folder, val_image_folder: where
     the images of a COCO json are, if not beside it. validate: False learns without validation.
@@ -44,7 +54,10 @@ class DataSource:
     validate: bool = True
 
     def load(self) -> Data:
-        """Read both parts; DatasetError where one cannot be read or their classes contradict each other."""
+        """Read both parts.
+
+        DatasetError where one cannot be read or their classes contradict each other.
+        """
         training = load_dataset(self.path, self.split, image_folder=self.image_folder, polygons=True)
         if not self.validate:
             return Data(training, None)
@@ -56,6 +69,7 @@ class DataSource:
             self._validation_split(),
             image_folder=self.val_image_folder,
             class_names=training.class_names if self.val_path is None else None,
+            need_objects=False,
         )
         try:
             validation = align_classes(validation, training.class_names)
@@ -64,6 +78,9 @@ class DataSource:
                 f"the validation data does not have the classes of the training data: {error.message}",
                 hint=f"Training classes: {', '.join(training.class_names)}.",
             ) from error
+        if validation.objects == 0:
+            what = f"none of the {len(validation)} validation images has an object"
+            return Data(training, None, (f"no AP: {what}; the last weights count as the best",))
         return Data(training, validation, _overlap(training, validation))
 
     def save(self, folder: Path) -> None:
@@ -91,10 +108,13 @@ class DataSource:
             raise DamagedFileError(f"{file}: expected what `edgeyolo train` wrote there: {error}") from error
 
     def _validation_split(self) -> str | None:
-        """A folder of COCO json files needs a name; the other formats know what comes first."""
+        """Name of the validation split.
+
+        A folder of COCO json files needs a name; the other formats know what comes first.
+        """
         folder = Path(self.val_path or self.path)
-        named = folder.is_file() or (folder / "Annotations").is_dir()
-        named = named or any((folder / name).is_file() for name in ("data.yaml", "data.yml"))
+        named = folder.is_file() or (folder.is_dir() and is_voc(folder))
+        named = named or any((folder / name).is_file() for name in DATA_YAML)
         return self.val_split or (None if named or self.val_path else "val")
 
 

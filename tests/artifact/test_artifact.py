@@ -7,13 +7,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.artifact.manifest import Manifest, Parity
 from edgeyolo.artifact.schema import ARTIFACT, artifact_schema
-from edgeyolo.artifact.schema.validate import violations
 from edgeyolo.artifact.target import Target
 from edgeyolo.errors import DamagedFileError, UsageError
 
@@ -88,7 +88,7 @@ def test_the_published_schema_is_that_of_the_code() -> None:
 def test_what_is_sealed_keeps_the_published_schema(sealed: Path) -> None:
     schema = json.loads(ARTIFACT.read_text(encoding="utf-8"))
     data = json.loads((sealed / MANIFEST).read_text(encoding="utf-8"))
-    assert violations(data, schema) == []
+    jsonschema.validate(data, schema)
     for wrong in (
         {"target": "cpu"},
         {"schema": "edgeyolo-artifact/2"},
@@ -97,7 +97,8 @@ def test_what_is_sealed_keeps_the_published_schema(sealed: Path) -> None:
         {"output": data["output"] | {"kind": "segments"}},
         {"surprise": 1},
     ):
-        assert violations(data | wrong, schema), wrong
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(data | wrong, schema)
 
 
 def test_a_changed_byte(sealed: Path) -> None:

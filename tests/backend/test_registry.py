@@ -14,7 +14,7 @@ from edgeyolo.backend import registry
 from edgeyolo.backend.interface import Backend, TunableBackend
 from edgeyolo.errors import UsageError
 
-EXAMPLES = Path(__file__).parents[1] / "backends"
+EXAMPLE = Path(__file__).parents[2] / "examples/edgeyolo-opencv"
 
 
 def install(site: Path, entry_points: str) -> None:
@@ -26,7 +26,7 @@ def install(site: Path, entry_points: str) -> None:
 
 
 def python(site: Path, code: str, *arguments: str) -> str:
-    path = os.pathsep.join([str(site), str(EXAMPLES)])
+    path = os.pathsep.join([str(site), str(EXAMPLE)])
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         env=os.environ | {"PYTHONPATH": path},
@@ -39,7 +39,7 @@ def python(site: Path, code: str, *arguments: str) -> str:
 
 
 def test_a_third_partys_backend_exports_and_runs(tmp_path: Path, small_weights: Path) -> None:
-    install(tmp_path / "site", "opencv = example_backend:OpencvBackend")
+    install(tmp_path / "site", "opencv = edgeyolo_opencv:OpencvBackend")
     code = """
         import sys
         from edgeyolo.export import export

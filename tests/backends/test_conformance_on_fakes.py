@@ -15,6 +15,7 @@ import pytest
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
+from edgeyolo.backend.conformance import *  # noqa: F403
 from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.export import ExportOptions, export
 
@@ -28,10 +29,6 @@ def load(path: str) -> ModuleType:
     spec.loader.exec_module(module)
     return module
 
-
-globals().update(
-    {name: value for name, value in vars(load("test_conformance.py")).items() if name.startswith("test_")}
-)
 
 DEVICES = {
     "gpu-openvino-fp16": "GPU",

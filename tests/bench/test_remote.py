@@ -260,7 +260,9 @@ def test_a_fleet_gives_one_table_and_one_lost_device_costs_the_others_nothing(
         ("devices: [{host: x, pyhton: y}]", "unknown pyhton"),
         ("devices: [{host: x, threads: 0}]", "threads"),
         ("devices: [{host: x}, {host: x}]", "two devices are called x"),
-        ("devices: [", "not YAML"),
+        ("devices: [", "not valid YAML"),
+        ("devices: [{host: x, name: 5}]", "name: expected text, got 5"),
+        ("devices: [{host: x, targets: 5}]", "targets: expected a list, got 5"),
     ],
 )
 def test_a_fleet_file_that_is_none_says_where(tmp_path: Path, text: str, words: str) -> None:

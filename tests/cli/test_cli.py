@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeyolo.datasets import load_dataset
 from edgeyolo.datasets.scenes import make_scene
 
 
@@ -120,6 +122,74 @@ def test_detect_writes_pictures_labels_and_json(tmp_path: Path, small_artifact: 
         labels = (folder / "labels" / "photo.txt").read_text().splitlines()
         assert len(labels) == len(saved[0]["detections"]) > 0
         assert all(0 <= float(value) <= 1 for line in labels for value in line.split()[1:])
+        assert {len(line.split()) for line in labels} == {5}
+
+
+def test_labels_of_detect_are_labels_of_train(tmp_path: Path, small_artifact: Path, photo: Path) -> None:
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "images" / "train" / photo.name)
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: [cat, dog, bird]\n")
+    done = edgeyolo(
+        "detect",
+        small_artifact,
+        photo,
+        "--conf",
+        "0.01",
+        "--save-txt",
+        "-o",
+        tmp_path / "out",
+        "--json",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "labels").mkdir()
+    shutil.copytree(tmp_path / "out" / "labels", tmp_path / "labels" / "train")
+    dataset = load_dataset(tmp_path / "data.yaml")
+    assert {problem.kind for problem in dataset.problems} <= {"duplicate label"}, (
+        "boxes clipped to the whole picture"
+    )
+    (sample,) = dataset.images
+    (found,) = json.loads(done.stdout)
+    read = {
+        (k, *box) for k, box in zip(sample.class_id.tolist(), sample.boxes.round(1).tolist(), strict=True)
+    }
+    rows = [(item["class_id"], *np.float32(item["box"]).round(1).tolist()) for item in found["detections"]]
+    assert read == set(rows)
+    done = edgeyolo(
+        "detect",
+        small_artifact,
+        photo,
+        "--conf",
+        "0.01",
+        "--save-conf",
+        "-o",
+        tmp_path / "more",
+        cwd=tmp_path,
+    )
+    lines = (tmp_path / "more" / "labels" / f"{photo.stem}.txt").read_text().splitlines()
+    confidence = [item["confidence"] for item in found["detections"]]
+    np.testing.assert_allclose([float(line.split()[5]) for line in lines], confidence, atol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes")
+def test_names_that_are_not_utf8_cost_nothing(tmp_path: Path, small_artifact: Path, photo: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in (b"a.png", b"x\xff.png"):
+        shutil.copy(photo, tmp_path / "in" / os.fsdecode(name))
+    done = edgeyolo(
+        "detect",
+        small_artifact,
+        tmp_path / "in",
+        "--save-json",
+        "--save-txt",
+        "-o",
+        tmp_path / "out",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((tmp_path / "out" / "detections.json").read_text(encoding="utf-8"))
+    assert [Path(each["image"]).name for each in saved] == ["a.png", "x\\xff.png"]
+    assert "x\\xff.png" in done.stdout
 
 
 def test_detect_on_weights_exports_once(tmp_path: Path, small_weights: Path, photo: Path) -> None:

@@ -68,7 +68,7 @@ def test_yolo_is_by_index_and_says_which_name_is_elsewhere():
 
 def test_a_model_with_one_name_twice():
     with pytest.raises(DatasetError, match="one name: 'a'"):
-        align_classes(dataset("coco", ["a"], used=[0]), ["a", "A"])
+        align_classes(dataset("coco", ["a"], used=[0]), ["a", "a"])
 
 
 def test_problems_are_counted_by_kind():
@@ -87,3 +87,22 @@ def test_what_is_no_data_set(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"COCO json file, a YOLO data\.yaml, or a VOC folder"):
         load_dataset(tmp_path / name)
+
+
+def test_names_that_differ_by_case_or_separators_only_are_two_classes():
+    for kind in ("coco", "yolo"):
+        names = ["A", "a", "no-helmet", "no_helmet"]
+        assert align_classes(dataset(kind, names, used=[0, 1, 2]), names).images[0].class_id.tolist() == [
+            0,
+            1,
+            2,
+        ]
+    aligned = align_classes(dataset("coco", ["a", "A", "B"], used=[0, 1, 2]), ["A", "a", "b"])
+    assert aligned.images[0].class_id.tolist() == [1, 0, 2]
+    with pytest.raises(DatasetError, match="class 0 is 'A' to the model, 'a' here"):
+        align_classes(dataset("yolo", ["a", "A"], used=[0]), ["A", "a"])
+
+
+def test_an_ambiguous_name_is_not_guessed():
+    with pytest.raises(DatasetError, match="has objects of 'no helmet'"):
+        align_classes(dataset("coco", ["no helmet"], used=[0]), ["no-helmet", "no_helmet"])

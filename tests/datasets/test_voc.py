@@ -137,3 +137,102 @@ def test_bccd_bad_boxes_are_found(shared):
     assert [len(problems) for problems in found] == [1, 1, 0]
     assert "BloodImage_00343.xml, object 4" in found[0][0].where
     assert "BloodImage_00338.xml, object 13" in found[1][0].where
+
+
+def test_xml_beside_the_images(tmp_path):
+    folder = write_voc(tmp_path, {"a": [element()], "b": [element("dog")]})
+    for file in (folder / "JPEGImages").iterdir():
+        file.rename(folder / "Annotations" / file.name)
+    (folder / "Annotations" / "._a.xml").write_bytes(b"\0\5\26\7")
+    dataset = load_dataset(folder / "Annotations")
+    assert (dataset.format, len(dataset), dataset.class_names) == ("voc", 2, ("cat", "dog"))
+    assert [problem.kind for problem in dataset.problems] == ["hidden"]
+
+
+def test_a_folder_for_each_part(tmp_path):
+    for part, name in (("train", "cat"), ("valid", "dog")):
+        folder = write_voc(tmp_path / f"made-{part}", {part: [element(name)]})
+        (tmp_path / "set" / part).mkdir(parents=True)
+        for file in (*(folder / "JPEGImages").iterdir(), *(folder / "Annotations").iterdir()):
+            file.rename(tmp_path / "set" / part / file.name)
+    for split, stem in ((None, "valid"), ("val", "valid"), ("train", "train")):
+        dataset = load_dataset(tmp_path / "set", split)
+        assert [sample.path.stem for sample in dataset.images] == [stem]
+        assert dataset.class_names == ("cat", "dog"), "of all parts"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "a.jpg\nb c.jpg",
+        "a\nb c",
+        "a  1\nb c -1",
+        "JPEGImages/a.jpg 1\n  b c.png  \n\n",
+        "\ufeffa\nb c",
+        "x\\a.xml\nb c.JPG",
+    ],
+)
+def test_lists_as_tools_write_them(tmp_path, lines):
+    folder = write_voc(tmp_path, {"a": [element()], "b c": [element()]})
+    (folder / "ImageSets" / "Main" / "val.txt").write_text(lines, encoding="utf-8")
+    dataset = load_dataset(folder)
+    assert dataset.problems == () and [sample.path.stem for sample in dataset.images] == ["a", "b c"]
+
+
+@pytest.mark.parametrize("encoding", ["GB2312", "gbk", "utf-16", "utf-8-sig", "latin-1", "shift_jis"])
+def test_xml_in_the_encoding_that_it_declares(tmp_path, encoding):
+    name = "é" if encoding == "latin-1" else "本"
+    folder = write_voc(tmp_path, {"a": [element()]})
+    declared = encoding.removesuffix("-sig")
+    body = f'<?xml version="1.0" encoding="{declared}"?><annotation>{SIZE}{element(name)}</annotation>'
+    (folder / "Annotations" / "a.xml").write_bytes(body.encode(encoding))
+    assert load_dataset(folder).class_names == (name,)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            f"<annotation>{SIZE}{element('狗')}</annotation>".encode("gbk"),
+            "declares no other: write its encoding",
+        ),
+        (b'<?xml version="1.0" encoding="klingon"?><annotation/>', "unknown encoding"),
+        (b'<?xml version="1.0" encoding="rot13"?><annotation/>', "rot13"),
+        (b"\xff\xfe<\0", ""),
+    ],
+)
+def test_xml_that_cannot_be_read_is_said(tmp_path, body, words):
+    folder = write_voc(tmp_path, {"a": [element()], "b": [element()]})
+    (folder / "Annotations" / "b.xml").write_bytes(body)
+    (problem,) = load_dataset(folder).problems
+    assert problem.kind == "malformed label" and words in problem.detail
+
+
+def test_swapped_sizes_are_the_images_own(tmp_path):
+    swapped = SIZE.replace("80", "x").replace("60", "80").replace("x", "60")
+    folder = write_voc(tmp_path, {"a": [element(box=(61, 1, 75, 9))], "b": [element()]}, size=swapped)
+    dataset = load_dataset(folder)
+    assert [(sample.size, len(sample)) for sample in dataset.images] == [((80, 60), 1)] * 2
+    assert [problem.kind for problem in dataset.problems] == ["swapped image size"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "difficult"), [("true", True), ("Unspecified", False), ("", False), ("0.0", None), ("7", None)]
+)
+def test_difficult_is_parsed(tmp_path, text, difficult):
+    dataset = load_dataset(write_voc(tmp_path, {"a": [element(), element("dog", difficult=text)]}))
+    assert dataset.images[0].difficult.tolist() == ([False, difficult] if difficult is not None else [False])
+    assert len(dataset.problems) == (difficult is None)
+
+
+def test_the_file_name_in_an_xml_stays_inside_the_folder(tmp_path):
+    folder = write_voc(tmp_path / "set", {"a": [element()]})
+    Image.new("RGB", (80, 60)).save(tmp_path / "outside.jpg")
+    (folder / "JPEGImages" / "a.jpg").rename(folder / "JPEGImages" / "shot.jpg")
+    xml = (folder / "Annotations" / "a.xml").read_text()
+    for name in ("C:\\photos\\shot.jpg", "../JPEGImages/shot.jpg"):
+        (folder / "Annotations" / "a.xml").write_text(xml.replace("a.jpg", name))
+        assert load_dataset(folder).images[0].path == folder / "JPEGImages" / "shot.jpg"
+    (folder / "Annotations" / "a.xml").write_text(xml.replace("a.jpg", "../../outside.jpg"))
+    with pytest.raises(DatasetError, match="missing image"):
+        load_dataset(folder)

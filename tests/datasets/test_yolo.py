@@ -121,7 +121,12 @@ def test_export_that_starts_with_two_dots(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "ids"),
-    [(("000012", "000139"), [12, 139]), (("7", "07"), [1, 2]), (("2007_01", "2007_02"), [1, 2])],
+    [
+        (("000012", "000139"), [12, 139]),
+        (("7", "07"), [1, 2]),
+        (("20230101123045123456", "20230101123045123457"), ["20230101123045123456", "20230101123045123457"]),
+        (("2007_01", "2007_02"), [1, 2]),
+    ],
 )
 def test_numbers_as_names_are_the_image_ids(tmp_path, names, ids):
     file = write_yolo(tmp_path, [GOOD])
@@ -129,7 +134,7 @@ def test_numbers_as_names_are_the_image_ids(tmp_path, names, ids):
     for name in names:
         Image.new("RGB", (8, 8)).save(tmp_path / "images" / "val" / f"{name}.png")
         (tmp_path / "labels" / "val" / f"{name}.txt").write_text(GOOD)
-    assert sorted(sample.image_id for sample in load_dataset(file).images) == ids
+    assert [sample.source_id for sample in load_dataset(file).images] == ids
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,7 @@ def test_numbers_as_names_are_the_image_ids(tmp_path, names, ids):
         ("val: labels\nnames: [cat]\n", "no images in 'labels'"),
         ("names: [cat]\n", "no split None: it has none"),
         ("just text\n", "has no keys"),
-        ("a: [\n", "not valid yaml"),
+        ("a: [\n", "not valid YAML"),
     ],
 )
 def test_says_what_is_wrong_with_the_yaml(tmp_path, yaml, message):
@@ -173,3 +178,113 @@ def test_voc2007_is_the_same_as_its_json(shared):
         assert (ours.path, ours.image_id, ours.size) == (theirs.path, theirs.image_id, theirs.size)
         np.testing.assert_array_equal(ours.class_id, theirs.class_id)
         np.testing.assert_allclose(ours.xywh, theirs.xywh, atol=0.01)
+
+
+def test_a_byte_order_mark_costs_nothing(tmp_path):
+    file = write_yolo(
+        tmp_path, [f"\ufeff{GOOD}\n1 0.5 0.5 0.1 0.1"], "\ufeffval: list.txt\nnames: [cat, dog]\n"
+    )
+    (tmp_path / "list.txt").write_text("\ufeffimages/val/frame0.png\n", encoding="utf-8")
+    dataset = load_dataset(file)
+    assert dataset.problems == () and dataset.objects == 2
+
+
+def test_labels_in_another_encoding_are_said(tmp_path):
+    file = write_yolo(tmp_path, [GOOD, None])
+    (tmp_path / "labels" / "val" / "frame1.txt").write_text(GOOD, encoding="utf-16")
+    (problem,) = load_dataset(file).problems
+    assert problem.kind == "malformed label" and "expected text in UTF-8" in problem.detail
+    (tmp_path / "list.txt").write_text("images/val/frame0.png", encoding="utf-16")
+    file.write_text("val: list.txt\nnames: [cat]\n")
+    with pytest.raises(DatasetError, match="expected text in UTF-8"):
+        load_dataset(file)
+
+
+def test_hidden_files_count_as_nothing_and_links_are_followed(tmp_path):
+    file = write_yolo(tmp_path, [GOOD])
+    for part, name in (("images", "a.png"), ("labels", "a.txt")):
+        (tmp_path / f"camera-{part}").mkdir()
+        source = tmp_path / part / "val" / name.replace("a", "frame0")
+        (tmp_path / f"camera-{part}" / name).write_bytes(source.read_bytes())
+        (tmp_path / part / "val" / "camera").symlink_to(tmp_path / f"camera-{part}")
+    (tmp_path / "images" / "val" / ".ipynb_checkpoints").mkdir()
+    Image.new("RGB", (8, 8)).save(
+        tmp_path / "images" / "val" / ".ipynb_checkpoints" / "frame0-checkpoint.png"
+    )
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "val" / "._frame0.png")
+    dataset = load_dataset(file)
+    assert (len(dataset), dataset.objects) == (2, 2)
+    assert sorted((problem.kind, problem.where.rsplit("/", 1)[1]) for problem in dataset.problems) == [
+        ("hidden", "._frame0.png"),
+        ("hidden", ".ipynb_checkpoints"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines", [["images/val/gone.png", "images/val/frame0.png"], ["images\\val\\frame0.png"]]
+)
+def test_each_line_of_a_list_is_looked_for_by_itself(tmp_path, lines):
+    file = write_yolo(tmp_path, [GOOD], "val: lists/val.txt\nnames: [cat]\n")
+    (tmp_path / "lists" / "images" / "val").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "lists" / "images" / "val" / "beside.png")
+    (tmp_path / "lists" / "val.txt").write_text("\n".join([*lines, "images/val/beside.png"]))
+    assert [sample.path.name for sample in load_dataset(file).images] == ["frame0.png", "beside.png"]
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "valid: images/val\nnames: {'0': cat, '1': dog}\nnc: '2'\n",
+        "val: images/*/*.png\nnames: [cat, dog]\n",
+        "val: [images/val/frame?.png]\nnames: {1: dog, 0: cat}\nnc: 2\n",
+        "val: images/**\nnames: [cat, dog]\n",
+        "train: images/none\nvalidation: images/val\nval: ''\nnames: [cat, dog]\n",
+    ],
+)
+def test_forms_that_tools_write(tmp_path, yaml):
+    file = write_yolo(tmp_path, [GOOD, GOOD], yaml)
+    for split in (None, "val", "valid"):
+        dataset = load_dataset(file, split)
+        assert (len(dataset), dataset.class_names) == (2, ("cat", "dog"))
+
+
+def test_labels_beside_the_images(tmp_path):
+    file = write_yolo(tmp_path, [GOOD])
+    (tmp_path / "labels" / "val" / "frame0.txt").rename(tmp_path / "images" / "val" / "frame0.txt")
+    dataset = load_dataset(file)
+    assert dataset.problems == () and dataset.objects == 1
+
+
+def test_identical_lines_count_once(tmp_path):
+    dataset = load_dataset(
+        write_yolo(tmp_path, [f"{GOOD}\n{GOOD}\n0 0.50 0.5 0.250 0.5\n1 0.5 0.5 0.25 0.5", GOOD])
+    )
+    assert [len(sample) for sample in dataset.images] == [2, 1]
+    assert [problem.kind for problem in dataset.problems] == ["duplicate label"] * 2
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("val: images/val\nnc: 3\n", r"has `nc`, but no `names`\n.*names: \[cat, dog\]"),
+        ("val: images/val\nnames: {'0': cat, '2': dog}\n", "must be 0 to 1; they are"),
+        ("val: images/val\nnames: [cat]\nnc: [1]\n", r"nc is \[1\], but `names` has 1"),
+        ("val: {a: b}\nnames: [cat]\n", "expected the names of folders and lists"),
+        ("val: images/val\npath: [x]\nnames: [cat]\n", "expected the names of folders and lists"),
+        ("val: images/x*.png\nnames: [cat]\n", "'images/x.*' is not there"),
+        (f"val: {'x' * 5000}\nnames: [cat]\n", "is not there"),
+    ],
+)
+def test_says_what_else_is_wrong_with_the_yaml(tmp_path, yaml, message):
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(write_yolo(tmp_path, [GOOD], yaml))
+
+
+def test_images_on_which_nothing_is_may_be_validated_on(tmp_path):
+    file = write_yolo(tmp_path, ["", None])
+    assert load_dataset(file, need_objects=False).objects == 0
+    with pytest.raises(DatasetError, match="none of its 2 images has a usable label"):
+        load_dataset(file)
+    for text in (None, "0 0.5 0.5 0 0"):
+        with pytest.raises(DatasetError, match="none of its 2 images has a usable label"):
+            load_dataset(write_yolo(tmp_path / repr(text), [text, None]), need_objects=False)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
 from edgeyolo.cli.result_files import IN_FLIGHT, detect_all
 from edgeyolo.detector import detector
-from edgeyolo.detector.detector import resolve_classes
+from edgeyolo.detector.detector import resolve_classes, split_classes
 from edgeyolo.errors import DamagedFileError, ImageError, RuntimeMissingError, UsageError
 from edgeyolo.runtime.images import read_image
 
@@ -368,3 +369,70 @@ def test_classes_by_id_and_name() -> None:
     for wrong in (-1, 3, 1.5, True, None):
         with pytest.raises(UsageError, match="classes"):
             resolve_classes([wrong], NAMES)  # type: ignore[list-item]
+
+
+def test_a_batch_holds_no_more_images_than_it_runs(small_artifact: Path) -> None:
+    seen: list[weakref.ref[NDArray[np.uint8]]] = []
+    most = 0
+
+    def photographs() -> Iterator[NDArray[np.uint8]]:
+        nonlocal most
+        for _ in range(20):
+            image = np.zeros((96, 96, 3), np.uint8)
+            seen.append(weakref.ref(image))
+            most = max(most, sum(each() is not None for each in seen))
+            yield image
+            del image
+
+    with Detector(small_artifact) as detector:
+        assert len(detector.batch(photographs())) == 20
+    assert most <= 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "found"),
+    [
+        (["0"], ("1", "2", "0"), (2,)),
+        (["0", 0], ("1", "2", "0"), (0, 2)),
+        (["1"], ("cat", "dog"), (1,)),
+        (["no helmet"], ("helmet", "no_helmet"), (1,)),
+        (["a"], ("A", "a"), (1,)),
+        (["\u00b2"], ("\u00b2", "x"), (0,)),
+        (["red, round", "dog"], ("dog", "red, round"), (0, 1)),
+    ],
+)
+def test_names_come_before_numbers(
+    wanted: list[int | str], names: tuple[str, ...], found: tuple[int, ...]
+) -> None:
+    assert resolve_classes(wanted, names) == found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("no helmet", r"'no helmet' may be each of 'no-helmet', 'no_helmet'"),
+        ("\u00b2", "no class is called '\u00b2'"),
+        ("\u0662", "no class is called"),
+        ("2", "there is no class 2, ids go from 0 to 1"),
+        ("9" * 5000, "there is no class"),
+    ],
+)
+def test_what_names_no_class_or_several_is_said(wanted: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve_classes([wanted], ("no-helmet", "no_helmet"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (("cat,dog",), ["cat", "dog"]),
+        (("cat, dog", "0"), ["cat", "dog", "0"]),
+        (("red, round",), ["red, round"]),
+        (("cat,red, round,dog",), ["cat", "red, round", "dog"]),
+        ((" red, round ,cat",), ["red, round", "cat"]),
+        (("a,b,c",), ["a,b", "c"]),
+        (("none,,cat",), ["none", "", "cat"]),
+    ],
+)
+def test_a_name_may_hold_commas(texts: tuple[str, ...], found: list[str]) -> None:
+    assert split_classes(texts, ("cat", "dog", "red, round", "red", "a,b", "a")) == found

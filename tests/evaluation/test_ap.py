@@ -161,7 +161,7 @@ def test_unknown_ids_are_named(tmp_path, make_dataset):
     [
         ({}, "entry 0 is no detection: KeyError 'bbox'"),
         ({"bbox": [1, 2, 3], "score": 1, "image_id": 1, "category_id": 1}, "entry 0 is no detection"),
-        ({"bbox": [1, 2, 3, 4], "score": 1, "image_id": "a", "category_id": 1}, "entry 0 is no detection"),
+        ({"bbox": [1, 2, 3, 4], "score": 1, "image_id": [1], "category_id": 1}, "entry 0 is no detection"),
         ({"bbox": [1, 2, 3, 4], "score": 1, "image_id": 1, "category_id": 1.5}, "entry 0 is no detection"),
         ({"bbox": [1, 2, 3, 4], "score": float("nan"), "image_id": 1, "category_id": 1}, "not finite"),
         ([], "entry 0 is no detection"),

@@ -15,6 +15,7 @@ from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export import ExportOptions, export
 
+pytestmark = pytest.mark.own_trace
 QUICK = ("cpu-onnx-fp32", "cpu-openvino-fp16", "cpu-tflite-fp32")
 
 

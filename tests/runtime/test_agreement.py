@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from edgeyolo.runtime.agreement import Agreement, agreement
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.runtime.agreement import Agreement, agreement, beyond_doubt, compare_detections, differences
 from edgeyolo.runtime.postprocess import Boxes
+from edgeyolo.runtime.preprocess import preprocess
 
 BOX = [10.0, 10.0, 50.0, 50.0]
 
@@ -46,3 +49,69 @@ def test_a_counterpart_overlaps_by_half_or_more() -> None:
 def test_detections_below_the_default_confidence_are_not_asked_for() -> None:
     assert agreement(boxes((BOX, 0.24, 0)), boxes()).detections == 0
     assert agreement(boxes((BOX, 0.25, 0)), boxes()).detections == 1
+
+
+def test_differences_are_of_boxes_that_meet() -> None:
+    """Scores as they are, corners as parts of the side; of two that overlap alike, the nearer score is meant."""
+    expected = boxes((BOX, 0.9, 0), (BOX, 0.5, 0), ([200, 200, 260, 260], 0.8, 0))
+    actual = boxes(([10, 10, 50, 52], 0.52, 0), ([200, 200, 260, 260], 0.8, 1))
+    found = differences(expected, actual, 400)
+    assert found == {"scores": pytest.approx(0.02), "boxes": pytest.approx(2 / 400)}
+    for nothing in ((boxes(), actual), (expected, boxes())):
+        assert differences(*nothing, 400) == {"scores": 0.0, "boxes": 0.0}
+    apart = boxes(([10, 30, 50, 70], 0.9, 0))  # IoU 1/3
+    assert differences(boxes((BOX, 0.1, 0)), apart, 400) == {"scores": 0.0, "boxes": 0.0}
+    half = boxes(([10, 10, 30, 50], 0.4, 0))  # IoU 1/2
+    assert differences(boxes((BOX, 0.1, 0)), half, 40)["boxes"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("conf", "least"), [(0.25, 0.25 / 0.6), (0.9, 0.95)])
+def test_what_the_other_side_must_have(conf: float, least: float) -> None:
+    """Above the threshold by the margin, or half way to 1 where the margin would go beyond it."""
+    found = boxes((BOX, least + 1e-4, 0), (BOX, least - 1e-4, 0))
+    assert beyond_doubt(found, conf).confidence == pytest.approx([least + 1e-4])
+    exact = boxes((BOX, 0.75, 0))
+    assert len(beyond_doubt(exact, 0.5)) == 1
+
+
+RAW = RawMaps(("p3",), (8,), (((16.0, 16.0),),), classes=2)
+GRAPH = GraphDetections(2, conf=0.25, iou=0.45, max_det=4)
+LETTERBOX = preprocess([np.zeros((32, 32, 3), np.uint8)], InputContract(32, 32))[1]
+
+
+def logits(*cells: tuple[int, int, float]) -> dict[str, np.ndarray]:
+    """Maps of 4 x 4 cells: a square of 16 pixels in the middle of each of `cells` (row, column, objectness)."""
+    maps = np.full((1, 7, 4, 4), -8, np.float32)
+    for row, column, objectness in cells:
+        maps[0, :, row, column] = (0, 0, 0, 0, objectness, 8, -8)
+    return {"p3": maps}
+
+
+def graph(*rows: tuple[tuple[float, float, float, float], float, int]) -> dict[str, np.ndarray]:
+    """What a graph gives for its detections, padded with zeros."""
+    given = {
+        name: np.zeros(shape, np.float32)
+        for name, shape in zip(GRAPH.names, GRAPH.shapes(1, (32, 32)), strict=True)
+    }
+    given["count"][0, 0] = len(rows)
+    for i, (box, score, label) in enumerate(rows):
+        given["boxes"][0, i], given["scores"][0, i], given["labels"][0, i] = box, score, label
+    return given
+
+
+def test_detections_of_a_graph_beside_those_in_the_maps() -> None:
+    score = 1 / (1 + np.exp(-2.0)) / (1 + np.exp(-8.0))  # objectness 2, class 8
+    at = (4.0, 4.0, 20.0, 20.0)  # the cell (1, 1), whose middle is 12
+    same, agreed = compare_detections(logits((1, 1, 2.0)), RAW, graph((at, score, 0)), GRAPH, LETTERBOX)
+    assert same == pytest.approx({"scores": 0, "boxes": 0}, abs=1e-6)
+    assert agreed == Agreement(2, 2)
+    off, agreed = compare_detections(
+        logits((1, 1, 2.0)), RAW, graph(((4.0, 4.0, 20.0, 21.6), score - 0.1, 0)), GRAPH, LETTERBOX
+    )
+    # Half of the largest logit, 8, is the unit.
+    assert off == {"scores": pytest.approx(0.1 / 4, rel=1e-4), "boxes": pytest.approx(1.6 / 32 / 4, rel=1e-4)}
+    assert agreed == Agreement(2, 2)
+    _, agreed = compare_detections(logits((1, 1, 2.0)), RAW, graph(), GRAPH, LETTERBOX)
+    assert agreed == Agreement(0, 1), "torch is sure of one that the graph does not have"
+    _, agreed = compare_detections(logits(), RAW, graph((at, score, 0)), GRAPH, LETTERBOX)
+    assert agreed == Agreement(0, 1), "the graph has one that torch does not"

@@ -64,7 +64,7 @@ def test_arrays_are_read_only_copies() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"xyxy": XYXY[:2]}, r"came \(2, 4\), \(3,\) and \(3,\)"),
+        ({"xyxy": XYXY[:2]}, r"got \(2, 4\), \(3,\) and \(3,\)"),
         ({"xyxy": XYXY[:, :3]}, r"xyxy \(n, 4\)"),
         ({"confidence": SCORES[:, None]}, r"confidence \(n,\)"),
         ({"xyxy": XYXY[:, [2, 1, 0, 3]]}, "x1 <= x2"),
@@ -75,7 +75,7 @@ def test_arrays_are_read_only_copies() -> None:
         ({"confidence": SCORES * np.nan}, "0 to 1"),
         ({"class_id": CLASSES + 1}, "3 class names"),
         ({"class_id": CLASSES - 1}, "class_id"),
-        ({"class_id": CLASSES.astype(np.float32)}, "expected int64, came float32"),
+        ({"class_id": CLASSES.astype(np.float32)}, "expected int64, got float32"),
         ({"confidence": ["high", "low", "none"]}, "confidence: expected float32"),
         ({"image_size": (0, 100)}, "image_size"),
         ({"image_size": (50, 100, 3)}, "image_size"),

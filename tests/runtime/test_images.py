@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgeyolo.datasets.image_size import read_image_size
 from edgeyolo.errors import ImageError, UsageError
 from edgeyolo.runtime.encoded_image import MAX_PIXELS
-from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo.runtime.images import find_images, list_images, read_image
 
 ODD = {
     "dispose_bgnd_rgba.gif": (100, 100),
@@ -108,7 +110,7 @@ def test_grey_alpha_and_sixteen_bit_arrays(picture: NDArray[np.uint8]) -> None:
         (np.zeros((8, 8, 3), np.float32), r"float32.*\n.*255"),
         (np.zeros((8, 8), bool), "bool"),
         (np.full((8, 8), -1, np.int32), "-1"),
-        (np.full((8, 8), 70000, np.int32), "65535"),
+        (np.full((8, 8), 70000, np.int32), "to 70000; int32 does not say"),
         (np.zeros((3, 8, 9), np.uint8), r"transpose\(1, 2, 0\)"),
         (np.zeros((8, 8, 2), np.uint8), "expected"),
         (np.zeros((1, 8, 8, 3), np.uint8), "expected"),
@@ -197,7 +199,45 @@ def test_sixteen_bits_keep_the_high_byte(picture: NDArray[np.uint8]) -> None:
     for kind in ("PNG", "TIFF"):
         assert np.array_equal(read_image(encoded(Image.fromarray(wide), kind))[..., 0], grey)
     assert np.array_equal(read_image(Image.fromarray(wide))[..., 2], grey)
-    assert np.array_equal(read_image(Image.fromarray(wide.astype(np.int32)))[..., 0], grey)
+    old = Image.fromarray(wide.astype(np.int32))  # as older Pillows open a PNG of 16 bits
+    old.format = "PNG"
+    assert np.array_equal(read_image(old)[..., 0], grey)
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "int64", "uint32", "uint64"])
+def test_integers_in_0_to_255_are_taken_as_they_are_and_others_are_not_guessed(
+    picture: NDArray[np.uint8], kind: str
+) -> None:
+    assert np.array_equal(read_image(picture.astype(kind)), picture)
+    with pytest.raises(ImageError, match=rf"from \d+ to 510; {kind} does not say.*\n.*scale="):
+        read_image(picture.astype(kind) * 2)
+    assert np.array_equal(
+        read_image(Image.fromarray(picture[..., 0].astype(np.int32)))[..., 1], picture[..., 0]
+    )
+
+
+def test_sixteen_bits_that_would_all_be_black_are_refused(picture: NDArray[np.uint8]) -> None:
+    narrow = picture[..., 0].astype(np.uint16)
+    for source in (narrow, Image.fromarray(narrow), encoded(Image.fromarray(narrow), "PNG")):
+        with pytest.raises(ImageError, match=r"16 bits, but none is above \d+.*\n.*scale=1\)"):
+            read_image(source)
+        assert np.array_equal(read_image(source, scale=1)[..., 0], picture[..., 0])
+    assert not read_image(np.zeros((8, 8), np.uint16)).any(), "a black picture is one"
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("uint16", 1023), ("int32", 4095), ("float32", 1.0), ("float64", 100.0)]
+)
+def test_a_scale_says_what_values_mean(picture: NDArray[np.uint8], kind: str, most: float) -> None:
+    wide = (picture.astype(np.float64) * most / 255).round(0 if kind[0] in "ui" else 9).astype(kind)
+    assert np.abs(read_image(wide, scale=255 / most).astype(int) - picture).max() <= 1
+    assert read_image(wide, scale=1e9).max() == 255, "clipped, not wrapped"
+    assert read_image(picture, scale=1 / 16) is picture, "8-bit values need none"
+    for scale in (0, -1, float("nan")):
+        with pytest.raises(ImageError, match="a scale above 0"):
+            read_image(wide, scale=scale)
+    with pytest.raises(ImageError, match="not finite"):
+        read_image(np.full((8, 8), np.inf), scale=1)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"])
@@ -389,6 +429,23 @@ def test_list_a_file_and_a_pattern(tree: Path) -> None:
     assert names(tree, list_images(f"{tree}/odd[1].jpg")) == ["odd[1].jpg"], (
         "a name that exists is no pattern"
     )
+
+
+def test_what_is_left_out_is_said(tree: Path) -> None:
+    assert find_images(tree).sentences() == [f"1 x hidden: {tree / '._d.jpg'}"]
+    with pytest.raises(ImageError, match=r"no image found; left out: 1 x hidden"):
+        find_images(f"{tree}/.*.jpg")
+
+
+def test_only_regular_files_are_images(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path, kind in ((tmp_path / "pipe.jpg", "a pipe"), (Path("/dev/zero"), "a character device")):
+        with pytest.raises(ImageError, match="not a regular file"):
+            list_images(path)
+        with pytest.raises(ImageError, match=f"{kind}, expected a regular file"):
+            read_image(path)
+    with pytest.raises(ImageError, match="not a regular file"):
+        read_image_size(tmp_path / "pipe.jpg")
 
 
 def test_list_several_without_repeating(tree: Path) -> None:

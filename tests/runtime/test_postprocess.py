@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import RawMaps
+from edgeyolo.artifact.contracts import DecodedBoxes, RawMaps
 from edgeyolo.errors import EdgeYoloError, UsageError
+from edgeyolo.runtime.decode import read_decoded
 from edgeyolo.runtime.postprocess import (
     DISPLAY,
     EVALUATION,
@@ -254,7 +256,7 @@ def test_maps_that_do_not_fit_the_contract_are_refused() -> None:
     maps = random_maps(SMALL, (32, 48))
     with pytest.raises(EdgeYoloError, match=r"expects also \['b'\]"):
         postprocess({"a": maps["a"]}, SMALL, [SQUARE])
-    with pytest.raises(EdgeYoloError, match=r"'a': expected the shape \(1, 16, 4, 6\), came \(1, 4, 6, 16\)"):
+    with pytest.raises(EdgeYoloError, match=r"'a': expected the shape \(1, 16, 4, 6\), got \(1, 4, 6, 16\)"):
         postprocess(channels_last(maps), SMALL, [SQUARE])
     with pytest.raises(EdgeYoloError, match=r"\(2, 16, 4, 6\)"):
         postprocess(maps, SMALL, [SQUARE, SQUARE])
@@ -319,3 +321,33 @@ def test_nothing_above_the_threshold_is_below_the_floor(x: float, p: float) -> N
     if sigmoid(np.array([x], np.float32))[0] > np.float32(p):
         assert x > logit_floor(p)
     assert logit_floor(0) == -math.inf
+
+
+def test_boxes_that_the_file_decoded() -> None:
+    """Centre and size to corners; objectness times class decides, strictly above the threshold, as in raw maps."""
+    output = DecodedBoxes(("boxes",), 4, 2)
+    rows = np.array(
+        [
+            [50, 40, 20, 10, 0.8, 0.2, 0.9],
+            [10, 10, 4, 4, 0.5, 0.5, 0.4],
+            [90, 90, 10, 10, 0.24, 1.0, 0.0],
+            [30, 30, 6, 8, 1.0, 0.5, 0.6],
+        ],
+        np.float32,
+    )
+    best = read_decoded(rows, output, replace(DISPLAY, conf=0.25))
+    assert best.xyxy.tolist() == [[40, 35, 60, 45], [27, 26, 33, 34]]
+    assert best.class_id.tolist() == [1, 1]
+    assert best.confidence == pytest.approx([0.72, 0.6])
+    each = read_decoded(rows, output, replace(DISPLAY, conf=0.5, multi_label=True))
+    assert (each.class_id.tolist(), each.confidence == pytest.approx([0.72, 0.6])) == ([1, 1], True)
+    every = read_decoded(rows, output, replace(DISPLAY, conf=0.15, multi_label=True))
+    assert every.class_id.tolist() == [0, 1, 0, 1, 0, 0, 1]
+    assert read_decoded(rows, output, replace(DISPLAY, conf=0.25, classes=(0,))).class_id.tolist() == []
+    one = read_decoded(rows[:, :6], DecodedBoxes(("boxes",), 4, 1), replace(DISPLAY, conf=0.5))
+    assert one.confidence == pytest.approx([0.8, 1.0]), "of one class, objectness is the confidence"
+    for place in ((1, 4), (0, 1)):
+        broken = rows.copy()
+        broken[place] = np.nan
+        with pytest.raises(EdgeYoloError, match="holds NaN"):
+            read_decoded(broken, output, DISPLAY)

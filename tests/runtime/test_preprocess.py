@@ -207,10 +207,10 @@ def test_another_size_where_the_contract_leaves_it_open() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((8, 8), np.uint8), "came uint8"),
-        (np.zeros((8, 8, 3), np.float32), "came float32"),
+        (np.zeros((8, 8), np.uint8), "got uint8"),
+        (np.zeros((8, 8, 3), np.float32), "got float32"),
         (np.zeros((8, 0, 3), np.uint8), "no pixels"),
-        ("photo.jpg", "came str"),
+        ("photo.jpg", "got str"),
     ],
 )
 def test_what_is_not_bgr_pixels_is_refused(image: NDArray[np.uint8], message: str) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -383,25 +383,26 @@ def test_sha256(tmp_path: Path, size: int) -> None:
     assert sha256(tmp_path / "a") == hashlib.sha256(content[:size]).hexdigest()
 
 
-def _environment(monkeypatch: pytest.MonkeyPatch, home: Path, platform: str, **variables: str) -> None:
-    for name in ("EDGEYOLO_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+def _environment(monkeypatch: pytest.MonkeyPatch, home: Path, **variables: str) -> None:
+    for name in ("EDGEYOLO_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setattr(sys, "platform", platform)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.skipif(
+    sys.platform in ("darwin", "win32"), reason="elsewhere than on Linux the place is another"
+)
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, xdg = tmp_path / "own", tmp_path / "xdg"
-    _environment(monkeypatch, tmp_path, "linux", EDGEYOLO_CACHE=str(own), XDG_CACHE_HOME=str(xdg))
+    _environment(monkeypatch, tmp_path, EDGEYOLO_CACHE=str(own), XDG_CACHE_HOME=str(xdg))
     assert user_cache() == own
-    _environment(monkeypatch, tmp_path, "linux", EDGEYOLO_CACHE="~/mine")
+    _environment(monkeypatch, tmp_path, EDGEYOLO_CACHE="~/mine")
     assert user_cache() == tmp_path / "mine"
-    _environment(monkeypatch, tmp_path, "linux", XDG_CACHE_HOME=str(xdg))
+    _environment(monkeypatch, tmp_path, XDG_CACHE_HOME=str(xdg))
     assert user_cache() == xdg / "edgeyolo"
-    _environment(monkeypatch, tmp_path, "linux", XDG_CACHE_HOME="relative", EDGEYOLO_CACHE="")
+    _environment(monkeypatch, tmp_path, XDG_CACHE_HOME="relative", EDGEYOLO_CACHE="")
     assert user_cache() == tmp_path / ".cache" / "edgeyolo"
     assert list(tmp_path.iterdir()) == []  # asking makes nothing
 
@@ -409,20 +410,26 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
 def test_the_cache_is_in_the_usual_place_of_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _environment(monkeypatch, tmp_path, "darwin")
+    import platformdirs
+    from platformdirs.macos import MacOS
+    from platformdirs.windows import Windows
+
+    _environment(monkeypatch, tmp_path)
+    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
     assert user_cache() == tmp_path / "Library" / "Caches" / "edgeyolo"
-    _environment(monkeypatch, tmp_path, "win32")
-    assert user_cache() == tmp_path / "AppData" / "Local" / "edgeyolo" / "Cache"
-    _environment(monkeypatch, tmp_path, "win32", LOCALAPPDATA=str(tmp_path / "L"))
-    assert user_cache() == tmp_path / "L" / "edgeyolo" / "Cache"
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Windows)
+    monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", "C:\\Users\\me\\AppData\\Local")
+    parts = PureWindowsPath(user_cache()).parts
+    assert parts == ("C:\\", "Users", "me", "AppData", "Local", "edgeyolo", "Cache")
 
 
 def test_no_home_says_which_variable_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _environment(monkeypatch, tmp_path, "linux")
+    import platformdirs
 
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
+    def homeless(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
 
-    monkeypatch.setattr(Path, "home", homeless)
+    _environment(monkeypatch, tmp_path)
+    monkeypatch.setattr(platformdirs, "user_cache_path", homeless)
     with pytest.raises(EdgeYoloError, match="EDGEYOLO_CACHE"):
         user_cache()

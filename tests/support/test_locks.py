@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeyolo.errors import EdgeYoloError
-from edgeyolo.support import locks
-from edgeyolo.support.locks import hold, locked, release
+from edgeyolo.support.locks import hold, locked
 
 HOLDER = """
 import sys, time, pathlib
@@ -73,31 +72,48 @@ def test_a_file_that_must_exist_is_not_made(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
 def test_a_lock_on_a_removed_file_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
     path = tmp_path / "lock"
-    lock = locks._lock
+    lock = fcntl.flock
 
-    def removed_just_before(handle: object, *, unsupported: bool) -> bool:
-        path.unlink()
-        return lock(handle, unsupported=unsupported)  # type: ignore[arg-type]
+    def removed_just_before(handle: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX:
+            path.unlink()
+        lock(handle, operation)
 
-    monkeypatch.setattr(locks, "_lock", removed_just_before)
+    monkeypatch.setattr(fcntl, "flock", removed_just_before)
     assert hold(path) is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_without_locks_only_what_one_makes_counts_as_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     import fcntl
 
-    def unsupported(handle: object, operation: int) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
+    def unsupported(handle: int, operation: int) -> None:
+        raise OSError(number, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     path = tmp_path / "lock"
     mine = hold(path)
     assert mine is not None
     assert hold(path, create=False) is None
-    release(mine)
-    release(mine)
-    assert mine.closed
+    mine.release()
+    mine.release()
+    with locked(path, wait_s=0.0):
+        assert [each.name for each in tmp_path.iterdir()] == ["lock"]  # no marker that a kill would leave
+
+
+def test_a_lock_may_be_dropped_by_another_thread_than_took_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    mine = hold(path)
+    assert mine is not None
+    thread = threading.Thread(target=mine.release)
+    thread.start()
+    thread.join()
+    again = hold(path)
+    assert again is not None
+    again.release()

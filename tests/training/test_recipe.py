@@ -104,11 +104,13 @@ def test_files(tmp_path: Path) -> None:
     assert (recipe.box, recipe.cls, recipe.strategy) == (0.02, TINY.cls, "simple")
     for text, message in (
         ("- 1\n", "expected lines of name: value"),
-        ("a: [\n", "not YAML"),
+        ("a: [\n", "not valid YAML"),
         ("x: 1\n", "'x'"),
+        ("lr0: .inf\n", "expected a number from"),
+        ("box: 2024-01-01\n", "expected a number"),
     ):
         file.write_text(text)
         with pytest.raises(UsageError, match=message):
             read_recipe(file)
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="no such file"):
         read_recipe(tmp_path / "none.yaml")

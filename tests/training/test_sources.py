@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
@@ -31,6 +32,18 @@ def test_coco_folder_by_the_names_of_its_files(tmp_path: Path) -> None:
     assert DataSource(str(tmp_path), validate=False).load().validation is None
     same = DataSource(str(tmp_path), val_split="train").load()
     assert same.notes == ("3 of the 3 validation images are training images: AP is too good there",)
+
+
+def test_validation_images_without_objects_are_no_reason_to_stop(tmp_path: Path) -> None:
+    for split, label in (("train", "0 0.5 0.5 0.2 0.2"), ("val", "")):
+        for part in ("images", "labels"):
+            (tmp_path / part / split).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "images" / split / "a.png")
+        (tmp_path / "labels" / split / "a.txt").write_text(label)
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    data = DataSource(str(tmp_path)).load()
+    assert (len(data.training), data.validation) == (1, None)
+    assert data.notes[0].startswith("no AP: none of the 1 validation images has an object")
 
 
 def test_read_back_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

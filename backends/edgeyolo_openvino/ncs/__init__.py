@@ -1,1 +1,4 @@
-"""The Intel Neural Compute Stick: made here, checked against the last OpenVINO that drives it, run on its own hosts."""
+"""The Intel Neural Compute Stick.
+
+Made here, checked against the last OpenVINO that drives it, run on its own hosts.
+"""

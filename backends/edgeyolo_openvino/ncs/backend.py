@@ -46,21 +46,26 @@ class OpenvinoNcsBackend:
 
     @property
     def parity_runtime(self) -> str:
-        """OpenVINO 2021.4 on the CPU with the stick's own file, or today's with the same ONNX."""
+        """Runtime of the parity gate.
+
+        OpenVINO 2021.4 on the CPU with the stick's own file, or today's with the same ONNX.
+        """
         if environment.find() is None:
             return "OpenVINO's CPU plugin with model.onnx"
         return "the CPU plugin of OpenVINO 2021.4 with model.xml"
 
     def can_compile(self) -> Availability:
-        """Whether there is an OpenVINO to compare with torch; writing needs none."""
+        """Availability of an OpenVINO to compare with torch; writing needs none."""
         return runtime.installed()
 
     def can_run(self) -> Availability:
-        """Whether this is a host of the stick, with the stick plugged in."""
+        """Availability of the stick: a host for it, with the stick plugged in."""
         return runtime.reachable(settings.chosen_device("MYRIAD"))
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.onnx` and, where OpenVINO 2021.4 is at hand, `model.xml` and `model.bin`.
+        """Write `model.onnx`, and OpenVINO's files where 2021.4 is at hand.
+
+        They are `model.xml` and `model.bin`.
 
         Raises UnsupportedTargetError for more than one image at a time and for layers that MYRIAD refuses.
         """

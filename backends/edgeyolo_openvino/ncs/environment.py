@@ -1,4 +1,7 @@
-"""The Python 3.9 environment with OpenVINO 2021.4, the last release on a package index that drives the stick."""
+"""The Python 3.9 environment with OpenVINO 2021.4.
+
+It is the last release on a package index that drives the stick.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ SETUP = "`make ncs-check` or `python -m edgeyolo_openvino.ncs setup` makes it."
 
 
 def find(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The interpreter: EDGEYOLO_NCS_PYTHON (`none`: do without), else the one that `create` made, else None."""
+    """Find the interpreter of OpenVINO 2021.4.
+
+    It is EDGEYOLO_NCS_PYTHON (`none`: do without), else the one that `create` made, else None.
+    """
     given = environment.get("EDGEYOLO_NCS_PYTHON", "").strip()
     if given.lower() == "none":
         return None
@@ -32,7 +38,9 @@ def find(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def create(python: str | None = None) -> Path:
-    """Make the environment in the cache and return its interpreter; one that is there is kept.
+    """Make the environment in the cache and return its interpreter.
+
+    One that is there is kept.
 
     `python` is a Python 3.9, by default `python3.9` on the path or of pyenv. Raises RuntimeMissingError where there
     is none, or where pip cannot install into it.

@@ -10,7 +10,10 @@ from edgeyolo.errors import UnsupportedTargetError
 
 
 def half_precision(path: Path) -> bytes:
-    """The ONNX file with float16 weights, activations, input and outputs; raises where a weight does not fit."""
+    """The ONNX file with float16 weights, activations, input and outputs.
+
+    Raises where a weight does not fit.
+    """
     import onnx
     from onnx import TensorProto, numpy_helper
 

@@ -1,4 +1,6 @@
-"""What is done inside the Python 3.9 of OpenVINO 2021.4. A script of its own: it may import only what is there.
+"""Script that runs inside the Python 3.9 of OpenVINO 2021.4.
+
+It stands alone: it may import only what is there.
 
     python legacy.py convert MODEL.onnx MODEL.xml    write format 10, ask the MYRIAD plugin, print one JSON line
     python legacy.py query MODEL                     ask the MYRIAD plugin, print one JSON line
@@ -20,7 +22,10 @@ import numpy as np
 
 
 def load_engine() -> Any:
-    """An IECore. The MYRIAD plugin links to libusb, which the package libusb-package brings without root."""
+    """Create an IECore.
+
+    The MYRIAD plugin links to libusb, which the package libusb-package brings without root.
+    """
     try:
         import libusb_package
 
@@ -37,7 +42,10 @@ def load_engine() -> Any:
 
 
 def query(engine: Any, network: Any) -> dict[str, Any]:
-    """Which layers the MYRIAD plugin takes, of how many."""
+    """Query which of a network's layers the MYRIAD plugin takes.
+
+    It also gives their number.
+    """
     import ngraph
     from openvino.inference_engine import get_version
 

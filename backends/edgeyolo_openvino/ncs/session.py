@@ -21,7 +21,10 @@ SCRIPT = Path(__file__).with_name("legacy.py")
 
 @dataclass(frozen=True)
 class Converted:
-    """What the MYRIAD plugin says of a network: how many layers there are, and which it refuses."""
+    """Answer of the MYRIAD plugin about a network.
+
+    It is the number of layers, and those that it refuses.
+    """
 
     version: str
     layers: int
@@ -29,7 +32,10 @@ class Converted:
 
 
 def convert(python: Path, onnx: Path, xml: Path) -> Converted:
-    """Write `xml` and the `.bin` beside it in format 10, and ask the MYRIAD plugin about them."""
+    """Write `xml` and the `.bin` beside it in format 10.
+
+    It also asks the MYRIAD plugin about them.
+    """
     return _ask(python, "convert", str(onnx), str(xml))
 
 
@@ -48,7 +54,10 @@ def _ask(python: Path, *arguments: str) -> Converted:
 
 
 class LegacySession:
-    """Runs a format 10 file on the CPU plugin of OpenVINO 2021.4, in float32 arithmetic."""
+    """A format 10 file on the CPU plugin of OpenVINO 2021.4.
+
+    It runs in float32 arithmetic.
+    """
 
     def __init__(self, python: Path, path: Path, input: InputContract, output: OutputContract) -> None:
         self._path, self._input, self._output = path, input, output

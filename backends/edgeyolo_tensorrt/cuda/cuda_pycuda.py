@@ -1,4 +1,7 @@
-"""CUDA memory through pycuda, which is what many Jetsons have. It knows no CUDA graphs."""
+"""CUDA memory through pycuda, which is what many Jetsons have.
+
+It knows no CUDA graphs.
+"""
 
 from __future__ import annotations
 
@@ -102,10 +105,13 @@ class Pycuda:
         return None
 
     def discard(self, graph: Graph) -> None:
-        """There is none."""
+        """Do nothing: there is no graph."""
 
     def close(self) -> None:
-        """A GPU in error refuses all of this; the rest is given back all the same, and the log says so."""
+        """Give everything back, also on a GPU in error.
+
+        Such a GPU refuses it; the rest is given back all the same, and the log says so.
+        """
         if self._closed:
             return
         self._closed = True
@@ -136,7 +142,9 @@ class Pycuda:
 
 @cache
 def _primary_context(api: Any, index: int) -> Any:
-    """The GPU's primary context, held until the process ends, as CUDA's own runtime holds it.
+    """The GPU's primary context.
+
+    It is held until the process ends, as CUDA's own runtime holds it.
 
     pycuda's `detach` would leave it on the thread's stack of contexts after releasing it.
     """

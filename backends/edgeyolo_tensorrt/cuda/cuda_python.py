@@ -64,7 +64,7 @@ class CudaPython:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """A thread's GPU is number 0 until it says otherwise; there is nothing to undo."""
+        """Choose the GPU for this thread; there is nothing to undo."""
         self._do("choosing the GPU", self._api.cudaSetDevice, self.gpu.index)
         yield
 
@@ -107,7 +107,10 @@ class CudaPython:
         self._do("running the network", self._api.cudaStreamSynchronize, self._stream)
 
     def record(self, work: Callable[[], None]) -> Graph | None:
-        """A CUDA graph. Capturing ends whatever `work` does, or the stream would be unusable."""
+        """A CUDA graph.
+
+        Capturing ends whatever `work` does, or the stream would be unusable.
+        """
         api = self._api
         mode = api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._do("recording", api.cudaStreamBeginCapture, self._stream, mode)
@@ -138,7 +141,10 @@ class CudaPython:
         self._do("discarding a graph", self._api.cudaGraphExecDestroy, graph.executable)
 
     def close(self) -> None:
-        """A GPU in error refuses all of this; the rest is given back all the same, and the log says so."""
+        """Give everything back, also on a GPU in error.
+
+        Such a GPU refuses it; the rest is given back all the same, and the log says so.
+        """
         if self._closed:
             return
         self._closed = True
@@ -154,7 +160,10 @@ class CudaPython:
                 _LOG.warning("on closing: %s", error.message)
 
     def _do(self, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a CUDA function; give its result without the error code, or raise what the code means."""
+        """Call a CUDA function.
+
+        Give its result without the error code, or raise what the code means.
+        """
         try:
             code, *results = function(*arguments)
         except RuntimeError as error:  # cuda-python up to 12.6 where there is no driver at all

@@ -1,4 +1,7 @@
-"""GPU memory as the session sees it: one small protocol, with cuda-python behind it or pycuda."""
+"""GPU memory as the session sees it.
+
+One small protocol, with cuda-python behind it or pycuda.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU. `memory` is in bytes, `driver` the newest CUDA version that its driver serves, such as "12.6"."""
+    """A GPU.
+
+    `memory` is in bytes, `driver` the newest CUDA version that its driver serves, such as "12.6".
+    """
 
     index: int
     name: str
@@ -31,7 +37,9 @@ class Gpu:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Room for one tensor, twice: page-locked memory of the host and memory of the GPU, of equal size.
+    """Room for one tensor, twice.
+
+    Page-locked memory of the host and memory of the GPU, of equal size.
 
     `host` is a uint8 array over the page-locked memory; it must not be used after `free`. `address` is the GPU's.
     `owner` belongs to the implementation.
@@ -91,7 +99,10 @@ class Cuda(Protocol):
         ...
 
     def record(self, work: Callable[[], None]) -> Graph | None:
-        """Record what `work` puts onto the stream instead of doing it; None where the library knows no graphs."""
+        """Record what `work` puts onto the stream instead of doing it.
+
+        None where the library knows no graphs.
+        """
         ...
 
     def discard(self, graph: Graph) -> None:
@@ -99,7 +110,10 @@ class Cuda(Protocol):
         ...
 
     def close(self) -> None:
-        """Wait for the stream, give everything back, the stream last. Calling it again does nothing."""
+        """Wait for the stream, give everything back, the stream last.
+
+        Calling it again does nothing.
+        """
         ...
 
 

@@ -7,7 +7,9 @@ from edgeyolo_tensorrt.cuda.interface import Cuda
 
 
 def open_cuda(index: int = 0) -> Cuda:
-    """A stream on GPU number `index`, through cuda-python, or through pycuda where that is what is installed.
+    """A stream on GPU number `index`.
+
+    It goes through cuda-python, or through pycuda where that is what is installed.
 
     Raises:
         RuntimeMissingError: neither is installed, or there is no such GPU; the message says which.

@@ -1,4 +1,7 @@
-"""The engine of an artifact for this machine: found in the cache, or built and put there."""
+"""The engine of an artifact for this machine.
+
+Found in the cache, or built and put there.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def build_engine(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Engine:
-    """The engine of an artifact for this machine: from the cache, or built now, which takes minutes.
+    """The engine of an artifact for this machine.
+
+    It comes from the cache, or is built now, which takes minutes.
 
     Two processes that want the same engine build it once. A build that fails or is interrupted leaves nothing.
 
@@ -77,7 +82,10 @@ def build_engine(
 
 
 def find_engine(artifact: Artifact, options: DeviceOptions | None = None) -> Engine | None:
-    """The engine of an artifact for this machine where it was built before, else None. Raises as `build_engine`."""
+    """The engine of an artifact for this machine where it was built before, else None.
+
+    Raises as `build_engine`.
+    """
     options = options or DeviceOptions()
     library = load_library()
     cuda = open_cuda(options.device)
@@ -90,7 +98,10 @@ def find_engine(artifact: Artifact, options: DeviceOptions | None = None) -> Eng
 
 
 def require_buildable(library: Library, recipe: Recipe, gpu: Gpu, options: DeviceOptions) -> None:
-    """Raise, before any work, where this TensorRT cannot build this recipe for this GPU."""
+    """Raise where this TensorRT cannot build this recipe for this GPU.
+
+    It does so before any work.
+    """
     refuse_unsupported_gpu(library, gpu.name, gpu.compute_capability)
     first, end = version_tuple(recipe.tensorrt_from), version_tuple(recipe.tensorrt_below)
     if library.version < first or (end and library.version >= end):

@@ -1,4 +1,6 @@
-"""Where built engines are kept: one directory for each network, GPU and TensorRT version, in the user's cache.
+"""Cache of built engines.
+
+It has one directory for each network, GPU and TensorRT version, in the user's cache.
 
 <cache>/tensorrt/engines/<network>-<gpu>-<architecture>-trt<version>[-dla0]/
     model.engine     TensorRT's own bytes, nothing before or behind them: `trtexec --loadEngine` takes the file
@@ -31,7 +33,10 @@ RECORD = "engine.json"
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What an engine was built from, with and for. It runs nowhere else."""
+    """Conditions under which an engine was built.
+
+    It runs nowhere else.
+    """
 
     network: str  # SHA-256 over the hashes of model.onnx and build.json
     engine_sha256: str
@@ -50,7 +55,10 @@ class EngineRecord:
 
     @classmethod
     def read(cls, path: Path) -> EngineRecord:
-        """Read a record; anything missing, unknown or of another schema raises DamagedFileError."""
+        """Read a record.
+
+        Anything missing, unknown or of another schema raises DamagedFileError.
+        """
         again = "Delete its directory; `edgeyolo build` makes the engine again."
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -64,7 +72,10 @@ class EngineRecord:
 
 
 def network_hash(artifact: Artifact) -> str:
-    """What the engine depends on: graph and recipe, not the manifest's notes of parity and provenance."""
+    """Hash of the graph and the recipe, on which the engine depends.
+
+    It is not the manifest's notes of parity and provenance.
+    """
     names = sorted(name for name in artifact.manifest.files if name.endswith((".onnx", "build.json")))
     text = "".join(f"{name} {artifact.manifest.files[name]}\n" for name in names)
     return sha256(text.encode()).hexdigest()
@@ -86,7 +97,10 @@ def _machine(gpu: Gpu, tensorrt: str) -> str:
 
 
 def stored(folder: Path, network: str) -> EngineRecord | None:
-    """The record of a whole engine in `folder`; None where there is none, or where it is damaged."""
+    """The record of a whole engine in `folder`.
+
+    None where there is none, or where it is damaged.
+    """
     try:
         record = EngineRecord.read(folder / RECORD)
         whole = record.network == network and file_sha256(folder / ENGINE) == record.engine_sha256
@@ -96,7 +110,7 @@ def stored(folder: Path, network: str) -> EngineRecord | None:
 
 
 def misfits(record: EngineRecord, gpu: Gpu, tensorrt: str) -> list[str]:
-    """Why an engine does not run here, as phrases."""
+    """Reasons why an engine does not run here, as phrases."""
     found = []
     if record.tensorrt != tensorrt:
         found.append(f"it was built with TensorRT {record.tensorrt}, this is TensorRT {tensorrt}")

@@ -1,4 +1,7 @@
-"""One build, with the calls that TensorRT 8.5 to 11 share; what differs is tested for."""
+"""One build, with the calls that TensorRT 8.5 to 11 share.
+
+What differs is tested for.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """What to build, with what and for which GPU. `graph` is the ONNX file."""
+    """A network to build, and the settings and GPU to build it for.
+
+    `graph` is the ONNX file.
+    """
 
     library: Library
     recipe: Recipe
@@ -39,7 +45,9 @@ class Job:
 
     @property
     def strongly_typed(self) -> bool:
-        """Whether TensorRT takes the types from the graph. Its flag came with 10; 11 knows nothing else.
+        """Return True if TensorRT takes the types from the graph.
+
+        Its flag came with 10; 11 knows nothing else.
 
         DLA in TensorRT 10 wants builder flags as in 8, that is, a network that is not strongly typed; and so do the
         integers of `Recipe.flagged`.
@@ -53,11 +61,17 @@ class Job:
         )
 
     def cancel(self) -> None:
-        """Ask a running build to stop; TensorRT 10 and newer do, at the end of the step they are at."""
+        """Ask a running build to stop.
+
+        TensorRT 10 and newer do, at the end of the step they are at.
+        """
         self.stopped.set()
 
     def write_engine(self, into: Path, timing: Path) -> None:
-        """Parse, configure, build, and write TensorRT's bytes to `into`; `timing` is the timing cache's file."""
+        """Parse, configure, build, and write TensorRT's bytes to `into`.
+
+        `timing` is the timing cache's file.
+        """
         logger = logger_for(self.trt)
         with listening(self.trt) as heard:
             builder = make(self.library, self.trt.Builder, heard)

@@ -1,4 +1,7 @@
-"""Reading the graph with TensorRT's parser, and its complaints with the names of the nodes."""
+"""Parsing of the graph by TensorRT.
+
+Its complaints get the names of the nodes.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def _code(error: Any) -> str:
 
 
 def _node(error: Any, path: Path) -> str:
-    """The node's name and operator: TensorRT 10 tells both, 8 only the position in the file."""
+    """The node's name and operator.
+
+    TensorRT 10 tells both, 8 only the position in the file.
+    """
     if hasattr(error, "node_name") and error.node_name():
         return f"{error.node_name()} [{error.node_operator()}]"
     position = error.node()

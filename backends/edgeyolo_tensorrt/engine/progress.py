@@ -11,7 +11,10 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def attach_monitor(trt: Any, config: Any, progress: Progress | None, stopped: Callable[[], bool]) -> None:
-    """Let TensorRT report to `progress` and ask `stopped`; versions before 10 do neither, and one line says so."""
+    """Let TensorRT report to `progress` and ask `stopped`.
+
+    Versions before 10 do neither, and one line says so.
+    """
     if not can_be_stopped(trt):
         if progress:
             progress("building (this TensorRT reports no progress)", 0, None)
@@ -41,12 +44,17 @@ def attach_monitor(trt: Any, config: Any, progress: Progress | None, stopped: Ca
 
 
 def can_be_stopped(trt: Any) -> bool:
-    """Whether this TensorRT has progress monitors (10 and newer), which also stop a build."""
+    """Return True if this TensorRT has progress monitors (10 and newer).
+
+    They also stop a build.
+    """
     return hasattr(trt, "IProgressMonitor")
 
 
 def run_interruptibly(work: Callable[[], None], cancel: Callable[[], None], *, patience_s: float) -> None:
-    """Do `work` in a thread of its own, so that Ctrl-C is heard while TensorRT is busy for minutes.
+    """Do `work` in a thread, so that Ctrl-C is heard meanwhile.
+
+    TensorRT is busy for minutes.
 
     An interrupt calls `cancel` and waits `patience_s` for the work to stop. A TensorRT that cannot be stopped goes on
     in the thread, which ends with the process.

@@ -1,4 +1,6 @@
-"""From a float32 ONNX graph to the same graph typed float16: how every TensorRT from 8.5 to 11 is told "FP16".
+"""Conversion of a float32 ONNX graph to the same graph typed float16.
+
+Every TensorRT from 8.5 to 11 is told "FP16" this way.
 
 TensorRT 11 took the FP16 builder flag away and obeys the graph's own types (strong typing); the versions before
 accept such a graph too. Weights and activations become float16. Inputs and outputs stay float32, with a Cast at each
@@ -52,7 +54,9 @@ LARGEST = float(np.finfo(np.float16).max)  # 65504
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` with float16 weights and activations; names of inputs and outputs and their float32 stay.
+    """A copy of `model` with float16 weights and activations.
+
+    Names of inputs and outputs and their float32 stay.
 
     Raises:
         UnsupportedTargetError: an operator that this pass does not know, or a weight outside float16's range.
@@ -94,7 +98,10 @@ def _kept_inputs(nodes: Iterable[onnx.NodeProto]) -> dict[str, set[str]]:
 
 
 def _cast_borders(graph: onnx.GraphProto, initializers: set[str]) -> dict[str, str]:
-    """Put a Cast behind every float32 input and before every float32 output; returns the tensors' new names."""
+    """Put a Cast behind every float32 input and before every float32 output.
+
+    Returns the tensors' new names.
+    """
     import onnx
 
     renamed, before, after = {}, [], []

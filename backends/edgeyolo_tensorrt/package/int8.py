@@ -1,4 +1,7 @@
-"""The INT8 form of a package's graph: Q and DQ where TensorRT fuses them into its kernels."""
+"""The INT8 form of a package's graph.
+
+Q/DQ operators stand where TensorRT fuses them into its kernels.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _LEVELS = 127.0
 
 
 def cache_text(ranges: Mapping[str, tuple[float, float]]) -> str:
-    """The file's text from each tensor's (low, high); a scale is the larger side over 127, as TensorRT's is."""
+    """The file's text from each tensor's (low, high).
+
+    A scale is the larger side over 127, as TensorRT's is.
+    """
     lines = [HEADER]
     for name, (low, high) in ranges.items():
         if ":" in name or "\n" in name:
@@ -47,7 +53,9 @@ def read_cache(text: str) -> dict[str, float]:
 
 
 def write_quantized(model: onnx.ModelProto, source: ExportSource, into: Path) -> onnx.ModelProto:
-    """The graph with quantizers; writes `calibration.json` and `calibration.cache` to `into`.
+    """The graph with quantizers.
+
+    Writes `calibration.json` and `calibration.cache` to `into`.
 
     Raises UsageError with neither calibration images nor ranges that training learned.
     """

@@ -1,4 +1,6 @@
-"""What TensorRT takes on each of its devices; versions and GPUs are those of `facts`.
+"""Limits of TensorRT on each of its devices.
+
+Versions and GPUs are those of `facts`.
 
 Sources:
     [parser]  onnx/onnx-tensorrt, docs/operators.md of 8.5-GA: operators up to opset 17
@@ -57,7 +59,7 @@ def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
 
 
 def limits(device: str, precision: str) -> Limits:
-    """What the target `device`-trt-`precision` takes."""
+    """Limits of the target `device`-trt-`precision`."""
     versions = Versions("TensorRT", MINIMUM)
     if device == "v100":
         versions = Versions("TensorRT", MINIMUM, VOLTA.removed, f"{VOLTA.source} [notes]")

@@ -1,4 +1,7 @@
-"""The build recipe: `build.json`, which tells the device how to make its engine from `model.onnx`."""
+"""The build recipe.
+
+`build.json`, which tells the device how to make its engine from `model.onnx`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ FILE = "build.json"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to build.
+    """Recipe of an engine.
 
     `types` are the element types that are computed in ("float32", "float16", "int8"). TensorRT 10 and 11 read them from
     the graph itself (strong typing), older versions need a builder flag for each but float32 (`flagged` ones up to
@@ -57,7 +60,10 @@ class Recipe:
 
     @property
     def dynamic(self) -> bool:
-        """Whether the batch varies, so that TensorRT needs an optimization profile."""
+        """Return True if the batch varies.
+
+        TensorRT then needs an optimization profile.
+        """
         return self.batch[0] != self.batch[2]
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -65,7 +71,10 @@ class Recipe:
         return tuple((count, *self.image) for count in self.batch)
 
     def to_json(self) -> str:
-        """The recipe as JSON, with the limits of GPUs and `trtexec` commands for people who build without edgeyolo."""
+        """The recipe as JSON.
+
+        It has the limits of GPUs and `trtexec` commands for people who build without edgeyolo.
+        """
         limits = [
             {
                 "gpus": item.name,
@@ -97,7 +106,10 @@ class Recipe:
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
-        """Read `build.json`; anything missing, unknown or of another schema raises DamagedFileError."""
+        """Read `build.json`.
+
+        Anything missing, unknown or of another schema raises DamagedFileError.
+        """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -123,7 +135,10 @@ class Recipe:
 
 
 def graph_types(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The element types that the graph computes in; "int8" where it holds QuantizeLinear nodes."""
+    """The element types that the graph computes in.
+
+    "int8" where it holds QuantizeLinear nodes.
+    """
     import onnx
 
     names = {int(onnx.TensorProto.FLOAT): "float32", int(onnx.TensorProto.FLOAT16): "float16"}

@@ -1,4 +1,7 @@
-"""Engines that others built, with trtexec for one. They run where they were built, and are looked into there."""
+"""Engines that others built, with trtexec for one.
+
+They run where they were built, and are looked into there.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _TYPES = {"FLOAT": "float32", "HALF": "float16"}
 
 
 def ports(file: Path, options: DeviceOptions) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """Inputs and outputs of the engine; RuntimeMissingError where it is not for this GPU and TensorRT version."""
+    """Inputs and outputs of the engine.
+
+    RuntimeMissingError where it is not for this GPU and TensorRT version.
+    """
     library, cuda = load_library(), open_cuda(options.device)
     try:
         with cuda.current(), listening(library.module) as heard:

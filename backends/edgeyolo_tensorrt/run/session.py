@@ -34,7 +34,9 @@ _DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "UINT8": np.uint8, "INT8": n
 
 
 class TensorrtSession:
-    """Runs a network on one GPU, on one stream, through page-locked buffers that are kept between runs.
+    """A network on one GPU and one stream.
+
+    It runs through page-locked buffers that are kept between runs.
 
     A TensorRT context serves one caller at a time: threads wait for each other. With `cuda_graph` copies and network
     are recorded in the second run of a batch size and replayed until the batch size changes.
@@ -44,7 +46,10 @@ class TensorrtSession:
         self, engine: Path, input: InputContract, output: OutputContract, library: Library, cuda: Cuda,
         *, cuda_graph: bool = False, threads: int | None = None,
     ) -> None:  # fmt: skip
-        """Take over `cuda`, which is closed with the session, and also where loading fails."""
+        """Take over `cuda`.
+
+        It is closed with the session, and also where loading fails.
+        """
         self._path, self._input, self._output = engine, input, output
         self._library, self._cuda = library, cuda
         self._lock = Lock()
@@ -112,7 +117,9 @@ class TensorrtSession:
         return dtypes
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Map an input array (InputContract's shape and dtype) to the outputs by name, as float32 copies.
+        """Run the network on an input array.
+
+        It maps the array (InputContract's shape and dtype) to the outputs by name, as float32 copies.
 
         Raises:
             UsageError: another shape or type, or a batch that the engine was not built for.
@@ -131,7 +138,10 @@ class TensorrtSession:
                 return {name: self._result(name) for name in self._output.names}
 
     def _prepare(self, shape: tuple[int, ...], heard: Heard) -> None:
-        """Settle shapes, memory and addresses for a batch size; nothing to do where it is the last one's."""
+        """Settle shapes, memory and addresses for a batch size.
+
+        Nothing to do where it is the last one's.
+        """
         if shape[0] == self._batch:
             return
         self._batch, self._warm = 0, False  # nothing is settled until all is
@@ -140,7 +150,7 @@ class TensorrtSession:
         if not self._context.set_input_shape(name, shape):
             limits = [tuple(limit) for limit in self._engine.get_tensor_profile_shape(name, 0)]
             raise UsageError(
-                f"{self._path}: the engine takes {limits[0]} to {limits[-1]}, came {shape}\n{heard.complaint()}",
+                f"{self._path}: the engine takes {limits[0]} to {limits[-1]}, got {shape}\n{heard.complaint()}",
                 hint="Use smaller batches, or export with --batch dynamic and build again.",
             )
         self._shapes = {item: tuple(self._context.get_tensor_shape(item)) for item in self._dtypes}
@@ -164,7 +174,10 @@ class TensorrtSession:
             raise EdgeYoloError(f"{self._path}: TensorRT refuses the memory for {name}")
 
     def _execute(self, heard: Heard) -> None:
-        """Put copies and network onto the stream, by the recorded graph where there is one."""
+        """Put copies and network onto the stream.
+
+        The recorded graph is used where there is one.
+        """
         if self._cuda_graph and self._warm and self._graph is None:
             self._record(heard)
         if self._graph is None:
@@ -195,7 +208,10 @@ class TensorrtSession:
         return int(prod(self._shapes[name]) * self._dtypes[name].itemsize)
 
     def _result(self, name: str) -> NDArray[np.float32]:
-        """A copy that belongs to the caller: the buffers are written again by the next run."""
+        """A copy that belongs to the caller.
+
+        The buffers are written again by the next run.
+        """
         return np.array(
             self._view(self._pairs[name], self._dtypes[name], self._shapes[name]), dtype=np.float32
         )
@@ -211,7 +227,10 @@ class TensorrtSession:
             self._graph = None
 
     def close(self) -> None:
-        """Wait for a run that is going on, then release context, engine, runtime, buffers and stream, in this order."""
+        """Wait for a run that is going on, then release everything.
+
+        The order is context, engine, runtime, buffers, stream.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -228,14 +247,16 @@ class TensorrtSession:
 
 
 def open_engine(
-    engine: Path,
+    file: Path,
     input: InputContract,
     output: OutputContract,
     options: DeviceOptions | None = None,
     *,
     threads: int | None = None,
 ) -> TensorrtSession:
-    """Load an engine, ours or one that trtexec made; the contracts say what its tensors mean.
+    """Load an engine, ours or one that trtexec made.
+
+    The contracts say what its tensors mean.
 
     Where `engine.json` lies beside it, GPU and TensorRT version are compared before TensorRT sees the file.
 
@@ -243,26 +264,24 @@ def open_engine(
         RuntimeMissingError: no TensorRT, no GPU, or the engine was built for others; the message says what to rebuild.
         DamagedFileError: there is no such file, or its tensors are not the contracts'.
     """
-    if not engine.is_file():
-        raise DamagedFileError(f"{engine}: there is no such engine", hint="edgeyolo build DIR makes it.")
+    if not file.is_file():
+        raise DamagedFileError(f"{file}: there is no such engine", hint="edgeyolo build DIR makes it.")
     options = options or DeviceOptions()
     library = load_library()
     cuda = open_cuda(options.device)
     try:
         refuse_unsupported_gpu(library, cuda.gpu.name, cuda.gpu.compute_capability)
-        _require_built_here(engine, cuda.gpu, library.text)
+        _require_built_here(file, cuda.gpu, library.text)
     except BaseException:
         cuda.close()
         raise
-    return TensorrtSession(
-        engine, input, output, library, cuda, cuda_graph=options.cuda_graph, threads=threads
-    )
+    return TensorrtSession(file, input, output, library, cuda, cuda_graph=options.cuda_graph, threads=threads)
 
 
-def _require_built_here(engine: Path, gpu: Gpu, tensorrt: str) -> None:
-    record = engine.with_name(RECORD)
+def _require_built_here(file: Path, gpu: Gpu, tensorrt: str) -> None:
+    record = file.with_name(RECORD)
     if record.is_file() and (wrong := misfits(EngineRecord.read(record), gpu, tensorrt)):
         raise RuntimeMissingError(
-            f"{engine} does not run here: {'; '.join(wrong)}",
+            f"{file} does not run here: {'; '.join(wrong)}",
             hint="Engines belong to one GPU and one TensorRT version: run `edgeyolo build DIR` on this machine.",
         )

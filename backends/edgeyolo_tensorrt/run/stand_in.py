@@ -1,4 +1,7 @@
-"""A package on a machine without GPU: its graph through ONNX Runtime on the CPU, for the export's parity gate."""
+"""A package on a machine without GPU.
+
+Its graph through ONNX Runtime on the CPU, for the export's parity gate.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ _EXACT = {"session.disable_quant_qdq": "1"}
 
 
 class StandIn:
-    """Runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
+    """Stand-in for a GPU, on the CPU.
+
+    It runs a network as a GPU does that accumulates in float32 and stores what the graph's types say.
 
     ONNX Runtime has hardly a float16 kernel for CPUs. It would compute a float16 graph in float32 from end to end, and
     neither roundings nor overflows would be seen; so they are put into the graph as operators of their own.
@@ -79,7 +84,10 @@ class StandIn:
         }
 
     def layers(self, batch: NDArray[Any], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """The float tensors inside that are called so, for looking into a missed gate; loads the file again."""
+        """The float tensors inside that are called so, for looking into a missed gate.
+
+        Loads the file again.
+        """
         import onnx
 
         from edgeyolo.export.for_backends import tensors_of
@@ -94,7 +102,10 @@ class StandIn:
 
 
 def with_roundings(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float32 graph that computes what `model` does with float16 between its operators; a float32 one unchanged."""
+    """A float32 graph that rounds as `model` does between its operators.
+
+    It computes what `model` does with float16 between its operators. A float32 model is returned unchanged.
+    """
     import onnx
 
     half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT

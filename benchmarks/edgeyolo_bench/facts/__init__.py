@@ -23,7 +23,10 @@ PACKAGES = ("numpy", "opencv-python-headless", "opencv-python", "pillow", "torch
 
 
 class Watch:
-    """Reads the device's facts as it is made, and again when the run is over; `finish` gives both."""
+    """Reads the device's facts as it is made, and again when the run is over.
+
+    `finish` gives both.
+    """
 
     def __init__(self, machine: Machine, name: str = "") -> None:
         self._machine = machine
@@ -53,7 +56,10 @@ class Watch:
 
 
 def read_device(machine: Machine, name: str = "") -> DeviceFacts:
-    """Everything that is known of a machine before it is measured; `name` is what reports call it."""
+    """Everything that is known of a machine before it is measured.
+
+    `name` is what reports call it.
+    """
     cpu, gpus = read_cpu(machine), read_gpus(machine)
     board = machine.read("/proc/device-tree/model") or ""
     whole, free = _memory(machine)

@@ -1,4 +1,7 @@
-"""What runs networks beside CPU and GPU: Coral's edge TPU, the Neural Compute Stick, Apple's Neural Engine, NPUs."""
+"""Facts of accelerators beside CPU and GPU.
+
+Coral's edge TPU, the Neural Compute Stick, Apple's Neural Engine, NPUs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The processor: what it is, how many of its cores we may use, and what holds its clock."""
+"""Facts of the processor.
+
+They are its model, the cores we may use, and what holds its clock.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ def clock(machine: Machine) -> float | None:
 
 
 def available_cores(machine: Machine, logical: int) -> float:
-    """Cores this process may use: its affinity, or the share that its container is given if that is less."""
+    """Cores this process may use.
+
+    Its affinity, or the share that its container is given if that is less.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
     limits = [float(min(allowed, logical))]
     quota, _, period = (machine.read("/sys/fs/cgroup/cpu.max") or "").partition(" ")

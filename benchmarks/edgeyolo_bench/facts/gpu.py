@@ -1,4 +1,7 @@
-"""GPUs: clocks, power and temperature as their tools tell them (nvidia-smi; tegrastats and nvpmodel on a Jetson)."""
+"""Facts of GPUs: clocks, power and temperature.
+
+They are read as their tools tell them (nvidia-smi; tegrastats and nvpmodel on a Jetson).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ def read_gpus(machine: Machine) -> tuple[GpuFacts, ...]:
 
 
 def power_mode(machine: Machine) -> str:
-    """A Jetson's power mode in nvpmodel's words, with what jetson_clocks has fixed; "" elsewhere."""
+    """A Jetson's power mode in nvpmodel's words, with what jetson_clocks has fixed.
+
+    "" elsewhere.
+    """
     told = machine.run(["nvpmodel", "-q"]) or ""
     match = re.search(r"NV Power Mode:\s*(.+)", told)
     if not match:
@@ -72,7 +78,10 @@ def _nvidia_row(cells: dict[str, str]) -> GpuFacts:
 
 
 def _jetson(machine: Machine) -> tuple[GpuFacts, ...]:
-    """tegrastats: `... GR3D_FREQ 12%@[1377] ... GPU@44.5C ... VDD_GPU_SOC 2345mW/2345mW ...`."""
+    """Facts of a Jetson's GPU from a line of tegrastats.
+
+    The line is `... GR3D_FREQ 12%@[1377] ... GPU@44.5C ... VDD_GPU_SOC 2345mW/2345mW ...`.
+    """
     told = machine.run(["tegrastats", "--interval", "200"])
     if not told:
         return ()

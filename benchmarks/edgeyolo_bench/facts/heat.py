@@ -27,7 +27,10 @@ def temperatures(machine: Machine) -> dict[str, float]:
 
 
 def throttle_counters(machine: Machine) -> dict[str, float]:
-    """Numbers that grow as the processor is slowed down; compare two readings with `throttling`."""
+    """Numbers that grow as the processor is slowed down.
+
+    Compare two readings with `throttling`.
+    """
     found: dict[str, float] = {}
     for file in machine.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count"):
         if (value := machine.number(file)) is not None:
@@ -37,7 +40,7 @@ def throttle_counters(machine: Machine) -> dict[str, float]:
 
 
 def throttling(machine: Machine, before: Mapping[str, float]) -> tuple[str, ...]:
-    """What slowed the processor down since `before` was read, in words."""
+    """Causes that slowed the processor down since `before`, in words."""
     after = throttle_counters(machine)
     said = [
         f"the processor throttled {after[name] - count:.0f} times ({name})"

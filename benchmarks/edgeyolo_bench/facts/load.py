@@ -1,4 +1,7 @@
-"""What else the machine does while it is measured: readings of the kernel's counters, and what lies between two."""
+"""Load of the machine while it is measured.
+
+It comes from readings of the kernel's counters, and what lies between two.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ MOST_PREEMPTIONS = 50.0  # a second and core
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters at one moment; None where the system does not have them. Times in seconds, `busy`, `steal` and `total`
-    summed over all cores; `own` is the processor time of this process and of what it has started."""
+    """Counters at one moment; None where the system does not have them.
+
+    Times in seconds, `busy`, `steal` and `total` summed over all cores; `own` is the processor time of this
+    process and of what it has started.
+    """
 
     moment: float
     own: float
@@ -31,7 +37,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Spent:
-    """What lies between two readings, or in several such stretches together."""
+    """Load between two readings, or in several such stretches together."""
 
     seconds: float = 0.0
     own: float = 0.0
@@ -74,7 +80,10 @@ def read_counters(machine: Machine) -> Reading:
 
 
 def _descendants(machine: Machine, process: int) -> float:
-    """Ticks spent by the living processes below one: some runtimes work in a process of their own."""
+    """Ticks spent by the living processes below one.
+
+    Some runtimes work in a process of their own.
+    """
     ticks = 0.0
     for task in machine.glob(f"/proc/{process}/task/[0-9]*"):
         for child in (machine.read(f"{task}/children") or "").split():
@@ -86,7 +95,7 @@ def _descendants(machine: Machine, process: int) -> float:
 
 
 def between(first: Reading, second: Reading) -> Spent:
-    """What was spent from one reading to a later one."""
+    """Load from one reading to a later one."""
     return Spent(
         second.moment - first.moment,
         second.own - first.own,
@@ -109,7 +118,10 @@ def load_average(machine: Machine) -> float | None:
 
 
 def judge(spent: Spent, load: float | None, cores: float) -> Interference:
-    """Whether a run was disturbed, in words; `cores` are those the process may use."""
+    """Judge in words if a run was disturbed.
+
+    `cores` are those the process may use.
+    """
     others = steal = preemptions = None
     busy = []
     if spent.total and spent.busy is not None and spent.steal is not None:

@@ -1,4 +1,7 @@
-"""Where facts come from: files below a root and the output of commands, both replaceable by recorded ones."""
+"""Sources of facts: files and the output of commands.
+
+Files lie below a root; both can be replaced by recorded ones.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ _PATIENCE = 5.0  # seconds; a tool that hangs must not hold up a measurement
 
 
 def run_command(command: Sequence[str]) -> str | None:
-    """Standard output of a command, None where it is not installed, fails or answers in no reasonable time.
+    """Standard output of a command.
+
+    None where it is not installed, fails or answers in no reasonable time.
 
     A tool that reports for ever (tegrastats) is stopped after a second; what it printed so far is returned.
     """
@@ -37,8 +42,11 @@ def run_command(command: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that facts are read from; tests give a folder with recorded /proc, /sys and /dev trees and recorded
-    outputs of commands. `system` and `processor` are `platform`'s words ("Linux", "x86_64")."""
+    """The machine that facts are read from.
+
+    Tests give a folder with recorded /proc, /sys and /dev trees and recorded outputs of commands. `system`
+    and `processor` are `platform`'s words ("Linux", "x86_64").
+    """
 
     root: Path = Path("/")
     run: Callable[[Sequence[str]], str | None] = run_command
@@ -58,7 +66,7 @@ class Machine:
         return to_number(self.read(path))
 
     def exists(self, path: str) -> bool:
-        """Whether there is something at `path`."""
+        """Return True if there is something at `path`."""
         return (self.root / path.lstrip("/")).exists()
 
     def glob(self, pattern: str) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""How fast this machine multiplies matrices: each arithmetic, by every library that is installed.
+"""Speed of matrix products on this machine.
+
+Each arithmetic, by every library that is installed.
 
 A limit must not be set too low, so the fastest library and the fastest run count.
 """
@@ -25,7 +27,10 @@ _ELEMENT = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}  # onnx.TensorProto
 
 @dataclass(frozen=True)
 class Peak:
-    """`gops` billions of operations a second, two per multiply-add, reached by library `by`."""
+    """Peak speed of a library.
+
+    `gops` are billions of operations a second, two per multiply-add, reached by library `by`.
+    """
 
     gops: float
     by: str
@@ -34,7 +39,9 @@ class Peak:
 def gemm_peaks(
     threads: int, *, sides: tuple[int, ...] = SIDES, seconds: float = 0.3
 ) -> dict[str, tuple[Peak, ...]]:
-    """Arithmetic ("fp32", "bf16", "int8") -> the most that every library reaches at any of the sizes, fastest first.
+    """Peaks of each arithmetic by library, fastest first.
+
+    Keys are "fp32", "bf16", "int8"; a peak is the most that a library reaches at any of the sizes.
 
     Square matrices of each of `sides`; numpy's own threads are set by the environment before it is loaded.
     """
@@ -50,7 +57,10 @@ def gemm_peaks(
 
 
 def fastest(call: Callable[[], object], seconds: float, least: int = 5) -> float:
-    """Seconds of the fastest of at least `least` calls that take at least `seconds` together."""
+    """Seconds of the fastest of several calls.
+
+    At least `least` calls are made, which take at least `seconds` together.
+    """
     call()
     best, done, end = float("inf"), 0, time.perf_counter() + seconds
     while done < least or time.perf_counter() < end:
@@ -123,7 +133,9 @@ def _torch(threads: int, a: Any) -> Iterator[tuple[str, str, Multiply]]:
 
 
 def matmul_model(operator: str, types: tuple[str, ...], result: str, side: int) -> bytes:
-    """An ONNX file of one matrix product of square inputs "a" and "b", without the onnx package.
+    """ONNX file of one matrix product of square inputs "a" and "b".
+
+    It is made without the onnx package.
 
     Field numbers are those of onnx.proto; `types` and `result` are numpy's names.
     """

@@ -1,4 +1,6 @@
-"""The limits of an NVIDIA GPU, by torch: `python -m edgeyolo_bench.limits.gpu_peaks` prints them as JSON.
+"""The limits of an NVIDIA GPU, by torch.
+
+`python -m edgeyolo_bench.limits.gpu_peaks` prints them as JSON.
 
 In a process of its own, so that the command holds no memory of the GPU while others are measured.
 """
@@ -16,7 +18,10 @@ from edgeyolo_bench.limits.peaks import Peaks
 
 
 def measure_gpu_peaks() -> Peaks | None:
-    """Multiplications in float32 (without TF32) and float16, and copies in memory; None where torch has no GPU."""
+    """Multiplications in float32 (without TF32) and float16, and copies in memory.
+
+    None where torch has no GPU.
+    """
     if find_spec("torch") is None:
         return None
     command = [sys.executable, "-m", "edgeyolo_bench.limits.gpu_peaks"]
@@ -28,7 +33,10 @@ def measure_gpu_peaks() -> Peaks | None:
 
 
 def torch_peaks(device: str, *, side: int = 8192, array_bytes: int = 1 << 30, seconds: float = 0.5) -> Peaks:
-    """The limits of a torch device; `side` of the square matrices, `array_bytes` of each copied array."""
+    """The limits of a torch device.
+
+    `side` of the square matrices, `array_bytes` of each copied array.
+    """
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = False  # 10 bits of mantissa are not float32
@@ -56,7 +64,10 @@ def torch_peaks(device: str, *, side: int = 8192, array_bytes: int = 1 << 30, se
 
 
 def _wait(device: str) -> None:
-    """A GPU works on while the program goes on; the clock is read when it has finished."""
+    """Wait for a GPU's work before the clock is read.
+
+    A GPU works on while the program goes on.
+    """
     import torch
 
     if device.startswith("cuda"):

@@ -1,4 +1,6 @@
-"""The two limits of a machine, measured: operations and bytes per second with a number of threads.
+"""The two limits of a machine, measured.
+
+Operations and bytes per second with a number of threads.
 
 `python -m edgeyolo_bench.limits.peaks THREADS` prints them as JSON; `measure_peaks` runs that in a process of its own,
 because numpy's threads are settled when it is loaded.
@@ -28,7 +30,9 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 @dataclass(frozen=True)
 class Peaks:
-    """`gemm`: arithmetic -> what each library reaches, fastest first; `bandwidth`: access -> GB/s (1e9 bytes).
+    """Measured peaks of arithmetic and memory.
+
+    `gemm`: arithmetic -> what each library reaches, fastest first. `bandwidth`: access -> GB/s (1e9 bytes).
 
     "copy" and "add" count as STREAM does: every value read and every value written once; "read" only reads.
     `array_bytes` is the size of one of their arrays, `cache_bytes` that of the largest cache (None: not known).
@@ -41,7 +45,10 @@ class Peaks:
     cache_bytes: int | None
 
     def gops(self, arithmetic: str) -> float | None:
-        """The most operations per nanosecond measured in an arithmetic; None where no library does it."""
+        """The most operations per nanosecond measured in an arithmetic.
+
+        None where no library does it.
+        """
         return self.gemm[arithmetic][0].gops if arithmetic in self.gemm else None
 
     @property
@@ -70,7 +77,10 @@ def measure_peaks(threads: int) -> Peaks:
 def measure_here(
     threads: int, *, sides: tuple[int, ...] = SIDES, seconds: float = 0.3, array_bytes: int = 0
 ) -> Peaks:
-    """Measure in this process; arrays are made four times as large as the largest cache unless their size is given."""
+    """Measure in this process.
+
+    Arrays are made four times as large as the largest cache unless their size is given.
+    """
     if threads < 1:
         raise UsageError(f"threads: expected a number from 1, got {threads}")
     cache = largest_cache()

@@ -1,5 +1,7 @@
-"""Where a measured artifact stands between what it has to do and what the machine can: the roofline, and the check
-that nothing was faster than is possible.
+"""The roofline of a measured artifact.
+
+It places the artifact between its work and the machine's limits, and checks that nothing was faster than is
+possible.
 
 The model: every convolution reads its weights and its map from memory and writes its map there; pools, sums and
 activations are free. A runtime that keeps maps in caches may do better than the memory's share of it, never better
@@ -22,8 +24,11 @@ _VALUE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 @dataclass(frozen=True)
 class LayerWork:
-    """One convolution for one image: billions of operations, bytes as the model counts them, and the milliseconds
-    below which the limits leave it no room; `bound` is the limit that decides, "compute" or "memory"."""
+    """One convolution for one image.
+
+    Billions of operations, bytes as the model counts them, and the milliseconds below which the limits leave
+    it no room; `bound` is the limit that decides, "compute" or "memory".
+    """
 
     name: str
     gflops: float
@@ -34,7 +39,9 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class Placement:
-    """One measurement on the roofline of its device; everything for one image of a batch of `batch`.
+    """One measurement on the roofline of its device.
+
+    Everything for one image of a batch of `batch`.
 
     `arithmetic` is what the runtime computes in. `gflops` are counted as direct convolutions; `bytes`, `intensity`
     (operations per byte) and `layers` follow the model. `attainable` and `reached` are billions of operations a
@@ -62,8 +69,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Limits:
-    """The roofline of one device and what was measured under it: of its CPU with a number of threads, or (`kind`
-    "cuda") of its NVIDIA GPU."""
+    """The roofline of one device and what was measured under it.
+
+    It is the roofline of its CPU with a number of threads, or (`kind` "cuda") of its NVIDIA GPU.
+    """
 
     device: str
     peaks: Peaks
@@ -72,7 +81,10 @@ class Limits:
 
 
 def arithmetic_of(target: Target) -> str:
-    """What a target's runtime computes in: CPUs compute float16 files in float32."""
+    """Arithmetic of a target's runtime.
+
+    CPUs compute float16 files in float32.
+    """
     if target.precision == "fp16" and target.device == "cpu":
         return "fp32"
     return target.precision
@@ -87,7 +99,9 @@ def layers_of(manifest: Manifest) -> tuple[ConvLayer, ...]:
 def place(
     manifest: Manifest, peaks: Peaks, *, device: str, label: str, latency_ms: float, batch: int = 1
 ) -> Placement | None:
-    """Put `latency_ms`, inference of one query of `batch` images, under the limits of the machine.
+    """Place a latency under the limits of the machine.
+
+    `latency_ms` is the inference of one query of `batch` images.
 
     None where no library of this machine computes in the artifact's arithmetic, so that there is no limit to name.
     """

@@ -1,4 +1,7 @@
-"""What the user named, as jobs: artifacts as they are, weights exported for each target through the cache."""
+"""Jobs of what the user named.
+
+Artifacts are taken as they are, weights exported for each target through the cache.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,10 @@ DEFAULT_TARGET = "cpu-onnx-fp32"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What all jobs of a call share. `runs_here` is False where another device will run them: then only the toolchain
-    must be here."""
+    """Common settings of the jobs of a call.
+
+    `runs_here` is False where another device will run them: then only the toolchain must be here.
+    """
 
     scenario: Scenario
     workload: Workload
@@ -41,7 +46,9 @@ class Wanted:
 def make_jobs(
     models: Sequence[Path], wanted: Wanted, step: Callable[[str], None] = lambda _: None
 ) -> tuple[list[Job], list[Failure]]:
-    """A job for each artifact and for each pair of weights and target; and what cannot be measured here.
+    """A job for each artifact and for each pair of weights and target.
+
+    It also gives what cannot be measured here.
 
     Where nothing can be measured, the first error is raised.
     """
@@ -73,13 +80,19 @@ def size_remarks(jobs: Sequence[Job], models: Sequence[Path], wanted: Wanted) ->
 
 
 def split_targets(texts: Sequence[str]) -> tuple[str, ...]:
-    """`("a,b", "c")` -> every target once, in order; one that does not exist is an error before any work is done."""
+    """`("a,b", "c")` -> every target once, in order.
+
+    One that does not exist is an error before any work is done.
+    """
     parts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     return tuple(dict.fromkeys(str(registry.find_target(part)[0].target) for part in parts))
 
 
 def _targets_of(model: Path, wanted: Wanted) -> tuple[str, ...]:
-    """An artifact knows its own target; weights are measured on each one that was asked for."""
+    """Targets of a job: an artifact's own, or those asked for.
+
+    An artifact knows its target; weights are measured on each one that was asked for.
+    """
     if model.name == MANIFEST or model.is_dir():
         return ("",)
     return wanted.targets or (DEFAULT_TARGET,)
@@ -126,7 +139,10 @@ def _job(model: Path, place: Path, wanted: Wanted) -> Job:
 
 
 def _distinct(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs of one name and target get numbers: an artifact may be measured against itself."""
+    """Number jobs of one name and target.
+
+    An artifact may be measured against itself.
+    """
     taken: set[str] = set()
     found = []
     for job in jobs:

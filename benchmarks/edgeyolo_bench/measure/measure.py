@@ -30,7 +30,10 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told how far a measurement is: `step` of what is being done, `turns` and `images` (done, in all)."""
+    """Listener to the progress of a measurement.
+
+    It is told the `step` of what is being done, `turns` and `images` (done, in all).
+    """
 
     step: Callable[[str], None] = lambda _: None
     turns: Callable[[int, int | None], None] = lambda done, total: None
@@ -79,8 +82,9 @@ def measure(
     command: str = "",
     listener: Listener = SILENT,
 ) -> Report:
-    """Measure every job, in turns where there are several, and report. Jobs have different labels; `failures` are what
-    could not become one.
+    """Measure every job, in turns where there are several, and report.
+
+    Jobs have different labels; `failures` are what could not become one.
 
     An artifact that fails is in the report's `failures`; where all fail, the first error is raised. Ctrl-C ends the
     measurement with a report of what was completed, marked `interrupted`; before anything was, it is raised.
@@ -116,7 +120,10 @@ def _open(bench: _Bench, jobs: Sequence[Job], listener: Listener) -> None:
 
 
 def _take_turns(bench: _Bench, listener: Listener) -> None:
-    """A B A B ...: each turn ends when its share of the least duration and count is reached."""
+    """Measure in turns: A B A B ...
+
+    Each turn ends when its share of the least duration and count is reached.
+    """
     turns = min((run.job.scenario.turns for run in bench.runs.values()), default=0)
     total, several = turns * len(bench.runs), len(bench.runs) > 1
     done = 0
@@ -130,7 +137,10 @@ def _take_turns(bench: _Bench, listener: Listener) -> None:
 
 
 def _take_turn(bench: _Bench, name: str, number: int, turns: int, *, refresh: bool) -> None:
-    """Turn `number` of `turns`, counted from 0; in a new process where the run is spread over several."""
+    """Turn `number` of `turns`, counted from 0.
+
+    In a new process where the run is spread over several.
+    """
     run, share = bench.runs[name], (number + 1) / turns
     process = number * min(run.job.processes, turns) // turns
     if run.turns and process != run.turns[-1].process:
@@ -150,7 +160,10 @@ def _take_turn(bench: _Bench, name: str, number: int, turns: int, *, refresh: bo
 
 
 def _judge(bench: _Bench, labelled: Labelled | None, listener: Listener) -> None:
-    """Memory, and AP of the very sessions that were timed; without AP what was timed still stands."""
+    """Memory, and AP of the very sessions that were timed.
+
+    Without AP what was timed still stands.
+    """
     for name, run in bench.runs.items():
         worker = bench.workers[name]
         try:

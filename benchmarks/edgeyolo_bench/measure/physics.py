@@ -1,4 +1,7 @@
-"""The physics check of a report: measurements placed under limits of their device that were measured beside them."""
+"""The physics check of a report.
+
+Measurements placed under limits of their device that were measured beside them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def with_limits(
     measure: Callable[[int], Peaks] = measure_peaks,
     measure_gpu: Callable[[], Peaks | None] = measure_gpu_peaks,
 ) -> Report:
-    """The report with the rooflines of its device, CPU and NVIDIA GPU, and a warning for whatever cannot be true.
+    """The report with the rooflines of its devices.
+
+    They are those of its CPU and NVIDIA GPU. It also has a warning for whatever cannot be true.
 
     The limits of a busy machine are measured too low, so there "impossible" is no more than "above-peak". `threads` are
     those the measurements ran with on the CPU, None for every core the process may use. Where only other devices were
@@ -68,5 +73,5 @@ def _doubtful(item: Placement) -> Placement:
 
 
 def impossible(report: Report) -> bool:
-    """Whether the report holds a result that no machine of these limits can give."""
+    """Return True if a result exceeds the limits of any such machine."""
     return any(item.verdict == "impossible" for limits in report.limits for item in limits.placements)

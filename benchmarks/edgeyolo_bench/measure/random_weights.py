@@ -1,4 +1,7 @@
-"""Networks with random weights, for speed where there are no trained ones: maps of the size that trained ones have."""
+"""Networks with random weights, for speed where there are no trained ones.
+
+Maps of the size that trained ones have.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def save_random(path: Path, spec: ModelSpec, classes: int = 80, seed: int = 0) -
 
 @torch.inference_mode()
 def random_network(spec: ModelSpec, classes: int = 80, seed: int = 0) -> Network:
-    """A network in training form in which a picture neither fades nor explodes from layer to layer.
+    """A network in training form with stable random weights.
+
+    In it a picture neither fades nor explodes from layer to layer.
 
     Behind fresh batch norms it fades, and maps of next to nothing hide every mistake and are denormal numbers, which
     some processors are slow with. Norms as training would set them, a channel at a time, blow up the channels that

@@ -1,5 +1,9 @@
-"""Scenarios: what a query is, which figure it is measured for, and how long is long enough. After MLPerf Inference
-(edge): single-stream, multi-stream and offline; `paper` is the protocol of the YOLOv7 paper's Tables 1, 2 and 9."""
+"""Scenarios of measurement.
+
+They say what a query is, which figure it is measured for, and how long is long enough. After MLPerf Inference
+(edge): single-stream, multi-stream and offline; `paper` is the protocol of the YOLOv7 paper's Tables 1, 2 and
+9.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,13 @@ TURNS = 10
 
 @dataclass(frozen=True)
 class Scenario:
-    """`query_images` images a query (None: as many as the artifact takes at once); `percentile` is reported with its
-    interval, None where only the rate counts. `inference_only` leaves out what comes before and after the network.
-    A run ends when it has lasted `min_duration` seconds and `min_count` queries, whichever is later."""
+    """Scenario: its queries, percentile and length.
+
+    A query has `query_images` images (None: as many as the artifact takes at once). `percentile` is reported
+    with its interval, None where only the rate counts. `inference_only` leaves out what comes before and
+    after the network. A run ends when it has lasted `min_duration` seconds and `min_count` queries, whichever
+    is later.
+    """
 
     name: str
     about: str
@@ -39,7 +47,7 @@ class Scenario:
 
     @property
     def turns(self) -> int:
-        """How many turns a run is taken in."""
+        """Number of turns that a run is taken in."""
         return max(1, min(TURNS, self.min_count))
 
     def facts(self, contract: InputContract) -> ScenarioFacts:
@@ -65,7 +73,10 @@ SCENARIOS = {
 def choose(
     name: str, *, batch: int | None = None, min_duration: float | None = None, min_count: int | None = None
 ) -> Scenario:
-    """A scenario with what the user changed; `batch` sets the images of a query (offline and paper only)."""
+    """A scenario with what the user changed.
+
+    `batch` sets the images of a query (offline and paper only).
+    """
     scenario = SCENARIOS[name]
     if batch is not None:
         if name in ("single-stream", "multi-stream"):
@@ -80,7 +91,9 @@ def choose(
 
 
 def query_shape(scenario: Scenario, contract: InputContract) -> tuple[int, int]:
-    """(images of a query, images the network takes at a time) for a network of this input.
+    """Images of a query, and images the network takes at a time.
+
+    They are for a network of this input.
 
     Raises UsageError where the `paper` scenario asks for a batch that the artifact does not take in one piece.
     """

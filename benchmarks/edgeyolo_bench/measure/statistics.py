@@ -1,5 +1,8 @@
-"""The statistics of latencies: quantiles with exact order-statistic intervals, rates with block-bootstrap intervals,
-tests for trends. No distribution is assumed and no sample is ever left out."""
+"""The statistics of latencies.
+
+Quantiles with exact order-statistic intervals, rates with block-bootstrap intervals, tests for trends. No
+distribution is assumed and no sample is ever left out.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def binomial_cdf(n: int, p: float) -> Floats:
 
 
 def order_interval(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[int | None, int | None]:
-    """Ranks (1..n) of the two order statistics that hold the `q` quantile of the distribution with at least
+    """Ranks (1..n) of the order statistics around a quantile.
+
+    They are the two order statistics that hold the `q` quantile of the distribution with at least
     `confidence`, half of the risk on either side; None for an end that n samples cannot give.
 
     X, the number of samples below the quantile, is Binomial(n, q): the quantile lies below the sample of rank l only
@@ -44,13 +49,18 @@ def order_interval(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[in
 
 
 def least_count(q: float, confidence: float = CONFIDENCE) -> int:
-    """The fewest independent samples that give the `q` quantile an interval with both ends."""
+    """Fewest independent samples that bound the `q` quantile on both sides.
+
+    Its interval then has both ends.
+    """
     worse = max(q, 1 - q)
     return math.ceil(math.log((1 - confidence) / 2) / math.log(worse))
 
 
 def effective_count(values: Floats) -> float:
-    """How many independent samples a series is worth: n / (1 + 2 * the sum of its autocorrelations).
+    """Number of independent samples that a series is worth.
+
+    It is n / (1 + 2 * the sum of its autocorrelations).
 
     The sum ends where a pair of neighbouring autocorrelations is no longer positive (Geyer's initial positive
     sequence), and is never below zero: a series that alternates does not count for more than its length. A first
@@ -73,8 +83,11 @@ def effective_count(values: Floats) -> float:
 
 
 def design_effect(values: Floats, groups: NDArray[np.int64]) -> float:
-    """By how much fewer independent samples clusters hold than samples: 1 + (m - 1) * ICC, m being the size of a
-    cluster and ICC the correlation inside one (one-way analysis of variance). Never below 1."""
+    """Design effect of clusters.
+
+    Clusters hold fewer independent samples than samples by this factor: 1 + (m - 1) * ICC, m being the size
+    of a cluster and ICC the correlation inside one (one-way analysis of variance). Never below 1.
+    """
     _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     n, k = len(values), len(sizes)
     if k < 2 or n <= k:
@@ -123,7 +136,9 @@ def quantile(
 def rate(
     seconds: Floats, images: int, confidence: float = CONFIDENCE, *, processes: int = 1, seed: int = 0
 ) -> Rate:
-    """Images a second over queries of `images` images that took `seconds`, with a circular block bootstrap.
+    """Images a second with a circular block bootstrap.
+
+    Queries of `images` images took `seconds`.
 
     Blocks keep neighbouring queries together; they are at least as long as queries depend on each other, and of the
     length of a process where there were several.
@@ -147,8 +162,11 @@ def rate(
 
 
 def mann_kendall(values: Floats) -> float:
-    """Two-sided probability of a trend as strong as this in a series without one; ties are corrected for, the normal
-    approximation has its continuity correction. 1.0 for fewer than four values."""
+    """Two-sided probability of a trend as strong as this in a series without one.
+
+    Ties are corrected for, the normal approximation has its continuity correction. 1.0 for fewer than four
+    values.
+    """
     n = len(values)
     if n < 4:
         return 1.0
@@ -162,8 +180,11 @@ def mann_kendall(values: Floats) -> float:
 
 
 def pettitt(values: Floats) -> float:
-    """Probability of a change of level as clear as this one, somewhere in a series without one (Pettitt 1979, his
-    approximation, which is cautious for short series)."""
+    """P value of Pettitt's test for a change of level.
+
+    It is the probability of a change of level as clear as this one, somewhere in a series without one
+    (Pettitt 1979, his approximation, which is cautious for short series).
+    """
     n = len(values)
     if n < 4:
         return 1.0
@@ -179,7 +200,10 @@ def block_medians(values: Floats, blocks: int) -> Floats:
 
 
 def histogram(samples: Floats, bins: int = 60) -> Histogram:
-    """All samples (positive) in geometrically spaced bins; a single value gives one bin around it."""
+    """All samples (positive) in geometrically spaced bins.
+
+    A single value gives one bin around it.
+    """
     low, high = float(samples.min()), float(samples.max())
     low, high = max(low, 1e-9), max(high, 1e-9)
     if high <= low * (1 + 1e-9):

@@ -19,15 +19,21 @@ _RUN_DRIFT, _RUN_P = 0.05, 0.01  # a whole run is judged once, by more samples: 
 
 
 def trend(values: NDArray[np.float64]) -> tuple[float, float]:
-    """(relative change of the median from the first to the last third, probability that a steady series shows as clear
-    a trend or change of level: the smaller of Mann-Kendall's and Pettitt's on block medians, doubled)."""
+    """Relative trend of a series, and its P value.
+
+    These are the relative change of the median from the first to the last third, and the probability that a
+    steady series shows as clear a trend or change of level: the smaller of Mann-Kendall's and Pettitt's on
+    block medians, doubled.
+    """
     thirds, blocks = block_medians(values, 3), block_medians(values, _BLOCKS)
     p = min(1.0, 2 * min(mann_kendall(blocks), pettitt(blocks)))
     return float(thirds[-1] / thirds[0] - 1), p
 
 
 def settle(query: Callable[[], float], *, limit: float) -> SteadyState:
-    """Run queries (each gives its milliseconds) until a window of them shows no trend, or for `limit` seconds.
+    """Run queries until their latency has settled.
+
+    Each gives its milliseconds; it goes on until a window of them shows no trend, or for `limit` seconds.
 
     A window is at least 8 queries and half a second; each is judged on its own, so what is slow at first (memory
     being mapped, kernels being chosen, a clock rising) falls out with its window. At least one window is run.

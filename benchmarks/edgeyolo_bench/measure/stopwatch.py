@@ -1,4 +1,7 @@
-"""One query through the stages, each on the clock; and what the clock and the loop themselves cost."""
+"""One query through the stages, each on the clock.
+
+The costs of the clock and the loop themselves are measured too.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ _HARNESS_SECONDS = 0.2
 
 
 class Query(Protocol):
-    """Runs the next query: milliseconds of each of the scenario's stages, and the number of detections."""
+    """Runs the next query.
+
+    Milliseconds of each of the scenario's stages, and the number of detections.
+    """
 
     def __call__(self) -> tuple[tuple[float, ...], int]: ...
 
@@ -54,7 +60,10 @@ def make_query(
 
 
 def _network_alone(pipeline: Pipeline, workload: Workload, images: int, decode: Decode) -> Query:
-    """Only the network is run, on arrays prepared beforehand; different ones in turn, as far as memory allows."""
+    """Run the network alone, on arrays prepared beforehand.
+
+    Different ones in turn, as far as memory allows.
+    """
     prepared: list[NDArray[Any]] = []
     while len(prepared) < _POOL and (not prepared or (len(prepared) + 1) * prepared[0].nbytes <= _POOL_BYTES):
         pixels = [decode(data) for data in workload.query(len(prepared), images)]
@@ -77,7 +86,7 @@ class _NoSession:
         return {}
 
     def close(self) -> None:
-        """There is nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 class _Empty(Pipeline):
@@ -101,8 +110,10 @@ _NOTHING: NDArray[np.uint8] = np.zeros((1, 1, 3), np.uint8)
 
 
 def harness_cost(scenario: Scenario, input: InputContract, output: OutputContract) -> float:
-    """Milliseconds that the harness adds to a query, by the median: the very same loop around an empty network, an
-    empty decoder and empty stages."""
+    """Milliseconds that the harness adds to a query, by the median.
+
+    The very same loop around an empty network, an empty decoder and empty stages.
+    """
     names = tuple(str(number) for number in range(output.classes))
     empty = _Empty(_NoSession(), input, output, names)
     workload = Workload((b"",), ImageFacts("nothing", 1, "", (1.0, 1.0), ""))
@@ -117,7 +128,10 @@ def harness_cost(scenario: Scenario, input: InputContract, output: OutputContrac
 
 
 def timer_cost(readings: int = 5000) -> float:
-    """Milliseconds of one reading of the clock: the least of five means, as other processes only ever add."""
+    """Milliseconds of one reading of the clock.
+
+    The least of five means, as other processes only ever add.
+    """
     means = []
     for _ in range(5):
         begin = perf_counter_ns()

@@ -1,4 +1,7 @@
-"""An opened artifact under measurement: warm-up, turns of queries, AP. It lives in a process of its own."""
+"""An opened artifact under measurement: warm-up, turns of queries, AP.
+
+It lives in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ REFRESH_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Job:
-    """One artifact to measure, and how. `name` and `target` together are what tables call it.
+    """One artifact to measure, and how.
+
+    `name` and `target` together are what tables call it.
 
     The run is spread over so many `processes`, one after another, at most one for each turn.
     """
@@ -51,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """What is known once an artifact is loaded."""
+    """Facts of a loaded artifact."""
 
     artifact: ArtifactFacts
     scenario: ScenarioFacts
@@ -62,8 +67,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class Turn:
-    """`samples` (queries, stages) in milliseconds, `detections` (queries,), what was spent meanwhile, and how many
-    queries at the start are in no figure because another artifact had the caches. `process` counts from 0."""
+    """Samples of one turn.
+
+    `samples` (queries, stages) in milliseconds, `detections` (queries,), what was spent meanwhile, and how
+    many queries at the start are in no figure because another artifact had the caches. `process` counts from
+    0.
+    """
 
     samples: NDArray[np.float64]
     detections: NDArray[np.int64]
@@ -104,13 +113,17 @@ class Subject:
         )
 
     def warm_up(self) -> SteadyState:
-        """Run until latency has settled, at most as long as the measurement itself shall last (5 s at least)."""
+        """Run until latency has settled.
+
+        It takes at most as long as the measurement itself shall last (5 s at least).
+        """
         return settle(lambda: self._query()[0][self._judged], limit=max(5.0, self._job.scenario.min_duration))
 
     def turn(self, seconds: float, count: int, *, refresh: bool) -> Turn:
         """Measure for `seconds` and `count` queries, whichever takes longer.
 
-        With `refresh` queries of the first 50 ms, one at least, are run and not counted: another artifact ran before.
+        If `refresh`, queries of the first 50 ms, one at least, are run and not counted: another artifact ran
+        before.
         """
         refreshed = self._refresh() if refresh else 0
         rows: list[tuple[float, ...]] = []
@@ -139,7 +152,10 @@ class Subject:
         )
 
     def peak_memory(self) -> int | None:
-        """The largest number of bytes this process has held, None where the system does not tell."""
+        """Largest number of bytes this process has held.
+
+        None where the system does not tell.
+        """
         try:
             import resource
         except ImportError:  # Windows
@@ -161,7 +177,7 @@ class Subject:
 
 
 def artifact_facts(job: Job, artifact: Artifact) -> ArtifactFacts:
-    """What a report says of an artifact."""
+    """Facts of an artifact in a report."""
     manifest = artifact.manifest
     return ArtifactFacts(
         name=job.name,

@@ -1,4 +1,4 @@
-"""From the samples of a run to its Measurement."""
+"""Summary of a run's samples as its Measurement."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOST_OVERHEAD = 0.01
 
 @dataclass
 class Run:
-    """What has been measured of one artifact so far."""
+    """Measurements of one artifact so far."""
 
     job: Job
     opened: Opened
@@ -70,7 +70,10 @@ class Run:
 
 
 def summarize(run: Run, device: str, cores: float, *, interrupted: bool) -> Measurement:
-    """The Measurement of a run with at least one turn; `cores` are those the process may use."""
+    """The Measurement of a run with at least one turn.
+
+    `cores` are those the process may use.
+    """
     scenario, facts = run.job.scenario, run.opened.scenario
     judged, spent = run.judged, run.spent
     groups = run.processes
@@ -111,7 +114,10 @@ def summarize(run: Run, device: str, cores: float, *, interrupted: bool) -> Meas
 
 
 def compare_runs(runs: Sequence[Run], device: str) -> tuple[Comparison, ...]:
-    """Every artifact against the first, by the medians of the turns they took one after the other."""
+    """Compare every artifact with the first.
+
+    It goes by the medians of the turns they took one after the other.
+    """
     found = []
     for other in runs[1:]:
         first, second = runs[0], other
@@ -156,7 +162,10 @@ def _stage(
 
 
 def _reasons(run: Run, latency: Quantile | None, throughput: Rate) -> tuple[str, ...]:
-    """Why the run's figures may not be quoted; nothing where they may."""
+    """Reasons why the run's figures may not be quoted.
+
+    Nothing where they may.
+    """
     scenario, count, seconds = run.job.scenario, len(run.judged), float(run.judged.sum()) / 1e3
     said = []
     if count < scenario.min_count:

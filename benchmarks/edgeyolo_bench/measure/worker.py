@@ -1,5 +1,8 @@
-"""One process for each artifact, so that runtimes do not disturb each other's threads and memory; one works at a
-time, the others wait at their end of a pipe."""
+"""Worker processes, one for each artifact.
+
+Runtimes then do not disturb each other's threads and memory; one works at a time, the others wait at their
+end of a pipe.
+"""
 
 from __future__ import annotations
 

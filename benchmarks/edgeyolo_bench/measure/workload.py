@@ -1,5 +1,7 @@
-"""The images that are measured on: a folder's, or generated scenes. Never zeros: an empty picture leaves
-post-processing nothing to do."""
+"""The images that are measured on: a folder's, or generated scenes.
+
+Never zeros: an empty picture leaves post-processing nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ import numpy as np
 
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import ImageError
-from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo.runtime.encoded_image import decode_image
+from edgeyolo.runtime.images import find_images, read_file
 from edgeyolo_bench.values.measurement import ImageFacts
 
 SCENE_SIZE = (720, 1280)  # (height, width): a camera's frame
@@ -24,14 +27,20 @@ _JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class Workload:
-    """Encoded images, as a camera or a disk gives them; decoding is one of the stages, reading from disk is not."""
+    """Encoded images, as a camera or a disk gives them.
+
+    Decoding is one of the stages, reading from disk is not.
+    """
 
     encoded: tuple[bytes, ...]
     facts: ImageFacts
     warnings: tuple[str, ...] = ()
 
     def query(self, number: int, images: int) -> Sequence[bytes]:
-        """The images of query `number`, counted from 0; the images follow each other in a circle."""
+        """The images of query `number`, counted from 0.
+
+        The images follow each other in a circle.
+        """
         count = len(self.encoded)
         return [self.encoded[(number * images + index) % count] for index in range(images)]
 
@@ -47,23 +56,31 @@ def generated(count: int = SCENES, size: tuple[int, int] = SCENE_SIZE) -> Worklo
 
 
 def from_folder(source: str | Path) -> Workload:
-    """The images of a file, folder or pattern; of very many, 128 spread evenly over them.
+    """The images of a file, folder or pattern.
+
+    If there are very many, 128 are spread evenly over them.
 
     Raises ImageError where there is none, or one cannot be decoded.
     """
-    paths = list_images(source)
+    walk = find_images(source)
+    paths = walk.files
     chosen = [
         paths[i] for i in np.linspace(0, len(paths) - 1, min(len(paths), MOST_IMAGES)).round().astype(int)
     ]
-    encoded = tuple(path.read_bytes() for path in chosen)
-    decoded = [read_image(path) for path in chosen]
-    flat = [path.name for path, image in zip(chosen, decoded, strict=True) if image.min() == image.max()]
+    encoded = tuple(read_file(path) for path in chosen)
+    flat: list[str] = []
+    sizes: list[tuple[int, ...]] = []
+    for path, data in zip(chosen, encoded, strict=True):  # one at a time: photographs are large
+        image = decode_image(data, str(path))
+        sizes.append(image.shape[:2])
+        if image.min() == image.max():
+            flat.append(path.name)
     if len(flat) == len(chosen):
         raise ImageError(
             f"{source}: every image is of a single colour; the time after the network would be that of nothing found",
             hint="Give photographs, or leave out --images: scenes are generated.",
         )
-    shapes = np.array([image.shape[:2] for image in decoded], dtype=np.float64).mean(axis=0)
+    shapes = np.array(sizes, dtype=np.float64).mean(axis=0)
     kinds = sorted({path.suffix.lower().lstrip(".").replace("jpg", "jpeg") for path in chosen})
     facts = ImageFacts(
         Path(source).name,
@@ -74,6 +91,7 @@ def from_folder(source: str | Path) -> Workload:
     )
     warnings = [f"{len(chosen)} of {len(paths)} images are used"] if len(chosen) < len(paths) else []
     warnings += [f"{len(flat)} images are of a single colour"] if flat else []
+    warnings += [f"left out: {line}" for line in walk.sentences()]
     return Workload(encoded, facts, tuple(warnings))
 
 

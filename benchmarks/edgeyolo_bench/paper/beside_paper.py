@@ -1,4 +1,7 @@
-"""Measurements beside the paper's tables: ours, theirs, the difference, and why the two may not be comparable."""
+"""Measurements beside the paper's tables.
+
+Ours, theirs, the difference, and why the two may not be comparable.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
 
 @dataclass(frozen=True)
 class Figure:
-    """One quantity: what was measured here and what the paper prints, in the same unit; None where there is none."""
+    """One quantity here and in the paper.
+
+    The measured and the printed value are in the same unit; None where there is none.
+    """
 
     name: str
     ours: float | None
@@ -39,8 +45,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table with at most one measurement: `figures` are its quantities (params in millions, gflops, fps
-    or ms, ap as fractions of 1), `reasons` why ours and the paper's may not be comparable."""
+    """One row of a table with at most one measurement.
+
+    `figures` are its quantities (params in millions, gflops, fps or ms, ap as fractions of 1), `reasons` why
+    ours and the paper's may not be comparable.
+    """
 
     row: PaperRow | Improvement
     measurement: Measurement | None = None
@@ -53,13 +62,16 @@ class Line:
 
 
 def compare(report: Report, number: int, networks: tuple[str, ...] = ()) -> tuple[Line, ...]:
-    """Table `number` with what `report` holds of it: a row for every measurement of its network, else the paper's
-    values alone. With `networks` only their rows."""
+    """Table `number` with what `report` holds of it.
+
+    A row for every measurement of its network, else the paper's values alone. With `networks` only their
+    rows.
+    """
     return tuple(line for row in table(number, networks) for line in _lines(row, report))
 
 
 def is_in(report: Report, number: int) -> bool:
-    """Whether the report measured a network of the table."""
+    """Return True if the report measured a network of the table."""
     return any(line.measurement for line in compare(report, number))
 
 
@@ -76,8 +88,11 @@ def _lines(row: PaperRow | Improvement, report: Report) -> Iterator[Line]:
 
 
 def _measured(row: PaperRow, measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements of the row's network: at the row's size if there are any, else at every other; of those of one
-    target and the same weights the one that is nearest to the table's protocol."""
+    """The measurements of the row's network.
+
+    At the row's size if there are any, else at every other; of those of one target and the same weights the
+    one that is nearest to the table's protocol.
+    """
     own = [item for item in measurements if row.network and item.artifact.model == row.network]
     exact = [item for item in own if row.imgsz in item.artifact.size]
     nearest: dict[tuple[str, ...], Measurement] = {}
@@ -124,7 +139,10 @@ def _figures(row: PaperRow, item: Measurement | None) -> tuple[Figure, ...]:
 
 
 def _ap_for(row: PaperRow, accuracy: AccuracyFacts | None) -> float | None:
-    """AP by the suppression of the row, if it was measured; the usual one's where the row names none."""
+    """AP by the suppression of the row, if it was measured.
+
+    The usual one's where the row names none.
+    """
     if accuracy is None:
         return None
     return accuracy.metrics.get(METRIC, accuracy.ap) if row.iou == OTHER_IOU else accuracy.ap

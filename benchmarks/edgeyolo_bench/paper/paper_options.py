@@ -1,4 +1,7 @@
-"""The options of `edgeyolo bench` that measure rows of the paper's tables, and what they ask for."""
+"""Options of `edgeyolo bench` that measure rows of the paper's tables.
+
+Their values are resolved here too.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Asked:
-    """Which tables, by number, for which networks (all where empty), on which device's targets, with which weights."""
+    """Tables and networks that were asked for.
+
+    They are tables by number, networks (all where empty), the device whose targets are measured, and weights.
+    """
 
     numbers: tuple[int, ...]
     networks: tuple[str, ...]
@@ -35,7 +41,10 @@ class Asked:
     weights: Mapping[str, Path]
 
     def run(self, wanted: Wanted, labelled: Labelled | None, **facts: Any) -> PaperRun:
-        """What to measure; targets that were not named are the device's own."""
+        """Rows to measure.
+
+        Targets that were not named are the device's own.
+        """
         from dataclasses import replace
 
         from edgeyolo_bench.paper.paper_run import PaperRun, default_targets
@@ -55,7 +64,10 @@ def paper_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def tables_asked(
     tables: tuple[str, ...], every_table: bool, networks: str | None, kind: str | None, weights: tuple[str, ...]
 ) -> Asked | None:  # fmt: skip
-    """What was asked for, None without --table. Raises UsageError for options that fit no table."""
+    """Tables that were asked for, None without --table.
+
+    Raises UsageError for options that fit no table.
+    """
     from edgeyolo.cli.options import locate_weights
     from edgeyolo.errors import UsageError
 

@@ -1,5 +1,7 @@
-"""Measure the rows of the paper's tables on this machine: the networks at the paper's sizes, with the user's weights
-or with random ones, in the paper's protocol."""
+"""Measure the rows of the paper's tables on this machine.
+
+The networks at the paper's sizes, with the user's weights or with random ones, in the paper's protocol.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,12 @@ _CPU = ("openvino", "onnx")
 
 @dataclass(frozen=True)
 class PaperRun:
-    """What to measure: tables by number, networks (all of the tables where empty), targets; `weights` maps networks to
-    files or artifacts, the others get random ones. A size in `wanted` replaces the paper's image sizes. `device` is
-    what the report calls this machine, `command` what was typed."""
+    """Rows of the paper to measure.
+
+    They are tables by number, networks (all of the tables where empty), targets; `weights` maps networks to
+    files or artifacts, the others get random ones. A size in `wanted` replaces the paper's image sizes.
+    `device` is what the report calls this machine, `command` what was typed.
+    """
 
     numbers: tuple[int, ...]
     wanted: Wanted
@@ -58,12 +63,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What the report calls it where its network occurs several times."""
+        """Name in the report where the network occurs several times."""
         return f"{self.network}-{self.imgsz}" + (f"-batch{self.batch}" if self.batch > 1 else "")
 
 
 def cells(run: PaperRun) -> tuple[Cell, ...]:
-    """What the rows of the tables need, each once, smallest network first.
+    """Cells that the rows of the tables need.
+
+    Each once, smallest network first.
 
     Raises UsageError for a network that is in none of the tables, and for weights of a network that is not measured.
     """
@@ -85,7 +92,10 @@ def cells(run: PaperRun) -> tuple[Cell, ...]:
 
 
 def _once_for_artifacts(found: Iterable[Cell], weights: Mapping[str, Path]) -> Iterator[Cell]:
-    """An artifact has its own size and batch: it is measured once, whatever sizes its rows have."""
+    """Keep one cell for each artifact.
+
+    It has its own size and batch, and is measured once, whatever sizes its rows have.
+    """
     seen: set[str] = set()
     for cell in sorted(found):
         if cell.network in weights and weights[cell.network].is_dir():
@@ -114,15 +124,20 @@ def _side(wanted: Wanted) -> int | None:
 
 
 def _batch(row: PaperRow, wanted: Wanted) -> int:
-    """Table 1's milliseconds are of batch 32; its rows without them have no speed to compare and run as Table 2's."""
+    """Batch of a table's rows.
+
+    Table 1's milliseconds are of batch 32; rows without them have no speed to compare and run as Table 2's.
+    """
     if wanted.batch != 1:
         return wanted.batch
     return PROTOCOLS[1].batch or 1 if row.batch32_ms is not None else 1
 
 
 def default_targets(device: str) -> tuple[str, ...]:
-    """Targets of a device (a name of `edgeyolo.backend.devices`) that can be made and run here: on CPUs those
-    of OpenVINO and ONNX Runtime in float32, elsewhere those in the paper's float16.
+    """Targets of a device that can be made and run here.
+
+    The device is a name of `edgeyolo.backend.devices`. CPUs have those of OpenVINO and ONNX Runtime in
+    float32, other devices those in the paper's float16.
 
     Raises UsageError for a device that is none, RuntimeMissingError where none of its targets can be measured, with the
     reason of the first.
@@ -193,7 +208,10 @@ def _measure(
 
 
 def _checked(job: Job, network: str) -> Job:
-    """The job, if its artifact is of that network; else its row would compare one network with another."""
+    """The job, if its artifact is of that network.
+
+    Else its row would compare one network with another.
+    """
     model = Artifact.open(job.artifact).manifest.model
     if model != network:
         raise UsageError(
@@ -207,7 +225,11 @@ def _checked(job: Job, network: str) -> Job:
 def _models(
     run: PaperRun, cell: Cell, wanted: Wanted, step: Callable[[str], None]
 ) -> Iterator[tuple[Sequence[Path], Sequence[Failure]]]:
-    """The user's weights; or artifacts of random ones, which are large and removed again. And what failed."""
+    """The user's weights.
+
+    Networks without weights get artifacts of random ones, which are large and removed again. What failed is
+    given too.
+    """
     if cell.network in run.weights:
         yield [run.weights[cell.network]], []
         return

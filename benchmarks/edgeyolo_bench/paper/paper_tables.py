@@ -1,4 +1,6 @@
-"""The paper's Tables 1, 2, 9 and 10, every row, as data; what each was measured with stands in `PROTOCOLS`.
+"""The paper's Tables 1, 2, 9 and 10, every row, as data.
+
+`PROTOCOLS` says what each was measured with.
 
 `paper_tables.csv` holds what is printed, with two misprints put right: YOLOR-W6's parameters are 79.8M (printed
 "79.8G") and Table 9's "YOLO-E6 [81]" is the YOLOR-E6 of Table 2. yolov7-tiny's 0.4 ms comes from the text below
@@ -62,7 +64,10 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class Improvement:
-    """A row "improvement": how the row above it compares with an earlier one, as printed ("-43%", "+0.4", "=")."""
+    """A row "improvement".
+
+    It compares the row above it with an earlier one, as printed ("-43%", "+0.4", "=").
+    """
 
     table: int
     params: str
@@ -76,7 +81,10 @@ class Improvement:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a table was measured: `batch` of its speed (None: it has none) and which images its `ap50` is of."""
+    """Protocol of a table's figures.
+
+    `batch` of its speed (None: it has none) and which images its `ap50` is of.
+    """
 
     title: str
     batch: int | None

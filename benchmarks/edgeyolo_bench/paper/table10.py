@@ -1,4 +1,7 @@
-"""Table 10's second threshold: AP of the measured artifacts with a suppression by IoU 0.70, beside the usual 0.65."""
+"""Table 10's second threshold.
+
+AP of the measured artifacts with a suppression by IoU 0.70, beside the usual 0.65.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from edgeyolo_bench.values.report import Report
 
 
 def with_other_iou(report: Report, jobs: Iterable[Job], labelled: Labelled, listener: Listener) -> Report:
-    """The report with AP at the other threshold in the metrics of every measurement that has an AP."""
+    """The report with AP at the other threshold.
+
+    It stands in the metrics of every measurement that has an AP.
+    """
     from edgeyolo.datasets import load_dataset
     from edgeyolo.evaluation.validate import open_to_judge, validate
 

@@ -1,4 +1,7 @@
-"""Measure artifacts on another machine: copy them there, run the harness, bring the report back."""
+"""Measure artifacts on another machine.
+
+Copy them there, run the harness, bring the report back.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,12 @@ _NO_COMMAND = 127  # a shell's word for a program that is not there
 
 @dataclass(frozen=True)
 class Remote:
-    """A machine that ssh reaches. `python` is the interpreter that edgeyolo is installed in there; with `wheel` (a
-    file here) it is installed into a virtual environment for the time of the measurement. `name` is what reports call
-    the device, `config` an ssh_config(5) file, `threads` overrides the jobs'."""
+    """A machine that ssh reaches.
+
+    `python` is the interpreter that edgeyolo is installed in there; with `wheel` (a file here) it is
+    installed into a virtual environment for the time of the measurement. `name` is what reports call the
+    device, `config` an ssh_config(5) file, `threads` overrides the jobs'.
+    """
 
     host: str
     name: str = ""
@@ -42,8 +48,9 @@ class Remote:
 def measure_remotely(
     remote: Remote, jobs: Sequence[Job], *, limits: bool = True, hear: Callable[[str], None] = lambda _: None
 ) -> Report:
-    """The report of `jobs` as the device gives it; they share scenario, images and threads. `limits` has the device's
-    own limits measured too.
+    """The report of `jobs` as the device gives it.
+
+    They share scenario, images and threads. `limits` has the device's own limits measured too.
 
     Everything there is in one folder, which is removed however this ends. After Ctrl-C the report is that of what was
     completed, as on this machine.
@@ -77,7 +84,10 @@ def measure_remotely(
 
 
 def _order(remote: Remote, jobs: Sequence[Job], limits: bool) -> bytes:
-    """What the launcher shall do, as JSON: the same command as here, on what was copied."""
+    """Order for the launcher as JSON.
+
+    It is the same command as here, on what was copied.
+    """
     scenario, threads = jobs[0].scenario, remote.threads or jobs[0].threads
     fixed = scenario.name in ("single-stream", "multi-stream")
     arguments = [
@@ -94,7 +104,10 @@ def _order(remote: Remote, jobs: Sequence[Job], limits: bool) -> bytes:
 
 
 def _place(number: int, job: Job) -> str:
-    """The folder of an artifact there. Its last part is the job's name, as that is what reports call it."""
+    """The folder of an artifact there.
+
+    Its last part is the job's name, as that is what reports call it.
+    """
     return f"artifacts/{number}/{job.name.replace('/', '_')}"
 
 

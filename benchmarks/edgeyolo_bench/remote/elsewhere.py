@@ -1,4 +1,7 @@
-"""`edgeyolo bench --remote` and `--fleet`: export here, measure there, AP here on the very same artifacts."""
+"""Commands `edgeyolo bench --remote` and `--fleet`.
+
+Export here, measure there, AP here on the very same artifacts.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ def measure_elsewhere(
     command: str = "",
     listener: Listener = SILENT,
 ) -> Report:
-    """The report of `models` on every device; see `gather` for what becomes of one that fails.
+    """The report of `models` on every device.
+
+    See `gather` for what becomes of one that fails.
 
     AP does not depend on the machine but on the artifact and its arithmetic, so it is measured here, by the artifact's
     own runtime or its stand-in, and the report says so.

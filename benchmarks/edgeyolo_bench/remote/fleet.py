@@ -1,4 +1,7 @@
-"""A fleet: several devices named in a YAML file, measured one after another, in one report."""
+"""A fleet of devices in one report.
+
+A YAML file names the devices; they are measured one after another.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.errors import UsageError
+from edgeyolo.support.reading import read_yaml
 from edgeyolo_bench.remote.device import Remote
 
 EXAMPLE = """devices:
@@ -19,14 +23,17 @@ EXAMPLE = """devices:
 
 @dataclass(frozen=True)
 class Member:
-    """A device of a fleet, and the targets that weights are measured on there; empty: those of the command line."""
+    """A device of a fleet, and the targets that weights are measured on there.
+
+    None given: those of the command line.
+    """
 
     remote: Remote
     targets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return self.remote.name or self.remote.host
 
 
@@ -35,14 +42,7 @@ def read_fleet(path: Path) -> tuple[Member, ...]:
 
     Raises UsageError for a file that is not one, with the device and the word that is wrong.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise RuntimeMissingError("a fleet file is YAML", hint="pip install pyyaml") from error
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML ({error})", hint=EXAMPLE) from error
+    data = read_yaml(path, error=UsageError)
     devices = data.get("devices") if isinstance(data, dict) else None
     if not isinstance(devices, list) or not devices:
         raise UsageError(f"{path}: expected a list `devices`", hint=EXAMPLE)
@@ -64,9 +64,14 @@ def _member(data: Any, where: str, folder: Path) -> Member:
             f"{where}: unknown {', '.join(sorted(map(str, unknown)))}",
             hint=f"Known: {', '.join(sorted(known))}",
         )
+    for name in ("name", "python", "wheel", "config"):
+        if not isinstance(data.get(name, ""), str):
+            raise UsageError(f"{where}: {name}: expected text, got {data[name]!r}", hint="Put it in quotes.")
     values = dict(data)
     targets = values.pop("targets", ())
     targets = [targets] if isinstance(targets, str) else targets
+    if not isinstance(targets, list | tuple):
+        raise UsageError(f"{where}: targets: expected a list, got {targets!r}", hint=EXAMPLE)
     threads = values.get("threads")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise UsageError(f"{where}: threads: expected a number from 1, found {threads!r}")

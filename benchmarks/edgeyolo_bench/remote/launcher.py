@@ -1,5 +1,7 @@
-"""Sent to the device and run there by its own Python, before edgeyolo is known to be there: so it stands alone, and
-keeps to what Python 3.6 has.
+"""Launcher that runs on the device.
+
+It is sent to the device and run there by its own Python, before edgeyolo is known to be there: so it stands
+alone, and keeps to what Python 3.6 has.
 
 Standard input: eight bytes of length (big endian) and that many of a JSON order, then the same of a tar archive; after
 that it stays open for as long as the report is wanted. When it closes, because of Ctrl-C or a lost connection, the
@@ -68,7 +70,10 @@ class Children:
         self.current = None  # type: subprocess.Popen[bytes] | None
 
     def run(self, *command: str, quiet: bool = False) -> int:
-        """The exit code of a command; with `quiet` its standard output goes where its errors go."""
+        """The exit code of a command.
+
+        If `quiet`, its standard output goes where its errors go.
+        """
         if self.stopped:
             sys.exit(INTERRUPTED)
         self.current = subprocess.Popen(
@@ -82,7 +87,10 @@ class Children:
         return self.current.wait()
 
     def stop_at_end_of_input(self) -> None:
-        """Runs in a thread: when standard input closes, interrupt the command, and kill it after a while."""
+        """Runs in a thread.
+
+        When standard input closes, interrupt the command, and kill it after a while.
+        """
         while os.read(0, 1024):
             continue
         self.stop()
@@ -104,7 +112,10 @@ class Children:
 
 
 def install(wheel: str, children: Children) -> str:
-    """A virtual environment with the wheel in it, over what the device has already; its Python."""
+    """A virtual environment with the wheel in it, over what the device has already.
+
+    Its Python.
+    """
     place = children.folder / "venv"
     say("making a virtual environment")
     if children.run(sys.executable, "-m", "venv", "--system-site-packages", str(place), quiet=True):
@@ -118,7 +129,7 @@ def install(wheel: str, children: Children) -> str:
 
 
 def leave(number: int, frame: object) -> None:
-    """The connection is gone."""
+    """End the command when the connection is gone."""
     sys.exit(INTERRUPTED)
 
 

@@ -1,4 +1,7 @@
-"""One command on another machine through the system's own ssh: keys and host keys are its business, and are checked."""
+"""One command on another machine through the system's own ssh.
+
+Keys and host keys are its business, and are checked.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,11 @@ _EXPLAINED = (
 
 @dataclass(frozen=True)
 class Done:
-    """How a remote command ended: ssh's or its own exit code, its standard output, the last lines it said, and
-    whether Ctrl-C ended it."""
+    """End of a remote command.
+
+    It has ssh's or its own exit code, its standard output, the last lines it said, and whether Ctrl-C ended
+    it.
+    """
 
     code: int
     output: str
@@ -44,7 +50,9 @@ def run(
     host: str, command: str, feed: Iterable[bytes], *,
     config: Path | None = None, hear: Callable[[str], None] = lambda _: None,
 ) -> Done:  # fmt: skip
-    """Run `command` in `host`'s shell with `feed` on its standard input, which then stays open until it ends.
+    """Run `command` in `host`'s shell.
+
+    It has `feed` on its standard input, which then stays open until it ends.
 
     Ctrl-C closes that input and waits for the other side to finish; a second one gives up. `hear` gets the lines of
     standard error as they come. `config` is an ssh_config(5) file to use in place of the user's.

@@ -13,7 +13,9 @@ Interval = tuple[float | None, float | None]
 
 
 def compare(now: Report, before: Report, tolerance: float) -> Report:
-    """`now` with the changes of every figure that both reports hold, and what could not be compared.
+    """Add to `now` its changes since an earlier report.
+
+    They are the changes of every figure that both reports hold, and what could not be compared.
 
     Latency and rate are compared by their ratio, AP too; `tolerance` is a share of 1. A measurement that is not
     reportable on either side is a failure: it must not pass as unchanged.
@@ -102,7 +104,7 @@ def _change(
 
 
 def _apart(one: Interval, other: Interval) -> bool:
-    """Whether two intervals are known and do not overlap."""
+    """Return True if two intervals are known and do not overlap."""
     if one[0] is None or one[1] is None or other[0] is None or other[1] is None:
         return False
     return one[0] > other[1] or other[0] > one[1]

@@ -1,4 +1,7 @@
-"""What becomes of a report: compared with a baseline, saved, printed, and turned into an exit code."""
+"""Delivery of a report.
+
+It is compared with a baseline, saved, printed, and turned into an exit code.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,10 @@ from edgeyolo_bench.values.report import Report
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write every form of a report into a folder and return the files; report.json, which the others follow from,
-    first."""
+    """Write every form of a report into a folder and return the files.
+
+    report.json, which the others follow from, first.
+    """
     report.save(folder / "report.json")
     with atomic_file(folder / "report.md") as draft:
         draft.write_text(to_markdown(report), encoding="utf-8")
@@ -74,8 +79,11 @@ def _print_tables(report: Report, asked: Asked | None) -> None:
 
 
 def exit_code(report: Report) -> int:
-    """130 for one that was interrupted, 1 for a regression or a result that no machine can give, else the largest of
-    what failed."""
+    """Exit code of a report.
+
+    It is 130 for one that was interrupted, 1 for a regression or a result that no machine can give, else the
+    largest of what failed.
+    """
     if report.interrupted:
         return INTERRUPTED
     worst = max((failure.exit_code for failure in report.failures), default=0)

@@ -1,4 +1,7 @@
-"""How far a measurement is, on standard error: one bar on a terminal, plain lines elsewhere."""
+"""Progress of a measurement on standard error.
+
+One bar on a terminal, plain lines elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from edgeyolo_bench.measure.measure import Listener
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """A Listener that shows what it is told. Ctrl-C is left to `measure`, which reports what was completed."""
+    """A Listener that shows what it is told.
+
+    Ctrl-C is left to `measure`, which reports what was completed.
+    """
     from rich import progress as bars
     from rich.console import Console
 

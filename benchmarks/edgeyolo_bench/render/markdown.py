@@ -1,4 +1,7 @@
-"""The report as Markdown: results, the roofline, and the paper's tables that it measured rows of."""
+"""The report as Markdown.
+
+Results, the roofline, and the paper's tables that it measured rows of.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The figures of the page as PNG, from the same data, for papers and slides; needs the `eval` extra (matplotlib)."""
+"""The figures of the page as PNG, from the same data, for papers and slides.
+
+Needs the `eval` extra (matplotlib).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ _STAGES = dict(zip(STAGES, ("#9db8ea", "#5f8bdb", "#2457c5", "#102f77"), strict=
 
 
 def write_plots(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write ap-latency.png, latency.png, stages.png and roofline-N.png, those that there is something to draw for.
+    """Write the plots that have something to draw.
+
+    They are ap-latency.png, latency.png, stages.png and roofline-N.png.
 
     Raises RuntimeMissingError without matplotlib.
     """
@@ -101,7 +106,10 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _draw_latency(axes: Axes, items: Sequence[Measurement]) -> None:
-    """From the fastest query to the slowest, thick from p50 to p90, the median marked."""
+    """Draw latencies by quantile.
+
+    They go from the fastest query to the slowest, thick from p50 to p90, the median marked.
+    """
     axes.set_xscale("log")
     for row, item in enumerate(items):
         stage = item.stage(item.scenario.judged) or item.stages[0]

@@ -1,4 +1,7 @@
-"""The points of the AP-latency figure (the paper's Figure 1 for your device), and the Pareto front among them."""
+"""Points of the AP-latency figure, and the Pareto front among them.
+
+The figure is the paper's Figure 1 for your device.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ _COCO_IMAGES = 5000  # the whole of val2017: only then is an AP on the scale of 
 
 @dataclass(frozen=True)
 class Point:
-    """One network: `latency_ms` per image (inference alone), its AP as a fraction of 1 and which `data` that is of.
+    """One network in the figure.
+
+    It has `latency_ms` per image (inference alone), its AP as a fraction of 1 and which `data` that is of.
 
     `borrowed`: the AP is the paper's for the network, because the artifact has random weights; `front`: no point of
     the same device and data is both faster and better. `target` is "" for the paper's own points.
@@ -41,7 +46,10 @@ class Point:
 
 
 def measured_points(report: Report) -> tuple[Point, ...]:
-    """One point for every artifact whose speed may be quoted and whose AP is known; fronts marked."""
+    """One point for every artifact whose speed may be quoted and whose AP is known.
+
+    Fronts marked.
+    """
     best: dict[tuple[str, str], Point] = {}
     for item in report.measurements:
         point = _point(item)
@@ -52,7 +60,10 @@ def measured_points(report: Report) -> tuple[Point, ...]:
 
 
 def paper_points(number: int = 2) -> tuple[Point, ...]:
-    """The rows of one of the paper's tables that have FPS and AP of val2017; fronts marked by GPU."""
+    """The rows of one of the paper's tables that have FPS and AP of val2017.
+
+    Fronts marked by GPU.
+    """
     rows = (row for row in read_rows() if isinstance(row, PaperRow) and row.table == number)
     return mark_front(
         Point(row.model, row.gpu or "", "", row.latency_ms, row.ap_val, COCO, row.imgsz or 0)
@@ -62,8 +73,10 @@ def paper_points(number: int = 2) -> tuple[Point, ...]:
 
 
 def mark_front(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Mark those that no other of the same device and data beats: none at most as slow and better, or faster and as
-    good."""
+    """Mark those that no other of the same device and data beats.
+
+    None at most as slow and better, or faster and as good.
+    """
     given = tuple(points)
     return tuple(replace(point, front=not any(_beats(other, point) for other in given)) for point in given)
 
@@ -100,7 +113,10 @@ def _point(item: Measurement) -> Point | None:
 
 
 def _ap(item: Measurement) -> tuple[float, str, bool] | None:
-    """(AP, data, whether it is the paper's); the paper's only for random weights at the paper's classes and size."""
+    """(AP, data, whether it is the paper's).
+
+    The paper's only for random weights at the paper's classes and size.
+    """
     if item.accuracy is not None and item.accuracy.ap is not None:
         whole = "val2017" in item.accuracy.data and item.accuracy.images == _COCO_IMAGES
         return item.accuracy.ap, COCO if whole else item.accuracy.data, False

@@ -1,4 +1,7 @@
-"""The table of a report's measurements, once for the terminal, Markdown and the page: texts, and values to sort by."""
+"""Table of a report's measurements.
+
+It is made once for the terminal, Markdown and the page: texts, and values to sort by.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _NUMBER = re.compile(r"\d+(\.\d+)?(?= |$|x\d)")
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown, and what it is sorted by (None: always last); `note` is said where there is room."""
+    """A cell's text and its sort key.
+
+    Rows are sorted by the key (None: always last); `note` is said where there is room.
+    """
 
     text: str
     value: float | str | None
@@ -39,7 +45,10 @@ class Table:
 
 
 def results(report: Report) -> Table:
-    """One row for every measurement, as the terminal has it but for the stages, which the page draws."""
+    """One row for every measurement.
+
+    It is as the terminal has it but for the stages, which the page draws.
+    """
     columns = table.columns(report)
     kept = [place for place, name in enumerate(columns) if " + " not in name]
     rows = tuple(tuple(_read(row[place]) for place in kept) for row in table.rows(report))
@@ -55,7 +64,10 @@ def _read(text: str) -> Cell:
 
 
 def beside_paper(report: Report, number_of_table: int, networks: tuple[str, ...] = ()) -> Table:
-    """One of the paper's tables, ours beside theirs; the notes number why rows may not be comparable."""
+    """One of the paper's tables, ours beside theirs.
+
+    The notes number why rows may not be comparable.
+    """
     lines = compare(report, number_of_table, networks)
     columns = _columns(number_of_table)
     told: dict[str, int] = {}
@@ -135,7 +147,7 @@ _VERDICTS = {
 
 
 def placements(limits: Limits) -> Table:
-    """What stands under the limits of a device."""
+    """Table of the placements under a device's limits."""
     columns = ("measurement", "in", "op/byte", "Gop/s", "attainable", "limit", "measured", "share", "verdict")
     rows = tuple(
         (
@@ -164,5 +176,5 @@ def placed_label(item: Placement) -> str:
 
 
 def verdict_words(item: Placement) -> str:
-    """What a verdict means; "" for a possible one."""
+    """Meaning of a verdict; "" for a possible one."""
     return _VERDICTS[item.verdict]

@@ -37,8 +37,10 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
 def tables(report: Report, width: int | None) -> list[Table]:
-    """Heads and rows for a terminal of `width` characters, None for any width: all in one table where it fits, else
-    what the artifacts are in one and what they take in another."""
+    """Heads and rows for a terminal of `width` characters, None for any width.
+
+    All in one table where it fits, else what the artifacts are in one and what they take in another.
+    """
     heads, lines = columns(report), rows(report)
     longest = [max(map(len, cells)) for cells in zip(heads, *lines, strict=True)]
     if width is None or sum(longest) + _GAP * len(heads) <= width:
@@ -112,7 +114,7 @@ def digits(value: float) -> str:
 
 
 def notes(report: Report) -> Iterator[str]:
-    """What must be read beside the table."""
+    """Notes to be read beside the table."""
     for item in report.measurements:
         for reason in item.reasons:
             yield f"{item.label}: not reportable: {reason}"
@@ -184,7 +186,7 @@ def _device(device: DeviceFacts) -> str:
 
 
 def _protocol(report: Report) -> str:
-    """How it was measured, in one line."""
+    """Protocol of a measurement in one line."""
     item = report.measurements[0]
     scenario, images = item.scenario, item.images
     stage = item.stage(scenario.judged)

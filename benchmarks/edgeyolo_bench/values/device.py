@@ -1,4 +1,7 @@
-"""What is known of the machine that was measured, as values; `edgeyolo_bench.facts` reads them."""
+"""Facts of the measured machine as values.
+
+`edgeyolo_bench.facts` reads them.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,13 @@ INTEGERS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 @dataclass(frozen=True)
 class CpuFacts:
-    """The processor. `cores` are logical ones of the machine, `available` those this process may use (affinity and
-    container quota); clocks in MHz, one mean over the available cores; None and "" where the system does not tell.
-    `features` are the instruction sets that decide about speed (avx2, avx512f, avx512_vnni, amx_int8, asimddp ...)."""
+    """Facts of the processor.
+
+    `cores` are logical ones of the machine, `available` those this process may use (affinity and container
+    quota); clocks in MHz, one mean over the available cores; None and "" where the system does not tell.
+    `features` are the instruction sets that decide about speed (avx2, avx512f, avx512_vnni, amx_int8, asimddp
+    ...).
+    """
 
     model: str
     architecture: str
@@ -29,15 +36,20 @@ class CpuFacts:
 
     @property
     def multiplies_integers(self) -> bool | None:
-        """Whether it has instructions for sums of products of 8-bit integers, without which INT8 gains less; None where
-        the system does not tell."""
+        """Return True for instructions on sums of products of 8-bit integers.
+
+        Without them INT8 gains less; None where the system does not tell.
+        """
         return bool(INTEGERS & set(self.features)) if self.features else None
 
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """One GPU: clocks in MHz, power in W, memory in bytes, temperature in degrees Celsius, `power_mode` as its tool
-    words it (a Jetson's nvpmodel), `throttling` the reasons that were active."""
+    """Facts of one GPU.
+
+    Clocks in MHz, power in W, memory in bytes, temperature in degrees Celsius, `power_mode` as its tool words
+    it (a Jetson's nvpmodel), `throttling` the reasons that were active.
+    """
 
     name: str
     driver: str = ""
@@ -55,8 +67,11 @@ class GpuFacts:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """Something that runs networks beside CPU and GPU: `kind` is "edge-tpu", "ncs", "npu" or "ane"; `where` is the
-    device node, the bus address or the tool that named it."""
+    """Something that runs networks beside CPU and GPU.
+
+    `kind` is "edge-tpu", "ncs", "npu" or "ane"; `where` is the device node, the bus address or the tool that
+    named it.
+    """
 
     kind: str
     name: str
@@ -65,10 +80,13 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Interference:
-    """What else the machine did while it was measured. Shares are of all cores together, 0..1: `others` of other
-    processes, `steal` taken by the hypervisor. `load` is the one-minute load average before the run, `preemptions`
-    how often the kernel took the core away from us per second, `throttled` how often a container's quota stopped us.
-    `busy` says in words why the figures are not a quiet machine's; empty for a quiet one."""
+    """Load of the machine by others during a measurement.
+
+    Shares are of all cores together, 0..1: `others` of other processes, `steal` taken by the hypervisor.
+    `load` is the one-minute load average before the run, `preemptions` how often the kernel took the core
+    away from us per second, `throttled` how often a container's quota stopped us. `busy` says in words why
+    the figures are not a quiet machine's; empty for a quiet one.
+    """
 
     load: float | None = None
     others: float | None = None
@@ -80,8 +98,11 @@ class Interference:
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """One machine. `temperatures` in degrees Celsius by sensor, before and after; `throttling` says what slowed it
-    down meanwhile; `runtimes` and `packages` map names to versions; `memory` in bytes."""
+    """One machine. `temperatures` in degrees Celsius by sensor, before and after.
+
+    `throttling` says what slowed it down meanwhile; `runtimes` and `packages` map names to versions; `memory`
+    in bytes.
+    """
 
     name: str
     system: str

@@ -1,4 +1,7 @@
-"""What one measurement found, as frozen values. Times are in milliseconds unless a name says seconds."""
+"""Findings of one measurement, as frozen values.
+
+Times are in milliseconds unless a name says seconds.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ STAGES = ("decode", "preprocess", "inference", "postprocess", "end-to-end")
 
 @dataclass(frozen=True)
 class Quantile:
-    """The `q` quantile (0.9: p90) of a latency and the order-statistic interval that holds it with at least
-    `confidence`; an end is None where there are too few samples for it (then `reportable` is False). `effective` is
-    how many independent samples the interval counts: fewer than were taken where queries depend on each other."""
+    """A quantile of a latency with its interval.
+
+    It has the `q` quantile (0.9: p90) of a latency and the order-statistic interval that holds it with at
+    least `confidence`; an end is None where there are too few samples for it (then `reportable` is False).
+    `effective` is how many independent samples the interval counts: fewer than were taken where queries
+    depend on each other.
+    """
 
     q: float
     value: float
@@ -27,14 +34,16 @@ class Quantile:
 
     @property
     def name(self) -> str:
-        """`p90`, `p99.9`."""
+        """Name such as `p90`, `p99.9`."""
         return f"p{100 * self.q:g}"
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Images a second, with the block-bootstrap interval that holds it with `confidence`; the ends are None where
-    there are too few blocks."""
+    """Images a second with a block-bootstrap interval.
+
+    The interval holds the rate with `confidence`; the ends are None where there are too few blocks.
+    """
 
     value: float
     low: float | None
@@ -44,7 +53,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class Histogram:
-    """`counts[i]` samples lie in [`edges[i]`, `edges[i + 1]`); edges are spaced geometrically, nothing is cut off."""
+    """Histogram of latencies.
+
+    `counts[i]` samples lie in [`edges[i]`, `edges[i + 1]`); edges are spaced geometrically, nothing is cut
+    off.
+    """
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -52,7 +65,9 @@ class Histogram:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """The distribution of one stage over the queries of a steady run: milliseconds of a query (all its images).
+    """The distribution of one stage over the queries of a steady run.
+
+    Milliseconds of a query (all its images).
 
     `timeline` are the medians of up to 100 consecutive stretches, so that drift can be seen.
     """
@@ -83,9 +98,12 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class ScenarioFacts:
-    """How was measured. `name` is "single-stream", "multi-stream", "offline" or "paper"; a query holds `query_images`
-    images, run `batch` at a time; `percentile` is the one it reports (None: throughput only); `judged` is the stage
-    that it is taken from. Both `min_duration` (s) and `min_count` (queries) were demanded."""
+    """Protocol of a scenario.
+
+    `name` is "single-stream", "multi-stream", "offline" or "paper"; a query holds `query_images` images, run
+    `batch` at a time; `percentile` is the one it reports (None: throughput only); `judged` is the stage that
+    it is taken from. Both `min_duration` (s) and `min_count` (queries) were demanded.
+    """
 
     name: str
     query_images: int
@@ -98,10 +116,13 @@ class ScenarioFacts:
 
 @dataclass(frozen=True)
 class ArtifactFacts:
-    """What was measured: `sha256` of the artifact, `size` = (height, width), `bytes` of the runtime's files,
-    `parameters` (values of the re-parameterized network) and `gflops` (for one image of `size`, two per multiply-add)
-    where they are known, `weights` the SHA-256 of the weights it was made from, `tools` package versions it was made
-    with, `random_weights` whether it was made for its speed only."""
+    """Facts of the measured artifact.
+
+    `sha256` of the artifact, `size` = (height, width), `bytes` of the runtime's files, `parameters` (values
+    of the re-parameterized network) and `gflops` (for one image of `size`, two per multiply-add) where they
+    are known, `weights` the SHA-256 of the weights it was made from, `tools` package versions it was made
+    with, `random_weights` whether it was made for its speed only.
+    """
 
     name: str
     sha256: str
@@ -122,8 +143,11 @@ class ArtifactFacts:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """The images it ran on: `source` is "generated" or the folder's name, `sha256` identifies content and order,
-    `pixels` are the mean (height, width), `encoding` how they were stored ("jpeg", "png" ...)."""
+    """The images it ran on.
+
+    `source` is "generated" or the folder's name, `sha256` identifies content and order, `pixels` are the mean
+    (height, width), `encoding` how they were stored ("jpeg", "png" ...).
+    """
 
     source: str
     count: int
@@ -134,9 +158,12 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class SteadyState:
-    """Whether latency had settled. `discarded` queries before that are in no figure; `drift` is the change of the
-    median from the first to the last third of what was kept, relative; `trend_p` the probability of such a trend or
-    change of level in a steady run (Mann-Kendall and Pettitt on block medians)."""
+    """Steadiness of the latency.
+
+    `discarded` queries before that are in no figure; `drift` is the change of the median from the first to
+    the last third of what was kept, relative; `trend_p` the probability of such a trend or change of level in
+    a steady run (Mann-Kendall and Pettitt on block medians).
+    """
 
     reached: bool
     discarded: int
@@ -146,8 +173,11 @@ class SteadyState:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What measuring costs: `timer_ms` one reading of the clock, `harness_ms` a query through an empty network and
-    empty stages, `share` of the median query."""
+    """Cost of measuring.
+
+    `timer_ms` one reading of the clock, `harness_ms` a query through an empty network and empty stages,
+    `share` of the median query.
+    """
 
     timer_ms: float
     harness_ms: float
@@ -156,8 +186,11 @@ class Overhead:
 
 @dataclass(frozen=True)
 class AccuracyFacts:
-    """AP of the very artifact that was timed, as fractions of 1, on `images` images of `data`; `metrics` holds COCO's
-    twelve numbers (None: no such object); `stand_in` says what ran it where its device is absent, "" for its own."""
+    """AP of the very artifact that was timed.
+
+    They are fractions of 1, on `images` images of `data`; `metrics` holds COCO's twelve numbers (None: no
+    such object); `stand_in` says what ran it where its device is absent, "" for its own.
+    """
 
     ap: float | None
     ap50: float | None
@@ -169,7 +202,9 @@ class AccuracyFacts:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One artifact in one scenario on one device (`device` is a name in `Report.devices`).
+    """One artifact in one scenario on one device.
+
+    `device` is a name in `Report.devices`.
 
     `threads` is what was asked for, None for the runtime's own default; `cores_used` the processor time spent a
     second. `load_seconds` is the time from an artifact's files to a session; `detections` are found in a mean image.
@@ -202,7 +237,7 @@ class Measurement:
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """Label in tables."""
         return f"{self.artifact.name} {self.artifact.target}"
 
     def stage(self, name: str) -> StageSummary | None:
@@ -212,8 +247,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`second` against `first` (labels), measured in turns on `device`: the ratio of their latencies pair by pair, its
-    median and interval; below 1 the second is faster. `pairs` is how many."""
+    """Comparison of `second` with `first` (labels), in turns on `device`.
+
+    The ratio of their latencies pair by pair, its median and interval; below 1 the second is faster. `pairs`
+    is how many.
+    """
 
     device: str
     first: str
@@ -228,7 +266,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that was asked for and could not be measured: a model, a target or a device."""
+    """Something that was asked for and could not be measured.
+
+    A model, a target or a device.
+    """
 
     what: str
     message: str
@@ -237,14 +278,17 @@ class Failure:
 
     @classmethod
     def of(cls, what: str, error: EdgeYoloError) -> Failure:
-        """What an error says of `what`."""
+        """Failure of `what` by an error."""
         return cls(what, error.message, error.hint, error.exit_code)
 
 
 @dataclass(frozen=True)
 class Change:
-    """A figure beside that of a baseline report. `ratio` is now / before; `worse` whether it is worse by more than
-    `tolerance` (a share of 1), `certain` whether the two intervals do not overlap."""
+    """A figure beside that of a baseline report.
+
+    `ratio` is now / before; `worse` whether it is worse by more than `tolerance` (a share of 1), `certain`
+    whether the two intervals do not overlap.
+    """
 
     what: str
     figure: str

@@ -1,4 +1,7 @@
-"""The Report: what `edgeyolo bench` found, as frozen values with a JSON round trip and a published schema."""
+"""Report of `edgeyolo bench`.
+
+It has frozen values with a JSON round trip and a published schema.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,11 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Report:
-    """Everything one call of `edgeyolo bench` found; several devices where a fleet was measured. `created` is UTC,
-    ISO 8601; `limits` is the roofline of each device; `interrupted` marks a report of what was completed before
-    Ctrl-C."""
+    """Everything one call of `edgeyolo bench` found.
+
+    Several devices where a fleet was measured. `created` is UTC, ISO 8601; `limits` is the roofline of each
+    device; `interrupted` marks a report of what was completed before Ctrl-C.
+    """
 
     created: str
     edgeyolo: str
@@ -49,7 +54,10 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Any, where: str = "report.json") -> Report:
-        """Rebuild a report; another schema, missing or unknown parts raise DamagedFileError."""
+        """Rebuild a report.
+
+        Another schema, missing or unknown parts raise DamagedFileError.
+        """
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise DamagedFileError(
@@ -122,7 +130,10 @@ def gather(
 
 
 def merge(reports: Sequence[Report]) -> Report:
-    """One report of several, in their order; a device that occurs twice is kept once per report, numbered."""
+    """One report of several, in their order.
+
+    A device that occurs twice is kept once per report, numbered.
+    """
     taken: set[str] = set()
     devices: list[DeviceFacts] = []
     found: list[Measurement] = []
@@ -149,8 +160,9 @@ def merge(reports: Sequence[Report]) -> Report:
 
 
 def join(reports: Sequence[Report]) -> Report:
-    """One report of several that one machine gave one after another: the machine as it was before the first and after
-    the last, and whatever disturbed any of them.
+    """One report of several that one machine gave one after another.
+
+    The machine as it was before the first and after the last, and whatever disturbed any of them.
 
     Placements stay under the limits that were measured beside them, so there may be several.
     """

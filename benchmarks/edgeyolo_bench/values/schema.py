@@ -1,4 +1,4 @@
-"""`python -m edgeyolo_bench.values.schema` writes report.schema.json anew."""
+"""Write report.schema.json anew: `python -m edgeyolo_bench.values.schema`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The fewest layers in float that keep the AP lost within a budget, found greedily."""
+"""Smallest set of float layers that keeps the AP lost within a budget.
+
+They are found greedily.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ MOST = 1 / 3
 
 @dataclass(frozen=True)
 class Step:
-    """One more layer in float; `error` and `lost` are of the network with this and all earlier ones in float."""
+    """One more layer in float.
+
+    `error` and `lost` are of the network with this and all earlier ones in float.
+    """
 
     layer: str
     error: float
@@ -30,7 +36,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Budget:
-    """How it was met, or not: from `start` on, one layer after another."""
+    """Steps that met a budget, or did not.
+
+    They go from `start` on, one layer after another.
+    """
 
     points: float
     start: Lost
@@ -45,7 +54,7 @@ class Budget:
 
     @property
     def lost(self) -> Lost:
-        """What is lost in the end."""
+        """AP lost in the end."""
         return self.steps[-1].lost if self.steps else self.start
 
     def to_json(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""From a network on its way to a target to the layers that should stay in float there: `edgeyolo calibrate` and
-`edgeyolo export --ap-budget` go this way both."""
+"""Choice of the layers that stay in float on a target.
+
+`edgeyolo calibrate` and `edgeyolo export --ap-budget` go this way both.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,10 @@ RANGES, MEASUREMENTS = "ranges.json", "measurements.json"
 
 @dataclass(frozen=True)
 class Findings:
-    """What integers cost each layer, and, where a budget was given, which layers stay in float for it."""
+    """Costs of integers by layer, and the float layers for a budget.
+
+    The latter where a budget was given.
+    """
 
     sensitivity: Sensitivity
     budget: Budget | None = None
@@ -59,7 +64,9 @@ def investigate(
     rules: Rules, scheme: Scheme, data: Dataset | None = None, points: float | None = None, worst: int = WORST,
     keep: Path | None = None, progress: Progress = lambda _, __: None,
 ) -> Findings:  # fmt: skip
-    """Measure the layers of `model`, and keep to a budget of `points` AP points on `data` where there is one.
+    """Measure the layers of `model`, and keep to a budget if there is one.
+
+    It is of `points` AP points on `data`.
 
     `keep` is a file for what was measured: a run that was stopped goes on with it. Measurements on another network,
     other images, other data or by other rules are not taken from it.
@@ -91,7 +98,9 @@ def investigate(
 def keep_within_budget(
     source: ExportSource, target: Target, data: Dataset, points: float, *, step: Callable[[str], None]
 ) -> CalibrationSource:
-    """The source's images, with their ranges and the fewest layers in float that lose at most `points` on `data`.
+    """The source's images with ranges and the fewest layers in float.
+
+    They lose at most `points` on `data`.
 
     Raises GateError where too many layers would have to be in float, UsageError for a source without images.
     """

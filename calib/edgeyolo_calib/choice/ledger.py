@@ -1,4 +1,7 @@
-"""Measurements that are kept as they are made, so that a long run that was stopped goes on where it was."""
+"""Measurements that are kept as they are made.
+
+A long run that was stopped goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ SCHEMA = "edgeyolo-measurements/1"
 
 
 class Ledger:
-    """Values by name, in a file. `about` says what was measured on; values measured on anything else are dropped."""
+    """Values by name, in a file.
+
+    `about` says what was measured on; values measured on anything else are dropped.
+    """
 
     def __init__(self, path: Path | None, about: Mapping[str, Any]) -> None:
         self._path, self._about = path, dict(about)
@@ -28,7 +34,10 @@ class Ledger:
         return name in self._values
 
     def of(self, name: str, measure: Callable[[], Any]) -> Any:
-        """The value of that name: as it was kept, or measured now and kept. It is a number or a list of numbers."""
+        """The value of that name: as it was kept, or measured now and kept.
+
+        It is a number or a list of numbers.
+        """
         if name not in self._values:
             self._values[name] = measure()
             self._save()

@@ -1,4 +1,7 @@
-"""Which layers integers hurt: each layer alone in integers, its output error and, for the worst, the AP it costs."""
+"""Sensitivity of layers to integers.
+
+Each layer alone in integers, its output error and, for the worst, the AP it costs.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Lost:
-    """AP points (hundredths) lost against float, and the interval that holds them with `confidence`."""
+    """AP points (hundredths) lost against float, with an interval.
+
+    It holds them with `confidence`.
+    """
 
     points: float
     low: float
@@ -36,8 +42,11 @@ class Lost:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer's integers change: `error` as in `Compared.error`; AP lost, None where it was not measured.
-    `place` says where in the network it is."""
+    """Cost of one layer's integers.
+
+    `error` as in `Compared.error`; AP lost, None where it was not measured. `place` says where in the network
+    it is.
+    """
 
     name: str
     error: float
@@ -47,7 +56,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Every quantized layer, worst first; `whole` is the network with all of them in integers."""
+    """Every quantized layer, worst first.
+
+    `whole` is the network with all of them in integers.
+    """
 
     layers: tuple[Layer, ...]
     whole: Layer
@@ -98,7 +110,10 @@ def measure(
     worst: int = WORST,
     progress: Progress = lambda _, __: None,
 ) -> Sensitivity:
-    """Measure every layer. `judge` None: output errors only. `progress` is told (layers done, in all)."""
+    """Measure every layer.
+
+    `judge` None: output errors only. `progress` is told (layers done, in all).
+    """
     names = variants.layers
     total = len(names) + 1 + (min(worst, len(names)) + 1 if judge else 0)
     errors: dict[str, float] = {}

@@ -1,4 +1,7 @@
-"""Pictures by what they show, whatever their names: the identity of a sample, and whether two sets share any."""
+"""Pictures by what they show, whatever their names.
+
+The identity of a sample, and whether two sets share any.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def identify_labelled(dataset: Dataset) -> str:
 
 
 def shared_pictures(paths: Iterable[Path], others: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Pairs (path, other) that are the same file byte for byte, or the same picture pixel for pixel.
+    """Pairs (path, other) of the same file or the same picture.
+
+    Files are the same byte for byte, pictures pixel for pixel.
 
     The latter finds copies that were given other metadata or another lossless format. Only pictures of one size are
     decoded and compared; a file that cannot be read is the same as none.

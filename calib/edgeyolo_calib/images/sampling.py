@@ -1,4 +1,7 @@
-"""Which images of a data set to calibrate on: a sample that holds every class and every object size it can."""
+"""Sampling of a data set's images for calibration.
+
+It takes a sample that holds every class and every object size it can.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ EMPTY: Stratum = (-1, "empty")
 
 
 def strata(samples: Sequence[Sample]) -> list[Stratum]:
-    """For each image, the rarest kind of object in it: (class number, "small", "medium" or "large").
+    """Rarest kind of object in each image.
+
+    (class number, "small", "medium" or "large").
 
     How rare a kind is, is judged by the number of images that it occurs in. Images without objects are `EMPTY`, and
     so are those whose size is needed but cannot be read.
@@ -29,7 +34,9 @@ def strata(samples: Sequence[Sample]) -> list[Stratum]:
 
 
 def stratified(groups: Sequence[Stratum], count: int, seed: int) -> list[int]:
-    """`count` different indices into `groups` (all, where there are fewer), drawn with `seed`, in random order.
+    """`count` different indices into `groups`, in random order.
+
+    It gives all where there are fewer; they are drawn with `seed`.
 
     Each group gives its share, rounded so that none that exists is left out while `count` allows it.
     """
@@ -52,7 +59,10 @@ def _kinds(sample: Sample) -> set[Stratum]:
 
 
 def _allot(sizes: dict[Stratum, int], count: int) -> dict[Stratum, int]:
-    """How many of each group: at least one, otherwise in proportion, by largest remainder."""
+    """Number of images from each group.
+
+    At least one, otherwise in proportion, by largest remainder.
+    """
     total = sum(sizes.values())
     if count >= total:
         return dict(sizes)

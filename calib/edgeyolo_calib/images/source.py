@@ -1,4 +1,7 @@
-"""Calibration images: found in any data set or folder, sampled, identified, and prepared exactly as at run time."""
+"""Calibration images from any data set or folder.
+
+They are sampled, identified, and prepared exactly as at run time.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,10 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets import Dataset, load_dataset
+from edgeyolo.datasets.load import DATA_YAML
+from edgeyolo.datasets.voc import is_voc
 from edgeyolo.errors import DatasetError, ImageError, UsageError
-from edgeyolo.runtime.images import list_images, read_image
+from edgeyolo.runtime.images import find_images, read_image
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_calib.images.content import identify, shared_pictures
 from edgeyolo_calib.images.sampling import EMPTY, strata, stratified
@@ -30,7 +35,9 @@ _LOG = logging.getLogger("edgeyolo_calib")
 
 @dataclass
 class ImageSource:
-    """A sample of image files; implements `edgeyolo.backend.interface.CalibrationSource`.
+    """A sample of image files.
+
+    Implements `edgeyolo.backend.interface.CalibrationSource`.
 
     `paths` are decoded only when they are needed. A file that then turns out to be broken is left out, noted in
     `broken` (path -> what is wrong) and no longer in `count`; `sha256` covers the bytes of all files, in order, broken
@@ -51,7 +58,9 @@ class ImageSource:
         self.count = len(self.paths) - len(self.broken)
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """The images as input arrays of the contract, `contract.batch` at a time, each a new array.
+        """The images as input arrays of the contract.
+
+        They come `contract.batch` at a time, each a new array.
 
         The last batch is filled up with the first images again. Every call starts from the first image.
         Raises DatasetError where no image can be read.
@@ -73,7 +82,10 @@ class ImageSource:
             yield preprocess(group, contract)[0]
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """The first `count` images that can be read, BGR in their own size; fewer where there are fewer."""
+        """The first `count` images that can be read, BGR in their own size.
+
+        Fewer where there are fewer.
+        """
         return [image for _, image in islice(self._decode(), count)]
 
     def names(self) -> list[str]:
@@ -94,7 +106,7 @@ class ImageSource:
         return found
 
     def broken_names(self) -> dict[str, str]:
-        """What is wrong with the files that were left out, by name."""
+        """Faults of the files that were left out, by name."""
         return {path.name: reason for path, reason in self.broken.items()}
 
     def _decode(self) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
@@ -158,8 +170,10 @@ def _find(data: str | Path, split: str | None) -> tuple[list[Path], list[tuple[i
     if not _is_dataset(path):
         if split is not None:
             raise UsageError(f"{data}: only data sets have splits; this is a folder, file or pattern")
-        found = list_images(data, recursive=True)
-        return found, [EMPTY] * len(found), path.name
+        found = find_images(data, recursive=True)
+        for line in found.sentences():
+            _LOG.warning("left out: %s", line)
+        return found.files, [EMPTY] * len(found.files), path.name
     dataset = _load(path, split)
     return [sample.path for sample in dataset.images], strata(dataset.images), dataset.name
 
@@ -167,10 +181,9 @@ def _find(data: str | Path, split: str | None) -> tuple[list[Path], list[tuple[i
 def _is_dataset(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() in (".json", ".yaml", ".yml")
-    voc = (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir()
-    yolo = any((path / name).is_file() for name in ("data.yaml", "data.yml"))
+    yolo = any((path / name).is_file() for name in DATA_YAML)
     coco = any(next(folder.glob("*.json"), None) for folder in (path, path / "annotations"))
-    return voc or yolo or coco
+    return yolo or coco or is_voc(path)
 
 
 def _load(path: Path, split: str | None) -> Dataset:

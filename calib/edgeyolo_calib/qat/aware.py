@@ -1,4 +1,6 @@
-"""Quantization-aware training: what the core's training loop is given to fine-tune a network for INT8.
+"""Quantization-aware training for INT8.
+
+It is what the core's training loop is given to fine-tune a network for INT8.
 
 Registered as `quantization` in the entry-point group `edgeyolo.training`.
 """
@@ -43,8 +45,10 @@ def prepare(
     seed: int,
     progress: Progress | None = None,
 ) -> tuple[Simulated, dict[str, Any]]:
-    """A network of plain convolutions with fake quantizers, its ranges measured on `images` of the training images and
-    chosen as an export without training would choose them.
+    """A network of plain convolutions with fake quantizers.
+
+    Its ranges are measured on `images` of the training images and chosen as an export without training would
+    choose them.
 
     `graph` is the network as ONNX. Also gives the facts that `restore` and `technique` need.
     """
@@ -70,7 +74,10 @@ def prepare(
 
 
 def restore(network: Network, graph: Path) -> Simulated:
-    """The same module for a run that is resumed; its ranges and weights come from the saved state."""
+    """The same module for a run that is resumed.
+
+    Its ranges and weights come from the saved state.
+    """
     import onnx
 
     model = Graph(onnx.load(graph))
@@ -78,7 +85,10 @@ def restore(network: Network, graph: Path) -> Simulated:
 
 
 def technique(graph: Path, facts: Mapping[str, Any], teacher: Network | None, gain: float) -> Technique:
-    """How the run differs from an ordinary one: what it publishes, and the penalty where there is a teacher."""
+    """Technique of a quantization-aware run.
+
+    It says what the run publishes, and has the penalty where there is a teacher.
+    """
     import onnx
 
     names = stable_names(Graph(onnx.load(graph)))

@@ -1,4 +1,7 @@
-"""Distillation: the loss that keeps a network's maps near those of another, where that other sees something."""
+"""Distillation of a network by the raw maps of another.
+
+The loss that keeps a network's maps near those of another, where that other sees something.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ Maps = tuple[Tensor, ...]
 
 @dataclass(frozen=True, eq=False)
 class Distillation:
-    """A penalty for a training run: `gain` times the distance of the maps from the teacher's on the same images.
+    """A penalty for a training run.
+
+    `gain` times the distance of the maps from the teacher's on the same images.
 
     Objectness is compared everywhere; boxes and classes in proportion to the teacher's objectness, so that background
     does not drown them. All three behind the sigmoid, as decoding reads them.
@@ -41,8 +46,10 @@ class Distillation:
 
 
 def distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Of two raw maps (N, A, 5 + C, H, W): cross entropy of objectness beyond the teacher's own, squared distance of
-    boxes, cross entropy of classes beyond its own.
+    """Distance of two raw maps (N, A, 5 + C, H, W).
+
+    It is the cross entropy of objectness beyond the teacher's own, squared distance of boxes, cross entropy
+    of classes beyond its own.
     """
     seen = torch.sigmoid(teacher[:, :, 4])
     objectness = _excess(student[:, :, 4], teacher[:, :, 4]).mean()
@@ -53,6 +60,9 @@ def distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _excess(student: Tensor, teacher: Tensor) -> Tensor:
-    """The Kullback-Leibler divergence of two Bernoulli variables given as logits; 0 where they agree."""
+    """The Kullback-Leibler divergence of two Bernoulli variables given as logits.
+
+    0 where they agree.
+    """
     wanted = torch.sigmoid(teacher)
     return bce(student, wanted, reduction="none") - bce(teacher, wanted, reduction="none")

@@ -1,5 +1,6 @@
-"""A network as its INT8 form will compute it, in torch and differentiable: the exported graph, run operator by operator
-with fake quantizers where the Q/DQ graph has its quantizers.
+"""A network as its INT8 form will compute it, in torch and differentiable.
+
+The exported graph, run operator by operator with fake quantizers where the Q/DQ graph has its quantizers.
 
 The graph is that of the export and the places are those of `rules.place`, so what is trained is what will run.
 """
@@ -29,7 +30,9 @@ they are learned as this times a parameter."""
 
 
 class Quantizers(nn.Module):
-    """The fake quantizers of one placement: a learned scale for each group of tensors; zero points stay as measured.
+    """The fake quantizers of one placement: a learned scale for each group of tensors.
+
+    Zero points stay as measured.
 
     Scales are learned as logarithms, so that they stay positive and move in proportion (Jain et al., "Trained
     Quantization Thresholds", 2020); gradients are weighted as in "Learned Step Size Quantization" (Esser et al., 2020).
@@ -93,7 +96,7 @@ class Simulated(Wrapper):
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """As `Network.forward`, in the arithmetic of integers."""
+        """Run `Network.forward` in the arithmetic of integers."""
         quantizers = self.quantizers()[int(self.turn) % len(self.kinds) if self.training else 0]
         if self.training:
             self.turn += 1
@@ -121,7 +124,10 @@ class Simulated(Wrapper):
 
 
 def on_int8(weight: Tensor) -> Tensor:
-    """A convolution's weight on symmetric int8, a scale for each output channel; gradients pass straight through."""
+    """A convolution's weight on symmetric int8, a scale for each output channel.
+
+    Gradients pass straight through.
+    """
     with torch.no_grad():
         largest = weight.flatten(1).abs().amax(1).float()
         scale = torch.where(largest > 0, largest / INT8.high, 1.0)

@@ -39,7 +39,10 @@ class Step:
 
 
 def steps_of(graph: Graph) -> tuple[Step, ...]:
-    """The graph's operators in order. Raises UnsupportedTargetError for one that is not of the family's."""
+    """The graph's operators in order.
+
+    Raises UnsupportedTargetError for one that is not of the family's.
+    """
     last = {name: node.name for node in graph.nodes for name in node.input}
     found = []
     for node in graph.nodes:
@@ -56,7 +59,7 @@ def steps_of(graph: Graph) -> tuple[Step, ...]:
 
 
 def compute(kind: str, values: Sequence[Tensor], numbers: Numbers) -> Tensor:
-    """What an operator other than a convolution gives."""
+    """Output of an operator other than a convolution."""
     return _OPERATORS[kind](values, numbers)
 
 

@@ -1,4 +1,6 @@
-"""A float ONNX network with its quantizers in place: explicit QuantizeLinear / DequantizeLinear.
+"""A float ONNX network with its quantizers in place.
+
+Explicit QuantizeLinear / DequantizeLinear.
 
 ONNX Runtime's own quantizer writes the nodes. Where they stand, what shares a scale and every scale itself are ours:
 see `rules` and `ranges`.
@@ -28,7 +30,10 @@ METADATA = "calibration"
 
 @dataclass(frozen=True)
 class Quantized:
-    """The network with quantizers, each activation tensor's (low, high) that they cover, and how it was done."""
+    """A network with quantizers.
+
+    It has each activation tensor's (low, high) that they cover, and the way it was done.
+    """
 
     model: onnx.ModelProto
     ranges: Mapping[str, tuple[float, float]]
@@ -74,7 +79,10 @@ def assemble(
     *,
     origin: Origin,
 ) -> Quantized:
-    """Put quantizers of given ranges at given places; `origin` and `scheme` say where they come from."""
+    """Put quantizers of given ranges at given places.
+
+    `origin` and `scheme` say where they come from.
+    """
     overrides: dict[str, list[dict[str, Any]]] = {
         name: [dict(zip(("scale", "zero_point"), rules.grid.constants(*ranges[name]), strict=True))]
         for name in placement.tensors
@@ -92,7 +100,10 @@ def settle(
     scheme: Scheme,
     fixed: Mapping[str, tuple[float, float]] = {},
 ) -> dict[str, tuple[float, float]]:
-    """Each tensor's range: one for all tensors of a group, from their distributions together."""
+    """Each tensor's range.
+
+    One for all tensors of a group, from their distributions together.
+    """
     missing = [name for name in placement.tensors if name not in statistics.tensors]
     if missing:
         raise UsageError(
@@ -179,7 +190,7 @@ def _write(
 
 
 def _check(written: onnx.ModelProto, graph: Graph, placement: Placement) -> None:
-    """That quantizers stand where they were wanted, and nowhere else."""
+    """Check that quantizers stand where they were wanted, and nowhere else."""
     suffix = "_QuantizeLinear_Input"  # a quantized output keeps its name; what is quantized is renamed
     found = {
         node.input[0].removesuffix(suffix)
@@ -195,7 +206,10 @@ def _check(written: onnx.ModelProto, graph: Graph, placement: Placement) -> None
 
 
 def _label(model: onnx.ModelProto, origin: Origin, rules: Rules, scheme: Scheme) -> None:
-    """Leave no trace of the tool's version in the bytes, and say where the scales come from."""
+    """Label the quantizers with the source of their scales.
+
+    It leaves no trace of the tool's version in the bytes.
+    """
     import onnx
 
     facts = {

@@ -1,4 +1,7 @@
-"""What an artifact says of its calibration: the images, the method, and each tensor's range, scale and saturation."""
+"""Record of an artifact's calibration.
+
+The images, the method, and each tensor's range, scale and saturation.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,10 @@ SCHEMA = "edgeyolo-calibration/1"
 
 
 def describe(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str, Any]:
-    """The record as a JSON object. `cut` is the share of a tensor's values that lie outside its range by more than
-    rounding would change them: half a step.
+    """The record as a JSON object.
+
+    `cut` is the share of a tensor's values that lie outside its range by more than rounding would change
+    them: half a step.
     """
     record = describe_ranges(statistics.origin, rules, made)
     for name, tensor in record["tensors"].items():

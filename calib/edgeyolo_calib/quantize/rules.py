@@ -1,4 +1,4 @@
-"""Where quantizers belong, runtime by runtime.
+"""Rules for the places of quantizers, runtime by runtime.
 
 Which tensors become integers, which of them share a scale, and which stay in float decides how much AP an INT8 network
 loses, and whether the runtime can run it in integers at all.
@@ -27,7 +27,7 @@ _KNOWN = frozenset({"Conv", "Add", *_MOVING, *_ACTIVATIONS})
 
 @dataclass(frozen=True)
 class Rules:
-    """How a runtime wants its quantizers.
+    """Rules of one runtime for quantizers.
 
     `grid` is what activations are put on. `fused`: a convolution and its activation function run as one kernel, so no
     quantizer stands between or inside them, and none behind a convolution that ends the network. `sharing` are the
@@ -87,7 +87,9 @@ NAIVE_TENSORRT = Rules(
 
 
 def rules_of(target: Target) -> Rules:
-    """The rules for a target's integers. OpenVINO's are NNCF's own; which layers hurt there, the nearest of ours tell.
+    """The rules for a target's integers.
+
+    OpenVINO's are NNCF's own; which layers hurt there, the nearest of ours tell.
 
     Raises UsageError for a target that is not quantized layer by layer.
     """
@@ -102,7 +104,10 @@ def rules_of(target: Target) -> Rules:
 
 @dataclass(frozen=True)
 class Unit:
-    """A convolution and the nodes of its activation function. `ends` the network where its output is the graph's."""
+    """A convolution and the nodes of its activation function.
+
+    `ends` the network where its output is the graph's.
+    """
 
     conv: onnx.NodeProto
     activation: tuple[onnx.NodeProto, ...]
@@ -151,8 +156,11 @@ def _unit(graph: Graph, conv: onnx.NodeProto) -> Unit:
 
 @dataclass(frozen=True)
 class Placement:
-    """What is quantized: `nodes` by name, `tensors` (name -> the group it shares a scale with), and, for tensors that
-    an activation function follows, that function. `floats` are the outputs of convolutions that stay in float."""
+    """Places of quantizers.
+
+    `nodes` by name, `tensors` (name -> the group it shares a scale with), and, for tensors that an activation
+    function follows, that function. `floats` are the outputs of convolutions that stay in float.
+    """
 
     nodes: tuple[str, ...]
     tensors: dict[str, str]
@@ -161,7 +169,9 @@ class Placement:
 
 
 def place(graph: Graph, rules: Rules, floats: Collection[str] = ()) -> Placement:
-    """Apply a runtime's rules to a network. `floats` are the outputs' names of units that stay in float.
+    """Apply a runtime's rules to a network.
+
+    `floats` are the outputs' names of units that stay in float.
 
     Raises UnsupportedTargetError where the graph holds operators that there are no rules for.
     """

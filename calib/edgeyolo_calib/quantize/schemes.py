@@ -1,4 +1,6 @@
-"""Which way to choose ranges suits a network: the one whose integers leave the raw maps nearest to float.
+"""Choice of the scheme of ranges for a network.
+
+It is the one whose integers leave the raw maps nearest to float.
 
 Outliers decide it. Networks whose activations have long, rare tails gain from cutting them (entropy, low percentiles);
 others lose boxes by it. Only calibration images are looked at, so nothing of the evaluation leaks into the choice.
@@ -42,8 +44,11 @@ def named(scheme: Scheme) -> str:
 def best_scheme(
     graph: Graph, statistics: Statistics, rules: Rules, compared: Compared, pixels: float
 ) -> tuple[Scheme, Mapping[str, float]]:
-    """The candidate with the least output error (see `Compared.error`), and the error of each by name. Where the least
-    is not `CLEARLY` less, the candidate that cuts less is taken."""
+    """Candidate with the least output error, and the error of each by name.
+
+    Errors are those of `Compared.error`. Where the least is not `CLEARLY` less, the candidate that cuts less
+    is taken.
+    """
     placement, fixed = place(graph, rules), dict.fromkeys(graph.inputs, (0.0, pixels))
     rounded = {
         method: rounded_weights(graph, rules, method) for method in {each.weights for each in CANDIDATES}
@@ -60,7 +65,9 @@ def best_scheme(
 def settle_scheme(
     model: Path, contract: InputContract, statistics: Statistics, rules: Rules, images: CalibrationSource
 ) -> Scheme:
-    """How ranges are chosen: as the statistics say or, for rules that ask for it, the best of `CANDIDATES` on the first
+    """Settle the scheme of ranges.
+
+    It is chosen as the statistics say or, for rules that ask for it, the best of `CANDIDATES` on the first
     images; the statistics then say so. `contract` is of the batches that the images are seen in.
     """
     import onnx

@@ -1,4 +1,6 @@
-"""Integers simulated in float: the network with some of its layers quantized, to be run anywhere and compared.
+"""Integers simulated in float.
+
+The network with some of its layers quantized, to be run anywhere and compared.
 
 The values are those of the Q/DQ graph that `qdq` writes (but for the rounding of biases to 32-bit integers); only the
 arithmetic between them is float. No integer kernel, and no quirk of one, is in what is measured.
@@ -63,7 +65,10 @@ def simulated(
 
 
 def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[str, NDArray[np.float32]]:
-    """Every convolution's weight (out, in, kh, kw), put on the integers that `qdq` would and back."""
+    """Every convolution's weight (out, in, kh, kw), rounded to integers.
+
+    They are those that `qdq` would use, turned back to float.
+    """
     found = {}
     for node in graph.nodes:
         if node.op_type == "Conv":
@@ -78,7 +83,10 @@ def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[st
 def _pair(
     model: onnx.ModelProto, name: str, ends: tuple[str, str], grid: Grid, limits: tuple[float, float]
 ) -> list[onnx.NodeProto]:
-    """Q and DQ behind a tensor, from the first of `ends` to the second; their constants are added to the model."""
+    """Q and DQ behind a tensor, from the first of `ends` to the second.
+
+    Their constants are added to the model.
+    """
     import onnx
 
     constants = [name + ".scale", name + ".zero"]

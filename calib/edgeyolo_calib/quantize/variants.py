@@ -1,4 +1,6 @@
-"""A network with any of its layers quantized, made in a moment, and how far its raw maps are from float.
+"""A network with any of its layers quantized, and its error.
+
+It is made in a moment; the error says how far its raw maps are from float.
 
 The images and their float maps are kept, so that measuring a variant is a handful of inferences.
 """
@@ -38,8 +40,10 @@ MEMORY = 128 << 20
 
 @dataclass(frozen=True)
 class Variants:
-    """Every mixture of integer and float layers of one network. A layer is named by its unit's output tensor (see
-    `rules.Unit`); `pixels` is the input's largest value."""
+    """Every mixture of integer and float layers of one network.
+
+    A layer is named by its unit's output tensor (see `rules.Unit`); `pixels` is the input's largest value.
+    """
 
     graph: Graph
     statistics: Statistics
@@ -54,7 +58,10 @@ class Variants:
         return tuple(name for name in self._units if name not in self._whole.floats)
 
     def place_of(self, layer: str) -> str:
-        """Where in the network a layer is, as its weights are named: "backbone.0.elan.twins.0.enter"."""
+        """Place of a layer in the network.
+
+        It is named as its weights are named: "backbone.0.elan.twins.0.enter".
+        """
         return module_of(self._units[layer].conv.input[1]).removesuffix(".conv")
 
     @cached_property
@@ -74,17 +81,23 @@ class Variants:
         return rounded_weights(self.graph, self.rules, self.scheme.weights)
 
     def only(self, layer: str) -> onnx.ModelProto:
-        """The float network with this layer alone in integers, by the ranges it has where all are."""
+        """The float network with this layer alone in integers.
+
+        It has the ranges that it has where all are.
+        """
         placement = place(self.graph, self.rules, [each for each in self.layers if each != layer])
         return simulated(self.graph, placement, self._ranges, self.rules, self._weights)
 
     def without(self, floats: Collection[str]) -> onnx.ModelProto:
-        """The network in integers, but for these layers; tensors that now share a scale with fewer get their own."""
+        """The network in integers, but for these layers.
+
+        Tensors that now share a scale with fewer get their own.
+        """
         placement = place(self.graph, self.rules, floats)
         return simulated(self.graph, placement, self._settle(placement), self.rules, self._weights)
 
     def _settle(self, placement: Placement) -> dict[str, tuple[float, float]]:
-        """As `qdq.settle`; a group that was settled before is not searched again."""
+        """Settle as `qdq.settle` does; settled groups are not searched again."""
         groups: dict[str, set[str]] = {}
         for name, group in placement.tensors.items():
             groups.setdefault(group, set()).add(name)
@@ -108,15 +121,21 @@ class Compared:
     def take(
         cls, graph: Graph, source: CalibrationSource, contract: InputContract, images: int = IMAGES
     ) -> Compared:
-        """The first `images` of a source, run in float; fewer where they would take more than `MEMORY`."""
+        """The first `images` of a source, run in float.
+
+        Fewer where they would take more than `MEMORY`.
+        """
         each = graph.bytes_of([*graph.inputs, *graph.outputs]) // contract.batch
         count = min(images, max(LEAST_IMAGES, MEMORY // each))
         batches = tuple(islice(source.batches(contract), -(-count // contract.batch)))
         return cls(batches, tuple(_run(graph.model, batches)))
 
     def error(self, model: onnx.ModelProto) -> float:
-        """The root of the squared difference to the float maps over their own squares, all maps and images together:
-        0 for an exact copy, 1 where everything is lost."""
+        """Relative error of the raw maps.
+
+        The root of the squared difference to the float maps over their own squares, all maps and images
+        together: 0 for an exact copy, 1 where everything is lost.
+        """
         wrong = right = 0.0
         for exact, found in zip(self.maps, _run(model, self.batches), strict=True):
             for one, other in zip(exact, found, strict=True):
@@ -138,7 +157,7 @@ class Maps:
         return dict(zip(self._names, self._session.run(self._names, {self._input: batch}), strict=True))
 
     def close(self) -> None:
-        """The session goes with the last reference to it."""
+        """Do nothing: the session goes with the last reference to it."""
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""An ONNX file in, one with quantizers and a record of their ranges out: what INT8 backends of ours write."""
+"""An ONNX file in, one with quantizers and a record of their ranges out.
+
+The INT8 backends of ours write it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ RECORD = "calibration.json"
 
 
 def quantize_source(model: Path, source: ExportSource, rules: Rules, into: Path) -> Quantized:
-    """Quantizers from what the source has: ranges that training learned, else calibration images.
+    """Quantizers from what the source has.
+
+    Ranges that training learned, else calibration images.
 
     Raises UsageError where it has neither.
     """
@@ -36,7 +41,9 @@ def quantize_source(model: Path, source: ExportSource, rules: Rules, into: Path)
 def quantize_file(
     model: Path, contract: InputContract, calibration: CalibrationSource, rules: Rules, into: Path
 ) -> Quantized:
-    """Measure ranges on the images, place quantizers by `rules`, and write the record `calibration.json` to `into`.
+    """Measure ranges on the images and quantize a network.
+
+    Quantizers are placed by `rules`; the record `calibration.json` is written to `into`.
 
     The same model and images give the same bytes. Raises what `observe` and `quantize` do.
     """
@@ -57,7 +64,9 @@ def quantize_file(
 def quantize_learned(
     model: Path, contract: InputContract, learned: LearnedRanges, rules: Rules, into: Path
 ) -> Quantized:
-    """Place quantizers by `rules` with the ranges that training learned, and write the record to `into`.
+    """Quantize a network with the ranges that training learned.
+
+    Quantizers are placed by `rules`; the record is written to `into`.
 
     Weights get the scales that training had: of the largest in each output channel. Raises UsageError where training
     was for other rules, or for another network.

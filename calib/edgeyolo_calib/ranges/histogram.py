@@ -1,4 +1,7 @@
-"""Histograms that can be filled in any order, merged, and continued later, with the same result to the last count."""
+"""Histograms that can be filled in any order, merged and continued.
+
+The result is the same to the last count.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _SAMPLES = 1 << 16
 
 @dataclass
 class Histogram:
-    """How the values of one tensor are distributed.
+    """Distribution of one tensor's values.
 
     Bin i of the `2 * SIDE` ones holds the values in [(i - SIDE) * width, (i - SIDE + 1) * width), where `width` is
     the power of two `2 ** exponent`. The exponent is the smallest with which every value seen fits. Growing merges
@@ -41,7 +44,7 @@ class Histogram:
 
     @property
     def total(self) -> int:
-        """How many values were counted."""
+        """Number of counted values."""
         return int(self.counts.sum())
 
     @property
@@ -50,7 +53,9 @@ class Histogram:
         return max(abs(self.low), abs(self.high)) if self.low <= self.high else 0.0
 
     def add(self, values: NDArray[np.float32], samples: int = _SAMPLES) -> None:
-        """Count an array's values, of any shape: the extremes of all, the distribution of about `samples` of them.
+        """Count an array's values, of any shape.
+
+        The extremes of all, the distribution of about `samples` of them.
 
         Raises EdgeYoloError where a value is infinite or no number.
         """
@@ -130,7 +135,10 @@ class Histogram:
 
 
 def _stride(size: int, samples: int) -> int:
-    """A step through `size` values that meets every row, column and channel alike: coprime to the size."""
+    """A step through `size` values that meets every row, column and channel alike.
+
+    Coprime to the size.
+    """
     step = -(-size // samples)
     while math.gcd(step, size) != 1:
         step += 1

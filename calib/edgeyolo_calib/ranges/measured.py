@@ -18,7 +18,10 @@ from edgeyolo_calib.ranges.statistics import Statistics
 
 @dataclass(frozen=True)
 class MeasuredRanges:
-    """A `CalibrationSource` without images: complete statistics in the file `ranges`, and `floats` that stand in it."""
+    """A `CalibrationSource` without images.
+
+    Complete statistics in the file `ranges`, and `floats` that stand in it.
+    """
 
     ranges: Path
     sha256: str
@@ -27,20 +30,26 @@ class MeasuredRanges:
     floats: tuple[str, ...] = ()
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
-        """Always a UsageError: who asks for images has a quantizer of its own, or another network or size."""
+        """Raise a UsageError: the images are not here.
+
+        Who asks for images has a quantizer of its own, or another network or size.
+        """
         raise UsageError(
             f"{self.ranges} holds ranges for our own quantizers; this target's needs the images themselves",
             hint="Give the images: --calib DATA.",
         )
 
     def pictures(self, count: int) -> list[NDArray[np.uint8]]:
-        """None: the images are not here."""
+        """Empty list: the images are not here."""
         return []
 
 
 @dataclass(frozen=True)
 class ChosenImages:
-    """The images of another source, with ranges measured on them before and layers that stay in float."""
+    """Images of another source with ranges measured before.
+
+    The layers that stay in float come with them.
+    """
 
     images: CalibrationSource
     ranges: Path
@@ -48,17 +57,17 @@ class ChosenImages:
 
     @property
     def sha256(self) -> str:
-        """Of the images."""
+        """SHA-256 of the images."""
         return self.images.sha256
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return self.images.count
 
     @property
     def described(self) -> str:
-        """What the images are."""
+        """Description of the images."""
         return self.images.described
 
     def batches(self, contract: InputContract) -> Iterator[NDArray[Any]]:
@@ -71,8 +80,10 @@ class ChosenImages:
 
 
 def open_ranges(path: str | Path, *, images: CalibrationSource | None = None) -> CalibrationSource:
-    """Read what `edgeyolo calibrate` left in `ranges.json`. With `images`, which must be those it was measured on, the
-    result gives them too: quantizers of a runtime's own take the images, and which layers stay in float.
+    """Read what `edgeyolo calibrate` left in `ranges.json`.
+
+    With `images`, which must be those it was measured on, the result gives them too: quantizers of a
+    runtime's own take the images, and which layers stay in float.
 
     Raises:
         UsageError: there is no such file, the run that wrote it was stopped, or `images` are others.

@@ -1,4 +1,7 @@
-"""One streaming pass over the calibration images: every tensor's distribution, in bounded memory."""
+"""One streaming pass over the calibration images.
+
+Every tensor's distribution, in bounded memory.
+"""
 
 from __future__ import annotations
 

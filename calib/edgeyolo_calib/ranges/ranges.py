@@ -1,4 +1,4 @@
-"""From a histogram to a range: min-max, percentile, entropy, mean squared error."""
+"""Ranges from histograms: min-max, percentile, entropy, mean squared error."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ _STRIDE = 4
 
 @dataclass(frozen=True)
 class Grid:
-    """The integers that a tensor's values are put on: `low` to `high`; `symmetric` ones have their zero at 0."""
+    """The integers that a tensor's values are put on: `low` to `high`.
+
+    `symmetric` ones have their zero at 0.
+    """
 
     low: int
     high: int
     symmetric: bool
 
     def place(self, low: float, high: float) -> tuple[np.float32, int]:
-        """(scale, zero point) for values from `low` to `high`: value = (integer - zero point) * scale.
+        """(scale, zero point) for values from `low` to `high`.
+
+        Value = (integer - zero point) * scale.
 
         Zero itself is always on the grid (padding is exact), as in ONNX Runtime's quantizer.
         """
@@ -46,19 +51,25 @@ class Grid:
         return np.float32(scale), int(np.clip(zero, self.low, self.high))
 
     def constants(self, low: float, high: float) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """The same as the scalar arrays that QuantizeLinear takes: float32, and int8 or uint8."""
+        """The same as the scalar arrays that QuantizeLinear takes.
+
+        float32, and int8 or uint8.
+        """
         scale, zero = self.place(low, high)
         return np.array(scale), np.array(zero, np.int8 if self.symmetric else np.uint8)
 
     def round(self, values: Values, scale: float, zero: int) -> Values:
-        """What becomes of values that are quantized and dequantized."""
+        """Quantize and dequantize values."""
         levels = np.clip(np.rint(values / scale) + zero, self.low, self.high)
         return np.asarray((levels - zero) * scale)
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How ranges are chosen: for activations, with the percentile where that is the method, and for weights."""
+    """Scheme of ranges for activations and weights.
+
+    Activations have the percentile where that is the method.
+    """
 
     method: Method = "mse"
     weights: WeightMethod = "mse"
@@ -118,15 +129,19 @@ def _quantile(centres: Values, counts: Values, share: float) -> float:
 
 
 def _entropy(centres: Values, counts: Values, grid: Grid, full: tuple[float, float]) -> tuple[float, float]:
-    """The share of the full range with the least divergence; TensorRT's criterion, on any grid."""
+    """The share of the full range with the least divergence.
+
+    TensorRT's criterion, on any grid.
+    """
     share = _least(lambda share: _divergence(centres, counts, grid, (full[0] * share, full[1] * share)))
     return full[0] * share, full[1] * share
 
 
 def _divergence(centres: Values, counts: Values, grid: Grid, bounds: tuple[float, float]) -> float:
-    """KL(P || Q): P are the values cut at the bounds, Q the same spread evenly within each integer's bin.
+    """Divergence KL(P || Q) of a histogram and its quantized form.
 
-    Q does not hold what was cut off; that is what cutting costs.
+    P are the values cut at the bounds, Q the same spread evenly within each integer's bin. Q does not hold
+    what was cut off; that is what cutting costs.
     """
     scale, zero = grid.place(*bounds)
     raw = np.rint(centres / float(scale)).astype(np.int64) + zero
@@ -169,7 +184,10 @@ def _mse(
 
 
 def _least(cost: Callable[[float], float]) -> float:
-    """The share of `_STEPS` with the least cost: every fourth is tried, then those around the best of them."""
+    """The share of `_STEPS` with the least cost.
+
+    Every fourth is tried, then those around the best of them.
+    """
     costs = {number: cost(float(_STEPS[number])) for number in range(0, len(_STEPS), _STRIDE)}
     best = min(costs, key=lambda number: costs[number])
     near = range(max(0, best - _STRIDE + 1), min(len(_STEPS), best + _STRIDE))
@@ -180,7 +198,9 @@ def _least(cost: Callable[[float], float]) -> float:
 def weight_scales(
     weight: NDArray[np.float32], method: WeightMethod = "minmax", *, per_channel: bool = True
 ) -> NDArray[np.float32]:
-    """Scales of a symmetric int8 weight (out channels, in channels, kh, kw): (out channels,), or () for one scale.
+    """Scales of a symmetric int8 weight (out channels, in channels, kh, kw).
+
+    (out channels,), or () for one scale.
 
     "minmax" covers the largest value; "mse" searches the range with the least squared error in each channel.
     """

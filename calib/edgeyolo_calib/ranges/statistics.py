@@ -1,4 +1,7 @@
-"""What calibration learned of every tensor, as one JSON file: the ranges that INT8 exports are made from."""
+"""Statistics of every tensor as one JSON file.
+
+They are the ranges that INT8 exports are made from.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ SCHEMA = "edgeyolo-ranges/1"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where statistics come from: the ONNX graph's `Graph.identity`, the images' hash (with their number and
-    description), and the input's (height, width)."""
+    """Origin of statistics.
+
+    It has the ONNX graph's `Graph.identity`, the images' hash (with their number and description), and the
+    input's (height, width).
+    """
 
     graph: str
     images: str
@@ -27,15 +33,18 @@ class Origin:
     size: tuple[int, int]
 
     def same(self, other: Origin) -> bool:
-        """Whether both come from the same graph, images and size."""
+        """Return True if both have the same graph, images and size."""
         return (self.graph, self.images, self.size) == (other.graph, other.images, other.size)
 
 
 @dataclass
 class Statistics:
-    """A histogram for each tensor, after `done` batches were seen; `complete` when those were all. `floats` are layers
-    (see `rules.Unit.output`) that were found to be better left in float; `scheme` is how ranges are chosen, None
-    where that is not settled, and `tried` the output errors by which it was chosen."""
+    """A histogram for each tensor, after `done` batches were seen.
+
+    `complete` when those were all. `floats` are layers (see `rules.Unit.output`) that were found to be better
+    left in float; `scheme` is how ranges are chosen, None where that is not settled, and `tried` the output
+    errors by which it was chosen.
+    """
 
     origin: Origin
     tensors: dict[str, Histogram] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""The calibration report as one HTML page that needs no network: drawings are SVG, pictures are in the page."""
+"""The calibration report as one HTML page that needs no network.
+
+Drawings are SVG, pictures are in the page.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ _LAYERS = 40  # bars in the chart of layers
 
 
 def to_html(record: dict[str, Any], title: str, thumbnails: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The page: how it was done, what layers cost where that was measured, every tensor, and the images.
+    """The page of a calibration report.
+
+    It shows the method, the costs of layers where they were measured, every tensor, and the images.
 
     `thumbnails`: data URIs of pictures, by name.
     """
@@ -67,7 +72,10 @@ def _row(name: str, tensor: dict[str, Any]) -> str:
 
 
 def _histogram(tensor: dict[str, Any]) -> str:
-    """The distribution (heights logarithmic, or outliers would not show), and where the range ends."""
+    """Plot a distribution and the end of its range.
+
+    Heights are logarithmic, or outliers would not show.
+    """
     counts = np.log1p(np.array(tensor["bars"], dtype=np.float64))
     heights = counts / max(counts.max(), 1e-12) * _HIGH
     step, (low, high) = _WIDE / len(heights), tensor["seen"]

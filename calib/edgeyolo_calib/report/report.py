@@ -1,4 +1,7 @@
-"""The calibration report: what each tensor's values look like, what its integers keep of them, and which lose most."""
+"""The calibration report.
+
+It shows the values of each tensor, what its integers keep of them, and those that lose most.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ _INTEGER, _FLOAT = "#3b6fd8", "#12805c"
 
 
 def write_chart(path: Path, found: dict[str, Any]) -> Path:
-    """Draw `Findings.to_json()`: a bar for each of the worst layers, as long as its output error.
+    """Draw `Findings.to_json()` as bars.
+
+    It has a bar for each of the worst layers, as long as its output error.
 
     Raises RuntimeMissingError without matplotlib.
     """
@@ -66,7 +71,10 @@ _BARS = 96  # of a drawn histogram
 
 
 def signal_to_noise(histogram: Histogram, rules: Rules, low: float, high: float) -> float:
-    """Decibels between a tensor's values and what its integers change in them; infinite where they change nothing."""
+    """Decibels between a tensor's values and what its integers change in them.
+
+    Infinite where they change nothing.
+    """
     centres, counts = histogram.centres()
     scale, zero = rules.grid.place(low, high)
     noise = float((counts * (rules.grid.round(centres, float(scale), zero) - centres) ** 2).sum())
@@ -75,8 +83,10 @@ def signal_to_noise(histogram: Histogram, rules: Rules, low: float, high: float)
 
 
 def describe_all(statistics: Statistics, rules: Rules, made: Quantized) -> dict[str, Any]:
-    """The record of `describe`, each tensor with `seen` (least and greatest value), `bars` and `snr_db`, and
-    `worst`: the names with the least of it, first.
+    """The record of `describe` with the statistics of each tensor.
+
+    Each has `seen` (least and greatest value), `bars` and `snr_db`, and `worst`: the names with the least of
+    it, first.
     """
     record = describe(statistics, rules, made)
     for name, tensor in record["tensors"].items():
@@ -92,7 +102,10 @@ def describe_all(statistics: Statistics, rules: Rules, made: Quantized) -> dict[
 
 
 def bars(histogram: Histogram, count: int = _BARS) -> NDArray[np.int64]:
-    """How many of the counted values lie in each of `count` equal parts between the least and the greatest."""
+    """Number of values in each of `count` equal parts of the range.
+
+    It is counted between the least and the greatest.
+    """
     centres, counts = histogram.centres()
     if not len(centres):
         return np.zeros(count, np.int64)
@@ -104,8 +117,11 @@ def bars(histogram: Histogram, count: int = _BARS) -> NDArray[np.int64]:
 def write_report(
     folder: Path, record: dict[str, Any], title: str, thumbnails: Mapping[str, str] = MappingProxyType({})
 ) -> list[Path]:
-    """Write `report.json`, `report.html` (one page that needs no network) and, where layers were measured,
-    `sensitivity.png`."""
+    """Write the files of a calibration report.
+
+    They are `report.json`, `report.html` (one page that needs no network) and, where layers were measured,
+    `sensitivity.png`.
+    """
     data, page = folder / "report.json", folder / "report.html"
     with atomic_file(data) as draft:
         draft.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,5 +1,7 @@
-"""Published JSON schemas: `artifact-1.json` is that of manifest.json. `python -m edgeyolo.artifact.schema`
-writes it anew."""
+"""Published JSON schemas: `artifact-1.json` is that of manifest.json.
+
+`python -m edgeyolo.artifact.schema` writes it anew.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ ARTIFACT = Path(__file__).with_name("artifact-1.json")
 
 
 def artifact_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of manifest.json, from the dataclasses that write it."""
+    """The JSON schema (draft 2020-12) of manifest.json.
+
+    It follows from the dataclasses that write it.
+    """
     schema = json_schema(Manifest, "edgeyolo artifact: manifest.json")
     manifest = schema["$defs"]["Manifest"]
     fields = manifest["properties"]

@@ -1,4 +1,4 @@
-"""`python -m edgeyolo.artifact.schema` writes artifact-1.json anew."""
+"""Write artifact-1.json anew: `python -m edgeyolo.artifact.schema`."""
 
 from __future__ import annotations
 

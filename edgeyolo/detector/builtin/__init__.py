@@ -1,4 +1,6 @@
-"""The model that comes with the package: twenty everyday objects, found without a download (MODEL_CARD.md).
+"""The model that comes with the package.
+
+Twenty everyday objects, found without a download (MODEL_CARD.md).
 
 The artifact lies beside this file and runs on the base install. The weights in training form, for other targets and
 for fine-tuning, are in the repository only.
@@ -18,7 +20,10 @@ _IN_REPOSITORY = "benchmarks/weights/builtin.safetensors"
 
 
 def is_builtin(model: str | os.PathLike[str]) -> bool:
-    """Whether `model` is the built-in one's name; a file or folder of that name comes first."""
+    """Return True if `model` names the built-in model.
+
+    A file or folder of that name comes first.
+    """
     return os.fspath(model) == NAME and not Path(model).exists()
 
 
@@ -28,7 +33,10 @@ def artifact_path() -> Path:
 
 
 def has_weights() -> bool:
-    """Whether the weights in training form are here: where edgeyolo is run from its repository."""
+    """Return True if the weights in training form are here.
+
+    They are where edgeyolo is run from its repository.
+    """
     return _weights().is_file()
 
 

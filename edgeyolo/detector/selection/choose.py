@@ -1,4 +1,4 @@
-"""From weights and a device to the target that they run on."""
+"""Choice of the target for weights on a device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Exporter = Callable[[str, Step], Artifact]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one class: the artifacts at hand, their times where there are any, and how those were come by."""
+    """Choice among the targets of one class of devices.
+
+    It has the artifacts at hand, their times where there are any, and the way those were found.
+    """
 
     made: dict[str, Artifact]
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -34,7 +37,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """Makes artifacts and measures them. `failed` gains, by target, why one cannot be had after all."""
+    """Maker of artifacts that measures them.
+
+    `failed` gains, by target, why one cannot be had after all.
+    """
 
     export: Exporter
     step: Step
@@ -43,7 +49,10 @@ class Judge:
     failed: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, group: list[Target], key: str) -> Verdict:
-        """The verdict over targets of one class in documented order; `key` names what is remembered of them."""
+        """The verdict over targets of one class in documented order.
+
+        `key` names what is remembered of them.
+        """
         names = [str(target) for target in group]
         known = recall(key)
         if known and known.milliseconds:
@@ -78,7 +87,10 @@ class Judge:
         return made
 
     def _measure(self, made: dict[str, Artifact]) -> dict[str, float]:
-        """Times of all that run; one whose session fails is left out before the others are compared."""
+        """Times of all that run.
+
+        One whose session fails is left out before the others are compared.
+        """
         runs = {}
         for name, artifact in made.items():
             try:

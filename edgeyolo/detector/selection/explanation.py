@@ -1,4 +1,4 @@
-"""Why a model runs where it runs, as values."""
+"""Reasons for the choice of a target, as values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Considered:
-    """One target: whether it could be taken and, if not, why. `milliseconds` is the median of one image where it was
-    measured on this machine, None where it was not. `unwanted`: it may well be usable, and is not for choosing unasked.
+    """One target: whether it could be taken and, if not, why.
+
+    `milliseconds` is the median of one image where it was measured on this machine, None where it was not. `unwanted`:
+    it may well be usable, and is not for choosing unasked.
     """
 
     target: str
@@ -28,7 +30,7 @@ class Considered:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What runs a model and what decided.
+    """Explanation of a model's target, device and artifact.
 
     `decided` is one sentence. `considered` holds every target that was looked at, best first, those that cannot be
     used last. `str()` gives all as lines.

@@ -1,4 +1,7 @@
-"""Latency of one image on several artifacts of the same weights: measured in turns, kept in the cache."""
+"""Latency of one image on several artifacts of the same weights.
+
+Measured in turns, kept in the cache.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ def measure(
     device: Device | None = None,
     rounds: tuple[int, int] = ROUNDS,
 ) -> dict[str, float]:
-    """The median milliseconds of inference on one generated picture, by the keys of `artifacts`.
+    """Median milliseconds of inference, by the keys of `artifacts`.
+
+    Measured on one generated picture.
 
     They take turns, so that what else the machine does falls on all alike. An artifact of a batch is given a full
     one, and its time divided.
@@ -72,21 +77,30 @@ def measure(
 
 
 def fastest(milliseconds: Mapping[str, float], order: list[str]) -> str:
-    """The name of the least time; where the documented order's earlier one is within `TOO_CLOSE` of it, that one."""
+    """Name of the fastest artifact.
+
+    One that is earlier in the documented order wins where its time is within `TOO_CLOSE` of the least.
+    """
     best = min(milliseconds.values())
     return next(name for name in order if milliseconds.get(name, float("inf")) <= best * (1 + TOO_CLOSE))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """By target, the milliseconds of one image, and why others could not be exported or run after all."""
+    """Milliseconds of one image by target, and the targets that failed.
+
+    The latter come with the reason why they could not be exported or run after all.
+    """
 
     milliseconds: Mapping[str, float]
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def key_of(weights_sha256: str, facts: Mapping[str, Any]) -> str:
-    """The name of a record: the content of the weights, what was asked for, the runtimes' versions, the machine."""
+    """The name of a record.
+
+    The content of the weights, what was asked for, the runtimes' versions, the machine.
+    """
     data = {
         "weights": weights_sha256,
         "edgeyolo": __version__,
@@ -103,7 +117,10 @@ def key_of(weights_sha256: str, facts: Mapping[str, Any]) -> str:
 
 
 def recall(key: str) -> Measured | None:
-    """The record, or None where there is none that can be read: it is only measured again then."""
+    """The record, or None where there is none that can be read.
+
+    It is only measured again then.
+    """
     try:
         data = json.loads(_path(key).read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
@@ -116,7 +133,10 @@ def recall(key: str) -> Measured | None:
 
 
 def remember(key: str, measured: Measured) -> str:
-    """Keep the record; where the cache cannot be written, say so in a sentence instead of failing."""
+    """Keep the record.
+
+    A cache that cannot be written is a sentence instead of a failure.
+    """
     text = json.dumps({"schema": SCHEMA, **asdict(measured)}, indent=2, sort_keys=True) + "\n"
     try:
         with atomic_file(_path(key)) as draft:

@@ -1,4 +1,6 @@
-"""What can be taken at all, and the documented order of it: what is expected to be fastest comes first.
+"""Targets that are possible on a device, and their documented order.
+
+The one expected to be fastest comes first.
 
 Between classes the order decides: a GPU or an accelerator before the processor. Within the best class that is
 usable, the first few are measured (`edgeyolo.detector.selection.measure`), and the order decides only where
@@ -45,14 +47,14 @@ def class_of(target: Target) -> int:
 
 
 def rank(target: Target, machine: str = platform.machine()) -> tuple[int, int, str]:
-    """What targets are sorted by."""
+    """Sort key of a target."""
     runtimes = _ON_ARM if machine.lower().startswith(("arm", "aarch")) else _ON_X86
     place = runtimes.index(target.runtime) if target.runtime in runtimes else len(runtimes)
     return class_of(target), place, str(target)
 
 
 def candidates(device: Device) -> tuple[list[Target], list[Considered]]:
-    """Targets that could be taken on `device`, in order, and the others with the reason why they cannot."""
+    """Possible targets on `device` in order, and the others with reasons."""
     states: dict[tuple[str, Device], tuple[Availability, Availability]] = {}
     takes: list[Target] = []
     refused: list[Considered] = []
@@ -73,7 +75,10 @@ def candidates(device: Device) -> tuple[list[Target], list[Considered]]:
 
 
 def _unwanted(profile: TargetProfile, device: Device, everything: list[tuple[TargetProfile, Backend]]) -> str:
-    """Why a target is not one to look at, whatever is installed; "" where it is."""
+    """Reason why a target is not considered; "" where it is.
+
+    It holds whatever is installed.
+    """
     target = profile.target
     if not device.admits(target):
         return f"not for the device {device}"
@@ -119,7 +124,10 @@ def _unavailable(
 
 
 def versions(targets: list[Target], device: Device) -> Mapping[str, str]:
-    """The versions of the runtimes of some targets, by backend, and for GPUs the one that there is."""
+    """Versions of the runtimes of some targets, by backend.
+
+    GPUs share the one version that there is.
+    """
     found = {}
     for target in targets:
         backend = registry.placed(registry.find_target(target)[1], device)

@@ -1,4 +1,6 @@
-"""The edges of a file: what it takes and what it gives, put around a finished network.
+"""The edges of a file.
+
+They are its input and output, put around a finished network.
 
 They come last, behind float16 and quantizers, so that ranges are measured and precision is lowered in the network
 alone: decoding and suppression stay float32 everywhere.
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def require_edges(profile: TargetProfile, nms: PostprocessConfig | None, input: str | None) -> None:
-    """Raise before any work where a target's file cannot have the edges that were asked for.
+    """Raise before any work where a target's file cannot have the edges asked for.
 
     `nms` are thresholds of suppression in the graph, None where it is the host's; `input` is "float", "uint8" or None.
 
@@ -45,19 +47,27 @@ def require_edges(profile: TargetProfile, nms: PostprocessConfig | None, input: 
 
 
 def takes_pixels(profile: TargetProfile, input: str | None) -> bool:
-    """Whether the file takes uint8 pictures, by wish or by the target's preference."""
+    """Return True if the file takes uint8 pictures.
+
+    It does so by wish or by the target's preference.
+    """
     return (input or next(iter(profile.inputs), "float")) == "uint8"
 
 
 def graph_detections(nms: PostprocessConfig | None, classes: int) -> GraphDetections | None:
-    """What a file gives that suppresses by these thresholds; None where suppression is the host's."""
+    """Output contract of a file that suppresses by these thresholds.
+
+    None where suppression is the host's.
+    """
     return None if nms is None else GraphDetections(classes, nms.conf, nms.iou, nms.max_det)
 
 
 def with_graph_ends(
     model: onnx.ModelProto, source: ExportSource, *, tensorrt: bool = False
 ) -> onnx.ModelProto:
-    """A network of the contracts `source.input` and `source.output` as one of `edge_contracts(source)`.
+    """A network whose contracts are those of `edge_contracts(source)`.
+
+    It starts as one of the contracts `source.input` and `source.output`.
 
     With `tensorrt`, in operators that TensorRT's parser takes, its plugin for suppression among them.
     """

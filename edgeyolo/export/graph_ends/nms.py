@@ -1,4 +1,6 @@
-"""Decoding and non-maximum suppression as ONNX operators, behind a network's raw maps.
+"""Decoding and non-maximum suppression as ONNX operators.
+
+They stand behind a network's raw maps.
 
 Per image: the confidence of every cell's best class, the best `max_candidates` of them, their boxes, then suppression
 within each class. Classes are axes of the operators, never offsets of coordinates: nothing is suppressed across
@@ -31,7 +33,10 @@ _PREFIX = "detections/"
 
 @dataclass
 class GraphWriter:
-    """Nodes and constants of a graph in the making, named from `prefix` on; methods give the name of what they made."""
+    """Nodes and constants of a graph in the making, named from `prefix` on.
+
+    Methods give the name of what they made.
+    """
 
     prefix: str
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -64,7 +69,9 @@ class GraphWriter:
 def suppression_graph(
     raw: RawMaps, given: GraphDetections, contract: InputContract, opset: int, *, plugin: bool = False
 ) -> onnx.ModelProto:
-    """A model from raw maps, by name, to the arrays of `given`; `count` and `labels` are int32.
+    """A model from raw maps, by name, to the arrays of `given`.
+
+    `count` and `labels` are int32.
 
     With `plugin` TensorRT's EfficientNMS does the suppression, else ONNX's NonMaxSuppression.
     """
@@ -104,7 +111,10 @@ def with_suppression(
     *,
     plugin: bool = False,
 ) -> onnx.ModelProto:
-    """A copy of a finished network, whatever its precision, that gives detections in place of maps."""
+    """Copy of a finished network that gives detections in place of maps.
+
+    The network may have any precision.
+    """
     import onnx
 
     opset = next(item.version for item in model.opset_import if not item.domain)
@@ -124,7 +134,7 @@ def with_suppression(
 
 
 def describe(given: GraphDetections) -> str:
-    """What the arrays are, for users who have the file alone."""
+    """Describe the output arrays for users of the file alone."""
     return (
         f"count, boxes (x1, y1, x2, y2 in pixels of the input), scores, labels; at most {given.max_det} an image of a "
         f"confidence above {given.conf:g}, suppressed within their class at IoU {given.iou:g}"
@@ -134,7 +144,10 @@ def describe(given: GraphDetections) -> str:
 def _candidates(
     writer: GraphWriter, raw: RawMaps, given: GraphDetections, size: tuple[int, int], opset: int
 ) -> tuple[str, str, str]:
-    """Boxes (batch, k, 4), scores (batch, k) and labels (batch, k) of the best k cells, best first."""
+    """Boxes, scores and labels of the best k cells, best first.
+
+    Boxes are (batch, k, 4), scores and labels (batch, k).
+    """
     anchors, channels = len(raw.anchors[0]), 5 + raw.classes
     objectness, classes, flat = [], [], []
     for name, (_, _, height, width) in zip(raw.names, raw.shapes(0, size), strict=True):
@@ -180,8 +193,10 @@ def _boxes(writer: GraphWriter, rows: str, cells: str) -> str:
 
 
 def _cells(raw: RawMaps, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For every cell, in the order level, anchor, row, column: where its first channel lies among all values of an
-    image and how far apart channels are, (n, 2); stride twice, x and y of the cell, its anchor, (n, 6) in pixels.
+    """Constants of every cell, in the order level, anchor, row, column.
+
+    Position of its first channel among all values of an image and distance of its channels, (n, 2); stride
+    twice, x and y of the cell, its anchor, (n, 6) in pixels.
     """
     channels = raw.channels // len(raw.anchors[0])
     places, tables, start = [], [], 0
@@ -199,7 +214,10 @@ def _cells(raw: RawMaps, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDAr
 
 
 def _one_class_each(writer: GraphWriter, given: GraphDetections, scores: str, labels: str, axis: int) -> str:
-    """Scores with an axis for classes at `axis`: a cell's score at its own class, 0 elsewhere."""
+    """Scores with an axis for classes at `axis`.
+
+    A cell's score at its own class, 0 elsewhere.
+    """
     at = writer.constant([axis])
     shape = [1, 1, 1]
     shape[axis] = given.classes
@@ -210,7 +228,10 @@ def _one_class_each(writer: GraphWriter, given: GraphDetections, scores: str, la
 
 
 def _by_operator(writer: GraphWriter, given: GraphDetections, boxes: str, scores: str, labels: str) -> None:
-    """ONNX's operator gives (image, class, box) of what stays, class by class; here it is put in order again."""
+    """ONNX's operator gives (image, class, box) of what stays, class by class.
+
+    Here it is put in order again.
+    """
     from onnx import TensorProto
 
     limits = (
@@ -237,7 +258,9 @@ def _by_operator(writer: GraphWriter, given: GraphDetections, boxes: str, scores
 
 
 def _by_plugin(writer: GraphWriter, given: GraphDetections, boxes: str, scores: str, labels: str) -> None:
-    """TensorRT's plugin: (batch, k, 4) corners and (batch, k, classes) scores to the four arrays.
+    """Suppression by TensorRT's plugin.
+
+    It turns (batch, k, 4) corners and (batch, k, classes) scores into the four arrays.
 
     https://github.com/NVIDIA/TensorRT/tree/main/plugin/efficientNMSPlugin
     """

@@ -1,4 +1,7 @@
-"""What `--nms graph` adds to a network on a target: the operators of decoding and suppression, and where they run."""
+"""Operators that `--nms graph` adds on a target, and where they run.
+
+They decode and suppress.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,17 @@ OLDEST = 11  # of the operators in the graph; only their kinds are asked for whe
 
 @dataclass(frozen=True)
 class Tail:
-    """Suppression that is asked for behind a network: its raw maps, and what the file shall give in their place."""
+    """Suppression that is asked for behind a network.
+
+    Its raw maps, and what the file shall give in their place.
+    """
 
     maps: RawMaps
     given: GraphDetections
 
 
 def tail_misfits(profile: TargetProfile, tail: Tail | None) -> Iterator[Finding]:
-    """Why a target's file cannot have it."""
+    """Reasons why a target's file cannot have suppression in the graph."""
     if tail and profile.refuses_nms:
         yield Finding(f"suppression in the graph: {profile.refuses_nms}", "Leave it to the host: --nms host.")
 
@@ -31,7 +37,7 @@ def tail_misfits(profile: TargetProfile, tail: Tail | None) -> Iterator[Finding]
 def tail_places(
     profile: TargetProfile, limits: Limits, tail: Tail | None, contract: InputContract, opset: int | None
 ) -> tuple[Place, ...]:
-    """Where its operators run, by kind; none where the target refuses them."""
+    """Places of suppression's operators by kind; none where the target refuses."""
     if tail is None or profile.refuses_nms:
         return ()
     way = limits.suppression
@@ -46,7 +52,10 @@ def tail_places(
 
 
 def merged(places: Iterable[Place]) -> tuple[Place, ...]:
-    """Rows of the same operator, place and reason as one, in the order of their first appearance."""
+    """Merge rows of the same operator, place and reason.
+
+    They stay in the order of their first appearance.
+    """
     found: dict[tuple[str, str, str], Place] = {}
     for place in places:
         key = (place.operator, place.where, place.reason)

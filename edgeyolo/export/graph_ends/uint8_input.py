@@ -1,4 +1,6 @@
-"""Preprocessing as ONNX operators, before a finished network: it takes pictures as they lie in memory.
+"""Preprocessing as ONNX operators, before a finished network.
+
+It takes pictures as they lie in memory.
 
 uint8 BGR, channels last, becomes float32 RGB in planes: a quarter of the bytes to hand over, and no pass over floats on
 the host. The numbers are those of `edgeyolo.runtime.preprocess`: p times float32(1 / 255).
@@ -20,7 +22,9 @@ _PREFIX = "pixels/"
 
 
 def with_pixels(model: onnx.ModelProto, contract: InputContract, *, by_cast: bool = False) -> onnx.ModelProto:
-    """A copy of a network with the float input `contract` that takes `contract.of_pixels()` under the same name.
+    """Copy of a network that takes uint8 pixels in place of floats.
+
+    The float input `contract` becomes `contract.of_pixels()` under the same name.
 
     uint8 becomes float by a DequantizeLinear of scale 1 / 255 and zero point 0 or, with `by_cast`, by Cast and Mul, for
     TensorRT, which allows nothing but a Cast behind an input of uint8. Where the network quantizes its input by just
@@ -77,7 +81,10 @@ def with_pixels(model: onnx.ModelProto, contract: InputContract, *, by_cast: boo
 
 
 def _drop_quantizer(graph: onnx.GraphProto, contract: InputContract, planes: str) -> bool:
-    """Whether all that takes the input is its quantizer, of the pixels' own scale; it is then taken out."""
+    """Take out the input's quantizer if it has the pixels' own scale.
+
+    Returns True if it did: only then all that takes the input is this quantizer.
+    """
     from onnx import numpy_helper
 
     constants = {each.name: each for each in graph.initializer}

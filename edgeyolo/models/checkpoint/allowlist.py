@@ -43,7 +43,10 @@ _PATHS = "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
 
 
 def allowed_names(rebuild_tensor: Callable[[tuple[Any, ...]], Any]) -> Mapping[tuple[str, str], Any]:
-    """(module, name) -> the value it stands for: a `Callee`, or a constant such as a storage type."""
+    """(module, name) -> the value it stands for.
+
+    A `Callee`, or a constant such as a storage type.
+    """
     calls: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
         ("collections", "OrderedDict"): make.make_dict,
         ("collections", "defaultdict"): make.make_defaultdict,

@@ -1,4 +1,6 @@
-"""The outside of a torch checkpoint: a zip file with one folder, held to what `torch.save` writes.
+"""The outside of a torch checkpoint.
+
+A zip file with one folder, held to what `torch.save` writes.
 
 torch stores every entry uncompressed. With nothing compressed, nothing encrypted and no two entries sharing
 bytes, what is read can never be larger than the file: a zip bomb is impossible. Nothing is ever extracted.
@@ -28,7 +30,10 @@ _LOCAL_HEADER = 30
 
 
 class Archive:
-    """An open, checked archive. `entries` maps names below the top folder to their sizes in bytes."""
+    """An open, checked archive.
+
+    `entries` maps names below the top folder to their sizes in bytes.
+    """
 
     def __init__(self, path: Path, file: BinaryIO, limits: Limits) -> None:
         self.path = path
@@ -85,14 +90,17 @@ class Archive:
 
 @contextmanager
 def open_archive(path: Path, limits: Limits) -> Iterator[Archive]:
-    """Open a torch zip checkpoint and check its structure; raises one of the FileRefusedError family."""
+    """Open a torch zip checkpoint and check its structure.
+
+    Raises one of the FileRefusedError family.
+    """
     with path.open("rb") as file:
         yield Archive(path, file, limits)
 
 
 @contextmanager
 def _zip_errors(path: Path, what: str) -> Iterator[None]:
-    """Say which part of the file could not be read instead of letting zipfile's own errors out."""
+    """Turn zipfile's errors into ones that name the unreadable part of the file."""
     try:
         yield
     except (zipfile.BadZipFile, EOFError, struct.error, ValueError, OverflowError, OSError) as error:

@@ -1,4 +1,7 @@
-"""What calling an allowed name gives, and what a pickle's BUILD may fill in: functions over records."""
+"""Results of calling allowed names, and what a pickle's BUILD may fill in.
+
+They are functions over records.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,20 @@ class RefusedCallError(Exception):
 
 @dataclass(frozen=True)
 class Callee:
-    """An allowed name that may be called: `make` is ours and gets the arguments as a tuple."""
+    """An allowed name that may be called.
+
+    `make` is ours and gets the arguments as a tuple.
+    """
 
     name: str
     make: Callable[[tuple[Any, ...]], Any]
 
 
 def fill_record(target: Any, state: Any) -> None:
-    """What a pickle's BUILD may do: give a record its attributes, once. No method of anything is called."""
+    """Give a record its attributes, once, as a pickle's BUILD asks.
+
+    No method of anything is called.
+    """
     if isinstance(target, ObjectRecord):
         _fill_object(target, state)
     elif isinstance(target, DtypeRecord):
@@ -161,7 +170,10 @@ def refuse_call(arguments: tuple[Any, ...]) -> Any:
 
 
 def check_key(key: Any) -> Any:
-    """A dict key or set element: text or a number, so that hashing it is quick and runs nothing."""
+    """A dict key or set element.
+
+    Text or a number, so that hashing it is quick and runs nothing.
+    """
     if type(key) not in (str, int, float, bool, bytes, type(None)):
         raise RefusedCallError(f"a key of type {_kind(key)}")
     return key

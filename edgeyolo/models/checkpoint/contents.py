@@ -1,4 +1,7 @@
-"""What a checkpoint says about its network: which weights count, and the facts that shapes do not tell."""
+"""Facts of a checkpoint about its network.
+
+It says which weights count, and what shapes do not tell.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ class Contents:
 
 
 def read_contents(checkpoint: Checkpoint) -> Contents:
-    """Find the network in a checkpoint: `ema` before `model`, a pickled model or a state dict.
+    """Find the network in a checkpoint.
+
+    `ema` before `model`, a pickled model or a state dict.
 
     Raises EdgeYoloError where there is none, or where it computes something else than the family's do.
     """
@@ -100,7 +105,10 @@ def _plain_tensors(values: Mapping[Any, Any], where: str) -> dict[str, TensorRec
 
 
 def _activation(modules: Mapping[str, ObjectRecord], where: str) -> Activation | None:
-    """The one activation of all convolutions; others than the family's would give wrong results silently."""
+    """The one activation of all convolutions.
+
+    Others than the family's would give wrong results silently.
+    """
     kinds = {_activation_kind(module) for module in modules.values()} - {""}
     if not kinds:
         return None
@@ -136,7 +144,10 @@ def _declared_classes(modules: Mapping[str, ObjectRecord]) -> int | None:
 
 
 def _class_names(value: Any, where: str) -> tuple[str, ...] | None:
-    """Names from a list, or from a dict of index to name; text that could disturb a terminal is refused."""
+    """Names from a list, or from a dict of index to name.
+
+    Text that could disturb a terminal is refused.
+    """
     if isinstance(value, dict) and set(value) == set(range(len(value))):
         value = [value[index] for index in range(len(value))]
     if not isinstance(value, list | tuple) or not value:
@@ -176,7 +187,10 @@ def _image_size(root: Mapping[Any, Any]) -> int | None:
 
 
 def _check_amount(tensors: Mapping[str, TensorRecord], checkpoint: Checkpoint) -> None:
-    """Many tensors may view one storage; together they must not be much more than the file holds."""
+    """Limit the bytes of all tensors together.
+
+    Many may view one storage; together they must not be much more than the file holds.
+    """
     claimed, stored = sum(tensor.nbytes for tensor in tensors.values()), checkpoint.stored_bytes
     if claimed > 2 * stored:
         raise UntrustedFileError(

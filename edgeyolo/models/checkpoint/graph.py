@@ -1,4 +1,7 @@
-"""A check of what came out of a pickle, so that everything after it may walk the values without care."""
+"""Check of the values that came out of a pickle.
+
+It is made so that everything after it may walk the values without care.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from edgeyolo.models.checkpoint.records import ObjectRecord
 
 
 def check_graph(root: Any, where: str, limits: Limits) -> None:
-    """Refuse values that contain themselves, nest too deep, or grow without end when written out as a tree.
+    """Refuse values that are cyclic, too deep or too large.
+
+    Too large are those that grow without end when written out as a tree.
 
     A few dozen lists, each holding the next one twice, are a billion values to whoever walks them. The walk
     here visits every container once and keeps its depth and its size as a tree.

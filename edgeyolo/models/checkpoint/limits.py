@@ -1,4 +1,7 @@
-"""How much a checkpoint may ask for: several times what the largest real one needs (yolov7-e6e)."""
+"""Limits of a checkpoint.
+
+They are several times what the largest real one needs (yolov7-e6e).
+"""
 
 from __future__ import annotations
 

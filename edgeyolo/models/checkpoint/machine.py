@@ -1,4 +1,6 @@
-"""A pickle reader that cannot run anything: its only values are plain data and the records of this package.
+"""A pickle reader that cannot run anything.
+
+Its only values are plain data and the records of this package.
 
 Python's own unpickler imports and calls what a file names. This one decodes the opcodes with the standard
 library's disassembler tables (`pickletools`, which only parse) and carries out the few that `torch.save`
@@ -47,7 +49,10 @@ _EMPTY: dict[str, Callable[[], Any]] = {
 
 
 class PickleMachine:
-    """Runs one pickle stream. `names` resolves globals, `storage` persistent ids; `where` starts messages."""
+    """Machine for one pickle stream.
+
+    `names` resolves globals, `storage` persistent ids; `where` starts messages.
+    """
 
     def __init__(
         self,
@@ -65,7 +70,10 @@ class PickleMachine:
         self._actions = self._containers() | self._references()
 
     def run(self, data: bytes) -> Any:
-        """The value of the stream; raises a FileRefusedError for what is not allowed or not readable."""
+        """The value of the stream.
+
+        Raises a FileRefusedError for what is not allowed or not readable.
+        """
         stream, position = BytesIO(data), 0
         try:
             for count, opcode in enumerate(iter(lambda: stream.read(1), b"")):

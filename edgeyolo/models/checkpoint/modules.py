@@ -1,4 +1,4 @@
-"""From records of modules to a state dict with the published keys."""
+"""State dict with the published keys from records of modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from edgeyolo.models.checkpoint.records import ObjectRecord, TensorRecord
 
 
 def walk_modules(root: ObjectRecord, where: str, limits: Limits | None = None) -> dict[str, ObjectRecord]:
-    """Every module below (and with) `root` by its dotted path, in execution order; the root's path is ""."""
+    """Every module below (and with) `root` by its dotted path, in execution order.
+
+    The root's path is "".
+    """
     most = (limits or Limits()).modules
     found: dict[str, ObjectRecord] = {}
     pending: list[tuple[str, Any]] = [("", root)]
@@ -33,7 +36,10 @@ def walk_modules(root: ObjectRecord, where: str, limits: Limits | None = None) -
 
 
 def state_dict(root: ObjectRecord, where: str, limits: Limits | None = None) -> dict[str, TensorRecord]:
-    """Parameters and persistent buffers by published key ("model.0.conv.weight"), in torch's own order."""
+    """Parameters and persistent buffers by published key.
+
+    Keys are like "model.0.conv.weight", in torch's own order.
+    """
     tensors: dict[str, TensorRecord] = {}
     for path, module in walk_modules(root, where, limits).items():
         hidden = module.state.get("_non_persistent_buffers_set", set())

@@ -1,4 +1,7 @@
-"""Opening a checkpoint file: which kind of file it is, and the reading of a torch zip archive."""
+"""Opening a checkpoint file.
+
+It tells the kind of file, and reads a torch zip archive.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number of tor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds, as inert values. `root` is usually a dict; tensors can be read while it is open."""
+    """Contents of a checkpoint file as inert values.
+
+    `root` is usually a dict; tensors can be read while it is open.
+    """
 
     path: Path
     root: Any
@@ -50,7 +56,10 @@ def open_checkpoint(path: Path | str, limits: Limits | None = None) -> Iterator[
 
 
 def sniff(path: Path, limits: Limits | None = None) -> Literal["torch", "safetensors"]:
-    """Tell a torch zip archive from a safetensors file by its first bytes; refuse everything else."""
+    """Tell a torch zip archive from a safetensors file by its first bytes.
+
+    Refuse everything else.
+    """
     if not path.is_file():
         raise UsageError(f"{path}: no such file", hint=ACCEPTED)
     most, size = (limits or Limits()).file_bytes, path.stat().st_size

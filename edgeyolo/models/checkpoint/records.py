@@ -1,4 +1,6 @@
-"""What a checkpoint becomes when it is read: inert values that remember names and run nothing.
+"""Inert values that a checkpoint is read into.
+
+They remember names and run nothing.
 
 Besides these, only str, bytes, int, float, bool, None, list, tuple, set and dict come out of a file. No
 record has a method of the class it stands for, and none is ever turned into an instance of that class.
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class ObjectRecord:
-    """An instance in the file: the dotted name of its class and the attributes it was saved with."""
+    """An instance in the file.
+
+    The dotted name of its class and the attributes it was saved with.
+    """
 
     kind: str
     state: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +63,10 @@ class DtypeRecord:
 
 @dataclass(eq=False)
 class ArrayRecord:
-    """A numpy array in the pickle itself (metrics, class weights); its values are not needed and not kept."""
+    """A numpy array in the pickle itself (metrics, class weights).
+
+    Its values are not needed and not kept.
+    """
 
     shape: tuple[int, ...] = ()
     dtype: DtypeRecord | None = None
@@ -66,7 +74,10 @@ class ArrayRecord:
 
 @dataclass(frozen=True)
 class StorageType:
-    """A torch storage class: element type as numpy names it, or "bfloat16", and bytes per element."""
+    """A torch storage class.
+
+    Element type as numpy names it, or "bfloat16", and bytes per element.
+    """
 
     name: str
     dtype: str
@@ -75,7 +86,10 @@ class StorageType:
 
 @dataclass(frozen=True, eq=False)
 class StorageRecord:
-    """A flat block of elements in the archive; `device` is where it lay when saved, which does not matter."""
+    """A flat block of elements in the archive.
+
+    `device` is where it lay when saved, which does not matter.
+    """
 
     kind: StorageType
     entry: str
@@ -85,7 +99,10 @@ class StorageRecord:
 
 @dataclass(frozen=True, eq=False)
 class TensorRecord:
-    """A view of a storage within its bounds; offset and strides count elements. `read_tensor` reads it."""
+    """A view of a storage within its bounds; offset and strides count elements.
+
+    `read_tensor` reads it.
+    """
 
     storage: StorageRecord
     offset: int

@@ -1,4 +1,7 @@
-"""The value stack of a pickle: values, and marks that say where an unfinished container starts."""
+"""The value stack of a pickle.
+
+Values, and marks that say where an unfinished container starts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from edgeyolo.models.checkpoint.limits import Limits
 
 
 class ValueStack:
-    """Raises ValueError where a stream takes values that are not there, RefusedCallError beyond the limits."""
+    """Stack of a pickle's values.
+
+    Raises ValueError where a stream takes values that are not there, RefusedCallError beyond the limits.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

@@ -1,4 +1,7 @@
-"""From a storage in the archive to a tensor, with every number in the file checked before it is used."""
+"""Tensors from storages in the archive.
+
+Every number in the file is checked before it is used.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from edgeyolo.models.checkpoint.records import StorageRecord, StorageType, Tenso
 
 
 class TensorReader:
-    """Turns persistent ids into storages and rebuild calls into tensors, for one archive."""
+    """Reader of the storages and tensors of one archive.
+
+    It turns persistent ids into storages and rebuild calls into tensors.
+    """
 
     def __init__(self, archive: Archive, limits: Limits) -> None:
         self._archive = archive
@@ -23,7 +29,10 @@ class TensorReader:
         self._storages: dict[str, StorageRecord] = {}
 
     def storage(self, pid: Any) -> StorageRecord:
-        """The storage of `("storage", type, key, device, numel)`, whose bytes must be the entry's."""
+        """The storage that a persistent id names.
+
+        The id is `("storage", type, key, device, numel)`, whose bytes must be the entry's.
+        """
         if not (
             isinstance(pid, tuple)
             and len(pid) == 5
@@ -49,7 +58,10 @@ class TensorReader:
         return record
 
     def rebuild(self, arguments: tuple[Any, ...]) -> TensorRecord:
-        """The tensor of `(storage, offset, shape, strides[, requires_grad, hooks[, metadata]])`."""
+        """The tensor that a rebuild call describes.
+
+        The call is `(storage, offset, shape, strides[, requires_grad, hooks[, metadata]])`.
+        """
         if not (4 <= len(arguments) <= 7 and isinstance(arguments[0], StorageRecord)):
             raise self._untrusted("a tensor that is not built from a storage, an offset, a shape and strides")
         storage, offset, shape, strides, *rest = arguments
@@ -118,7 +130,10 @@ class TensorReader:
 
 
 def read_tensor(tensor: TensorRecord) -> NDArray[Any]:
-    """Read a tensor's elements: a contiguous array in native byte order; bfloat16 widens to float32."""
+    """Read a tensor's elements: a contiguous array in native byte order.
+
+    bfloat16 widens to float32.
+    """
     storage = tensor.storage
     wide = storage.kind.dtype == "bfloat16"
     order: Literal["<", ">"] = ">" if tensor.archive.big_endian else "<"

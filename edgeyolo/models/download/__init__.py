@@ -1,4 +1,7 @@
-"""Published weights by name: fetched once into the cache, resumed if broken off, checked at every use."""
+"""Published weights by name.
+
+Fetched once into the cache, resumed if broken off, checked at every use.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,9 @@ def fetch_weights(
     tell: Tell | None = None,
     patience: Patience | None = None,
 ) -> Fetched:
-    """The published weights called `name` (as in PUBLISHED), downloaded unless the cache has them.
+    """Published weights called `name`, downloaded unless the cache has them.
+
+    Names are those of PUBLISHED.
 
     They lie at `weights_path(name, cache)`. `base_url` replaces the release's address, as does
     $EDGEYOLO_WEIGHTS_URL: the file's name is added to it. `progress` is called with (bytes done, bytes in all
@@ -107,7 +112,10 @@ def fetch(
 
 
 def weights_path(weights: str | PublishedWeights, cache: Path | None = None) -> Path:
-    """Where published weights are looked for: `weights/<name>.pt` in `cache`, else in `user_cache()`."""
+    """Cached file of published weights.
+
+    It is `weights/<name>.pt` in `cache`, else in `user_cache()`.
+    """
     entry = published(weights) if isinstance(weights, str) else weights
     return (cache or user_cache()).absolute() / "weights" / entry.file
 
@@ -138,7 +146,10 @@ def _download(
 
 
 def _checked(weights: PublishedWeights, file: Path, path: Path) -> Fetched:
-    """Check `file`, which lies or will lie at `path`; where nothing is known of it, write its hash down."""
+    """Check `file`, which lies or will lie at `path`.
+
+    The hash of an unknown file is written down.
+    """
     hint = f"It was not kept: try again, or put the published file at {path} yourself."
     if file == path:
         hint = (

@@ -1,4 +1,6 @@
-"""The published YOLOv7 checkpoints: names, addresses, and what is known of the files.
+"""The published YOLOv7 checkpoints.
+
+Names, addresses, and what is known of the files.
 
 They are GPL-3.0 data of their authors, which a user brings; nothing of them is part of edgeyolo.
 """
@@ -32,7 +34,7 @@ class PublishedWeights:
 
     @property
     def url(self) -> str:
-        """Where its authors publish it."""
+        """Address at which the authors publish the file."""
         return RELEASE + self.file
 
 
@@ -65,12 +67,15 @@ PUBLISHED = (
 
 
 def is_published(name: str) -> bool:
-    """Whether `name` is the name of published weights, with or without `.pt`."""
+    """Return True if `name` names published weights, with or without `.pt`."""
     return any(name in (weights.name, weights.file) for weights in PUBLISHED)
 
 
 def published(name: str) -> PublishedWeights:
-    """The entry of that name, with or without `.pt`. Raises UsageError with the names there are."""
+    """The entry of that name, with or without `.pt`.
+
+    Raises UsageError with the names there are.
+    """
     for weights in PUBLISHED:
         if name in (weights.name, weights.file):
             return weights

@@ -1,4 +1,7 @@
-"""One file over HTTP into a `.part` file that a later call takes up where it ended."""
+"""Download of one file over HTTP into a resumable `.part` file.
+
+A later call takes it up where it ended.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ class NotServedError(EdgeYoloError):
 
 
 class _BrokenOffError(Exception):
-    """What may go better after at least `wait_s` seconds; where `stale`, not with what has come so far."""
+    """Download error that may go better after at least `wait_s` seconds.
+
+    If `stale`, it cannot go on with what has been received so far.
+    """
 
     def __init__(self, message: str, *, wait_s: float = 0.0, stale: bool = False) -> None:
         super().__init__(message)
@@ -39,7 +45,10 @@ class _BrokenOffError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """`attempts` in all, each ended by `timeout_s` without a byte; `backoff_s` between two, then double."""
+    """Attempts at a download, and the pauses between them.
+
+    `attempts` in all, each ended by `timeout_s` without a byte; `backoff_s` between two, then double.
+    """
 
     attempts: int = 5
     timeout_s: float = 30.0
@@ -48,7 +57,10 @@ class Patience:
 
 @dataclass(frozen=True)
 class _State:
-    """Of which file the `.part` is the beginning; `validator` is its strong ETag, else its Last-Modified."""
+    """Identity of the file that a `.part` is the beginning of.
+
+    `validator` is its strong ETag, else its Last-Modified.
+    """
 
     url: str
     validator: str
@@ -94,7 +106,10 @@ def discard(part: Path) -> None:
 
 
 def place(part: Path, path: Path) -> None:
-    """Make a complete `.part` file the file `path` beside it, synced to disk and in one rename."""
+    """Move a complete `.part` file to `path` beside it.
+
+    It is synced to disk and moved in one rename.
+    """
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
@@ -163,7 +178,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirections, but never from https to something that anyone on the way can change."""
+    """Redirections, except from https to a scheme that can be tampered with."""
 
     def redirect_request(  # noqa: PLR0917 - the signature is urllib's
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -201,11 +216,14 @@ def _open(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
 
 
 def _continues(response: http.client.HTTPResponse, state: _State, offset: int) -> bool:
-    """Whether the part that came is the rest of what was begun; not every server looks at If-Range."""
-    came = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if came is None or int(came[1]) != offset:
+    """Return True if the response continues the download.
+
+    Not every server looks at If-Range.
+    """
+    served = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if served is None or int(served[1]) != offset:
         return False
-    if came[2] != "*" and state.total is not None and int(came[2]) != state.total:
+    if served[2] != "*" and state.total is not None and int(served[2]) != state.total:
         return False
     return _validator(response.headers) in ("", state.validator)
 
@@ -226,7 +244,10 @@ def _begin(part: Path, state: _State) -> None:
 
 
 def _known(part: Path, url: str) -> _State | None:
-    """What the `.part` file is the beginning of; None where that is unknown or something else."""
+    """State of a `.part` file.
+
+    None where it is unknown or of something else.
+    """
     if not (part.is_file() and _note(part).is_file()):
         return None
     try:

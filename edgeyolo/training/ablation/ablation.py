@@ -1,4 +1,7 @@
-"""`ablate`: train every row of a table, from scratch and alike, and lay the results beside the paper's."""
+"""`ablate`: train every row of a table, beside the paper's results.
+
+Rows are trained from scratch and alike.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A table with results. Differences are to the first row."""
+    """A table with results; differences are to the first row."""
 
     number: int
     title: str
@@ -74,7 +77,10 @@ class Ablation:
         }
 
     def cells(self) -> list[tuple[str, ...]]:
-        """The table as text: variant, parameters, GFLOPs, AP, AP50, difference, the paper's AP and difference."""
+        """The table as text.
+
+        Variant, parameters, GFLOPs, AP, AP50, difference, the paper's AP and difference.
+        """
         base = self.rows[0]
         return [
             (
@@ -187,7 +193,10 @@ def _require_same(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def _fitted(variant: Variant, dataset: Dataset, config: TrainConfig, recipe: Recipe) -> Variant:
-    """The variant with anchors that suit the objects; the same for all rows of as many levels."""
+    """The variant with anchors that suit the objects.
+
+    The same for all rows of as many levels.
+    """
     return replace(variant, spec=suit_anchors(variant.spec, dataset, config.image_size, recipe.anchor_t)[0])
 
 

@@ -1,4 +1,6 @@
-"""The paper's ablation tables (5.4, Tables 3 to 8) as networks and strategies that can be trained.
+"""The paper's ablation tables (5.4, Tables 3 to 8).
+
+They are networks and strategies that can be trained.
 
 `paper` is the AP that the paper prints for a row, on COCO val2017; on other data only the order of rows compares.
 """
@@ -104,7 +106,10 @@ def _planned_residual(spec: ModelSpec | None) -> Table:
 
 
 def _with_auxiliary(spec: ModelSpec) -> ModelSpec:
-    """Auxiliary heads as wide as lead heads, as the larger networks have them, unless there are some."""
+    """Add auxiliary heads as wide as lead heads, unless there are some.
+
+    The larger networks have them so.
+    """
     return spec if spec.aux else replace(spec, aux=spec.lead)
 
 

@@ -1,4 +1,4 @@
-"""Whether a network's anchors suit a data set, and better ones where they do not."""
+"""Fit of a network's anchors to a data set, and better anchors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ _LEAST = 2.0  # pixels: smaller objects are not learned
 
 @dataclass(frozen=True)
 class AnchorFit:
-    """recall: share of objects within the ratio of some anchor (best possible recall). per_object: anchors
-    that fit an object, on average.
+    """Fit of anchors to objects.
+
+    recall: share of objects within the ratio of some anchor (best possible recall). per_object: anchors that
+    fit an object, on average.
     """
 
     recall: float
@@ -26,14 +28,17 @@ class AnchorFit:
 
 
 def object_sides(dataset: Dataset, size: int) -> Sides:
-    """Widths and heights (n, 2) in pixels of all objects, their images scaled to a long side of `size`."""
+    """Widths and heights (n, 2) in pixels of all objects.
+
+    Their images are scaled to a long side of `size`.
+    """
     parts = [sample.xywh[:, 2:] * (size / max(sample.size)) for sample in dataset.images if len(sample)]
     sides = np.concatenate([np.zeros((0, 2)), *parts])
     return sides[(sides >= _LEAST).all(1)]
 
 
 def measure_fit(anchors: Sides, sides: Sides, ratio: float = 4.0) -> AnchorFit:
-    """How anchors (k, 2) suit objects (n, 2), both in pixels."""
+    """Fit of anchors (k, 2) to objects (n, 2), both in pixels."""
     closeness = _closeness(anchors, sides)
     fits = closeness > 1 / ratio
     return AnchorFit(float(fits.any(1).mean()), float(fits.sum(1).mean()))
@@ -48,8 +53,9 @@ def find_anchors(
     generations: int = 1000,
     seed: int = 0,
 ) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """Anchors (levels, per_level, 2) in pixels for objects (n, 2): k-means, then evolution; small ones
-    first.
+    """Anchors (levels, per_level, 2) in pixels for objects (n, 2).
+
+    K-means, then evolution; small ones first.
     """
     rng = np.random.default_rng(seed)
     count = levels * per_level
@@ -72,7 +78,10 @@ def flat(anchors: Sequence[Sequence[Sequence[float]]]) -> Sides:
 
 
 def _closeness(anchors: Sides, sides: Sides) -> NDArray[np.float64]:
-    """1 / the larger ratio of sides of every object (n) and anchor (k): (n, k) in 0..1."""
+    """1 / the larger ratio of sides of every object (n) and anchor (k).
+
+    (n, k) in 0..1.
+    """
     quotient = sides[:, None] / anchors
     return np.asarray(np.minimum(quotient, 1 / quotient).min(2))
 

@@ -27,7 +27,10 @@ from edgeyolo.training.data.pictures import PictureStore
 
 
 class Place(NamedTuple):
-    """One picture of an epoch: the epoch, its position in the epoch's order, its number in the data set."""
+    """One picture of an epoch.
+
+    The epoch, its position in the epoch's order, its number in the data set.
+    """
 
     epoch: int
     position: int
@@ -36,9 +39,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """images: uint8 (B, 3, size, size), RGB. targets: float32 (n, 6) rows of image, class, cx, cy, w, h
-    (relative). numbers: the pictures' in the data set. problems: damaged images met while making
-    it.
+    """A batch of training pictures and their labels.
+
+    images: uint8 (B, 3, size, size), RGB. targets: float32 (n, 6) rows of image, class, cx, cy, w, h
+    (relative). numbers: the pictures' in the data set. problems: damaged images met while making it.
     """
 
     images: Tensor
@@ -53,7 +57,10 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """An augmented picture, its number in the data set, and the damaged images met on the way to it."""
+    """An augmented picture and its number in the data set.
+
+    It also has the damaged images met on the way to it.
+    """
 
     picture: Picture
     number: int
@@ -61,7 +68,10 @@ class Item:
 
 
 class AugmentedSet(Dataset[Item]):
-    """The augmented pictures of a store by Place, in the size and manner of their epoch's phase."""
+    """Augmented pictures of a store, by Place.
+
+    They have the size and manner of their epoch's phase.
+    """
 
     def __init__(
         self,
@@ -83,7 +93,9 @@ class AugmentedSet(Dataset[Item]):
 
 
 class EpochBatches(Sampler[list[Place]]):
-    """The batches of one epoch after another: `begin(epoch, batch)`, then iterate to the end of that epoch.
+    """The batches of one epoch after another.
+
+    `begin(epoch, batch)`, then iterate to the end of that epoch.
 
     Of `processes` that train together, number `rank` gets an equal share of every batch of `batch_size`.
     weights: draw pictures with these probabilities, and repeats, instead of each once.
@@ -141,7 +153,10 @@ def collate(items: Sequence[Item]) -> Batch:
 def make_loader(
     pictures: AugmentedSet, batches: EpochBatches, *, workers: int = 0, pin: bool = False
 ) -> DataLoader[Any]:
-    """A loader of Batch. Workers stay between epochs; with 0 the calling process does their work."""
+    """A loader of Batch.
+
+    Workers stay between epochs; with 0 the calling process does their work.
+    """
     return DataLoader(
         pictures,
         batch_sampler=batches,

@@ -1,4 +1,7 @@
-"""What changes from epoch to epoch, besides the rates: the size of the pictures, and how they are augmented."""
+"""Phases of training: picture sizes and augmentation by epoch.
+
+Rates are not part of them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from edgeyolo.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Phase:
-    """What holds during one epoch. image_size: pixels. recipe: the run's, perhaps without what mixes pictures."""
+    """Settings of one epoch.
+
+    image_size: pixels. recipe: the run's, perhaps without what mixes pictures.
+    """
 
     image_size: int
     recipe: Recipe

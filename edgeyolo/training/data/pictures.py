@@ -1,4 +1,7 @@
-"""From a data set's files to pictures: reading, keeping in memory, and passing over what is damaged."""
+"""Pictures from a data set's files.
+
+They are read, kept in memory, and passed over where damaged.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 from edgeyolo.datasets import Dataset, Problem, Sample
 from edgeyolo.errors import DatasetError, ImageError, UsageError
 from edgeyolo.runtime.encoded_image import decode_image
-from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.images import read_file, read_image
 from edgeyolo.training.data.augment.geometry import scale_to
 from edgeyolo.training.data.augment.picture import Picture
 
@@ -38,7 +41,10 @@ class PictureStore:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Picture:
-        """Picture number `index`, or the next one that can be read; DatasetError where none can."""
+        """Picture number `index`, or the next one that can be read.
+
+        DatasetError where none can.
+        """
         for step in range(len(self)):
             here = (index + step) % len(self)
             if here in self._broken:
@@ -75,16 +81,14 @@ class PictureStore:
 
     def _from_bytes(self, index: int, sample: Sample) -> np.ndarray:
         if index not in self._encoded:
-            try:
-                self._encoded[index] = sample.path.read_bytes()
-            except OSError as error:
-                raise ImageError(f"{sample.path}: {error.strerror or error}") from error
+            self._encoded[index] = read_file(sample.path)
         return decode_image(self._encoded[index], str(sample.path))
 
 
 def make_picture(sample: Sample, image: np.ndarray) -> Picture:
-    """The objects of a sample on its image; ImageError where the annotations are of an image of another
-    size.
+    """The objects of a sample on its image.
+
+    ImageError where the annotations are of an image of another size.
     """
     height, width = image.shape[:2]
     if sample.size != (width, height):

@@ -13,8 +13,9 @@ from edgeyolo.training.loop.technique import Trainable
 
 
 class Ema:
-    """A copy of a network, in inference mode, that follows its floating state (weights and batch norm
-    statistics).
+    """Exponential moving average of a network, in inference mode.
+
+    It follows the network's floating state (weights and batch norm statistics).
 
     After each optimiser step number u: average = d * average + (1 - d) * value, d = decay * (1 - exp(-u /
     warmup)).

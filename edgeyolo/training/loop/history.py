@@ -14,12 +14,18 @@ COLUMNS = ("epoch", "lr", "box", "obj", "cls", "loss", "AP", "AP50", "seconds")
 
 
 def fitness(row: Mapping[str, Any]) -> float:
-    """What the best epoch has most of: AP, and a little AP50."""
+    """Fitness of an epoch: AP, and a little AP50.
+
+    The best epoch has most of it.
+    """
     return float(0.1 * row["AP50"] + 0.9 * row["AP"])
 
 
 def best_row(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The epoch whose weights are in best.safetensors; None where no epoch was validated: it is the last one."""
+    """The epoch whose weights are in best.safetensors.
+
+    None where no epoch was validated: it is the last one.
+    """
     validated = [row for row in history if row.get("AP") is not None]
     return max(validated, key=fitness) if validated else None
 

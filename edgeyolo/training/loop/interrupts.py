@@ -1,4 +1,7 @@
-"""Ctrl-C as a wish that is granted between two iterations, so that what is saved is whole."""
+"""Ctrl-C as a wish that is granted between two iterations.
+
+The state that is saved is therefore whole.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import Any
 
 
 class Interrupts:
-    """Within the block the first SIGINT or SIGTERM sets `wanted`; a second one acts as it always does.
+    """Let the first SIGINT or SIGTERM in the block set `wanted`.
+
+    A second one acts as it always does.
 
     Outside the main thread, where signals do not arrive, it does nothing.
     """

@@ -1,4 +1,4 @@
-"""What a run tells whoever listens: a progress bar, a log, TensorBoard, nobody."""
+"""Listeners of a run: a progress bar, a log, TensorBoard, nobody."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class Listener:
         """Something worth knowing about the run."""
 
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
-        """The run begins, or goes on from `position`."""
+        """Hear that the run begins, or goes on from `position`."""
 
     def batch(self, batch: Batch, position: Position) -> None:
-        """A batch is about to be learned from."""
+        """Hear that a batch is about to be learned from."""
 
     def iteration(self, position: Position, items: list[float]) -> None:
-        """An iteration is done; items are its box, objectness, class loss and their sum."""
+        """Hear of an iteration: items are box, objectness, class loss and their sum."""
 
     def epoch(self, row: dict[str, Any], position: Position) -> None:
-        """An epoch is done and validated; `row` is its line in the table."""
+        """Hear of an epoch that was validated; `row` is its line in the table."""
 
     def problem(self, problem: Problem) -> None:
-        """An image was found damaged and is passed over."""
+        """Hear of a damaged image that is passed over."""
 
     def end(self, position: Position) -> None:
-        """The run is over."""
+        """Hear that the run is over."""
 
 
 class Listeners(Listener):
@@ -75,7 +75,10 @@ class Listeners(Listener):
 
 
 class TensorBoardListener(Listener):
-    """Losses of every iteration and the table's columns of every epoch, for `tensorboard --logdir FOLDER`."""
+    """Logs for `tensorboard --logdir FOLDER`.
+
+    Losses of every iteration and the table's columns of every epoch.
+    """
 
     def __init__(self, folder: Path, *, every: int = 10) -> None:
         try:

@@ -12,7 +12,9 @@ from edgeyolo.training.loop.schedule import Rates, Schedule
 
 
 def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """The recipe's optimiser, SGD with Nesterov momentum or AdamW, over the parameters that are not frozen.
+    """The recipe's optimiser over the parameters that are not frozen.
+
+    It is SGD with Nesterov momentum or AdamW.
 
     Groups: "plain" (batch norm weights and implicit vectors; no decay), "decayed" (convolution weights),
     "bias".
@@ -41,8 +43,9 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Rates) -> None:
 
 
 def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
-    """Keep the modules whose names begin with one of `prefixes` ("stem", "backbone", "backbone.0") as they
-    are.
+    """Freeze the modules whose names begin with one of `prefixes`.
+
+    Prefixes are like "stem", "backbone", "backbone.0".
 
     Their batch norm statistics stand still too, see `hold_frozen_norms`.
     """
@@ -56,7 +59,10 @@ def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
 
 
 def hold_frozen_norms(network: nn.Module) -> None:
-    """Put batch norms without trainable weights into inference mode; call it after `network.train()`."""
+    """Put batch norms without trainable weights into inference mode.
+
+    Call it after `network.train()`.
+    """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
             module.eval()

@@ -1,4 +1,7 @@
-"""Several processes that train one network together, started by `torchrun`; or just this one."""
+"""Several processes that train one network together, started by `torchrun`.
+
+A run without `torchrun` has just this one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from edgeyolo.errors import UsageError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `rank` of `count`, and computes on `device`."""
+    """This process, number `rank` of `count`, on `device`."""
 
     rank: int = 0
     count: int = 1
@@ -24,7 +27,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that evaluates, prints and writes."""
+        """Return True if this process evaluates, prints and writes."""
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:
@@ -47,8 +50,9 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def settle_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give all processes the same waiting gradients, whose sum is what it was: one state then stands
-        for all.
+        """Give all processes the same waiting gradients, whose sum is what it was.
+
+        One state then stands for all.
         """
         values = [value for value in parameters if value.grad is not None]
         if self.count == 1 or not values:
@@ -59,7 +63,7 @@ class Processes:
                 value.grad /= self.count
 
     def any_of(self, *flags: bool) -> list[bool]:
-        """For each flag whether some process raises it."""
+        """Combine flags of all processes: True where some process raises one."""
         if self.count == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
@@ -76,8 +80,9 @@ class Processes:
 
 
 def join_processes(device: str, batch_size: int) -> Processes:
-    """Join the processes that torchrun started, if it did: this process among them and the device it should
-    use.
+    """Join the processes that torchrun started, if it did.
+
+    This process among them and the device it should use.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -93,7 +98,10 @@ def join_processes(device: str, batch_size: int) -> Processes:
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics are over the images of all processes; on the CPU too, unlike torch's own."""
+    """Batch norm whose statistics are over the images of all processes.
+
+    On the CPU too, unlike torch's own.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

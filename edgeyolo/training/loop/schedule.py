@@ -1,4 +1,7 @@
-"""Learning rates, momentum and gradient accumulation of every iteration, as a pure function of its number."""
+"""Learning rates, momentum and gradient accumulation of every iteration.
+
+They are a pure function of its number.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from edgeyolo.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Rates:
-    """What holds during one iteration. accumulate: iterations whose gradients make one optimiser step."""
+    """Rates of one iteration.
+
+    accumulate: iterations whose gradients make one optimiser step.
+    """
 
     lr: float
     bias_lr: float
@@ -45,7 +51,10 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of the whole run, if all are of nominal batches; the warm-up's are smaller and more."""
+        """Optimiser steps of the whole run, if all are of nominal batches.
+
+        The warm-up's are smaller and more.
+        """
         return self.epochs * self.batches // self.accumulate
 
     @property
@@ -70,7 +79,10 @@ class Schedule:
 
 
 def makes_a_step(schedule: Schedule) -> bool:
-    """Whether a run gets as far as one optimiser step that changes anything."""
+    """Return True if a run takes at least one optimiser step.
+
+    Only a step that changes anything counts.
+    """
     last = 0
     for iteration in range(schedule.epochs * schedule.batches):
         rates = schedule.at(iteration)

@@ -1,5 +1,6 @@
-"""The network in training as a `Session`, so that it is validated by the code that validates everything
-else.
+"""The network in training as a `Session`.
+
+It is so validated by the code that validates everything else.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class NetworkSession:
 def make_pipeline(
     network: Trainable, class_names: tuple[str, ...], size: int, device: str, precision: str
 ) -> Pipeline:
-    """A network as `evaluation.validate` takes it, for square images of `size` or any other."""
+    """Pipeline of a network for `evaluation.validate`.
+
+    It is for square images of `size` or any other.
+    """
     output = RawMaps(
         tuple(f"p{i}" for i in range(network.levels)), network.strides, network.anchors, network.classes
     )

@@ -1,4 +1,7 @@
-"""The state of a run in one safetensors file: numbers and text, all it takes to go on bit by bit."""
+"""The state of a run in one safetensors file.
+
+Numbers and text, all it takes to go on bit by bit.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,9 @@ FORMAT, VERSION = "edgeyolo-training", "1"
 
 @dataclass
 class Position:
-    """Where a run is. Counts start at 0: `batch` is the next one of `epoch`, `iteration` the next of the
-    run.
+    """Position of a run.
+
+    Counts start at 0: `batch` is the next one of `epoch`, `iteration` the next of the run.
 
     last_step: the iteration at which the next gradient accumulation began. updates: optimiser steps so far.
     sums: losses of the epoch so far, added up over its iterations. ap: AP of each class at the last
@@ -41,7 +45,7 @@ class Position:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What has a state."""
+    """Parts of a run that have a state."""
 
     network: nn.Module
     ema: nn.Module
@@ -51,7 +55,10 @@ class Parts:
 
 
 def save_state(path: Path, parts: Parts, position: Position, facts: dict[str, Any]) -> None:
-    """Write the whole state atomically. facts: any JSON object that says what run this is."""
+    """Write the whole state atomically.
+
+    facts: any JSON object that says what run this is.
+    """
     from safetensors.torch import save_file
 
     tensors = {f"network/{key}": value for key, value in parts.network.state_dict().items()}
@@ -74,7 +81,7 @@ def save_state(path: Path, parts: Parts, position: Position, facts: dict[str, An
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What `save_state` was told of the run."""
+    """Facts of the run that were given to `save_state`."""
     return dict(json.loads(_open(path)[1]["facts"]))
 
 

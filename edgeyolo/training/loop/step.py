@@ -1,4 +1,7 @@
-"""One training iteration: images in, gradients, and every so often an optimiser step."""
+"""One training iteration.
+
+Images in, gradients, and every so often an optimiser step.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,7 @@ class Stepper:
 
     @property
     def parts(self) -> Parts:
-        """What has a state."""
+        """Parts that have a state."""
         return Parts(self.network, self.ema.network, self.optimizer, self.loss, self.scaler)
 
     def train_mode(self, image_size: int) -> None:
@@ -91,8 +94,9 @@ class Stepper:
         hold_frozen_norms(self.network)
 
     def __call__(self, batch: Batch, position: Position) -> Tensor:
-        """Learn from one batch; returns box, objectness, class loss and their sum (4,), without waiting for
-        them.
+        """Learn from one batch.
+
+        Returns box, objectness, class loss and their sum (4,), without waiting for them.
         """
         rates = self.schedule.at(position.iteration)
         set_rates(self.optimizer, rates)
@@ -134,7 +138,10 @@ class Stepper:
 
 
 def explain_memory(error: RuntimeError, config: TrainConfig) -> EdgeYoloError | None:
-    """An out-of-memory error in words, with a batch size to try; None for any other error."""
+    """An out-of-memory error in words, with a batch size to try.
+
+    None for any other error.
+    """
     lacking = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
     if not lacking:
         return None

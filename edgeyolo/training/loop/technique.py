@@ -1,5 +1,7 @@
-"""What sets a run apart from an ordinary one: a module trained in place of the network, a loss of its own, and what of
-it all is published. Quantization-aware training is one; the loop knows none of them.
+"""Techniques that set a run apart from an ordinary one.
+
+They have a module trained in place of the network, a loss of its own, and what of it all is published.
+Quantization-aware training is one; the loop knows none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ Maps: TypeAlias = tuple[Tensor, ...]
 
 
 class Wrapper(nn.Module):
-    """A module that is trained in place of the `network` it holds: the same images in, the same lead maps out."""
+    """A module that is trained in place of the `network` it holds.
+
+    The same images in, the same lead maps out.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -55,7 +60,10 @@ Trainable: TypeAlias = Network | Wrapper
 
 @dataclass(frozen=True)
 class Published:
-    """What a weights file of a run holds: a network and, where the run learned them, its tensors' ranges."""
+    """Contents of a run's weights file.
+
+    They are a network and, where the run learned them, its tensors' ranges.
+    """
 
     network: Network
     ranges: LearnedRanges | None = None
@@ -68,7 +76,7 @@ def publish_network(module: Trainable) -> Published:
 
 @dataclass(frozen=True)
 class Technique:
-    """How a run differs from an ordinary one.
+    """Differences of a run from an ordinary one.
 
     publish: what of the averaged module goes into a weights file. penalty: (images (N, 3, H, W) in 0..1, maps) -> a
     scalar for one image, added to the loss with the weight of an image; None for none. facts: JSON that says what it

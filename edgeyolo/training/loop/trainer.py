@@ -1,5 +1,6 @@
-"""The training loop: epochs of iterations, validation, the best and the last weights, and a state to go on
-from.
+"""The training loop.
+
+Epochs of iterations, validation, the best and the last weights, and a state to go on from.
 
 Chance comes from (seed, epoch, position) and (seed, iteration) only, so a state is the weights, their
 averages and momenta, and a position: on a CPU a run that was killed anywhere and resumed ends with the same
@@ -46,7 +47,10 @@ _DIVERGED = "Lower lr0 (--set lr0=...), or train in fp32 or bf16. The last state
 
 
 class Trainer:
-    """A run that writes into `folder`: weights/best.safetensors and last, state.safetensors, results.csv."""
+    """A run that writes into `folder`.
+
+    weights/best.safetensors and last, state.safetensors, results.csv.
+    """
 
     def __init__(
         self,
@@ -152,13 +156,19 @@ class Trainer:
         self._finish_epoch(started, before)
 
     def _asked(self, stop: bool, due: bool) -> list[bool]:
-        """Whether to stop and whether to save; processes agree on it, and only every so often."""
+        """Decide whether to stop and whether to save.
+
+        The processes agree on it, and only every so often.
+        """
         if self.processes.count > 1 and self.position.iteration % _AGREE_EVERY:
             return [False, False]
         return self.processes.any_of(stop, due)
 
     def _read_losses(self) -> None:
-        """Take the losses of the last iterations from the device at once: reading each makes the host wait."""
+        """Take the losses of the last iterations from the device at once.
+
+        Reading each makes the host wait.
+        """
         for items in torch.stack(self._unread).tolist() if self._unread else ():
             self.position.sums = [a + b for a, b in zip(self.position.sums, items, strict=True)]
             self.listener.iteration(self.position, items)
@@ -231,7 +241,7 @@ class Trainer:
         return make_pipeline(self.step.ema.network, self.class_names, size, device, precision)
 
     def facts(self) -> dict[str, Any]:
-        """What run this is, as JSON."""
+        """Facts of the run as JSON."""
         return {
             "config": self.config.to_dict(),
             "recipe": self.recipe.to_dict(),
@@ -245,7 +255,10 @@ class Trainer:
         return bool(self.config.patience) and waited >= self.config.patience
 
     def _image_weights(self) -> Any:
-        """A probability for every picture, larger where the classes in it are not yet found well."""
+        """Probability of every picture.
+
+        It is larger where the classes in it are not yet found well.
+        """
         if not self.config.image_weights or self.position.ap is None:
             return None
         need = (1 - np.array(self.position.ap)) ** 2 + 1e-3

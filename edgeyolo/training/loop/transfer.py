@@ -1,4 +1,7 @@
-"""Starting from another network's weights: everything that fits is taken, and what does not is named."""
+"""Starting from another network's weights.
+
+Everything that fits is taken, and what does not is named.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from edgeyolo.models.network import Network
 
 @dataclass(frozen=True)
 class TransferReport:
-    """taken: entries copied whole. classes: class names whose output channels were copied by name.
-    left: entries that kept their fresh values, with the reason.
+    """Report of the entries taken from other weights.
+
+    taken: entries copied whole. classes: class names whose output channels were copied by name. left: entries
+    that kept their fresh values, with the reason.
     """
 
     taken: int
@@ -21,7 +26,7 @@ class TransferReport:
     left: tuple[str, ...]
 
     def sentences(self) -> list[str]:
-        """What happened, for a reader."""
+        """The report as sentences for a reader."""
         lines = [f"{self.taken} of {self.taken + len(self.left)} tensors taken from the weights"]
         if self.classes:
             lines.append(f"output channels of {len(self.classes)} classes taken by name")
@@ -64,7 +69,10 @@ def transfer(
 
 
 def _copy_rows(rows: torch.Tensor, source: torch.Tensor, shared: dict[int, int]) -> bool:
-    """Copy the channels of box, objectness and shared classes; False where the inputs are not the same."""
+    """Copy the channels of box, objectness and shared classes.
+
+    False where the inputs are not the same.
+    """
     if rows[:, :5].shape != source[:, :5].shape:
         return False
     rows[:, :5] = source[:, :5]
@@ -74,7 +82,7 @@ def _copy_rows(rows: torch.Tensor, source: torch.Tensor, shared: dict[int, int])
 
 
 def _per_class(key: str) -> bool:
-    """Whether an entry has one row per output channel."""
+    """Return True if an entry has one row per output channel."""
     module, _, rest = key.partition(".")
     return module in ("outputs", "aux_outputs") and not rest.endswith("offset")
 

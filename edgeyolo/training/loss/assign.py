@@ -1,4 +1,7 @@
-"""Label assignment: which predictions of a head learn which targets (paper section 4.2, Tables 6 and 7)."""
+"""Label assignment: positives of a head for each target.
+
+Paper section 4.2, Tables 6 and 7.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ class Positives:
     valid: Tensor
 
     def at(self, level: int) -> Positives:
-        """Those of one level: fewer on a CPU, a smaller mask on an accelerator."""
+        """Positives of one level.
+
+        Fewer on a CPU, a smaller mask on an accelerator.
+        """
         here = self.valid & (self.level == level)
         if host_reads(here):
             return Positives(*(part[here] for part in _fields(self)))
@@ -64,7 +70,9 @@ def assign(
     top: int | None,
     ratio: float = 4.0,
 ) -> Positives:
-    """Choose the positives among the `reach` candidates, judged by the predictions of `maps`.
+    """Choose the positives among the `reach` candidates.
+
+    They are judged by the predictions of `maps`.
 
     maps: raw head maps (B, A * (5 + C), H, W), one per level. top: how many IoUs make up a target's k (10
     for networks without auxiliary heads, 20 with them); None takes every candidate. Deterministic. On an
@@ -95,8 +103,9 @@ def _by_anchor(head: Tensor, anchors: int) -> Tensor:
 
 
 def _chunks(counts: tuple[int, ...], slots_per_target: int) -> Iterator[tuple[Tensor, int]]:
-    """Image numbers, and the target slots they need, in groups of bounded memory: crowded images with their
-    like.
+    """Image numbers, and the target slots they need, in groups of bounded memory.
+
+    Crowded images with their like.
     """
     group: list[int] = []
     for image in sorted(range(len(counts)), key=lambda image: counts[image]):
@@ -118,7 +127,10 @@ def _dense(candidates: Candidates, capacity: int) -> Candidates:
 def _judge(
     raw: Tensor, candidates: Candidates, targets: PaddedTargets, levels: Levels, top: int
 ) -> tuple[Tensor, Tensor]:
-    """SimOTA over the candidates' raw predictions (B, M, 5 + C): owners and whether there is one, (B, M)."""
+    """SimOTA over the candidates' raw predictions (B, M, 5 + C).
+
+    Owners and whether there is one, (B, M).
+    """
     box = _decode(raw[..., :4].sigmoid(), candidates, levels)
     score = raw[..., 5:].sigmoid().mul_(raw[..., 4:5].sigmoid()).sqrt_()
     size = (levels.grids[0] * levels.strides[0]).repeat(2)  # width, height, width, height in pixels
@@ -129,7 +141,10 @@ def _judge(
 
 
 def _rows(heads: list[Tensor], image: Tensor, candidates: Candidates) -> Tensor:
-    """The raw predictions of the candidates of the images numbered `image` (B,): float32 (B, M, 5 + C)."""
+    """The raw predictions of the candidates of the images numbered `image` (B,).
+
+    float32 (B, M, 5 + C).
+    """
     places = (
         image[:, None].expand_as(candidates.level),
         candidates.anchor,

@@ -1,4 +1,6 @@
-"""Candidate positives: the anchors and cells that a target may be learned at (paper section 4.2, Figure 5).
+"""Candidate positives: anchors and cells at which a target may be learned.
+
+Paper section 4.2, Figure 5.
 
 Everything is padded to fixed shapes, so that no shape depends on values and nothing waits for the device:
 an image has T target slots, a target has levels x anchors x 5 candidate slots, and a mask says which of
@@ -35,7 +37,10 @@ class PaddedTargets:
     counts: tuple[int, ...]
 
     def to(self, device: torch.device) -> PaddedTargets:
-        """The same labels on `device`, without waiting for the copy where the memory is pinned."""
+        """The same labels on `device`.
+
+        It does not wait for the copy where the memory is pinned.
+        """
         move = [part.to(device, non_blocking=True) for part in (self.boxes, self.classes, self.valid)]
         return PaddedTargets(move[0], move[1], move[2], self.counts)
 
@@ -105,7 +110,10 @@ class Levels:
 
     @classmethod
     def of(cls, maps: Sequence[Tensor], anchors: Tensor, strides: Tensor) -> Levels:
-        """The levels that `maps` (B, A * (5 + C), H, W) cover; anchors and strides are on their device."""
+        """The levels that `maps` (B, A * (5 + C), H, W) cover.
+
+        Anchors and strides are on their device.
+        """
         grids = torch.tensor([(head.shape[3], head.shape[2]) for head in maps])
         return cls(anchors, strides, grids.to(anchors.device, non_blocking=True))
 
@@ -116,7 +124,9 @@ class Levels:
 
 
 def find_candidates(targets: PaddedTargets, levels: Levels, reach: Reach, ratio: float = 4.0) -> Candidates:
-    """Every anchor whose sides are within `ratio` of the target's, at the cell of its centre and at
+    """Candidates of all targets at all levels.
+
+    They are every anchor whose sides are within `ratio` of the target's, at the cell of its centre and at
     neighbours.
 
     "fine" adds the nearest horizontal and the nearest vertical neighbour (at most 3 cells), "coarse" all
@@ -150,7 +160,7 @@ def find_candidates(targets: PaddedTargets, levels: Levels, reach: Reach, ratio:
 
 
 def _steps_inside(centre: Tensor, grid: Tensor, reach: Reach) -> Tensor:
-    """Which of STEPS a centre (B, L, T, 2) takes: bool (B, L, 5, T)."""
+    """STEPS that a centre (B, L, T, 2) takes: bool (B, L, 5, T)."""
     before, after = centre > 1, grid - centre > 1
     if reach == "fine":
         part = centre - centre.floor()
@@ -160,13 +170,17 @@ def _steps_inside(centre: Tensor, grid: Tensor, reach: Reach) -> Tensor:
 
 
 def host_reads(tensor: Tensor) -> bool:
-    """Whether the host may look at values, and so choose shapes by them, without waiting for a device."""
+    """Return True if the host may read values without waiting for a device.
+
+    It may then choose shapes by them.
+    """
     return tensor.device.type == "cpu"
 
 
 def compact(valid: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
-    """The positions of the true values of each row of `valid` (B, M), in order, in at most `capacity`
-    slots.
+    """Positions of the true values of each row of `valid` (B, M), in order.
+
+    They stand in at most `capacity` slots.
 
     Returns positions int64 (B, K) and a mask bool (B, K). K is `capacity` (which must be enough) on an
     accelerator, where counting would wait for it, and the largest count on a CPU, where it is free.

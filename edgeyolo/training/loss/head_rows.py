@@ -1,4 +1,7 @@
-"""The two things a loss reads from a head map: objectness everywhere, and the whole rows of the positives."""
+"""The two things a loss reads from a head map.
+
+Objectness everywhere, and the whole rows of the positives.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from edgeyolo.training.loss.assign import Positives
 
 
 def place_labels(objectness: Tensor, positives: Positives, label: Tensor) -> Tensor:
-    """Write the labels of the positives (P,) into a zero map like `objectness`; of two in a cell the later
-    counts.
+    """Write the labels of the positives (P,) into a zero map like `objectness`.
+
+    The later of two in a cell counts.
     """
     _, anchors, height, width = objectness.shape
     place = (
@@ -28,7 +32,10 @@ def place_labels(objectness: Tensor, positives: Positives, label: Tensor) -> Ten
 
 
 def split_head(head: Tensor, positives: Positives, anchors: int) -> tuple[Tensor, Tensor]:
-    """Objectness logits (B, A, H, W) and the raw rows (P, 5 + C) of the positives, both float32."""
+    """Objectness logits (B, A, H, W) and raw rows (P, 5 + C) of the positives.
+
+    Both are float32.
+    """
     result = _SplitHead.apply(  # type: ignore[no-untyped-call]
         head, anchors, positives.image, positives.anchor, positives.row, positives.column
     )
@@ -41,7 +48,10 @@ def _by_anchor(head: Tensor, anchors: int) -> Tensor:
 
 
 class _SplitHead(torch.autograd.Function):
-    """Indexing twice, but with one dense gradient of the head map instead of two and their sum."""
+    """Indexing twice with one dense gradient of the head map.
+
+    Autograd would make two and add them.
+    """
 
     @staticmethod
     def forward(ctx: Any, head: Tensor, anchors: int, *index: Tensor) -> tuple[Tensor, Tensor]:

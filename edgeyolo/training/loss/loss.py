@@ -1,4 +1,7 @@
-"""The loss of a network with or without auxiliary heads, once (paper section 4.2 and its appendix)."""
+"""Loss of a network with or without auxiliary heads.
+
+It stands here once (paper section 4.2 and its appendix).
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ _EPS = 1e-7
 
 
 def ciou(boxes: Tensor, others: Tensor) -> Tensor:
-    """CIoU of matching rows of two (n, 4) tensors of centre x, centre y, width, height, in any one unit:
-    (n,).
+    """CIoU (n,) of matching rows of two (n, 4) tensors of boxes.
+
+    Boxes are centre x, centre y, width, height, in any one unit.
     """
     x, y, w, h = boxes.unbind(1)
     u, v, p, q = others.unbind(1)
@@ -45,8 +49,9 @@ _FOCAL_ALPHA = 0.25
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Gains and options of the loss; the gains are scaled by levels, classes and image size (see
-    DetectionLoss).
+    """Gains and options of the loss.
+
+    The gains are scaled by levels, classes and image size (see DetectionLoss).
 
     anchor_t: largest ratio of a target's side to an anchor's. top: IoUs that make up k in SimOTA, None for
     10 without auxiliary heads and 20 with them. focal_gamma: 0 is off. autobalance: level weights follow
@@ -69,8 +74,10 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LossValue:
-    """total: scalar to call `backward` on, summed over the images. items: float32 (4,) box, objectness,
-    class and their sum, each scaled by its gain, per image, detached.
+    """Loss and its items.
+
+    total: scalar to call `backward` on, summed over the images. items: float32 (4,) box, objectness, class
+    and their sum, each scaled by its gain, per image, detached.
     """
 
     total: Tensor
@@ -123,7 +130,9 @@ class DetectionLoss(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], targets: Tensor | PaddedTargets) -> LossValue:
-        """maps: (B, A * (5 + C), H, W) of the lead levels, then of the auxiliary ones if any.
+        """Loss of the raw maps of a batch.
+
+        maps: (B, A * (5 + C), H, W) of the lead levels, then of the auxiliary ones if any.
 
         targets: float32 (n, 6) rows of image, class, cx, cy, w, h (relative), or the same from
         `pad_targets`. Give them on the CPU: labels already on an accelerator make the host wait once, to
@@ -154,7 +163,7 @@ class DetectionLoss(nn.Module):
         return pad_targets(targets, images)
 
     def positives(self, maps: Sequence[Tensor], labels: PaddedTargets) -> tuple[Positives, Positives | None]:
-        """The positives of the lead head and, where there are auxiliary maps, of the auxiliary head."""
+        """Positives of the lead head and, if any, of the auxiliary head."""
         levels, lead, auxiliary = self._split(maps)
         strategy = self.config.strategy
         top = self.config.top or (20 if auxiliary else 10)
@@ -190,7 +199,10 @@ class DetectionLoss(nn.Module):
         *,
         lead: bool,
     ) -> Tensor:
-        """Unweighted box, objectness and class loss of one head, summed over its levels: (3,)."""
+        """Unweighted box, objectness and class loss of one head, summed over its levels.
+
+        (3,).
+        """
         bounded = self.config.strategy.bounded and not lead
         terms = []
         for number, head in enumerate(maps):
@@ -257,8 +269,9 @@ class DetectionLoss(nn.Module):
 
 
 def distance_bound(offset: Tensor) -> Tensor:
-    """The upper bound of an objectness label (Table 7) for a centre at `offset` (P, 2) cells from the
-    cell's corner.
+    """Upper bound of an objectness label (Table 7).
+
+    It is for a centre at `offset` (P, 2) cells from the cell's corner.
 
     1 for the cells that the fine assignment may take (within one cell of the centre), then falling linearly
     to 0 at two cells, so that a coarse positive never asks for as much as a fine one.

@@ -1,4 +1,6 @@
-"""SimOTA: which candidates each target takes, judged by a head's own predictions (paper section 4.2).
+"""SimOTA: candidates of each target by cost (paper section 4.2).
+
+The cost follows from a head's own predictions.
 
 One image with T targets and M candidates costs O(T x M) numbers: the classes enter as one sum per candidate
 and one lookup per pair, never as targets x candidates x classes.
@@ -16,7 +18,10 @@ _TINY = 1e-8
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU of every pair of xyxy boxes: (B, T, 4) and (B, M, 4) give (B, T, M); boxes of no area give 0."""
+    """IoU of every pair of xyxy boxes: (B, T, 4) and (B, M, 4) give (B, T, M).
+
+    Boxes of no area give 0.
+    """
     x1, y1, x2, y2 = boxes[:, :, None].unbind(-1)
     a1, b1, a2, b2 = others[:, None].unbind(-1)
     inter = (torch.minimum(x2, a2) - torch.maximum(x1, a1)).clamp_(min=0)
@@ -41,7 +46,9 @@ def class_cost(scores: Tensor, classes: Tensor) -> Tensor:
 def sim_ota(
     iou: Tensor, cost: Tensor, target_valid: Tensor, candidate_valid: Tensor, top: int
 ) -> tuple[Tensor, Tensor]:
-    """Give each target its k cheapest candidates, k = max(1, int(sum of its `top` largest IoUs)).
+    """Give each target its k cheapest candidates.
+
+    k = max(1, int(sum of its `top` largest IoUs)).
 
     iou, cost: (B, T, M), cost >= 0. Returns the owner of each candidate int64 (B, M) and whether it has
     one. A candidate claimed twice goes to the target of the image to which it is cheapest; among equal
@@ -73,7 +80,7 @@ def _cheapest(cost: Tensor, top: int) -> Tensor:
 
 
 def _settle(owner: Tensor, claims: Tensor, cost: Tensor) -> Tensor:
-    """Give the candidates that several targets claimed to the one to which they are cheapest."""
+    """Give candidates claimed by several targets to the cheapest of these."""
     column, contested = compact(claims > 1, claims.shape[1])
     rival = cost.gather(2, column[:, None].expand(-1, cost.shape[1], -1)).min(1).indices
     settled = torch.where(contested, rival, owner.gather(1, column))

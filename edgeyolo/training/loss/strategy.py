@@ -1,5 +1,6 @@
-"""Strategies of label assignment as values (paper Tables 6 and 7); without torch, so that recipes can name
-them.
+"""Strategies of label assignment as values (paper Tables 6 and 7).
+
+Without torch, so that recipes can name them.
 
 The partial auxiliary head of Table 8 is the wiring of yolov7-e6e (its auxiliary heads read one twin before
 the addition), not an assignment.
@@ -17,7 +18,7 @@ Reach = Literal["fine", "coarse"]
 
 @dataclass(frozen=True)
 class Strategy:
-    """How lead and auxiliary heads get their labels.
+    """Strategy of labels for lead and auxiliary heads.
 
     dynamic: SimOTA picks among the candidates; otherwise every candidate is a positive. guide: whose
     predictions judge the auxiliary candidates. auxiliary: which candidates the auxiliary head gets.

@@ -37,7 +37,10 @@ def draw_batch(path: Path, batch: Batch, class_names: Sequence[str], *, limit: i
 
 
 def draw_found(path: Path, pipeline: Pipeline, dataset: Dataset, *, limit: int = 16) -> None:
-    """What a network finds in the first pictures of a data set, letterboxed side by side, as an image file."""
+    """Draw a network's detections in the first pictures of a data set.
+
+    They are letterboxed side by side, as an image file.
+    """
     pictures = []
     for sample in dataset.images[:limit]:
         try:

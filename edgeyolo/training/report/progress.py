@@ -1,5 +1,6 @@
-"""A run in the terminal: a bar for the epoch, a line for each epoch with its losses and AP, and the time
-left.
+"""A run in the terminal.
+
+A bar for the epoch, a line for each epoch with its losses and AP, and the time left.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ class ProgressListener(Listener):
         return f"{hours} h {minutes - 60 * hours:02} min left" if hours else f"{minutes} min left"
 
     def _share(self, position: Position) -> float:
-        """How much of the run's work is done, from 0 to 1: an iteration takes as long as its pictures have pixels, and
-        their sides grow evenly.
+        """Share of the run's work that is done, from 0 to 1.
+
+        An iteration takes as long as its pictures have pixels, and their sides grow evenly.
         """
         done = position.iteration / self._iterations
         first, last = self._sizes

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
+from edgeyolo.backend.conformance import *  # noqa: F403
 from edgeyolo.export import export
 from edgeyolo_coreml import CoremlBackend
-
-
-def _suite() -> dict[str, Any]:
-    """The tests of the module above this folder, to be collected here with this module's fixtures."""
-    path = Path(__file__).parents[1] / "test_conformance.py"
-    spec = importlib.util.spec_from_file_location("conformance_suite", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return {name: value for name, value in vars(module).items() if name.startswith("test_")}
-
-
-SUITE = _suite()
-globals().update(SUITE)
 
 TARGETS = [
     "ane-coreml-fp16",
@@ -58,8 +42,3 @@ def artifact(
 ) -> Artifact:
     assert mac.can_run().ok
     return export(small_weights, request.param, tmp_path_factory.mktemp("export") / request.param)
-
-
-def test_the_suite_was_found() -> None:
-    assert len(SUITE) >= 12
-    assert "test_results_outlive_the_next_run" in SUITE

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +23,6 @@ from tensorrt_fakes.scenario import Install
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export import source as graph
 
 TENSORRT, CUDA = "10.3.0", "cuda-python 13.4.4"
 
@@ -74,26 +72,10 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
 
 
 @pytest.fixture(scope="session")
-def traced_once() -> Callable[[graph.NetworkSource, int], bytes]:
-    """`to_onnx` that traces a contract once: it takes seconds, and knows nothing of devices."""
-    original, known = graph.to_onnx, {}
-
-    def to_onnx(source: graph.NetworkSource, opset: int) -> bytes:
-        weights = sha256(b"".join(value.numpy().tobytes() for value in source.network.state_dict().values()))
-        key = (source.input, opset, weights.hexdigest())
-        if key not in known:
-            known[key] = original(source, opset)
-        return known[key]
-
-    return to_onnx
-
-
-@pytest.fixture(scope="session")
 def package(
     small_weights: Path,
     tmp_path_factory: pytest.TempPathFactory,
     registered: None,
-    traced_once: Callable[[graph.NetworkSource, int], bytes],
 ) -> Callable[..., Artifact]:
     """`package("jetson-trt-fp16", dynamic=True)` exports the small network, once each, on a machine without GPU."""
 
@@ -101,7 +83,6 @@ def package(
     def make(target: str = "jetson-trt-fp16", *, dynamic: bool = False) -> Artifact:
         into = tmp_path_factory.mktemp("packages") / target
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(graph, "to_onnx", traced_once)
             install(patch, Machine(), tensorrt=None, cuda=None)
             return export(small_weights, target, into, ExportOptions(dynamic_batch=dynamic))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,9 @@ from tensorrt_fakes.install import install
 from tensorrt_fakes.machine import FakeGpu, Machine
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.backend.conformance import *  # noqa: F403
 from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export import source as graph
-
-_spec = spec_from_file_location("conformance_suite", Path(__file__).parents[1] / "test_conformance.py")
-assert _spec is not None
-assert _spec.loader is not None
-_suite = module_from_spec(_spec)
-_spec.loader.exec_module(_suite)
-globals().update({name: value for name, value in vars(_suite).items() if name.startswith("test_")})
 
 DEVICES = {
     "JetPack 5": ("jetson-trt-fp16", "8.5.3.1", "pycuda", FakeGpu("Orin", (8, 7))),
@@ -41,14 +33,12 @@ PARAMS = [
 def machine(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    traced_once: Callable[[graph.NetworkSource, int], bytes],
 ) -> Iterator[Machine]:
     _, version, cuda, gpu = DEVICES[request.param]
     machine = Machine(gpu)
     machine.target = DEVICES[request.param][0]  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         install(patch, machine, tensorrt=version, cuda=cuda)
-        patch.setattr(graph, "to_onnx", traced_once)
         patch.setenv("EDGEYOLO_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield machine
 

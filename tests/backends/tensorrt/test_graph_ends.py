@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.detector.adopt import template
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.export import source as graph
 from edgeyolo.runtime.postprocess_config import PostprocessConfig
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_tensorrt.engine.builder import build_engine
@@ -31,14 +29,9 @@ def suppressing(
     small_weights: Path,
     tmp_path_factory: pytest.TempPathFactory,
     registered: None,
-    traced_once: Callable[[graph.NetworkSource, int], bytes],
 ) -> Artifact:
     options = ExportOptions(nms=PostprocessConfig(conf=0.05, max_det=50), input="uint8", batch=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "to_onnx", traced_once)
-        return export(
-            small_weights, "jetson-trt-fp16", tmp_path_factory.mktemp("edges") / "artifact", options
-        )
+    return export(small_weights, "jetson-trt-fp16", tmp_path_factory.mktemp("edges") / "artifact", options)
 
 
 def test_the_package_says_what_it_takes_gives_and_needs(suppressing: Artifact) -> None:

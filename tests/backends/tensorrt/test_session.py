@@ -167,7 +167,7 @@ def test_a_batch_larger_than_the_profile_says_what_fits(device: Install, package
     session = opened(artifact)
     large = np.repeat(batch_for(artifact), 33, axis=0)
     with pytest.raises(
-        UsageError, match=r"takes \(1, 3, 96, 96\) to \(32, 3, 96, 96\), came \(33, 3, 96, 96\)"
+        UsageError, match=r"takes \(1, 3, 96, 96\) to \(32, 3, 96, 96\), got \(33, 3, 96, 96\)"
     ):
         session.run(large)
     batch = batch_for(artifact)

@@ -14,7 +14,7 @@ from tensorrt_fakes.tensorrt_fake import make_tensorrt
 
 import edgeyolo_tensorrt
 
-SOURCES = sorted(Path(edgeyolo_tensorrt.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(edgeyolo_tensorrt.__file__).parent.rglob("*.py"))
 # Methods whose overrides TensorRT calls itself, and what pybind11 does not write into a docstring.
 UNTOLD = {"log"}
 

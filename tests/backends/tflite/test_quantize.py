@@ -214,7 +214,7 @@ def test_names_and_description_survive(float_model: bytes, integer_model: bytes)
 
 
 def test_no_images_is_an_error(float_model: bytes) -> None:
-    with pytest.raises(UsageError, match="at least one batch of images, came none"):
+    with pytest.raises(UsageError, match="at least one batch of images, got none"):
         quantize(float_model, [])
 
 

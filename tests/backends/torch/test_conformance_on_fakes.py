@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,10 @@ from fake_cuda import Machine
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
+from edgeyolo.backend.conformance import *  # noqa: F403
 from edgeyolo.export import export
 from edgeyolo_torch import TorchBackend, TorchCudaBackend
 from edgeyolo_torch.cuda import GRAPH_VARIABLE
-
-_spec = spec_from_file_location("conformance_suite", Path(__file__).parents[1] / "test_conformance.py")
-assert _spec is not None
-assert _spec.loader is not None
-_suite = module_from_spec(_spec)
-_spec.loader.exec_module(_suite)
-globals().update({name: value for name, value in vars(_suite).items() if name.startswith("test_")})
 
 
 @pytest.fixture(scope="module", params=["eager", pytest.param("graph", marks=pytest.mark.slow)])

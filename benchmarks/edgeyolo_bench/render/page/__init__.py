@@ -1,4 +1,7 @@
-"""The report as one HTML page: everything inside it, nothing from a network, readable without scripts."""
+"""The report as one HTML page.
+
+Everything inside it, nothing from a network, readable without scripts.
+"""
 
 from edgeyolo_bench.render.page.document import render, write_page
 

@@ -1,4 +1,7 @@
-"""The words of the page: warnings, what is known of the machine, how it was measured, and the layers."""
+"""The words of the page.
+
+Warnings, what is known of the machine, how it was measured, and the layers.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ SHOWN = 5  # warnings that stand open: a wall of them hides the figures
 
 
 def warnings(report: Report) -> str:
-    """What a reader must know before any figure; "" if there is nothing."""
+    """Warnings to read before any figure; "" if there are none."""
     said = [("bug", text) for text in bugs(report.limits)]
     said += [
         ("warn", f"{device.name}: {text}") for device in report.devices for text in device.interference.busy

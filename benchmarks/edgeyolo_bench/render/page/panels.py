@@ -1,4 +1,7 @@
-"""What the page draws of each measurement: the distribution of its latency, and how its stages share it."""
+"""Panels of each measurement.
+
+They show the distribution of its latency, and how its stages share it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ _PANEL = (300, 128)
 
 
 def distributions(measurements: Sequence[Measurement]) -> str:
-    """A small histogram for each, from the fastest query to the slowest: no outlier is cut off."""
+    """A small histogram for each, from the fastest query to the slowest.
+
+    No outlier is cut off.
+    """
     panels = "".join(_distribution(item) for item in measurements)
     return tag("div", panels, class_="panels") if panels else ""
 

@@ -1,4 +1,7 @@
-"""The roofline of a device as SVG: what its limits allow at each arithmetic intensity, and where artifacts stand."""
+"""The roofline of a device as SVG.
+
+It shows what its limits allow at each arithmetic intensity, and the artifacts under them.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,10 @@ _SHAPES = {"fp32": "circle", "fp16": "square", "bf16": "square", "int8": "diamon
 
 
 def scatter(points: Sequence[Point], paper: Sequence[Point] = ()) -> str:
-    """The figure as SVG, "" where there is nothing to draw; `paper` adds the paper's points to it."""
+    """The figure as SVG, "" where there is nothing to draw.
+
+    `paper` adds the paper's points to it.
+    """
     if not points:
         return ""
     shown = [*points, *paper]
@@ -43,7 +46,7 @@ def shape(target: str) -> str:
 
 
 def legend(points: Sequence[Point]) -> str:
-    """What colours, marks and lines mean, as HTML."""
+    """Legend of colours, marks and lines, as HTML."""
     items = []
     if any(point.borrowed for point in points):
         hollow = marker("circle", 10.0, 10.0, class_="mark hollow rt-other")
@@ -68,7 +71,10 @@ def _item(mark: str, words: str) -> str:
 
 
 def _line(points: Sequence[Point], frame: Frame, name: str) -> str:
-    """A staircase: between two points of a front nothing better is known than the faster one."""
+    """Front of the points as a staircase.
+
+    Between two points of a front nothing better is known than the faster one.
+    """
     places = [(frame.x(point.latency_ms), frame.y(point.ap)) for point in points]
     path = f"M{places[0][0]:.1f},{places[0][1]:.1f}"
     for across, up in places[1:]:
@@ -97,7 +103,7 @@ def _point(point: Point, frame: Frame, taken: Sequence[tuple[float, float]]) -> 
 
 
 def _crowded(across: float, up: float, taken: Sequence[tuple[float, float]]) -> bool:
-    """Whether a label above a point would cover another point."""
+    """Return True if a label above a point would cover another point."""
     return any(0 < up - other_up < 28 and abs(other - across) < 48 for other, other_up in taken)
 
 

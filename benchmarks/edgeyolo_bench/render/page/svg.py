@@ -1,4 +1,7 @@
-"""SVG as text: elements, a scale, axes. Colours come from the page's style sheet, so both colour schemes share it."""
+"""SVG as text: elements, a scale, axes.
+
+Colours come from the page's style sheet, so both colour schemes share it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from html import escape
 
 
 def tag(name: str, content: str = "", /, **attributes: object) -> str:
-    """An element; `class_` and names with `_` become what SVG calls them, None leaves an attribute out."""
+    """An SVG element.
+
+    `class_` and names with `_` become what SVG calls them, None leaves an attribute out.
+    """
     said = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
         for key, value in attributes.items()
@@ -24,7 +30,10 @@ def text(content: str, x: float, y: float, **attributes: object) -> str:
 
 
 def tip(lines: Iterable[tuple[str, str]]) -> str:
-    """What a tooltip shows: the script reads lines of name and value."""
+    """Text of a tooltip.
+
+    The script reads lines of name and value.
+    """
     return "\n".join(f"{name}\t{value}" for name, value in lines)
 
 
@@ -34,7 +43,10 @@ def _value(value: object) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Values from `low` to `high` on the way from `start` to `end`, in pixels; `log` by their logarithm."""
+    """Values from `low` to `high` on the way from `start` to `end`, in pixels.
+
+    `log` by their logarithm.
+    """
 
     low: float
     high: float

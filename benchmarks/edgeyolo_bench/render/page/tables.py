@@ -64,7 +64,7 @@ def comparison_table(report: Report) -> str:
 
 
 def change_table(report: Report) -> str:
-    """What changed against a baseline report."""
+    """Table of the changes against a baseline report."""
     if not report.changes:
         return ""
     rows = tuple(

@@ -1,5 +1,6 @@
-"""Augmentation: mosaics, warps, mixing, colour. Pictures in, pictures out; all chance from an explicit
-Generator.
+"""Augmentation: mosaics, warps, mixing, colour.
+
+Pictures in, pictures out; all chance from an explicit Generator.
 """
 
 from edgeyolo.training.data.augment.hook import albumentations_hook, load_albumentations

@@ -1,5 +1,6 @@
-"""Moving pictures about: warps, flips, letterbox, scaling. Boxes and outlines follow to a fraction of a
-pixel.
+"""Moving pictures about: warps, flips, letterbox, scaling.
+
+Boxes and outlines follow to a fraction of a pixel.
 
 Coordinates are of pixel edges: pixel i covers i to i + 1. OpenCV counts from pixel centres, hence the half
 pixels.
@@ -72,7 +73,9 @@ def _moved(picture: Picture, factor: NDArray[Any], shift: NDArray[Any]) -> Pictu
 def random_matrix(
     rng: np.random.Generator, recipe: Recipe, source: tuple[int, int], target: tuple[int, int]
 ) -> Matrix:
-    """A random homogeneous matrix (3, 3) that takes points of a `source` to points of a `target` image.
+    """Random homogeneous matrix (3, 3) from source points to target points.
+
+    It takes points of a `source` image to points of a `target` image.
 
     Sizes are (height, width). Around the source's centre: perspective, rotation and scale, shear; then to the
     target's centre, translated by up to `recipe.translate` of its size.
@@ -95,7 +98,10 @@ def random_matrix(
 
 
 def warp(picture: Picture, matrix: Matrix, size: tuple[int, int]) -> Picture:
-    """The picture seen through `matrix` at `size` = (height, width); objects are cut at the border."""
+    """The picture seen through `matrix` at `size` = (height, width).
+
+    Objects are cut at the border.
+    """
     half = np.eye(3)
     half[:2, 2] = 0.5
     by_centres = np.linalg.inv(half) @ matrix @ half

@@ -15,7 +15,9 @@ _PARAMETERS = 'BboxParams(format="pascal_voc", label_fields=["class_id"])'
 
 
 def load_albumentations(path: str | Path) -> Callable[[Picture, np.random.Generator], Picture]:
-    """The hook of a pipeline in a JSON or YAML file, as `albumentations.save` writes it.
+    """Augmentation hook from a pipeline in a JSON or YAML file.
+
+    `albumentations.save` writes such files.
 
     Raises RuntimeMissingError where albumentations is not installed; UsageError where the file is no such
     pipeline, or one that does not take boxes as `albumentations_hook` gives them.

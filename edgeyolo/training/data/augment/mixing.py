@@ -14,7 +14,10 @@ MAX_COVERED = 0.3  # share of an object that a pasted one may hide
 
 
 def mixup(one: Picture, other: Picture, alpha: float, rng: np.random.Generator) -> Picture:
-    """Blend two pictures of one size, weights from Beta(alpha, alpha); the objects of both remain."""
+    """Blend two pictures of one size, weights from Beta(alpha, alpha).
+
+    The objects of both remain.
+    """
     weight = float(rng.beta(alpha, alpha))
     image = cv2.addWeighted(one.image, weight, other.image, 1 - weight, 0)
     return join(np.asarray(image, np.uint8), [one, other])
@@ -48,7 +51,10 @@ def paste_in(picture: Picture, donors: Sequence[Picture], limit: int, rng: np.ra
 
 
 def copy_paste(picture: Picture, share: float, rng: np.random.Generator) -> Picture:
-    """Paste mirrored copies of a `share` of the objects that have outlines, where they hide little."""
+    """Paste mirrored copies of a `share` of the outlined objects.
+
+    They are pasted where they hide little.
+    """
     outlined = np.flatnonzero([bool(outline) for outline in picture.outlines])
     chosen = rng.permutation(outlined)[: round(share * len(outlined))]
     if not len(chosen):
@@ -65,7 +71,7 @@ def copy_paste(picture: Picture, share: float, rng: np.random.Generator) -> Pict
 
 
 def _hides_too_much(box: Boxes, boxes: Boxes) -> bool:
-    """Whether `box` covers more of any of `boxes` than MAX_COVERED."""
+    """Return True if `box` covers more of any of `boxes` than MAX_COVERED."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     covered = np.clip(high - low, 0, None).prod(1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)

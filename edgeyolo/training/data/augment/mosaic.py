@@ -11,8 +11,9 @@ from edgeyolo.training.data.augment.picture import PAD_VALUE, Picture, cut, join
 
 
 def compose(canvas: tuple[int, int], tiles: Sequence[tuple[Picture, int, int]]) -> Picture:
-    """Lay pictures with their top left corners at (x, y) on a grey canvas of (height, width); what sticks
-    out is cut off. Later tiles cover earlier ones.
+    """Lay pictures on a grey canvas of (height, width).
+
+    Their top left corners are at (x, y); what sticks out is cut off. Later tiles cover earlier ones.
     """
     height, width = canvas
     image = np.full((height, width, 3), PAD_VALUE, np.uint8)
@@ -39,7 +40,10 @@ def mosaic_of_four(tiles: Sequence[Picture], size: int, rng: np.random.Generator
 
 
 def mosaic_of_nine(tiles: Sequence[Picture], size: int, rng: np.random.Generator) -> Picture:
-    """The first picture with the eight others around it, of which a random 2 size x 2 size is seen."""
+    """Mosaic of a picture with eight others around it.
+
+    A random 2 size x 2 size of it is seen.
+    """
     (height, width), (left, top) = tiles[0].size, rng.integers(0, size + 1, 2)
     x1, y1 = size + (size - width) // 2 - int(left), size + (size - height) // 2 - int(top)
     x2, y2 = x1 + width, y1 + height

@@ -1,4 +1,4 @@
-"""`Picture`, what every augmentation takes and gives: pixels with their objects."""
+"""Picture: pixels with their objects, before and after augmentation."""
 
 from __future__ import annotations
 

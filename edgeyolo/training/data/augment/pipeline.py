@@ -27,7 +27,9 @@ Extra = Callable[[Picture, np.random.Generator], Picture]
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Makes training pictures of `size` x `size` pixels out of a collection of `count` pictures.
+    """Maker of training pictures of `size` x `size` pixels.
+
+    They come from a collection of `count` pictures.
 
     load: index -> Picture, of any size. extra: a further change of the finished mosaic, before colour and
     flips (see `albumentations_hook`). All chance comes from the Generator given to a call: the same one
@@ -90,7 +92,10 @@ class Augmenter:
 def change_hsv(
     image: Pixels, hue: float, saturation: float, value: float, rng: np.random.Generator
 ) -> Pixels:
-    """Multiply hue, saturation and value by random factors from 1 - x to 1 + x each; BGR in, BGR out."""
+    """Multiply hue, saturation and value by random factors from 1 - x to 1 + x each.
+
+    BGR in, BGR out.
+    """
     factors = 1 + rng.uniform(-1, 1, 3) * [hue, saturation, value]
     levels = np.arange(256, dtype=np.float64)
     tables = np.stack([(levels * factors[0]) % 180, *np.clip(levels * factors[1:, None], 0, 255)], 1)

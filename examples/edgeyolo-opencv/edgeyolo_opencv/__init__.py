@@ -1,9 +1,6 @@
-"""A worked example: a backend in one class and a session in another. Copy it, change what is marked, and register it:
+"""A backend of one's own, whole: ONNX files run by OpenCV's own network module, which edgeyolo's base install has.
 
-    [project.entry-points."edgeyolo.backends"]
-    opencv = "example_backend:OpencvBackend"
-
-It runs ONNX files with OpenCV's own network module, which the base install already has.
+A backend is one class, and its sessions are of another. Copy this package, and change what is marked.
 """
 
 from __future__ import annotations
@@ -21,10 +18,12 @@ from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource
 from edgeyolo.backend.profile import TargetProfile
-from edgeyolo.errors import EdgeYoloError
+from edgeyolo.errors import EdgeYoloError, FileRefusedError
 
 
 class OpencvBackend:
+    """The runtime: what it makes, whether it can, and how it opens what was made."""
+
     name = "opencv"  # change: the runtime's name; it goes into the manifest
     profiles = (
         TargetProfile(
@@ -35,16 +34,13 @@ class OpencvBackend:
     def can_compile(self) -> Availability:
         return Availability(True)
 
-    def can_run(
-        self,
-    ) -> Availability:  # change: say what is missing and how to install it; import nothing heavy
+    def can_run(self) -> Availability:  # change: say what is missing and how to install it; nothing heavy
         import cv2
 
         return Availability(True, version=cv2.__version__)
 
-    def compile(
-        self, source: ExportSource, target: Target, into: Path
-    ) -> Compiled:  # change: call the converter
+    def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
+        # change: call the converter
         shutil.copyfile(source.onnx(opset=18), into / "net.onnx")
         return Compiled(("net.onnx",), source.input, source.output, {"opencv": self.can_run().version})
 
@@ -53,10 +49,15 @@ class OpencvBackend:
 
 
 class OpencvSession:
+    """A loaded network; threads may share it."""
+
     def __init__(self, path: Path, input: InputContract, output: OutputContract) -> None:
         import cv2
 
-        self._net: Any = cv2.dnn.readNetFromONNX(str(path))
+        try:
+            self._net: Any = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise FileRefusedError(f"OpenCV does not load {path}: {error.err}") from error
         self._input, self._output = input, output
         self._lock = Lock()  # an OpenCV network keeps its input inside, so one thread runs it at a time
 

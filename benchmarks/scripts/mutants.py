@@ -1,0 +1,276 @@
+"""Share of small changes to the code that the nearest tests notice.
+
+The code is broken on purpose, one small change at a time.
+
+    python benchmarks/scripts/mutants.py [--each 25] [--seed 0] [--only edgeyolo/runtime/nms.py]
+
+Changes are of comparisons, arithmetic, numbers, signs, `and`/`or`, `min`/`max`, `any`/`all`. Each runs in a process of
+its own that was forked from one with the libraries loaded; the module is given to Python changed, no file is. A change
+that no test notices is printed with its line: a test is missing, or the change changes nothing. Exit code 1 below the
+share in LEAST. Writes benchmarks/results/mutants.json and mutants.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib.abc
+import importlib.util
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+
+from result_files import write
+
+ROOT = Path(__file__).parents[2]
+LEAST = 0.90
+SECONDS = 120  # a change that makes the tests run longer than that was noticed
+
+NEAREST = {
+    "edgeyolo/runtime/decode.py": ("tests/runtime/test_postprocess.py",),
+    "edgeyolo/runtime/nms.py": ("tests/runtime/test_nms.py", "tests/runtime/test_postprocess.py"),
+    "edgeyolo/runtime/preprocess.py": ("tests/runtime/test_preprocess.py",),
+    "edgeyolo/runtime/agreement.py": ("tests/runtime/test_agreement.py",),
+    "edgeyolo/export/parity_gate.py": ("tests/export/test_parity_gate.py",),
+    "edgeyolo/export/accuracy_gate.py": ("tests/export/test_accuracy_gate.py",),
+    "edgeyolo/training/loss/assign.py": ("tests/training/loss/test_assign.py", "tests/training/loss/test_loss.py"),
+    "edgeyolo/training/loss/candidates.py": ("tests/training/loss/test_assign.py",),
+    "edgeyolo/training/loss/loss.py": ("tests/training/loss/test_loss.py",),
+}  # fmt: skip
+"""By file, the tests that are asked."""
+
+_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+_ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+_CALLS = {
+    "min": "max",
+    "max": "min",
+    "any": "all",
+    "all": "any",
+    "floor": "ceil",
+    "ceil": "floor",
+    "sum": "mean",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change: `index` counts the nodes of a file that can be changed."""
+
+    file: str
+    index: int
+    line: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Verdict of the tests on a change."""
+
+    change: Change
+    noticed: bool
+    seconds: float
+
+
+def changes(file: str) -> list[Change]:
+    """Every change that can be made to a file, in the order of its nodes."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return [Change(file, i, node.lineno, said) for i, (node, said) in enumerate(_places(tree))]
+
+
+def changed(change: Change) -> ast.Module:
+    """The file's tree with one change made."""
+    tree = copy.deepcopy(ast.parse((ROOT / change.file).read_text(encoding="utf-8")))
+    node, _ = list(_places(tree))[change.index]
+    _change(node)
+    return ast.fix_missing_locations(tree)
+
+
+def _places(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.AugAssign, str]]:
+    """Nodes that `_change` knows, with what it makes of them.
+
+    Annotations and docstrings are left out.
+    """
+    for node in _code(tree):
+        if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARISONS:
+            yield node, f"{type(node.ops[0]).__name__} -> {_COMPARISONS[type(node.ops[0])].__name__}"
+        elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _ARITHMETIC:
+            yield node, f"{type(node.op).__name__} -> {_ARITHMETIC[type(node.op)].__name__}"
+        elif isinstance(node, ast.BoolOp):
+            yield node, "and -> or" if isinstance(node.op, ast.And) else "or -> and"
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
+            yield node, f"{type(node.op).__name__} dropped"
+        elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            yield node, f"{node.value} -> {_other(node.value)}"
+        elif isinstance(node, ast.Call) and _called(node) in _CALLS:
+            yield node, f"{_called(node)} -> {_CALLS[_called(node)]}"
+
+
+def _code(node: ast.AST) -> Iterator[ast.AST]:
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.Raise):
+                continue  # the words of an error are not the logic
+            if isinstance(child, ast.AST):
+                yield child
+                yield from _code(child)
+
+
+def _called(node: ast.Call) -> str:
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+def _other(value: float) -> float:
+    return value + 1 if isinstance(value, int) else value * 1.5 + (value == 0)
+
+
+def _change(node: ast.expr | ast.AugAssign) -> None:
+    if isinstance(node, ast.Compare):
+        node.ops[0] = _COMPARISONS[type(node.ops[0])]()
+    elif isinstance(node, ast.BinOp | ast.AugAssign):
+        node.op = _ARITHMETIC[type(node.op)]()
+    elif isinstance(node, ast.BoolOp):
+        node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        node.operand = ast.UnaryOp(ast.Not(), node.operand)
+    elif isinstance(node, ast.UnaryOp):
+        node.op = ast.UAdd()
+    elif isinstance(node, ast.Constant):
+        node.value = _other(node.value)  # type: ignore[arg-type]
+    elif isinstance(node, ast.Call):
+        name = _CALLS[_called(node)]
+        setattr(node.func, "attr" if isinstance(node.func, ast.Attribute) else "id", name)
+
+
+class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives one module from a changed tree in place of its file."""
+
+    def __init__(self, file: str, tree: ast.Module) -> None:
+        self._name = file.removesuffix(".py").replace("/", ".")
+        self._path, self._tree = str(ROOT / file), tree
+
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self._name:
+            return None
+        return importlib.util.spec_from_file_location(name, self._path, loader=self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._tree, self._path, "exec"), module.__dict__)
+
+
+def judge(change: Change) -> Verdict:
+    """Run the nearest tests on the change, in a process forked for it."""
+    begin = time.monotonic()
+    process = os.fork()
+    if not process:
+        os._exit(_run(change.file, changed(change)))
+    while not (done := os.waitpid(process, os.WNOHANG))[0]:
+        if time.monotonic() - begin > SECONDS:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            return Verdict(change, True, SECONDS)
+        time.sleep(0.05)
+    return Verdict(change, done[1] != 0, time.monotonic() - begin)
+
+
+def _run(file: str, tree: ast.Module) -> int:
+    import pytest
+
+    with open(os.devnull, "w", encoding="utf-8") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
+    sys.meta_path.insert(0, _Changed(file, tree))
+    tests = [str(ROOT / name) for name in NEAREST[file]]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--hypothesis-seed=0",
+        f"--rootdir={ROOT}",
+    ]
+    return int(pytest.main([*options, *tests]))
+
+
+def require_passing(files: list[str]) -> None:
+    """Raise SystemExit where the tests fail on the code as it is.
+
+    Nothing would be judged then.
+    """
+    for file in files:
+        process = os.fork()
+        if not process:
+            os._exit(_run(file, ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+        if os.waitpid(process, 0)[1]:
+            raise SystemExit(f"the tests of {file} fail without any change: {', '.join(NEAREST[file])}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--each", type=int, default=25, help="changes drawn from each file (default 25)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", choices=sorted(NEAREST), help="one file; may be repeated")
+    options = parser.parse_args()
+    files = options.only or list(NEAREST)
+    import cv2  # noqa: F401 - loaded once, in the process that all others are forked from
+    import hypothesis  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+    require_passing(files)
+    verdicts = []
+    for file in files:
+        possible = changes(file)
+        drawn = random.Random(options.seed).sample(possible, min(options.each, len(possible)))
+        for change in sorted(drawn, key=lambda each: each.line):
+            verdicts.append(judge(change))
+            if not verdicts[-1].noticed:
+                print(f"not noticed: {file}:{change.line}: {change.said}", flush=True)
+    return report(files, verdicts, options.seed, whole=not options.only)
+
+
+def report(files: list[str], verdicts: list[Verdict], seed: int, *, whole: bool) -> int:
+    """Print the share by file and return the exit code.
+
+    It is written where all files were asked.
+    """
+    lines = ["| file | changes | noticed |", "|---|---|---|"]
+    for file in files:
+        here = [each for each in verdicts if each.change.file == file]
+        lines.append(f"| {file} | {len(here)} | {sum(each.noticed for each in here)} |")
+    share = sum(each.noticed for each in verdicts) / len(verdicts)
+    lines += ["", f"{share:.1%} of {len(verdicts)} changes were noticed; seed {seed}. Not noticed:", ""]
+    missed = [each.change for each in verdicts if not each.noticed]
+    lines += [f"- {each.file}:{each.line}: {each.said}" for each in missed] or ["- none"]
+    print("\n".join(lines))
+    if whole:
+        write("mutants", {"seed": seed, "share": share, "missed": [asdict(each) for each in missed]}, lines)
+    return int(share < LEAST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

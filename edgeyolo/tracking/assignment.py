@@ -1,0 +1,30 @@
+"""Optimal assignment of rows to columns."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.errors import RuntimeMissingError
+
+
+def solve_assignment(cost: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pair rows with columns, min(n, m) pairs, so that the summed cost is least.
+
+    Args:
+        cost: (n, m) finite.
+
+    Returns:
+        Rows, ascending, and their columns, both int64.
+
+    Raises:
+        RuntimeMissingError: scipy is not installed.
+    """
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"tracking needs the package scipy ({error})", hint='pip install "edgeyolo[video]"'
+        ) from error
+    rows, columns = linear_sum_assignment(cost)
+    return rows.astype(np.int64, copy=False), columns.astype(np.int64, copy=False)
