@@ -52,8 +52,9 @@ def command(
 
         imported = choose_lateral(imported, dataset).imported
     save(
-        output, imported.network, imported.class_names, imported.provenance, half=half, ranges=imported.ranges
-    )
+        output, imported.network, imported.class_names, imported.provenance, half=half, ranges=imported.ranges,
+        size=imported.size,
+    )  # fmt: skip
     if as_json:
         print_json(imported.summary() | {"output": str(output)})
         return

@@ -236,7 +236,10 @@ def _models(
     from edgeyolo.export import ExportOptions, export
     from edgeyolo_bench.measure.random_weights import save_random
 
-    options = ExportOptions(size=wanted.size, batch=wanted.batch, calibration=wanted.calibration)
+    # Random weights detect nothing that could be judged.
+    options = ExportOptions(
+        size=wanted.size, batch=wanted.batch, calibration=wanted.calibration, unjudged=True
+    )
     made, errors = [], []
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         weights = Path(folder) / f"{cell.network}.safetensors"

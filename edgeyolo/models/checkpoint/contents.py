@@ -24,6 +24,8 @@ _FACTS = ("epoch", "best_fitness", "updates")
 _HEADS = ("Detect", "IDetect", "IAuxDetect")
 _WRAPPERS = ("DataParallel", "DistributedDataParallel")
 _LONGEST_NAME = 200
+_SIZES = ("imgsz", "img_size", "image_size")  # what trainers of the family call the side of their pictures
+_SETTINGS = ("opt", "args", "train_args")  # and where those that keep their options keep them
 _BN_EPS = 1e-3
 
 
@@ -195,10 +197,24 @@ def _check_printable(name: str, where: str) -> None:
 def _training_facts(root: Mapping[Any, Any]) -> dict[str, Any]:
     facts = {key: root[key] for key in _FACTS if type(root.get(key)) in (int, float)}
     facts = {key: value for key, value in facts.items() if math.isfinite(value)}
+    if size := _image_size(root):
+        facts["image_size"] = size
     date = root.get("date")
     if isinstance(date, str) and date.isprintable():
         facts["date"] = date[:40]
     return facts | {"optimizer": root.get("optimizer") is not None, "ema": root.get("ema") is not None}
+
+
+def _image_size(root: Mapping[Any, Any]) -> int | None:
+    """The side of the square pictures of the training, where the file keeps its options."""
+    for holder in (root, *(root.get(name) for name in _SETTINGS)):
+        options: Any = holder.state if isinstance(holder, ObjectRecord) else holder
+        for name in _SIZES if isinstance(options, Mapping) else ():
+            value = options.get(name)
+            side = value[0] if isinstance(value, list | tuple) and value else value  # [training, test]
+            if type(side) is int and 1 <= side <= 16384:
+                return side
+    return None
 
 
 def _check_amount(tensors: Mapping[str, TensorRecord], checkpoint: Checkpoint) -> None:
