@@ -41,7 +41,8 @@ def test_every_network_is_measured_once_at_the_papers_sizes() -> None:
         ("yolov7-tiny", 320, 1), ("yolov7-tiny", 416, 32), ("yolov7-tiny-silu", 640, 1), ("yolov7", 640, 1),
         ("yolov7x", 640, 1), ("yolov7-w6", 1280, 1), ("yolov7-e6", 1280, 1), ("yolov7-d6", 1280, 1),
         ("yolov7-e6e", 1280, 1), ("yolov4-tiny", 416, 1), ("yolov4-csp", 640, 1), ("yolor-csp", 640, 1),
-        ("yolor-csp-x", 640, 1), ("yolor-p6", 1280, 1), ("yolor-w6", 1280, 1), ("yolor-e6", 1280, 1), ("yolor-d6", 1280, 1),
+        ("yolor-csp-x", 640, 1), ("yolor-p6", 1280, 1), ("yolor-w6", 1280, 1), ("yolor-e6", 1280, 1),
+        ("yolor-d6", 1280, 1),
     ]  # fmt: skip
 
 
