@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
@@ -71,7 +71,7 @@ class Queue:
         return max(1, math.ceil(self._accepted * self._seconds_each / max(self.open_lanes, 1)))
 
     @contextlib.contextmanager
-    def admitted(self, images: int):  # type: ignore[no-untyped-def]
+    def admitted(self, images: int) -> Iterator[None]:
         """Hold places for a request's images while it is read, waits and is answered.
 
         Raises RequestRefusedError where there are not as many.
@@ -93,6 +93,7 @@ class Queue:
             yield
         finally:
             self._accepted -= images
+            self._changed.set()
 
     def put(self, job: Job) -> asyncio.Future[Found]:
         """Queue an image. Cancelling the future takes it out again."""
@@ -142,7 +143,7 @@ class Queue:
             patience = self._patience(largest)
             if patience is not None and patience <= 0:
                 return [self._waiting.popleft() for _ in range(min(largest, len(self._waiting)))]
-            if self._stopping and not self._waiting:
+            if self._stopping and not self._accepted:
                 break
             self._changed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
@@ -177,7 +178,9 @@ class Queue:
             _settle(each.answer, found)
 
     def _note(self, answer: Answer, seconds_each: float) -> None:
-        self._seconds_each = 0.8 * self._seconds_each + 0.2 * seconds_each if self._seconds_each else seconds_each
+        self._seconds_each = (
+            0.8 * self._seconds_each + 0.2 * seconds_each if self._seconds_each else seconds_each
+        )
         for stage, seconds in answer.seconds.items():
             self._metrics.stages.labels(self._name, stage).observe(seconds)
 
@@ -187,7 +190,7 @@ class Queue:
         loop = asyncio.get_running_loop()
         lane.open, pause = False, 0.5
         await loop.run_in_executor(lane.thread, lane.worker.close)
-        while not lane.retired and not (self._stopping and not self._waiting):
+        while not lane.retired and not (self._stopping and not self._accepted):
             try:
                 lane.worker = await loop.run_in_executor(lane.thread, reopen)
             except EdgeYoloError:

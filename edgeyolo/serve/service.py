@@ -112,7 +112,9 @@ class ServedModel:
         if not self._settings.workers:
             return LocalWorker(self.model)
         model = self.model
-        if model.options.get("threads") is None:  # the workers share the processor instead of all taking it whole
+        if (
+            model.options.get("threads") is None
+        ):  # the workers share the processor instead of all taking it whole
             share = max((os.cpu_count() or 1) // self._settings.workers, 1)
             model = replace(model, options={**model.options, "threads": share})
         return ProcessWorker(model, self._settings.limits.timeout)

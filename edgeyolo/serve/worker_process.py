@@ -100,7 +100,9 @@ class ProcessWorker:
 
     def _lost(self) -> WorkerLostError:
         self._process.join(_CLOSING_SECONDS)
-        return WorkerLostError(f"a worker ended (exit code {self._process.exitcode}) while it had the request")
+        return WorkerLostError(
+            f"a worker ended (exit code {self._process.exitcode}) while it had the request"
+        )
 
 
 def _work(pipe: Connection, model: Model) -> None:
