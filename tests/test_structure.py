@@ -1,4 +1,4 @@
-"""The plan of the code: no circles of files, thirteen names at the root, and a Detector that loads what it runs."""
+"""The plan of the code: no circles of files, the names at the root, and a Detector that loads what it runs."""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ def command(
 
     MODEL is an artifact directory, weights or a published name; without one, the model that comes with the package.
     Several are told apart by NAME. POST /detect takes an image; / is a page to try it, /docs describes the rest: the
-    KServe v2 protocol and Prometheus metrics. SIGTERM answers what was taken and ends; SIGHUP opens the artifacts again.
+    KServe v2 protocol and Prometheus metrics. SIGTERM answers what was taken and ends; SIGHUP opens the artifacts
+    again.
 
     \b
     edgeyolo serve cells-onnx
@@ -125,10 +126,15 @@ def _model(
 
     name, equals, path = text.partition("=")
     if not equals or Path(text).exists():
-        name, path = Path(text).stem if Path(text).is_file() else Path(text).name, text
+        name, path = _name(Path(text)), text
     return Model(
         name, opened_model(path, size=size, target=target, device=device).artifact.path, options, classes
     )
+
+
+def _name(path: Path) -> str:
+    """Name of a model by its path: a folder's name, or a file's without suffix."""
+    return path.stem if path.is_file() else path.resolve().name
 
 
 def _is_loopback(host: str) -> bool:

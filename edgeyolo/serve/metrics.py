@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -14,7 +16,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        made = {"namespace": "edgeyolo", "registry": self.registry}
+        made: dict[str, Any] = {"namespace": "edgeyolo", "registry": self.registry}
         self.requests = Counter("requests", "Requests answered.", ["endpoint", "code"], **made)
         self.rejects = Counter("rejects", "Requests refused or not finished, by cause.", ["cause"], **made)
         self.queue = Gauge("queue_images", "Images that wait for a worker.", ["model"], **made)

@@ -98,7 +98,7 @@ def error_response(error: Exception) -> Response:
     if isinstance(error, RequestRefusedError) and error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, HTTPException):
-        message = error.detail
+        kind, message = "RequestRefusedError", error.detail
         headers |= dict(error.headers or {})
     status = _status(error)
     if status == 500:
