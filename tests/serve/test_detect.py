@@ -27,9 +27,13 @@ def metric(text: str, name: str) -> float:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG of which there is a header only."""
+    """A PNG with a header and no pixels behind it."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    parts = b"".join(
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
+        for part in (head, b"IDAT")
+    )
+    return b"\x89PNG\r\n\x1a\n" + parts
 
 
 def test_concurrent_requests_get_the_detectors_answers_in_batches(

@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_opened_stops_the_start(served: Path, tmp_path: P
     ],
 )
 def test_settings_that_make_no_sense(make: object) -> None:
-    with pytest.raises(UsageError, match="got|expected"):
+    with pytest.raises(UsageError, match=r"got|expected"):
         make()  # type: ignore[operator]
 
 
