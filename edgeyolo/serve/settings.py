@@ -105,6 +105,8 @@ def read_tokens(path: Path) -> frozenset[str]:
     """
     from edgeyolo.support.reading import read_text
 
+    if not path.is_file():
+        raise UsageError(f"{path}: expected a file with tokens, there is none")
     lines = [line.strip() for line in read_text(path, error=UsageError).splitlines()]
     tokens = frozenset(line for line in lines if line and not line.startswith("#"))
     if not tokens:
