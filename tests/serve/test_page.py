@@ -33,12 +33,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1000), ("dark", 360)])
+@pytest.fixture(scope="module")
+def picture(pictures: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "photo.jpg"
+    path.write_bytes(pictures[0])
+    return path
+
+
+@pytest.mark.parametrize("look", [("light", 1000), ("dark", 360)], ids=str)
 def test_a_picture_is_chosen_and_boxes_are_drawn(
-    browser: Page, address: str, served: Path, pictures: list[bytes], tmp_path: Path, scheme: str, width: int
+    browser: Page, address: str, served: Path, picture: Path, look: tuple[str, int]
 ) -> None:
-    picture = tmp_path / "photo.jpg"
-    picture.write_bytes(pictures[0])
+    scheme, width = look
     browser.events.clear()
     browser.open(address + "/", scheme=scheme, width=width)
     assert browser.becomes("document.querySelectorAll('#model option').length", 2)
@@ -51,7 +57,7 @@ def test_a_picture_is_chosen_and_boxes_are_drawn(
     )
     assert browser.becomes("document.querySelectorAll('#rows tr').length", 5)
     with Detector(served, max_det=5) as detector:
-        first = detector(pictures[0])[0]
+        first = detector(picture)[0]
     assert browser("document.querySelector('#rows td').textContent") == first.name
     assert browser("document.querySelector('#status').textContent").startswith(
         "5 objects in 640 × 480 pixels"

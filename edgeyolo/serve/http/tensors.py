@@ -1,7 +1,8 @@
 """Tensors of the KServe v2 protocol, as JSON and in its binary extension.
 
-A request's binary tensors stand behind its JSON, in the order of its inputs; the header
-`Inference-Header-Content-Length` says where the JSON ends. Each has its length in the parameter `binary_data_size`. Answers are built the same way.
+A request's binary tensors stand behind its JSON, in the order of its inputs. The header
+`Inference-Header-Content-Length` says where the JSON ends; the parameter `binary_data_size` of each is its length.
+Answers are built the same way.
 Source: the Open Inference Protocol (KServe v2) and the binary tensor data extension.
 """
 
