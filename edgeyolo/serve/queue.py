@@ -193,7 +193,7 @@ class Queue:
         while not lane.retired and not (self._stopping and not self._accepted):
             try:
                 lane.worker = await loop.run_in_executor(lane.thread, reopen)
-            except EdgeYoloError:
+            except (EdgeYoloError, OSError):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:

@@ -111,8 +111,9 @@ def _work(pipe: Connection, model: Model) -> None:
     The signals of a terminal or a service manager go to all processes; this one ends when the server has no more
     for it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         worker = LocalWorker(model)

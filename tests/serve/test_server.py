@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,25 @@ def test_reload_and_end_lose_no_request(served: Path, detector: Detector, pictur
         asyncio.run(talk(server))
         assert server.process.wait(30) == 0
     assert "reloaded\n" in server.said and not any("Traceback" in line for line in server.said)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
+def test_workers_end_with_a_server_that_is_killed(served: Path) -> None:
+    with running(served, "--workers", 1) as server:
+        number = server.process.pid
+        (children,) = Path(f"/proc/{number}/task").glob(f"{number}/children")
+        workers = [
+            each
+            for each in children.read_text().split()
+            if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()
+        ]
+        assert len(workers) == 1
+        server.process.kill()
+        server.process.wait(20)
+        end = time.monotonic() + 20
+        while Path(f"/proc/{workers[0]}").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{workers[0]}").exists()
 
 
 def test_interrupted(served: Path) -> None:

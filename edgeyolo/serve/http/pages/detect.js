@@ -6,7 +6,7 @@ let turn = 0; // answers to pictures before the last one are dropped
 
 /** A class's colour: successive hues are as far apart as any number of them can be. */
 function color(classId) {
-  return `hsl(${Math.round(((0.01 + classId * 0.618033988749895) % 1) * 360)} 80% 55%)`;
+  return `hsl(${Math.round(((0.01 + classId * 0.618033988749895) % 1) * 360)} 80% 65%)`;
 }
 
 function say(text, wrong = false) {
@@ -55,7 +55,7 @@ function draw(image, detections) {
 function list(detections) {
   element("rows").replaceChildren(...detections.map((found) => {
     const row = document.createElement("tr");
-    const box = found.box.map((value) => value.toFixed(1)).join(", ");
+    const box = found.box.map((value) => value.toFixed(0)).join(", ");
     for (const [text, kind] of [[found.name, ""], [found.confidence.toFixed(3), "number"], [box, "number"]]) {
       const cell = document.createElement("td");
       cell.textContent = text;

@@ -23,7 +23,7 @@ function section(path, method, operation) {
   const table = add(part, "table", "");
   for (const [status, answer] of Object.entries(operation.responses)) {
     const row = add(table, "tr", "");
-    add(row, "td", status, "number");
+    add(row, "td", status, "status");
     add(row, "td", answer.description);
     add(row, "td", Object.keys(answer.content ?? {}).join(", "), "soft");
   }
