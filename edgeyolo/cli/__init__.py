@@ -26,6 +26,7 @@ COMMANDS = (
     "adopt",
     "detect",
     "track",
+    "serve",
     "val",
     "verify",
     "ablate",
