@@ -99,7 +99,13 @@ def test_every_core_module_imports_or_belongs_to_an_extra() -> None:
     import edgeyolo
 
     root = Path(edgeyolo.__file__).parent
-    extras = ("edgeyolo.models", "edgeyolo.training", "edgeyolo.export", "edgeyolo.backend.conformance", "edgeyolo.serve")
+    extras = (
+        "edgeyolo.models",
+        "edgeyolo.training",
+        "edgeyolo.export",
+        "edgeyolo.backend.conformance",
+        "edgeyolo.serve",
+    )
     names = sorted(
         ".".join(("edgeyolo", *path.relative_to(root).with_suffix("").parts)) for path in root.rglob("*.py")
     )
