@@ -135,6 +135,8 @@ def films_in(name: str) -> list[Path]:
         if is_film(name):
             raise SourceError(f"{name}: there is no such file", hint=_near(path))
         return []
+    if not path.is_file():  # a pipe or a device: whoever reads images says so
+        return []
     return [path] if is_film(name) or not (path.suffix.lower() in IMAGE_SUFFIXES or _is_image(path)) else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,3 +234,10 @@ def test_films_of_a_folder_are_found_as_images_are(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     assert [path.name for path in films_in(str(tmp_path))] == ["a.MKV", "b.mp4"]
     assert [path.name for path in films_in(f"{tmp_path}/**/*.mp4")] == ["b.mp4", "c.mp4"]
+
+
+def test_pipes_and_devices_are_no_films(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name in ("/dev/zero", str(tmp_path / "pipe.mp4")):
+        with pytest.raises(ImageError, match="not a regular file"):
+            open_source(name)
