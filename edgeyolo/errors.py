@@ -9,7 +9,9 @@ EdgeYoloError                1   the run failed
  │   ├─ UntrustedFileError       it asks for something outside the allow-list
  │   └─ DamagedFileError         truncated, changed, or of another schema
  ├─ ImageError               1   an image that cannot be read
+ │   └─ MissingImageError    2   it is not there: an argument that does not fit
  └─ DatasetError             1   a data set that cannot be read
+     └─ MissingDatasetError  2   it, or the part of it that was asked for, is not there
 
 A message says what was expected and what came; `hint` says what to type or do next.
 Interrupts (Ctrl-C) end a command with 130.
@@ -84,3 +86,11 @@ class ImageError(EdgeYoloError):
 
 class DatasetError(EdgeYoloError):
     """A data set that cannot be read, or whose parts contradict each other."""
+
+
+class MissingImageError(ImageError, UsageError):
+    """An image, or a folder of images, that is not where the argument says."""
+
+
+class MissingDatasetError(DatasetError, UsageError):
+    """A data set, or a part of one, that is not where the argument says."""

@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 from edgeyolo.cli import interrupt
+from edgeyolo.cli.failure import Output
+from edgeyolo.support.printable import printable, printable_line
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, nothing else."
@@ -20,8 +22,12 @@ json_option = click.option(
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print one JSON document, in ASCII: it is the same bytes in every locale, and nothing in it moves a cursor."""
+    context = click.get_current_context(silent=True)
+    output = context.find_object(Output) if context else None
+    if output is not None:
+        output.document = True
+    click.echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -46,12 +52,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 def _cell(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else printable_line(str(value))
 
 
 def note(text: str) -> None:
     """Say something to the person at the terminal, beside the result."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 @contextmanager
@@ -68,9 +74,9 @@ def steps() -> Iterator[Callable[[str], None]]:
     def step(text: str) -> None:
         interrupt.check()
         if status:
-            status.update(f"{text} ...")
+            status.update(f"{printable_line(text)} ...")
         else:
-            console.print(f"{text} ...")
+            console.print(f"{printable_line(text)} ...")
 
     with status or nullcontext():
         yield step
@@ -93,7 +99,7 @@ def progress(description: str, unit: str = "") -> Iterator[Callable[[int, int | 
         bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
     )  # fmt: skip
     with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(printable_line(description), total=None)
 
         def advance(done: int, total: int | None) -> None:
             interrupt.check()

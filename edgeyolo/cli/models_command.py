@@ -10,16 +10,13 @@ from edgeyolo.cli.console import json_option, note, print_json, print_table
 @click.command("models")
 @json_option
 def command(as_json: bool) -> None:
-    """List the networks.
-
-    Parameters and GFLOPs as built here, beside the paper's figures.
-    """
-    from edgeyolo.models.complexity import describe
+    """List the networks: parameters and GFLOPs as built here, beside the paper's figures."""
+    from edgeyolo.models.counted import described
     from edgeyolo.models.specs import names
 
-    described = [describe(name) for name in names()]
+    found = [described(name) for name in names()]
     if as_json:
-        print_json([item.to_json() for item in described])
+        print_json([item.to_json() for item in found])
         return
     rows = [
         (
@@ -33,7 +30,7 @@ def command(as_json: bool) -> None:
             f"{item.paper.ap:.1%}",
             item.paper.fps or "",
         )
-        for item in described
+        for item in found
     ]
     columns = (
         "network",

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgeyolo.datasets.parse import shortened
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
-from edgeyolo.datasets.values import Dataset, Outline, Problem, describe_problems
-from edgeyolo.errors import DatasetError
+from edgeyolo.datasets.values import Dataset, Outline, Problem
+from edgeyolo.errors import DatasetError, MissingDatasetError, RuntimeMissingError
 from edgeyolo.runtime.images import IMAGE_SUFFIXES
 from edgeyolo.support.folders import match_files, walk_files
 from edgeyolo.support.reading import is_regular, read_text, read_yaml
@@ -40,15 +40,11 @@ def read_yolo(
     if not isinstance(config, dict):
         raise DatasetError(f"{file}: a data.yaml has the keys `train`, `val`, `names`; this one has no keys")
     names = _class_names(config, file)
-    named = {
-        part: config[key] for part in _SPLITS for key in reversed(_ALSO.get(part, (part,))) if config.get(key)
-    }
-    name = split or next(iter(named), None)
-    part = next((known for known, words in _ALSO.items() if name in words), name)
-    if name is None or part not in named:
-        raise DatasetError(
-            f"{file}: no split {name!r}: it has {', '.join(named) or 'none'}",
-            hint="Name one of them as the split.",
+    name = split or next((key for key in _SPLITS if config.get(key)), None)
+    if name is None or not config.get(name):
+        named = ", ".join(key for key in _SPLITS if config.get(key)) or "none"
+        raise MissingDatasetError(
+            f"{file}: no split {name!r}: it has {named}", hint="Name one of them as the split."
         )
     problems: list[Problem] = []
     images = _image_files(named[part], file, config.get("path"), problems)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.errors import ImageError, UsageError
+from edgeyolo.errors import ImageError, MissingImageError, UsageError
 from edgeyolo.runtime.encoded_image import MAX_PIXELS, Pixels, check_size, decode_image, pil_to_bgr, to_uint8
 from edgeyolo.support.folders import Walk, match_files, walk_files
 from edgeyolo.support.reading import path_text, read_regular
@@ -84,32 +84,27 @@ def find_images(
         ImageError: a source does not exist, is no regular file or leads to no image.
     """
     if not isinstance(source, (str, os.PathLike)):
-        every = Walk()
-        for item in source:
-            every.add(find_images(item, recursive=recursive))
-        if not every.files:
-            raise ImageError(
+        found = [path for item in source for path in list_images(item, recursive=recursive)]
+        if not found:
+            raise MissingImageError(
                 "no image was given", hint="Give a file, a folder or a pattern such as 'photos/*.jpg'."
             )
         return every
     path = Path(source)
     if path.is_dir():
-        found = walk_files(path, IMAGE_SUFFIXES, recursive=recursive)
-        if not found.files and not recursive and walk_files(path, IMAGE_SUFFIXES).files:
-            raise ImageError(
+        images = _images_in(path, recursive)
+        if not images and not recursive and _images_in(path, True):
+            raise MissingImageError(
                 f"{path}: no image in this folder, only in folders below", hint="Search recursively."
             )
     elif not path.exists() and has_magic(str(source)):
         found = match_files(str(source), IMAGE_SUFFIXES)
     else:
         _check_exists(path)
-        if not path.is_file():
-            raise ImageError(f"{path}: not a regular file, so not an image")
-        found = Walk([path])
-    if not found.files:
-        left_out = "".join(f"; left out: {line}" for line in found.sentences())
-        raise ImageError(
-            f"{source}: no image found{left_out}",
+        images = [path]
+    if not images:
+        raise MissingImageError(
+            f"{source}: no image found",
             hint=f"Looked for files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.",
         )
     return found
@@ -172,14 +167,29 @@ def _check_exists(path: Path) -> None:
         if path.exists():
             return
     except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
-        raise ImageError(f"{str(path)[:100]!r}: not a file name ({error})") from error
+        raise MissingImageError(f"{str(path)[:100]!r}: not a file name ({error})") from error
     if str(path).startswith(("http:", "https:")):
-        raise ImageError(f"{path}: an address, not a file", hint="Download the image first.")
+        raise MissingImageError(f"{path}: an address, not a file", hint="Download the image first.")
     if not path.parent.is_dir():
-        raise ImageError(f"{path}: there is no such file, nor the folder {path.parent}")
+        raise MissingImageError(f"{path}: there is no such file, nor the folder {path.parent}")
     try:
         near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
     except OSError:  # a folder that may be entered but not listed
         near = []
     hint = f"Did you mean {path.parent / near[0]}?" if near else ""
-    raise ImageError(f"{path}: there is no such file", hint=hint)
+    raise MissingImageError(f"{path}: there is no such file", hint=hint)
+
+
+def _images_in(folder: Path, recursive: bool) -> list[Path]:
+    if not recursive:
+        return sorted(path for path in folder.iterdir() if _is_image_file(path))
+    paths = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in paths if _is_image_file(path))
+
+
+def _glob(pattern: str) -> list[str]:
+    return glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+
+
+def _is_image_file(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

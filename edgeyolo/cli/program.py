@@ -1,0 +1,112 @@
+"""The program: its commands in groups, and how a run of it ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from importlib.metadata import entry_points
+
+import click
+
+from edgeyolo.cli import interrupt
+from edgeyolo.cli.failure import Failure, Output, explain
+from edgeyolo.version import __version__
+
+COMMANDS = (
+    "models",
+    "train",
+    "import",
+    "check",
+    "export",
+    "adopt",
+    "detect",
+    "val",
+    "verify",
+    "ablate",
+    "targets",
+    "doctor",
+)
+GROUP = "edgeyolo.commands"
+
+
+class Commands(click.Group):
+    """Loads a command when it is asked for, so that `edgeyolo detect` does not wait for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=GROUP))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if isinstance(ctx.obj, Output):
+            ctx.obj.command = cmd_name
+        if cmd_name in COMMANDS:
+            module = importlib.import_module(f"edgeyolo.cli.{cmd_name}_command")
+            return module.command  # type: ignore[no-any-return]
+        for entry in entry_points(group=GROUP, name=cmd_name):
+            return entry.load()  # type: ignore[no-any-return]
+        return None
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeyolo")
+def cli() -> None:
+    """Carry a trained YOLOv7 network to the device where it runs.
+
+    \b
+    edgeyolo import yolov7.pt                                     any .pt, read without running it
+    edgeyolo export yolov7.safetensors --target cpu-onnx-fp32 -o yolov7-onnx
+    edgeyolo detect yolov7-onnx photo.jpg
+    edgeyolo val yolov7-onnx --data data.yaml
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 runtime or toolchain missing, 4 parity or accuracy gate failed,
+    5 network unsupported on the target, 6 untrusted or damaged file, 130 interrupted.
+    """
+
+
+def run() -> None:
+    """Run the command line to its end, which is always SystemExit."""
+    interrupt.install()
+    output = Output()
+    try:
+        _warn_of_variables()
+        code = cli.main(args=[_expanded(word) for word in sys.argv[1:]], standalone_mode=False, obj=output)
+        sys.stdout.flush()  # a full disk shows here, while it can still be said
+        sys.exit(code if isinstance(code, int) else 0)
+    except BrokenPipeError:  # the reader, `head` for one, has gone; that is not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (Exception, KeyboardInterrupt) as error:
+        failure = explain(error, output.command, interrupted=interrupt.received())
+        if failure.defect and os.environ.get("EDGEYOLO_DEBUG"):
+            raise
+        _end(failure, output)
+
+
+def _end(failure: Failure, output: Output) -> None:
+    """Say why on standard error; with --json also as the one document on standard output, if none is there."""
+    failure.say()
+    if "--json" in sys.argv and not output.document:
+        try:
+            failure.print_json()
+            sys.stdout.flush()
+        except OSError:  # standard output takes nothing more; standard error has said it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(failure.code)
+
+
+def _expanded(word: str) -> str:
+    """`~/x` and `--output=~/x` with the home directory in place of `~`: shells expand only the first."""
+    option, equals, value = word.partition("=")
+    if equals and option.startswith("--") and value.startswith("~"):
+        return f"{option}={os.path.expanduser(value)}"  # noqa: PTH111 - Path drops a trailing slash
+    return os.path.expanduser(word)  # noqa: PTH111
+
+
+def _warn_of_variables() -> None:
+    """Slips of the keyboard in EDGEYOLO_ variables, said once, here instead of by every Detector."""
+    from edgeyolo.backend import variables
+
+    for text in variables.complaints():
+        click.echo(f"warning: {text}", err=True)
+    warnings.simplefilter("ignore", variables.UnknownVariableWarning)
