@@ -9,6 +9,7 @@ from typing import Any
 from edgeyolo.backend import registry, variables
 from edgeyolo.support import environment
 from edgeyolo.support.files import user_cache
+from edgeyolo.support.install import install_hint
 from edgeyolo.support.machine import cores, processor_name
 from edgeyolo.version import __version__
 
@@ -74,4 +75,4 @@ def _package(name: str, serves: str, extra: str) -> dict[str, str]:
     try:
         return {"name": name, "version": version(name), "for": serves, "hint": ""}
     except PackageNotFoundError:
-        return {"name": name, "version": "", "for": serves, "hint": f"pip install 'edgeyolo[{extra}]'"}
+        return {"name": name, "version": "", "for": serves, "hint": install_hint(extra)}

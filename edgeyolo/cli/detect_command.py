@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,11 +91,11 @@ def command(
     edgeyolo detect best.safetensors --device auto --explain
     edgeyolo detect cells-openvino photos --hint throughput
     """
-    from edgeyolo.cli.result_files import ResultWriter, detect_all, next_run
-    from edgeyolo.detector.detector import Detector, split_classes
+    from edgeyolo.cli.result_files import ResultWriter, detect_all, result_folder
+    from edgeyolo.detector.detector import Detector
     from edgeyolo.errors import ImageError, UsageError
-    from edgeyolo.runtime.images import find_images
-    from edgeyolo.support.reading import path_text
+    from edgeyolo.runtime.images import list_images
+    from edgeyolo.support.files import require_writable
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
@@ -102,10 +103,10 @@ def command(
             f"detect needs at least one image besides the model {model}",
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
-    walks = [find_images(source) for source in sources]
-    images = [path for walk in walks for path in walk.files]
-    for line in (line for walk in walks for line in walk.sentences()):
-        note(f"left out: {line}")
+    images = [path for source in sources for path in list_images(source)]
+    unwanted = no_save or (as_json and not output)
+    if not unwanted and not explain:
+        require_writable(output or Path("runs", "detect"))
     opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
         print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
@@ -123,10 +124,10 @@ def command(
         hint=hint,
     )
     # Only now that nothing is wrong with the arguments is a folder made.
-    folder = None if no_save or (as_json and not output) else output or next_run("detect")
-    writer = ResultWriter(folder, text=save_txt or save_conf, confidence=save_conf, json=save_json)
-    with detector, writer, progress("detecting") as advance:
-        found, unreadable = detect_all(detector, images, writer, advance)
+    with nullcontext() if unwanted else result_folder(output, "detect") as folder:
+        writer = ResultWriter(folder, text=save_txt, json=save_json)
+        with detector, writer, progress("detecting") as advance:
+            found, unreadable = detect_all(detector, images, writer, advance)
     if as_json:
         print_json([{"image": path_text(path), "detections": each.to_json()} for path, each in found])
     else:

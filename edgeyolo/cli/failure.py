@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import click
 
 from edgeyolo.errors import INTERRUPTED, EdgeYoloError, RuntimeMissingError
+from edgeyolo.support.files import user_cache
 from edgeyolo.support.install import install_hint, package_of
 from edgeyolo.support.printable import printable
-from edgeyolo.support.system_errors import explain_system_error
+from edgeyolo.support.system_errors import SYSTEM_HINTS, explain_system_error
+
+_CACHE = "Set EDGEYOLO_CACHE to a directory that has room and may be written."
 
 
 @dataclass
@@ -56,24 +59,31 @@ class Failure:
 
 def explain(error: BaseException, command: str = "", *, interrupted: bool = False) -> Failure:
     """The failure that an exception of `command` is to a user."""
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        return Failure(INTERRUPTED, "Interrupted", "interrupted")
     if isinstance(error, EdgeYoloError):
         return _known(error)
     if isinstance(error, click.ClickException):
         return _wrong_usage(error)
-    if interrupted:  # a library made an error of its own out of Ctrl-C
+    if interrupted or isinstance(error, click.Abort | KeyboardInterrupt):
+        # A library may have made an error of its own out of Ctrl-C.
         return Failure(INTERRUPTED, "Interrupted", "interrupted")
-    if isinstance(error, ModuleNotFoundError) and (missing := _missing(error, command)):
-        return _known(missing)
-    if known := explain_system_error(error):
+    missing = _missing(error, command) if isinstance(error, ModuleNotFoundError) else None
+    if known := missing or explain_system_error(error):
         return _known(known)
     hint = "This is a defect in edgeyolo. EDGEYOLO_DEBUG=1 shows where; please report it."
     return Failure(1, "Defect", f"{type(error).__name__}: {error}", hint)
 
 
 def _known(error: EdgeYoloError) -> Failure:
-    return Failure(error.exit_code, type(error).__name__, error.message, error.hint)
+    hint = _CACHE if _cache_in(error.message) and error.hint in SYSTEM_HINTS else error.hint
+    return Failure(error.exit_code, type(error).__name__, error.message, hint)
+
+
+def _cache_in(message: str) -> bool:
+    """Whether it is about a file of the cache, whose place nobody gave."""
+    try:
+        return str(user_cache()) in message
+    except (EdgeYoloError, OSError):
+        return False
 
 
 def _wrong_usage(error: click.ClickException) -> Failure:

@@ -32,11 +32,13 @@ def command(file: str, output: Path | None, half: bool, overwrite: bool, as_json
     from edgeyolo.errors import UsageError
     from edgeyolo.models.importer import import_checkpoint
     from edgeyolo.models.weights import save
+    from edgeyolo.support.files import require_writable
 
     path = locate_weights(file)
     output = output or Path(path.with_suffix(".safetensors").name)
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists", hint="Give another -o, or --overwrite.")
+    require_writable(output.absolute().parent)
     imported = import_checkpoint(path)
     save(
         output, imported.network, imported.class_names, imported.provenance, half=half, ranges=imported.ranges

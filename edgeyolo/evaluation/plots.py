@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.evaluation.curves import Confusion, Curves
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def save_figure(file: Path, size: tuple[float, float], draw: Callable[[Axes], No
         from matplotlib.figure import Figure
     except ImportError as error:
         raise RuntimeMissingError(
-            "drawing plots needs matplotlib, which is not installed", hint="pip install edgeyolo[eval]"
+            "drawing plots needs matplotlib, which is not installed", hint=install_hint("eval")
         ) from error
     figure = Figure(figsize=size, layout="tight")
     FigureCanvasAgg(figure)

@@ -32,6 +32,9 @@ _HINTS = {
     errno.ENOMEM: "Close other programs, or use a smaller --imgsz or --batch.",
     errno.EAGAIN: "The system starts no more processes or threads: close other programs.",
 }
+SYSTEM_HINTS = frozenset(_HINTS.values())
+"""What errors of the system are hinted with."""
+
 # Libraries with code of their own (safetensors, torch, OpenVINO) put the system's words into their errors.
 _WORDS = {os.strerror(number).lower(): number for number in (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE,

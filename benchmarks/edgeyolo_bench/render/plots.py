@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 from edgeyolo_bench.limits.roofline import Limits
 from edgeyolo_bench.render.points import Point, front, measured_points, paper_points
 from edgeyolo_bench.values.measurement import STAGES, Measurement
@@ -52,9 +53,7 @@ def _save(file: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise RuntimeMissingError(
-            f"plots need matplotlib ({error})", hint="pip install 'edgeyolo[eval]'"
-        ) from error
+        raise RuntimeMissingError(f"plots need matplotlib ({error})", hint=install_hint("eval")) from error
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

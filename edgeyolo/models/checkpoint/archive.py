@@ -47,8 +47,8 @@ class Archive:
             )
         with _zip_errors(path, "its zip directory"):
             self._zip = zipfile.ZipFile(file)
-        infos = [info for info in self._zip.infolist() if not info.is_dir()]
         _check_entries(path, self._zip.infolist(), file.seek(0, 2))
+        infos = [info for info in self._zip.infolist() if not info.is_dir()]
         self.folder = _folder_of(path, infos)
         self._infos = {info.filename[len(self.folder) + 1 :]: info for info in infos}
         self.entries = {name: info.file_size for name, info in self._infos.items()}
@@ -127,6 +127,8 @@ def _survey(file: BinaryIO) -> tuple[str, int]:
 def _check_entries(path: Path, infos: list[zipfile.ZipInfo], file_bytes: int) -> None:
     seen: set[str] = set()
     for info in infos:
+        if not info.filename:  # zipfile ends names at a NUL, and fails on those without a character
+            raise DamagedFileError(f"{path}: an entry of its zip directory has no name", hint=AGAIN)
         _check_name(path, info.orig_filename)
         if info.orig_filename in seen:
             raise UntrustedFileError(f"{path}: the entry {info.filename!r} is there twice", hint=NOT_TORCH)

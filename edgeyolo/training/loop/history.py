@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 
 COLUMNS = ("epoch", "lr", "box", "obj", "cls", "loss", "AP", "AP50", "seconds")
 
@@ -43,7 +44,7 @@ def draw_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise RuntimeMissingError("curves need matplotlib", hint='pip install "edgeyolo[train]"') from error
+        raise RuntimeMissingError("curves need matplotlib", hint=install_hint("train")) from error
     figure = Figure(figsize=(12, 6), layout="constrained")
     for axes, name in zip(figure.subplots(2, 3).flat, ("box", "obj", "cls", "lr", "AP50", "AP"), strict=True):
         known = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]

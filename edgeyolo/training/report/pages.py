@@ -17,6 +17,7 @@ from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.runtime.preprocess import letterbox
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 from edgeyolo.training.data.batches import Batch
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.state import Position
@@ -81,7 +82,7 @@ def draw_labels(path: Path, dataset: Dataset) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise RuntimeMissingError("plots need matplotlib", hint='pip install "edgeyolo[train]"') from error
+        raise RuntimeMissingError("plots need matplotlib", hint=install_hint("train")) from error
     figure = Figure(figsize=(14, 5), layout="constrained")
     bars, sizes, places = figure.subplots(1, 3)
     classes = np.concatenate([sample.class_id for sample in dataset.images])
