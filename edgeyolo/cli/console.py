@@ -55,6 +55,11 @@ def _cell(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else printable_line(str(value))
 
 
+def say(text: str) -> None:
+    """Print a line of the result."""
+    click.echo(printable(text))
+
+
 def note(text: str) -> None:
     """Say something to the person at the terminal, beside the result."""
     click.echo(printable(text), err=True)

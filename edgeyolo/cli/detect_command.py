@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeyolo.cli.completion import complete_models
-from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
+from edgeyolo.cli.console import json_option, note, print_json, print_table, progress, say
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def command(
         require_writable(output or Path("runs", "detect"))
     opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
-        print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
+        print_json(opened.explanation.to_json()) if as_json else say(str(opened.explanation))
         return
     chosen = split_classes(classes, opened.artifact.manifest.class_names) if classes else None
     detector = Detector(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import json_option, note, print_json
+from edgeyolo.cli.console import json_option, note, print_json, say
 from edgeyolo.cli.options import locate_weights
 
 
@@ -47,5 +47,5 @@ def command(file: str, output: Path | None, half: bool, overwrite: bool, as_json
         print_json(imported.summary() | {"output": str(output)})
         return
     for line in imported.lines():
-        click.echo(line)
+        say(line)
     note(f"wrote {output}")

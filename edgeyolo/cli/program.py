@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 import click
 
 from edgeyolo.cli import interrupt
+from edgeyolo.cli.console import note
 from edgeyolo.cli.failure import Failure, Output, explain
 from edgeyolo.version import __version__
 
@@ -108,5 +109,5 @@ def _warn_of_variables() -> None:
     from edgeyolo.backend import variables
 
     for text in variables.complaints():
-        click.echo(f"warning: {text}", err=True)
+        note(f"warning: {text}")
     warnings.simplefilter("ignore", variables.UnknownVariableWarning)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import note, print_json, print_table
+from edgeyolo.cli.console import note, print_json, print_table, say
 from edgeyolo.cli.result_files import next_run
 from edgeyolo.errors import INTERRUPTED
 from edgeyolo.support.files import atomic_file
@@ -72,7 +72,7 @@ def deliver(
 def _print_tables(report: Report, asked: Asked | None) -> None:
     for number in asked.numbers if asked else ():
         found = beside_paper(report, number, asked.networks if asked else ())
-        click.echo(f"\nThe paper's Table {number}: {PROTOCOLS[number].title}")
+        say(f"\nThe paper's Table {number}: {PROTOCOLS[number].title}")
         print_table(found.columns, found.texts())
         for line in (*PROTOCOLS[number].facts, *found.notes):
             note(line)
