@@ -13,7 +13,7 @@ from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.support.files import atomic_file
 from edgeyolo.support.install import install_hint
 from edgeyolo_bench.limits.roofline import Limits
-from edgeyolo_bench.render.points import Point, front, measured_points, paper_points
+from edgeyolo_bench.render.points import Point, beside_paper_points, front, measured_points, paper_points
 from edgeyolo_bench.values.measurement import STAGES, Measurement
 from edgeyolo_bench.values.report import Report
 
@@ -72,11 +72,12 @@ def _colour(target: str) -> str:
 
 def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_xscale("log")
-    theirs = paper_points()
-    axes.scatter(
-        [p.latency_ms for p in theirs], [100 * p.ap for p in theirs], s=18, facecolors="none", edgecolors="#8b9098",
-        label="the paper's Table 2: V100, FP16",
-    )  # fmt: skip
+    theirs = paper_points() if beside_paper_points(points) else ()
+    if theirs:
+        axes.scatter(
+            [p.latency_ms for p in theirs], [100 * p.ap for p in theirs], s=18, facecolors="none",
+            edgecolors="#8b9098", label="the paper's Table 2: V100, FP16",
+        )  # fmt: skip
     for group in front(points):
         places = [point.latency_ms for point in group], [100 * point.ap for point in group]
         axes.step(*places, where="post", color="#1b1d20", linewidth=1.6, label="Pareto front")
@@ -99,8 +100,10 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
         if point.front:
             place = (point.latency_ms, 100 * point.ap)
             axes.annotate(point.name, place, (0, 9), textcoords="offset points", ha="center", fontsize=8)
-    axes.set(xlabel="latency in ms per image, inference alone", ylabel="AP, %")
-    axes.set_title("Hollow marks: random weights, the AP is the paper's", fontsize=9, loc="left")
+    data = ", ".join(dict.fromkeys(point.data for point in points))
+    axes.set(xlabel="latency in ms per image, inference alone", ylabel=f"AP on {data}, %".replace("$", r"\$"))
+    if any(point.borrowed for point in points):
+        axes.set_title("Hollow marks: random weights, the AP is the paper's", fontsize=9, loc="left")
     axes.legend(fontsize=8, frameon=False)
 
 

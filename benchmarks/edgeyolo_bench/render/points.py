@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edgeyolo_bench.paper.beside_paper import COCO_CLASSES, image_ms
+from edgeyolo_bench.paper.beside_paper import COCO_CLASSES, image_ms, of_coco
 from edgeyolo_bench.paper.paper_tables import PaperRow, read_rows
 from edgeyolo_bench.values.measurement import Measurement
 from edgeyolo_bench.values.report import Report
@@ -72,6 +72,11 @@ def paper_points(number: int = 2) -> tuple[Point, ...]:
     )
 
 
+def beside_paper_points(points: Sequence[Point]) -> bool:
+    """Whether the paper's points may stand among these: all are AP of COCO's validation images."""
+    return bool(points) and all(point.data == COCO for point in points)
+
+
 def mark_front(points: Iterable[Point]) -> tuple[Point, ...]:
     """Mark those that no other of the same device and data beats.
 
@@ -118,7 +123,7 @@ def _ap(item: Measurement) -> tuple[float, str, bool] | None:
     The paper's only for random weights at the paper's classes and size.
     """
     if item.accuracy is not None and item.accuracy.ap is not None:
-        whole = "val2017" in item.accuracy.data and item.accuracy.images == _COCO_IMAGES
+        whole = of_coco(item) and item.accuracy.images == _COCO_IMAGES
         return item.accuracy.ap, COCO if whole else item.accuracy.data, False
     facts = item.artifact
     if not facts.random_weights or facts.classes != COCO_CLASSES:

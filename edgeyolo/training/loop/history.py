@@ -40,14 +40,14 @@ def write_csv(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
 
 def draw_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Losses and AP over the epochs, as results.png."""
+    """Losses and AP over the epochs, counted from 1 as everywhere a person reads them, as results.png."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise RuntimeMissingError("curves need matplotlib", hint=install_hint("train")) from error
     figure = Figure(figsize=(12, 6), layout="constrained")
     for axes, name in zip(figure.subplots(2, 3).flat, ("box", "obj", "cls", "lr", "AP50", "AP"), strict=True):
-        known = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+        known = [(row["epoch"] + 1, row[name]) for row in history if row.get(name) is not None]
         axes.plot([epoch for epoch, _ in known], [value for _, value in known], marker=".")
         axes.set(title=name, xlabel="epoch")
         axes.grid(alpha=0.3)

@@ -16,7 +16,7 @@ from edgeyolo_bench.render.page.roofline_chart import roofline_chart
 from edgeyolo_bench.render.page.scatter import legend, scatter
 from edgeyolo_bench.render.page.svg import tag
 from edgeyolo_bench.render.page.tables import change_table, comparison_table, sortable
-from edgeyolo_bench.render.points import measured_points, paper_points
+from edgeyolo_bench.render.points import beside_paper_points, measured_points, paper_points
 from edgeyolo_bench.render.result_table import beside_paper, placements, results
 from edgeyolo_bench.values.report import Report
 
@@ -96,6 +96,8 @@ def _figure_one(report: Report) -> str:
     points = measured_points(report)
     if not points:
         return ""
+    if not beside_paper_points(points):
+        return tag("div", legend(points), class_="above") + tag("div", scatter(points), id="own")
     box = '<input type="checkbox" id="with-paper">'
     switch = f'<label class="switch">{box} with the paper\'s Table 2 (V100, FP16)</label>'
     own, both = scatter(points), scatter(points, paper_points())
