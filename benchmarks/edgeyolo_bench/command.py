@@ -214,7 +214,7 @@ def _calibration(calib: str | None, data: str | None, split: str | None) -> Cali
 
 
 def _labelled(data: str | None, split: str | None) -> Labelled | None:
-    """The labelled images; that they can be read is found out before minutes of measuring."""
+    """The labelled images, read once before minutes of measuring."""
     from edgeyolo.datasets import load_dataset
     from edgeyolo_bench.measure.measure import Labelled
 

@@ -1,4 +1,6 @@
-"""The command line. Each command is a thin file here or a third party's entry point `edgeyolo.commands`.
+"""The command line.
+
+Each command is a thin file here or a third party's entry point `edgeyolo.commands`.
 
 Importing this package imports next to nothing, so that Ctrl-C while the rest loads still ends in one word.
 """
@@ -21,7 +23,10 @@ _INTERRUPTED = 130  # as in edgeyolo.errors, which is not loaded yet
 
 
 def main() -> None:
-    """Entry point: run the command line and turn every error into a message and an exit code."""
+    """Run the command line and turn errors into messages and exit codes.
+
+    The entry point of the program.
+    """
     try:
         signal.signal(signal.SIGINT, _leave)
         signal.signal(signal.SIGTERM, _leave)

@@ -22,7 +22,10 @@ json_option = click.option(
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document, in ASCII: it is the same bytes in every locale, and nothing in it moves a cursor."""
+    """Print one JSON document, in ASCII.
+
+    It is the same bytes in every locale, and nothing in it moves a cursor.
+    """
     context = click.get_current_context(silent=True)
     output = context.find_object(Output) if context else None
     if output is not None:

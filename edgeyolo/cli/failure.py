@@ -1,4 +1,7 @@
-"""Errors as the command line ends with them: a sentence, what to type next, and an exit code."""
+"""Errors as the command line ends with them.
+
+A sentence, what to type next, and an exit code.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _CACHE = "Set EDGEYOLO_CACHE to a directory that has room and may be written."
 
 @dataclass
 class Output:
-    """One run of the program: the `command` it was, and whether its JSON `document` is on standard output."""
+    """One run of the program.
+
+    The `command` it was, and whether its JSON `document` is on standard output.
+    """
 
     command: str = ""
     document: bool = False
@@ -26,7 +32,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error as users see it. `kind` is the name of its class in edgeyolo.errors, Interrupted or Defect."""
+    """An error as users see it.
+
+    `kind` is the name of its class in edgeyolo.errors, Interrupted or Defect.
+    """
 
     code: int
     kind: str
@@ -36,7 +45,7 @@ class Failure:
 
     @property
     def defect(self) -> bool:
-        """Whether it is edgeyolo's own fault."""
+        """True for an error that is edgeyolo's own fault."""
         return self.kind == "Defect"
 
     def say(self) -> None:
@@ -79,7 +88,7 @@ def _known(error: EdgeYoloError) -> Failure:
 
 
 def _cache_in(message: str) -> bool:
-    """Whether it is about a file of the cache, whose place nobody gave."""
+    """Return True for a message about a file of the cache, whose place nobody gave."""
     try:
         return str(user_cache()) in message
     except (EdgeYoloError, OSError):
@@ -87,7 +96,10 @@ def _cache_in(message: str) -> bool:
 
 
 def _wrong_usage(error: click.ClickException) -> Failure:
-    """A click error in the form of ours: the usage line, what was wrong, and where the help is."""
+    """A click error in the form of ours.
+
+    The usage line, what was wrong, and where the help is.
+    """
     context = getattr(error, "ctx", None)
     usage, hint = "", ""
     if context is not None:
@@ -97,7 +109,10 @@ def _wrong_usage(error: click.ClickException) -> Failure:
 
 
 def _missing(error: ModuleNotFoundError, command: str) -> EdgeYoloError | None:
-    """What to install for a package that an extra brings; None for one of our own."""
+    """The error for a missing package, with what to install.
+
+    None for a module of our own.
+    """
     module = (error.name or "").partition(".")[0]
     if not module or module.startswith("edgeyolo"):
         return None

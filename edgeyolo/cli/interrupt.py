@@ -16,7 +16,10 @@ _received = threading.Event()
 
 
 def install() -> None:
-    """Note every Ctrl-C and SIGTERM from now on; only the main thread may set signal handlers."""
+    """Note every Ctrl-C and SIGTERM from now on.
+
+    Only the main thread may set signal handlers.
+    """
     _received.clear()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _note)
@@ -24,7 +27,7 @@ def install() -> None:
 
 
 def received() -> bool:
-    """Whether Ctrl-C was pressed, or SIGTERM sent, since `install`."""
+    """Return True after Ctrl-C or SIGTERM since `install`."""
     return _received.is_set()
 
 

@@ -10,7 +10,10 @@ from edgeyolo.cli.console import json_option, note, print_json, print_table
 @click.command("models")
 @json_option
 def command(as_json: bool) -> None:
-    """List the networks: parameters and GFLOPs as built here, beside the paper's figures."""
+    """List the networks.
+
+    Parameters and GFLOPs as built here, beside the paper's figures.
+    """
     from edgeyolo.models.counted import described
     from edgeyolo.models.specs import names
 

@@ -33,7 +33,10 @@ GROUP = "edgeyolo.commands"
 
 
 class Commands(click.Group):
-    """Loads a command when it is asked for, so that `edgeyolo detect` does not wait for the others."""
+    """Commands that are loaded only when they are asked for.
+
+    `edgeyolo detect` does not wait for the others.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=GROUP))]
@@ -85,7 +88,10 @@ def run() -> None:
 
 
 def _end(failure: Failure, output: Output) -> None:
-    """Say why on standard error; with --json also as the one document on standard output, if none is there."""
+    """Say on standard error why it ends, and end.
+
+    With --json also as the one document on standard output, if none is there.
+    """
     failure.say()
     if "--json" in sys.argv and not output.document:
         try:
@@ -97,7 +103,10 @@ def _end(failure: Failure, output: Output) -> None:
 
 
 def _expanded(word: str) -> str:
-    """`~/x` and `--output=~/x` with the home directory in place of `~`: shells expand only the first."""
+    """A word with the home directory in place of `~`.
+
+    In `~/x` and `--output=~/x`: shells expand only the first.
+    """
     option, equals, value = word.partition("=")
     if equals and option.startswith("--") and value.startswith("~"):
         return f"{option}={os.path.expanduser(value)}"  # noqa: PTH111 - Path drops a trailing slash
@@ -105,7 +114,10 @@ def _expanded(word: str) -> str:
 
 
 def _warn_of_variables() -> None:
-    """Slips of the keyboard in EDGEYOLO_ variables, said once, here instead of by every Detector."""
+    """Warn of slips of the keyboard in EDGEYOLO_ variables.
+
+    They are named once, here instead of by every Detector.
+    """
     from edgeyolo.backend import variables
 
     for text in variables.complaints():

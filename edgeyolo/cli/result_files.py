@@ -22,7 +22,10 @@ from edgeyolo.support.files import atomic_file, require_writable
 
 
 def next_run(mode: str, root: Path = Path("runs")) -> Path:
-    """Make and return the next free folder: runs/<mode>/exp, exp2, exp3 ... EdgeYoloError where none can be made."""
+    """Make and return the next free folder.
+
+    runs/<mode>/exp, exp2, exp3 ... Raises EdgeYoloError where none can be made.
+    """
     require_writable(root / mode)
     for number in itertools.count(1):
         folder = root / mode / f"exp{number if number > 1 else ''}"
@@ -36,7 +39,9 @@ def next_run(mode: str, root: Path = Path("runs")) -> Path:
 
 @contextmanager
 def result_folder(output: Path | None, mode: str, root: Path = Path("runs")) -> Iterator[Path]:
-    """The folder for results, `output` or the next free one; asked to take files before any work is done.
+    """The folder for results, `output` or the next free one.
+
+    It is asked to take files before any work is done.
 
     Folders that were made for it and are still empty at the end are removed.
     """

@@ -202,7 +202,10 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
 def run_folder(
     output: Path | None, mode: str, config: TrainConfig, project: Path = Path("runs")
 ) -> Iterator[Path]:
-    """The folder of a run, the same for all processes: `output`, else a new one. It is not left behind empty."""
+    """The folder of a run, the same for all processes.
+
+    `output`, else a new one. It is not left behind empty.
+    """
     from edgeyolo.cli.result_files import result_folder
     from edgeyolo.training.loop.processes import join_processes
 

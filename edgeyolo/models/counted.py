@@ -1,4 +1,7 @@
-"""What `edgeyolo models` says of each network, written down: reading it takes no torch."""
+"""Figures of `edgeyolo models`, written down.
+
+Reading them takes no torch.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from edgeyolo.models.paper import PaperFigures, figures
 
 @dataclass(frozen=True)
 class Description:
-    """One network beside what the paper says of it; `params` and `gflops` of the re-parameterized network.
+    """One network beside what the paper says of it.
+
+    `params` and `gflops` are those of the re-parameterized network.
 
     `params_training` counts the training form, auxiliary heads included. `gflops` is for one image of
     `imgsz` x `imgsz`, the paper's size. 80 classes.

@@ -92,7 +92,9 @@ def atomic_directory(path: str | Path, *, overwrite: bool = False, marker: str =
 
 
 def require_writable(folder: str | Path) -> None:
-    """Raise EdgeYoloError where a folder cannot be made or takes no file, before hours of work are lost to it.
+    """Raise EdgeYoloError where a folder cannot be made or takes no file.
+
+    Asked before hours of work are lost to it.
 
     Asked by writing a small file and removing it, and the folders that were made for it: permissions do not tell of
     read-only systems, quotas and full disks.
@@ -135,7 +137,10 @@ def user_cache() -> Path:
 
 @contextmanager
 def _explained(path: str | Path, workspace: Path | None = None) -> Iterator[None]:
-    """Say of an error that hinders the writing of `path` what it is; with `workspace`, those of other files pass."""
+    """Turn errors that hinder the writing of `path` into a sentence.
+
+    With `workspace`, those of other files pass: they are of something that is read meanwhile.
+    """
     try:
         yield
     except EdgeYoloError:
@@ -152,7 +157,10 @@ def _explained(path: str | Path, workspace: Path | None = None) -> Iterator[None
 
 
 def _full(path: str | Path, workspace: Path) -> EdgeYoloError | None:
-    """The sentence for a full disk where it is full: native libraries fail on one without saying so."""
+    """The error for a full disk where it is full, else None.
+
+    Native libraries fail on one without saying so.
+    """
     with suppress(OSError):
         if shutil.disk_usage(workspace.parent).free < _PROBE_BYTES:
             return explain_system_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path)
@@ -161,7 +169,9 @@ def _full(path: str | Path, workspace: Path) -> EdgeYoloError | None:
 
 @contextmanager
 def _workspace(destination: Path, *, keep: bool = True) -> Iterator[Path]:
-    """A locked workspace for `destination`, with an empty directory `new`; removed at the end.
+    """A locked workspace for `destination`, with an empty directory `new`.
+
+    Removed at the end.
 
     Folders that were made for it stay where the block ends well and `keep` says so.
     """

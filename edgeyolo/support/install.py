@@ -1,4 +1,4 @@
-"""What to type to install what is missing."""
+"""The line to type to install a missing package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def package_of(module: str) -> str:
 
 
 def install_hint(extra: str = "", *, for_module: str = "") -> str:
-    """The line to type for an extra, or for the extra that brings a module; it works from a checkout too.
+    """The line to type for an extra, or for the extra that brings a module.
+
+    It works from a checkout too.
 
     Quoted: zsh takes bare brackets for a pattern.
     """
@@ -41,7 +43,10 @@ def _extra_of(package: str) -> str:
 
 @cache
 def _requirements() -> tuple[tuple[str, str], ...]:
-    """(package, extra) of everything edgeyolo asks for; the extra is "" in the base install."""
+    """(package, extra) of everything that edgeyolo requires.
+
+    The extra is "" in the base install.
+    """
     try:
         lines = requires("edgeyolo") or []
     except PackageNotFoundError:  # run from a checkout that was never installed

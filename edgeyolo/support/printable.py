@@ -1,4 +1,7 @@
-"""Text from elsewhere - file names, class names, other machines' output - made harmless to print."""
+"""Text from elsewhere made harmless to print.
+
+File names, class names, other machines' output.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ _JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them
 
 
 def printable(text: str) -> str:
-    """`text` with every control, direction and lone surrogate character written out, as `\\x1b`; line ends stay.
+    """Text with its control characters written out, as `\\x1b`.
+
+    Direction marks and lone surrogates too; line ends stay.
 
     A terminal obeys such characters: names with them can set its title, move the cursor over other output, or answer
     for the user.

@@ -1,4 +1,7 @@
-"""What the operating system refuses, in sentences: a full disk, a read-only place, a missing folder."""
+"""Refusals of the operating system, in sentences.
+
+A full disk, a read-only place, a missing folder.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ _WORDS = {os.strerror(number).lower(): number for number in (
 
 
 def explain_system_error(error: BaseException, place: str | Path | None = None) -> EdgeYoloError | None:
-    """A sentence for an error that the system, not edgeyolo, is the reason of; None for any other.
+    """The sentence for an error that is the system's fault.
+
+    None for any other.
 
     `place` is what was being written; by default the file that the error names. Errors that a library made of the
     system's are known by their words, and by what they were raised from.

@@ -70,7 +70,9 @@ class TrainConfig:
 
 
 def settings_of(facts: dict[str, Any]) -> tuple[TrainConfig, Recipe]:
-    """Configuration and recipe that a state or a weights file tells of its run; DamagedFileError where it does not.
+    """The configuration and recipe that a state or a weights file tells of.
+
+    DamagedFileError where it does not tell of them.
 
     Files from before optimisers were the recipe's name theirs in the configuration.
     """

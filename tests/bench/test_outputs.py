@@ -57,7 +57,7 @@ def test_plots_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(RuntimeMissingError, match="matplotlib") as caught:
         write_plots(sample_report(), tmp_path)
-    assert "edgeyolo[eval]" in caught.value.hint and not list(tmp_path.iterdir())
+    assert "[eval]" in caught.value.hint and not list(tmp_path.iterdir())
 
 
 def test_markdown_has_every_table_with_equal_rows() -> None:

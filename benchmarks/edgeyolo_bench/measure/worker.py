@@ -126,7 +126,10 @@ def _serve(pipe: Connection, job: Job) -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait until the measuring side is gone, however it ended, then end: nobody wants the answer."""
+    """End this process when the measuring side is gone.
+
+    However that ended: nobody wants the answer.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -24,7 +24,9 @@ _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
 
 @dataclass(frozen=True)
 class Figure:
-    """One quantity: what was measured here and what the paper prints, in the same unit; None where there is none.
+    """One quantity: what was measured here and what the paper prints.
+
+    In the same unit; None where there is none.
 
     Where the two are of different things (`comparable` is False) they have neither a difference nor a ratio.
     """
@@ -75,15 +77,20 @@ def compare(report: Report, number: int, networks: tuple[str, ...] = ()) -> tupl
 
 
 def is_in(report: Report, number: int) -> bool:
-    """Whether the report measured a network of the table as the paper did: it was asked for tables (--table), or the
-    network has COCO's classes and was judged on its validation images."""
+    """Return True for a table whose networks were measured as the paper's.
+
+    It was asked for tables (--table), or a network has COCO's classes and was judged on its validation images.
+    """
     asked = "--table" in report.command.split()
     lines = [line.measurement for line in compare(report, number) if line.measurement]
     return any(asked or of_coco(item) for item in lines)
 
 
 def of_coco(item: Measurement) -> bool:
-    """Whether a measurement's AP is of what the paper's is: COCO's 80 classes and its validation images."""
+    """Return True where the AP is of what the paper's is.
+
+    COCO's 80 classes and its validation images.
+    """
     return (
         item.artifact.classes == COCO_CLASSES
         and item.accuracy is not None

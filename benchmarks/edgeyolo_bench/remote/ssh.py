@@ -95,7 +95,10 @@ def run(
 
 
 class _Alive:
-    """When the other side was last heard of; `watch` ends the connection to one that has been silent too long."""
+    """Remembers when the other side was last heard of.
+
+    `watch` ends the connection to one that has been silent too long.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], silence: float) -> None:
         self._process, self._silence = process, silence

@@ -60,6 +60,9 @@ def _table(found: Table, rows: Sequence[Sequence[str]], notes: Sequence[str]) ->
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown and the HTML in it show as it is: names of models, classes and devices are anyone's."""
+    """Text that Markdown, and the HTML in it, show as it is.
+
+    Names of models, classes and devices are anyone's.
+    """
     shown = escape(printable_line(text), quote=False)
     return re.sub(r"([`\[*])", r"\\\1", shown)

@@ -73,7 +73,10 @@ def paper_points(number: int = 2) -> tuple[Point, ...]:
 
 
 def beside_paper_points(points: Sequence[Point]) -> bool:
-    """Whether the paper's points may stand among these: all are AP of COCO's validation images."""
+    """Return True where the paper's points may stand among these.
+
+    All are AP of COCO's validation images.
+    """
     return bool(points) and all(point.data == COCO for point in points)
 
 

@@ -135,7 +135,10 @@ def _speeds(figure: Figure) -> tuple[Cell, Cell]:
 
 
 def _ratio(figure: Figure, notes: Cell) -> Cell:
-    """The ratio of speeds, with the numbers of the notes that it must be read with in the same cell."""
+    """The ratio of speeds, with the notes that belong to it.
+
+    Their numbers stand in the same cell.
+    """
     ratio = number(figure.ratio, 3)
     return Cell(f"{ratio.text} (notes {notes.text})", ratio.value) if figure.ratio and notes.text else ratio
 

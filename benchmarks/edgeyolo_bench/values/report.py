@@ -70,10 +70,14 @@ class Report:
         return report
 
     def _require_whole(self, where: str) -> None:
-        """Raise DamagedFileError where a part speaks of a device that is not in it, or lacks what all have."""
+        """Raise DamagedFileError for a report whose parts do not fit each other.
+
+        They speak of a device that is not in it, or lack what all have.
+        """
         known = {device.name for device in self.devices}
-        parts = (*self.measurements, *self.comparisons, *self.limits)
-        if unknown := {item.device for item in parts} - known:
+        named = [item.device for item in self.measurements]
+        named += [item.device for item in self.comparisons] + [item.device for item in self.limits]
+        if unknown := set(named) - known:
             raise DamagedFileError(f"{where}: no facts of the device {', '.join(sorted(unknown))}")
         for item in self.measurements:
             values = [found.value for stage in item.stages for found in stage.quantiles]

@@ -47,7 +47,9 @@ class _BrokenOffError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """`attempts` in all, each ended by `timeout_s` without a byte, or in which fewer than `least_bytes` came;
+    """Limits to the attempts at a download.
+
+    `attempts` in all, each ended by `timeout_s` without a byte, or in which fewer than `least_bytes` arrived;
     `backoff_s` between two, then double.
     """
 
@@ -228,7 +230,10 @@ def _answer(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
 
 
 def _within(limit_s: float, ask: Callable[[], Any]) -> Any:
-    """What `ask` gives or raises; TimeoutError after `limit_s`: timeouts of sockets begin anew with every byte."""
+    """Result of `ask`, or TimeoutError after `limit_s` seconds.
+
+    Timeouts of sockets begin anew with every byte.
+    """
     outcome: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
     def work() -> None:

@@ -40,7 +40,10 @@ def write_csv(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
 
 def draw_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Losses and AP over the epochs, counted from 1 as everywhere a person reads them, as results.png."""
+    """Losses and AP over the epochs, as results.png.
+
+    Epochs count from 1, as everywhere that a person reads them.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -82,7 +82,10 @@ def save_state(path: Path, parts: Parts, position: Position, facts: dict[str, An
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What `save_state` was told of the run; DamagedFileError where it does not say what run it is."""
+    """Read the facts of a run that `save_state` was given.
+
+    DamagedFileError where they do not say what run it is.
+    """
     facts = _text(path, _open(path)[1], "facts")
     for name, kind in (("config", dict), ("recipe", dict), ("network", dict), ("class_names", list)):
         if not isinstance(facts.get(name), kind):
@@ -125,7 +128,7 @@ def _text(path: Path, metadata: dict[str, str], part: str) -> dict[str, Any]:
 
 
 def _position(path: Path, values: dict[str, Any]) -> Position:
-    """Where the run was; every value of the kind that `save_state` wrote."""
+    """The position of a run, every value of the kind that `save_state` wrote."""
     kinds = {field.name: type(getattr(Position(), field.name)) for field in fields(Position)}
     if values.keys() != kinds.keys():
         raise DamagedFileError(
