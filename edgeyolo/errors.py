@@ -8,6 +8,7 @@ EdgeYoloError                1   the run failed
  ├─ FileRefusedError         6   a file is not what it should be
  │   ├─ UntrustedFileError       it asks for something outside the allow-list
  │   └─ DamagedFileError         truncated, changed, or of another schema
+ ├─ NotFiniteError           1   a network that gives NaN
  ├─ ImageError               1   an image that cannot be read
  │   └─ MissingImageError    2   it is not there: an argument that does not fit
  └─ DatasetError             1   a data set that cannot be read
@@ -75,6 +76,10 @@ class UntrustedFileError(FileRefusedError):
 
 class DamagedFileError(FileRefusedError):
     """A damaged file: truncated, changed since it was sealed, or of an unknown schema."""
+
+
+class NotFiniteError(EdgeYoloError):
+    """A network whose output holds NaN."""
 
 
 class ImageError(EdgeYoloError):
