@@ -6,6 +6,9 @@ Tables for people and JSON for programs on standard output, progress on standard
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -14,6 +17,7 @@ import click
 
 from edgeyolo.cli import interrupt
 from edgeyolo.cli.failure import Output
+from edgeyolo.cli.tables import Column, lay_out
 from edgeyolo.support.printable import printable, printable_line
 
 json_option = click.option(
@@ -34,24 +38,26 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table; numbers stand right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print rows as a table; numbers stand right.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        numbers = all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))  # Text: brackets are no markup
-    console = Console(highlight=False)
-    if (
-        not console.is_terminal
-    ):  # a pipe has no width to fold to; a table folded at 80 columns is hard to read back
-        console.width = 200
-    console.print(table)
+    What does not fit the terminal's width stands below its row. A pipe has no width, unless COLUMNS gives one.
+    """
+    found = [
+        Column(
+            printable_line(name),
+            tuple(_cell(row[index]) for row in rows),
+            right=all(isinstance(row[index], int | float) or row[index] == "" for row in rows),
+        )
+        for index, name in enumerate(columns)
+    ]
+    click.echo("\n".join(("", *lay_out(found, _width()), "")))
+
+
+def _width() -> int | None:
+    """Width of what is printed to, in cells; None where it has none."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return shutil.get_terminal_size().columns
+    return None
 
 
 def _cell(value: object) -> str:

@@ -13,6 +13,9 @@ import click
 from edgeyolo.cli import interrupt
 from edgeyolo.cli.console import note
 from edgeyolo.cli.failure import Failure, Output, explain
+from edgeyolo.cli.help_text import Context, write_commands
+from edgeyolo.errors import UsageError
+from edgeyolo.support.nearest import nearest
 from edgeyolo.version import __version__
 
 COMMANDS = (
@@ -38,18 +41,35 @@ class Commands(click.Group):
     `edgeyolo detect` does not wait for the others.
     """
 
+    context_class = Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=GROUP))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if isinstance(ctx.obj, Output):
             ctx.obj.command = cmd_name
+        command: click.Command | None = None
         if cmd_name in COMMANDS:
-            module = importlib.import_module(f"edgeyolo.cli.{cmd_name}_command")
-            return module.command  # type: ignore[no-any-return]
+            command = importlib.import_module(f"edgeyolo.cli.{cmd_name}_command").command
         for entry in entry_points(group=GROUP, name=cmd_name):
-            return entry.load()  # type: ignore[no-any-return]
-        return None
+            command = command or entry.load()
+        if command is not None:
+            command.context_class = Context
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.list_commands(ctx) and not name.startswith("-"):
+            near = nearest(name, self.list_commands(ctx), count=1)
+            hint = f"Did you mean edgeyolo {near[0]}?" if near else "edgeyolo --help lists the commands."
+            raise UsageError(f"there is no command {name!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_commands(self, ctx, formatter)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +78,7 @@ def cli() -> None:
     """Carry a trained YOLOv7 network to the device where it runs.
 
     \b
-    edgeyolo import yolov7.pt                                     any .pt, read without running it
+    edgeyolo import yolov7.pt
     edgeyolo export yolov7.safetensors --target cpu-onnx-fp32 -o yolov7-onnx
     edgeyolo detect yolov7-onnx photo.jpg
     edgeyolo val yolov7-onnx --data data.yaml

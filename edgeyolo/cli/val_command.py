@@ -91,9 +91,9 @@ def command(
 
 
 def _print(result: ValidationResult) -> None:
-    print_table(
-        tuple(result.metrics), [[f"{v:.4f}" if v is not None else "-" for v in result.metrics.values()]]
-    )
+    for kind in ("AP", "AR"):  # twelve columns are too many for a terminal
+        found = {name: value for name, value in result.metrics.items() if name.startswith(kind)}
+        print_table(tuple(found), [[f"{v:.4f}" if v is not None else "-" for v in found.values()]])
     rows = [
         (
             item.name,

@@ -256,7 +256,7 @@ def refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:
     if not destination.is_dir():
         raise UsageError(f"{destination} is a file, not a directory", hint="Choose another name.")
     if not overwrite:
-        hint = "Choose another directory, or ask for overwriting."
+        hint = "Choose another directory with -o, or replace it: --overwrite (overwrite=True)."
         raise UsageError(f"{destination} already exists", hint=hint)
     if destination == Path.cwd() or destination in Path.cwd().parents:
         hint = "Choose another directory."
