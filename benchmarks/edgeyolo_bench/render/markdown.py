@@ -13,6 +13,7 @@ from edgeyolo.support.printable import printable_line
 from edgeyolo_bench.paper.beside_paper import is_in
 from edgeyolo_bench.paper.paper_tables import NUMBERS, PROTOCOLS
 from edgeyolo_bench.render import table
+from edgeyolo_bench.render.headline import headline
 from edgeyolo_bench.render.result_table import Table, beside_paper, placements
 from edgeyolo_bench.values.report import Report
 
@@ -40,6 +41,8 @@ def _lines(report: Report, mark: str) -> Iterator[str]:
         command = printable_line(report.command or "edgeyolo bench").replace("`", "'")
         yield f"edgeyolo {_plain(report.edgeyolo)}, {_plain(report.created)}: `{command}`"
         yield ""
+    yield _plain(headline(report))
+    yield ""
     yield from _table(Table(table.columns(report), (), ()), table.rows(report), tuple(table.notes(report)))
     for limits in report.limits:
         found = placements(limits)

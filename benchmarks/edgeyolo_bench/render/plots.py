@@ -96,14 +96,17 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
             label=label,
             ms=8,
             mew=1.8,
+            alpha=0.4 if point.reason else 1.0,
         )
         if point.front:
             place = (point.latency_ms, 100 * point.ap)
             axes.annotate(point.name, place, (0, 9), textcoords="offset points", ha="center", fontsize=8)
     data = ", ".join(dict.fromkeys(point.data for point in points))
     axes.set(xlabel="latency in ms per image, inference alone", ylabel=f"AP on {data}, %".replace("$", r"\$"))
-    if any(point.borrowed for point in points):
-        axes.set_title("Hollow marks: random weights, the AP is the paper's", fontsize=9, loc="left")
+    said = ["Hollow marks: random weights, the AP is the paper's"] if any(p.borrowed for p in points) else []
+    said += ["Faded marks: not reportable"] if any(p.reason for p in points) else []
+    if said:
+        axes.set_title(". ".join(said), fontsize=9, loc="left")
     axes.legend(fontsize=8, frameon=False)
 
 

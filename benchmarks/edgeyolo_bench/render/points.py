@@ -24,7 +24,8 @@ class Point:
     It has `latency_ms` per image (inference alone), its AP as a fraction of 1 and which `data` that is of.
 
     `borrowed`: the AP is the paper's for the network, because the artifact has random weights; `front`: no point of
-    the same device and data is both faster and better. `target` is "" for the paper's own points.
+    the same device and data is both faster and better. `target` is "" for the paper's own points. `reason`: why
+    the speed may not be quoted; "" where it may.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Point:
     high: float | None = None
     borrowed: bool = False
     front: bool = False
+    reason: str = ""
 
     @property
     def fps(self) -> float:
@@ -46,15 +48,16 @@ class Point:
 
 
 def measured_points(report: Report) -> tuple[Point, ...]:
-    """One point for every artifact whose speed may be quoted and whose AP is known.
+    """One point for every artifact whose AP is known, fronts marked.
 
-    Fronts marked.
+    Those whose speed may not be quoted carry the reason, and are on no front.
     """
     best: dict[tuple[str, str], Point] = {}
     for item in report.measurements:
         point = _point(item)
         key = item.device, item.artifact.sha256
-        if point and (key not in best or item.scenario.name == "paper"):
+        better = point and not point.reason and (item.scenario.name == "paper" or best.get(key, point).reason)
+        if point and (key not in best or better):
             best[key] = point
     return mark_front(best.values())
 
@@ -86,7 +89,10 @@ def mark_front(points: Iterable[Point]) -> tuple[Point, ...]:
     None at most as slow and better, or faster and as good.
     """
     given = tuple(points)
-    return tuple(replace(point, front=not any(_beats(other, point) for other in given)) for point in given)
+    return tuple(
+        replace(point, front=not point.reason and not any(_beats(other, point) for other in given))
+        for point in given
+    )
 
 
 def front(points: Sequence[Point]) -> tuple[tuple[Point, ...], ...]:
@@ -99,7 +105,10 @@ def front(points: Sequence[Point]) -> tuple[tuple[Point, ...], ...]:
 
 
 def _beats(one: Point, other: Point) -> bool:
-    if (one.device, one.data) != (other.device, other.data):
+    if one.reason or (one.device, one.data) != (
+        other.device,
+        other.data,
+    ):  # what may not be quoted beats nothing
         return False
     at_least = one.latency_ms <= other.latency_ms and one.ap >= other.ap
     return at_least and (one.latency_ms, one.ap) != (other.latency_ms, other.ap)
@@ -107,7 +116,7 @@ def _beats(one: Point, other: Point) -> bool:
 
 def _point(item: Measurement) -> Point | None:
     milliseconds, found = image_ms(item), _ap(item)
-    if milliseconds is None or found is None or not item.reportable:
+    if milliseconds is None or found is None:
         return None
     ap, data, borrowed = found
     stage = item.stage("inference")
@@ -117,6 +126,7 @@ def _point(item: Measurement) -> Point | None:
     return Point(
         item.artifact.name, item.device, item.artifact.target, milliseconds, ap, data, max(item.artifact.size),
         low / images if low else None, high / images if high else None, borrowed,
+        reason="" if item.reportable else "; ".join(item.reasons) or "too few queries",
     )  # fmt: skip
 
 
