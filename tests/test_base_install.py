@@ -172,6 +172,7 @@ FIRST = {
     "detect": ("weights.pt photos", 3, "[export]"),
     "adopt": ("weights.pt", 2, ""),
     "verify": ("photos", 2, ""),
+    "track": ("photos", 2, ""),
     "build": ("photos", 2, ""),
 }
 

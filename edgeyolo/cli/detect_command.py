@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress, say
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 
@@ -91,10 +92,11 @@ def command(
     edgeyolo detect cells-openvino photos --hint throughput
     """
     from edgeyolo.cli.result_files import ResultWriter, detect_all, result_folder
-    from edgeyolo.detector.detector import Detector
+    from edgeyolo.detector.detector import Detector, split_classes
     from edgeyolo.errors import ImageError, UsageError
-    from edgeyolo.runtime.images import list_images
+    from edgeyolo.runtime.images import find_images
     from edgeyolo.support.files import require_writable
+    from edgeyolo.support.reading import path_text
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
@@ -102,7 +104,10 @@ def command(
             f"detect needs at least one image besides the model {model}",
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
-    images = [path for source in sources for path in list_images(source)]
+    walks = [find_images(source) for source in sources]
+    images = [path for walk in walks for path in walk.files]
+    for line in (line for walk in walks for line in walk.sentences()):
+        note(f"left out: {line}")
     unwanted = no_save or (as_json and not output)
     if not unwanted and not explain:
         require_writable(output or Path("runs", "detect"))
@@ -124,7 +129,7 @@ def command(
     )
     # Only now that nothing is wrong with the arguments is a folder made.
     with nullcontext() if unwanted else result_folder(output, "detect") as folder:
-        writer = ResultWriter(folder, text=save_txt, json=save_json)
+        writer = ResultWriter(folder, text=save_txt or save_conf, confidence=save_conf, json=save_json)
         with detector, writer, progress("detecting") as advance:
             found, unreadable = detect_all(detector, images, writer, advance)
     if as_json:

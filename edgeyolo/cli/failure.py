@@ -83,7 +83,7 @@ def explain(error: BaseException, command: str = "", *, interrupted: bool = Fals
 
 
 def _known(error: EdgeYoloError) -> Failure:
-    hint = _CACHE if _cache_in(error.message) and error.hint in SYSTEM_HINTS else error.hint
+    hint = _CACHE if error.hint in SYSTEM_HINTS and _cache_in(error.message) else error.hint
     return Failure(error.exit_code, type(error).__name__, error.message, hint)
 
 

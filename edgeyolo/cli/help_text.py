@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 SECTIONS = {
-    "Detect and measure": ("detect", "val", "bench"),
+    "Detect and measure": ("detect", "track", "val", "bench"),
     "Carry a network to a device": ("import", "check", "export", "calibrate", "build", "adopt", "verify"),
     "Train": ("train", "ablate"),
     "Look up": ("models", "targets", "doctor"),

@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "adopt",
     "detect",
+    "track",
     "val",
     "verify",
     "ablate",

@@ -19,6 +19,7 @@ from edgeyolo.errors import EdgeYoloError, ImageError
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import read_image
 from edgeyolo.support.files import atomic_file, require_writable
+from edgeyolo.support.reading import path_text
 
 
 def next_run(mode: str, root: Path = Path("runs")) -> Path:
@@ -41,9 +42,8 @@ def next_run(mode: str, root: Path = Path("runs")) -> Path:
 def result_folder(output: Path | None, mode: str, root: Path = Path("runs")) -> Iterator[Path]:
     """The folder for results, `output` or the next free one.
 
-    It is asked to take files before any work is done.
-
-    Folders that were made for it and are still empty at the end are removed.
+    It is asked to take files before any work is done. Folders that were made for it and are still empty at the end are
+    removed.
     """
     place = output or root / mode
     made = [folder for folder in (place, *place.parents) if not folder.exists()]

@@ -60,7 +60,7 @@ def command(
     from edgeyolo.evaluation.validate import open_to_judge, validate
     from edgeyolo.support.files import require_writable
 
-    dataset = load_dataset(data, split=split, image_folder=image_folder)
+    dataset = load_dataset(data, split=split, image_folder=image_folder, need_objects=False)
     if output:  # hours before it is written to
         require_writable(output)
     free = "cpu-torch-fp32" if rect and device is None else None  # takes rectangles of any size

@@ -10,6 +10,8 @@ from edgeyolo.datasets.values import Dataset, describe_problems
 from edgeyolo.datasets.voc import is_voc, read_voc
 from edgeyolo.datasets.yolo import read_yolo
 from edgeyolo.errors import DatasetError, MissingDatasetError
+from edgeyolo.support.folders import is_hidden
+from edgeyolo.support.reading import is_regular
 
 _HINT = "Give a COCO json file, a YOLO data.yaml, or a VOC folder (Annotations, JPEGImages, ImageSets/Main)."
 DATA_YAML = ("data.yaml", "data.yml")

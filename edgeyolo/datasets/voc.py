@@ -137,7 +137,7 @@ def _split_members(place: _Place, split: str | None, problems: list[Problem]) ->
         return place.part or "all", [file.stem for file in found.files]
     if split not in lists:
         raise MissingDatasetError(
-            f"{folder}: no split {split!r}: ImageSets/Main has {', '.join(lists) or 'no lists'}",
+            f"{place.lists.parents[1]}: no split {split!r}: ImageSets/Main has {', '.join(lists) or 'no lists'}",
             hint="Name one of its lists as the split.",
         )
     lines = read_text(lists[split], error=DatasetError).splitlines()

@@ -14,10 +14,11 @@ import numpy as np
 
 from edgeyolo.datasets.parse import shortened
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
-from edgeyolo.datasets.values import Dataset, Outline, Problem
-from edgeyolo.errors import DatasetError, MissingDatasetError, RuntimeMissingError
+from edgeyolo.datasets.values import Dataset, Outline, Problem, describe_problems
+from edgeyolo.errors import DatasetError, MissingDatasetError
 from edgeyolo.runtime.images import IMAGE_SUFFIXES
-from edgeyolo.support.install import install_hint
+from edgeyolo.support.folders import match_files, walk_files
+from edgeyolo.support.reading import is_regular, read_text, read_yaml
 
 _SPLITS = ("val", "test", "train")
 _ALSO = {"val": ("val", "valid", "validation")}  # other words of tools for a part
@@ -39,11 +40,15 @@ def read_yolo(
     if not isinstance(config, dict):
         raise DatasetError(f"{file}: a data.yaml has the keys `train`, `val`, `names`; this one has no keys")
     names = _class_names(config, file)
-    name = split or next((key for key in _SPLITS if config.get(key)), None)
-    if name is None or not config.get(name):
-        named = ", ".join(key for key in _SPLITS if config.get(key)) or "none"
+    named = {
+        part: config[key] for part in _SPLITS for key in reversed(_ALSO.get(part, (part,))) if config.get(key)
+    }
+    name = split or next(iter(named), None)
+    part = next((known for known, words in _ALSO.items() if name in words), name)
+    if name is None or part not in named:
         raise MissingDatasetError(
-            f"{file}: no split {name!r}: it has {named}", hint="Name one of them as the split."
+            f"{file}: no split {name!r}: it has {', '.join(named) or 'none'}",
+            hint="Name one of them as the split.",
         )
     problems: list[Problem] = []
     images = _image_files(named[part], file, config.get("path"), problems)
@@ -61,26 +66,12 @@ def read_yolo(
     return Dataset(title, "yolo", file, names, tuple(range(1, len(names) + 1)), samples, tuple(problems))
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"{file}: reading yaml needs PyYAML, which is not installed", hint=install_hint("eval")
-        ) from error
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file}: not valid yaml: {error}") from error
-    if not isinstance(config, dict):
-        raise DatasetError(f"{file}: a data.yaml has the keys `train`, `val`, `names`; this one has no keys")
-    return config
-
-
-def _class_names(config: dict[str, Any], file: Path) -> tuple[str, ...]:
-    names = config.get("names")
+def _class_names(config: dict[Any, Any], file: Path) -> tuple[str, ...]:
+    names, count = config.get("names"), config.get("nc")
+    if names is None and count is not None:
+        raise DatasetError(
+            f"{file}: it has `nc`, but no `names`", hint="Write the classes' names, as in names: [cat, dog]"
+        )
     if isinstance(names, dict):
         by_index = {str(key).strip(): name for key, name in names.items()}
         if set(by_index) != {str(i) for i in range(len(names))}:
@@ -122,8 +113,10 @@ def _image_files(entry: Any, file: Path, base: Any, problems: list[Problem]) -> 
         images += found.files
         problems += [Problem(why, str(path)) for why, places in found.left_out.items() for path in places]
     if not images:
+        left_out = "".join(f"; left out: {line}" for line in describe_problems(problems))
         raise MissingDatasetError(
-            f"{file}: no images in {entry!r}", hint=f"Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{file}: no images in {shortened(entry)}{left_out}",
+            hint=f"Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}",
         )
     return list(dict.fromkeys(images))
 
@@ -132,13 +125,16 @@ def _resolve(item: str, root: Path, file: Path) -> Path:
     """The folder, list or pattern that a word of data.yaml stands for."""
     # Exports of labelling services write ../train/images and put data.yaml beside train/.
     guesses = [root / item, file.parent / item, file.parent / item.removeprefix("../")]
-    found = next((guess for guess in guesses if guess.exists()), None)
-    if found is None:
-        raise MissingDatasetError(
-            f"{file}: {item!r} is not there; looked at {', '.join(str(g) for g in dict.fromkeys(guesses))}",
-            hint="`path` in data.yaml is the folder that the splits are relative to.",
-        )
-    return found
+    for guess in guesses:
+        try:
+            if guess.exists() or (has_magic(item) and match_files(str(guess), IMAGE_SUFFIXES).files):
+                return guess
+        except (OSError, ValueError):  # a name that is too long, or none
+            continue
+    raise MissingDatasetError(
+        f"{file}: {shortened(item)} is not there; looked at {', '.join(str(g) for g in dict.fromkeys(guesses))}",
+        hint="`path` in data.yaml is the folder that the splits are relative to.",
+    )
 
 
 def _read_list(file: Path, root: Path) -> list[Path]:

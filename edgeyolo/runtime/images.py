@@ -84,16 +84,18 @@ def find_images(
         ImageError: a source does not exist, is no regular file or leads to no image.
     """
     if not isinstance(source, (str, os.PathLike)):
-        found = [path for item in source for path in list_images(item, recursive=recursive)]
-        if not found:
+        every = Walk()
+        for item in source:
+            every.add(find_images(item, recursive=recursive))
+        if not every.files:
             raise MissingImageError(
                 "no image was given", hint="Give a file, a folder or a pattern such as 'photos/*.jpg'."
             )
         return every
     path = Path(source)
     if path.is_dir():
-        images = _images_in(path, recursive)
-        if not images and not recursive and _images_in(path, True):
+        found = walk_files(path, IMAGE_SUFFIXES, recursive=recursive)
+        if not found.files and not recursive and walk_files(path, IMAGE_SUFFIXES).files:
             raise MissingImageError(
                 f"{path}: no image in this folder, only in folders below", hint="Search recursively."
             )
@@ -101,10 +103,13 @@ def find_images(
         found = match_files(str(source), IMAGE_SUFFIXES)
     else:
         _check_exists(path)
-        images = [path]
-    if not images:
+        if not path.is_file():
+            raise ImageError(f"{path}: not a regular file, so not an image")
+        found = Walk([path])
+    if not found.files:
+        left_out = "".join(f"; left out: {line}" for line in found.sentences())
         raise MissingImageError(
-            f"{source}: no image found",
+            f"{source}: no image found{left_out}",
             hint=f"Looked for files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.",
         )
     return found
@@ -178,18 +183,3 @@ def _check_exists(path: Path) -> None:
         near = []
     hint = f"Did you mean {path.parent / near[0]}?" if near else ""
     raise MissingImageError(f"{path}: there is no such file", hint=hint)
-
-
-def _images_in(folder: Path, recursive: bool) -> list[Path]:
-    if not recursive:
-        return sorted(path for path in folder.iterdir() if _is_image_file(path))
-    paths = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in paths if _is_image_file(path))
-
-
-def _glob(pattern: str) -> list[str]:
-    return glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-
-
-def _is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -22,8 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.support.locks import hold, release
+from edgeyolo.support.locks import hold
 from edgeyolo.support.system_errors import explain_system_error
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 WORKSPACE_PREFIX = ".edgeyolo-tmp-"
 
@@ -179,12 +182,12 @@ def _workspace(destination: Path, *, keep: bool = True) -> Iterator[Path]:
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
         with _explained(destination if keep else parent):
-            workspace, handle = _open_workspace(destination)
+            workspace, lock = _open_workspace(destination)
         try:
             yield workspace
             made = made if not keep else []
         finally:
-            _discard(workspace, handle)
+            _discard(workspace, lock)
     finally:
         for folder in made:
             with suppress(OSError):  # it was never made, or another process put something there

@@ -13,7 +13,10 @@ from edgeyolo.training.report.pages import draw_found, draw_labels
 
 
 def go_on(trainer: Trainer) -> list[dict[str, Any]]:
-    """Resume a run and finish it; say of one that has ended that it has, and how to train longer."""
+    """Resume a run and finish it.
+
+    Of one that has ended it says so, and how to train longer.
+    """
     trainer.resume()
     done, folder = trainer.position.epoch, shlex.quote(str(trainer.folder))
     if trainer.config.epochs < done:

@@ -141,7 +141,10 @@ def resume_quantized(
 
 
 class _TeacherListener(Listener):
-    """Writes the float network that a run stays near, when the run has its folder for itself."""
+    """Writes the float network that a run stays near.
+
+    When the run begins and has its folder for itself.
+    """
 
     def __init__(self, folder: Path, network: Network, names: tuple[str, ...], model: str | Path) -> None:
         self._file, self._network, self._names, self._model = folder / TEACHER, network, names, model

@@ -11,9 +11,9 @@ from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgeyolo.errors import RuntimeMissingError, UsageError
-from edgeyolo.support.install import install_hint
+from edgeyolo.errors import UsageError
 from edgeyolo.support.nearest import nearest
+from edgeyolo.support.reading import read_yaml
 from edgeyolo.training.loss.strategy import COARSE_TO_FINE, find_strategy
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -177,10 +177,6 @@ def read_recipe(path: str | Path, base: Recipe = P5) -> Recipe:
 
     Published hyperparameter files work as they are: their `loss_ota: 0` means the strategy "simple".
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise RuntimeMissingError("reading YAML needs PyYAML", hint=install_hint("train")) from error
     file = Path(path)
     content = read_yaml(file, error=UsageError)
     if not isinstance(content, dict):

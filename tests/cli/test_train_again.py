@@ -18,7 +18,7 @@ pytest.importorskip("faster_coco_eval")
 
 from edgeyolo.cli import main  # noqa: E402
 from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
-from edgeyolo.support.locks import hold, release  # noqa: E402
+from edgeyolo.support.locks import hold  # noqa: E402
 from edgeyolo.training.loop.state import read_facts  # noqa: E402
 from edgeyolo.training.loop.trainer import LOCK, STATE  # noqa: E402
 
@@ -137,7 +137,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(run: Path) -> None:
     try:
         code, _, err = edgeyolo("train", "--resume", "run", "--epochs", 2, cwd=run)
     finally:
-        release(handle)
+        handle.release()
     assert code == 2
     assert "another process is training there" in err
     assert (

@@ -14,7 +14,7 @@ from edgeyolo.training.recipe import SHORT, change
     ("word", "known", "best"),
     [
         ("lr", ["lrf", "lr0", "box"], "lrf"),  # of the same length: in their order
-        ("detct", ["detect", "doctor"], "detect"),
+        ("dtect", ["detect", "doctor"], "detect"),
         ("jetson", ["gpu-trt-fp16", "jetson-trt-fp16"], "jetson-trt-fp16"),
         ("trt", ["cpu-onnx-fp32", "jetson-trt-fp16"], "jetson-trt-fp16"),
         ("DETECT", ["detect"], "detect"),

@@ -22,7 +22,10 @@ def mark_data(training: Dataset, validation: Dataset | None) -> Marks:
 
 
 def changed_data(before: Mapping[str, Any], now: Marks) -> tuple[str, ...]:
-    """Sentences on what differs between two marks; none where nothing is known of before."""
+    """Sentences on the differences between two marks.
+
+    None where nothing is known of before.
+    """
     found = []
     for part, mark in now.items():
         known = before.get(part)

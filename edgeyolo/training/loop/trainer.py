@@ -26,7 +26,7 @@ from edgeyolo.evaluation.result import ValidationResult
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.runtime.pipeline import Pipeline
-from edgeyolo.support.locks import hold, release
+from edgeyolo.support.locks import hold
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.data.augment import load_albumentations
 from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, make_loader
@@ -103,7 +103,10 @@ class Trainer:
         self._read_every = 1 if config.device == "cpu" else _AGREE_EVERY
 
     def resume(self) -> None:
-        """Go on from the state in the folder; say where the data is no longer that of the run."""
+        """Go on from the state in the folder.
+
+        Says where the data is no longer that of the run.
+        """
         self.position = restore_state(self.folder / STATE, self.step.parts)
         self.step.ema.updates = self.position.updates
         before = read_facts(self.folder / STATE).get("marks")
@@ -145,8 +148,8 @@ class Trainer:
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = hold(self.folder / LOCK)
-        if handle is None:
+        lock = hold(self.folder / LOCK)
+        if lock is None:
             raise UsageError(
                 f"{self.folder}: another process is training there",
                 hint="Choose another folder with -o, or wait for it to end.",
@@ -158,7 +161,7 @@ class Trainer:
         finally:
             with suppress(OSError):  # Windows removes no open file
                 (self.folder / LOCK).unlink()
-            release(handle)
+            lock.release()
 
     def _run(self) -> list[dict[str, Any]]:
         """Train from where the run is."""
@@ -292,7 +295,10 @@ class Trainer:
             save_state(self.folder / STATE, self.step.parts, self.position, self.facts())
 
     def _diverged(self, what: str) -> EdgeYoloError:
-        """The error for numbers that are none; it names the state to go back to, if one was saved."""
+        """The error for numbers that are none.
+
+        It names the state to go back to, if one was saved.
+        """
         state = self.folder / STATE
         kept = (
             f" The last state before it is kept in {state}." if state.exists() else " No state was saved yet."
