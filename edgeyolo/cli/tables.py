@@ -32,7 +32,10 @@ class Column:
 
     @property
     def prose(self) -> bool:
-        """True for texts that may be wrapped: sentences, not values such as `12.3 (11.9 to 12.8)`."""
+        """True for texts that may be wrapped: sentences.
+
+        Not values such as `12.3 (11.9 to 12.8)`.
+        """
         words = (sum(word.strip(".,:;()").isalpha() for word in text.split()) for text in self.texts)
         return any(count >= _PROSE_WORDS for count in words)
 
@@ -55,7 +58,10 @@ def cells(text: str) -> int:
 
 
 def lay_out(columns: Sequence[Column], width: int | None) -> list[str]:
-    """The lines of a table, none longer than `width` but where a single word is; None sets no limit."""
+    """The lines of a table for a terminal of `width` cells.
+
+    None is longer but where a single word is; a width of None sets no limit.
+    """
     inside = [None] * len(columns) if width is None else _fit(columns, width - _INDENT)
     widths = {
         number: columns[number].width if room is None else room
@@ -81,7 +87,10 @@ def lay_out(columns: Sequence[Column], width: int | None) -> list[str]:
 
 
 def _fit(columns: Sequence[Column], width: int) -> list[int]:
-    """The cells of each column, 0 for those that stand below: from the left, as many as there is room for."""
+    """The cells of each column, 0 for those that stand below.
+
+    From the left, as many as there is room for.
+    """
     rooms = [0] * len(columns)
     left = width
     for number, column in enumerate(columns):
