@@ -215,3 +215,12 @@ def test_ground_truth_is_in_the_picture_of_what_is_found(tmp_path: Path) -> None
     x1, y1, x2, _ = (round(float(value)) for value in dataset.images[0].boxes[0])
     assert (drawn[max(y1, 0), (x1 + x2) // 2] == 255).all()
     assert (drawn != plain).any()
+
+
+def test_the_table_holds_the_loss_of_validation(first: Path) -> None:
+    import csv
+
+    with (first / "run" / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    for name in ("box", "obj", "cls"):
+        assert 0 < float(row[f"val_{name}"]) < 10

@@ -42,6 +42,7 @@ from edgeyolo.training.loop.session import make_pipeline
 from edgeyolo.training.loop.state import Position, read_facts, restore_state, save_state
 from edgeyolo.training.loop.step import Stepper, explain_memory
 from edgeyolo.training.loop.technique import ORDINARY, Technique, Trainable
+from edgeyolo.training.loop.validation_loss import validation_loss
 from edgeyolo.training.recipe import Recipe
 
 OCCUPIED = "Resume it, or choose another folder for a new one."
@@ -260,7 +261,7 @@ class Trainer:
         self.save()
 
     def _validate(self) -> dict[str, float]:
-        """AP and AP50 of the average, for every process."""
+        """AP, AP50 and losses of the average, for every process."""
         if not all(bool(value.isfinite().all()) for value in self.step.ema.network.state_dict().values()):
             raise self._diverged("the weights are no longer finite")
         result: tuple[dict[str, float], list[float]] | None = None
@@ -271,6 +272,9 @@ class Trainer:
                 raise self._diverged("the network gives NaN") from error
             self.judged = judged
             numbers = {name: judged.metrics[name] or 0.0 for name in ("AP", "AP50")}
+            numbers |= validation_loss(
+                self.step.ema.network, self.step.loss, self.validation, self.recipe, self.config
+            )
             result = numbers, [item.ap or 0.0 for item in judged.per_class]
         shared = self.processes.share(result)
         self.position.ap = shared[1]
