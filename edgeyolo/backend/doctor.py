@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgeyolo.backend import registry, variables
-from edgeyolo.support import environment
+from edgeyolo.support import environment, opencv
 from edgeyolo.support.files import user_cache
 from edgeyolo.support.install import install_hint
 from edgeyolo.support.machine import cores, processor_name
@@ -33,6 +33,7 @@ def examine() -> dict[str, Any]:
 
     Runtimes that are not usable have the reason.
     """
+    vision, advice = opencv.describe()
     return {
         "machine": {
             "edgeyolo": __version__,
@@ -41,7 +42,9 @@ def examine() -> dict[str, Any]:
             "processor": processor_name(),
             "cores": cores(),
             "cache": str(user_cache()),
+            "OpenCV": vision,
         },
+        "notes": [advice] if advice else [],
         "environment": _environment(),
         "runtimes": _runtimes(),
         "packages": [_package(name, *facts) for name, facts in PACKAGES.items()],

@@ -8,10 +8,9 @@ Importing this package imports next to nothing, so that Ctrl-C while the rest lo
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -27,9 +26,12 @@ def main() -> None:
 
     The entry point of the program.
     """
+    # The module below `signal`: that one takes a hundred times as long to import, in which Ctrl-C is a traceback.
+    import _signal
+
     try:
-        signal.signal(signal.SIGINT, _leave)
-        signal.signal(signal.SIGTERM, _leave)
+        _signal.signal(_signal.SIGINT, _leave)
+        _signal.signal(_signal.SIGTERM, _leave)
     except ValueError:  # outside the main thread signals do not arrive
         pass
     from edgeyolo.cli.program import run

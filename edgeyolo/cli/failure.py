@@ -13,6 +13,7 @@ import click
 from edgeyolo.errors import INTERRUPTED, EdgeYoloError, RuntimeMissingError
 from edgeyolo.support.files import user_cache
 from edgeyolo.support.install import install_hint, package_of
+from edgeyolo.support.opencv import explain_opencv
 from edgeyolo.support.printable import printable
 from edgeyolo.support.system_errors import SYSTEM_HINTS, explain_system_error
 
@@ -76,7 +77,7 @@ def explain(error: BaseException, command: str = "", *, interrupted: bool = Fals
         # A library may have made an error of its own out of Ctrl-C.
         return Failure(INTERRUPTED, "Interrupted", "interrupted")
     missing = _missing(error, command) if isinstance(error, ModuleNotFoundError) else None
-    if known := missing or explain_system_error(error):
+    if known := explain_opencv(error) or missing or explain_system_error(error):
         return _known(known)
     hint = "This is a defect in edgeyolo. EDGEYOLO_DEBUG=1 shows where; please report it."
     return Failure(1, "Defect", f"{type(error).__name__}: {error}", hint)

@@ -119,11 +119,11 @@ def _text(path: Path, metadata: dict[str, str], part: str) -> dict[str, Any]:
     try:
         found = json.loads(metadata[part])
     except KeyError as error:
-        raise DamagedFileError(f"{path}: its {part} is missing", hint=_AGAIN) from error
+        raise DamagedFileError(f"{path}: its part {part!r} is missing", hint=_AGAIN) from error
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path}: its {part} is not JSON ({error})", hint=_AGAIN) from error
+        raise DamagedFileError(f"{path}: its part {part!r} is not JSON ({error})", hint=_AGAIN) from error
     if not isinstance(found, dict):
-        raise DamagedFileError(f"{path}: its {part} is not a JSON object", hint=_AGAIN)
+        raise DamagedFileError(f"{path}: its part {part!r} is not a JSON object", hint=_AGAIN)
     return found
 
 
