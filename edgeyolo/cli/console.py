@@ -6,6 +6,7 @@ Tables for people and JSON for programs on standard output, progress on standard
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -72,6 +73,13 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Say something to the person at the terminal, beside the result."""
     click.echo(printable(text), err=True)
+
+
+class LogFormatter(logging.Formatter):
+    """Log messages that are harmless to print."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextmanager

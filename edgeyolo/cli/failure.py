@@ -91,7 +91,8 @@ def _known(error: EdgeYoloError) -> Failure:
 def _cache_in(message: str) -> bool:
     """Return True for a message about a file of the cache, whose place nobody gave."""
     try:
-        return str(user_cache()) in message
+        cache = user_cache()
+        return str(cache) in message or any(message.startswith(f"{parent}: ") for parent in cache.parents)
     except (EdgeYoloError, OSError):
         return False
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import warnings
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 
 from edgeyolo.cli import interrupt
-from edgeyolo.cli.console import note
+from edgeyolo.cli.console import LogFormatter, note
 from edgeyolo.cli.failure import Failure, Output, explain
 from edgeyolo.cli.help_text import Context, write_commands
 from edgeyolo.errors import UsageError
@@ -94,6 +96,9 @@ def run() -> None:
     interrupt.install()
     output = Output()
     try:
+        Path.cwd()  # libraries end the process without a word where there is none
+        if logging.lastResort is not None:  # what is logged where nobody set up logging goes to the terminal
+            logging.lastResort.setFormatter(LogFormatter())
         _warn_of_variables()
         code = cli.main(args=[_expanded(word) for word in sys.argv[1:]], standalone_mode=False, obj=output)
         sys.stdout.flush()  # a full disk shows here, while it can still be said
