@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo.backend.profile import TargetProfile
@@ -56,6 +57,7 @@ class CoremlBackend:
     """
 
     name = "coreml"
+    unforkable = "Core ML cannot be used in a fork of a process that has used it"
     package = "coremltools"
     parity_runtime = "the MIL interpreter"
     profiles = (
@@ -133,6 +135,14 @@ class CoremlBackend:
         from edgeyolo_coreml import foreign
 
         return foreign.parts(file)
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.mlpackage`."""
+        from edgeyolo_coreml import foreign
+
+        return foreign.contract_ports(folder / PACKAGE, output)
 
 
 def _installed() -> Availability:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeyolo.artifact.contracts import GraphDetections, OutputContract
 from edgeyolo.backend.interface import Port
 from edgeyolo.errors import DamagedFileError
 from edgeyolo_coreml.package import read
+from edgeyolo_coreml.suppressed import names_in_file
 
 
 def ports(package: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
@@ -18,6 +21,19 @@ def ports(package: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """
     description = read(package)[0].description
     return tuple(map(_port, description.input)), tuple(map(_port, description.output))
+
+
+def contract_ports(package: Path, output: OutputContract) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """`ports` under the names of a contract. A batch is a number of predictions, so its size is open in a package; what
+    the detector of Apple's gives is made into the contract's arrays by the session."""
+    given, found = ports(package)
+    named = {port.name: port for port in found}
+    if isinstance(output, GraphDetections) and set(names_in_file(output)) <= set(named):
+        shapes = zip(output.names, output.shapes(1, (1, 1)), strict=True)
+        outputs = tuple(Port(name, (None,) * len(shape), "float32") for name, shape in shapes)
+    else:
+        outputs = tuple(replace(port, shape=(None, *port.shape[1:])) for port in found)
+    return tuple(replace(port, shape=(None, *port.shape[1:])) for port in given), outputs
 
 
 def parts(package: Path) -> Mapping[str, Path]:
@@ -33,4 +49,5 @@ def _port(item: Any) -> Port:
         image = item.type.imageType
         return Port(item.name, (1, int(image.height), int(image.width), 3), "uint8")
     array = item.type.multiArrayType
-    return Port(item.name, tuple(int(side) for side in array.shape), "float32")
+    kind = array.ArrayDataType.Name(array.dataType).lower()
+    return Port(item.name, tuple(int(side) for side in array.shape), kind)

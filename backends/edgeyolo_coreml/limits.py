@@ -136,6 +136,7 @@ FP16 = Limits(
     ),
     max_rank=RANK,
     largest=65504.0,
+    largest_activation=65504.0,
     weight_bytes=2.0,
     remarks=streamed,
     versions=Versions("macOS", (12,), reason="iOS 15"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, edge_contracts
 from edgeyolo.backend.profile import TargetProfile
@@ -131,11 +132,25 @@ class OnnxruntimeBackend:
         require(self.can_run(), f"looking into {file}")
         return foreign.ports(file)
 
+    def metadata(self, file: Path) -> Mapping[str, str]:
+        """What the exporter of an ONNX file noted in it."""
+        from edgeyolo_onnxruntime import foreign
+
+        return foreign.metadata(file)
+
     def parts(self, file: Path) -> Mapping[str, Path]:
         """The file, and the weights that some exporters write beside it."""
         from edgeyolo_onnxruntime import foreign
 
         return foreign.parts(file)
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.onnx`."""
+        from edgeyolo_onnxruntime import foreign
+
+        return foreign.ports(folder / MODEL)
 
 
 def _quantized(exported: Path, source: ExportSource, into: Path) -> onnx.ModelProto:

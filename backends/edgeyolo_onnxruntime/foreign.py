@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import nullcontext
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgeyolo.backend.interface import Port
+from edgeyolo.errors import DamagedFileError
 from edgeyolo_onnxruntime.session import load
 
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x00-\x7f]|[\x80-\xff][\x00-\x7f])", re.DOTALL)
 _TYPES = {"float": "float32", "double": "float64"}
 
 
@@ -18,13 +23,49 @@ def ports(file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     return _ports(session.get_inputs()), _ports(session.get_outputs())
 
 
-def parts(file: Path) -> Mapping[str, Path]:
-    """The file and the weights that some exporters write beside it.
+def metadata(file: Path) -> Mapping[str, str]:
+    """The graph's own properties: class names, for one, as ultralytics and we write them."""
+    return dict(load(file, None).get_modelmeta().custom_metadata_map)
 
-    The weights stand under their own name.
+
+def parts(file: Path) -> Mapping[str, Path]:
+    """The file and the files of weights that it names, each under the name that it has there.
+
+    Raises DamagedFileError where one of them is missing, or lies elsewhere than beside the file.
     """
-    beside = file.with_name(f"{file.name}.data")
-    return {"model.onnx": file} | ({beside.name: beside} if beside.is_file() else {})
+    found = {"model.onnx": file}
+    for name in locations(file):
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or not place.parts or "\\" in name:
+            raise DamagedFileError(f"{file}: it names weights outside its folder: {name[:80]!r}")
+        if not (file.parent / name).is_file():
+            raise DamagedFileError(
+                f"{file}: its weights, {name}, are not beside it", hint=f"Copy {name} into the same folder."
+            )
+        found[name] = file.parent / name
+    return found
+
+
+def locations(file: Path) -> tuple[str, ...]:
+    """The files of weights that an ONNX file names, in order.
+
+    They are found in its bytes, as the base install has no package that parses them: each tensor that lies elsewhere
+    holds an entry of the key "location" (StringStringEntryProto of onnx.proto3), whose encoding is searched for.
+    """
+    found: dict[str, None] = {}
+    with file.open("rb") as opened, _mapped(opened) as data:
+        for match in _LOCATION.finditer(data):
+            low, high = match[1][0], match[1][1] if len(match[1]) > 1 else 0
+            length = (low & 127) | high << 7
+            found[bytes(data[match.end() : match.end() + length]).decode("utf-8", "replace")] = None
+    return tuple(found)
+
+
+def _mapped(opened: Any) -> Any:
+    try:
+        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:  # an empty file cannot be mapped
+        return nullcontext(b"")
 
 
 def _ports(nodes: list[Any]) -> tuple[Port, ...]:

@@ -32,6 +32,9 @@ class OnnxruntimeSession:
             raise DamagedFileError(
                 f"{path}: the graph gives {given}, the manifest expects also {sorted(missing)}"
             )
+        if [item.name for item in session.get_inputs()] != [input.name]:
+            taken = tuple(item.name for item in session.get_inputs())
+            raise DamagedFileError(f"{path}: the graph takes {taken}, the manifest says {input.name!r}")
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Map an input array of the contract to its outputs by name."""

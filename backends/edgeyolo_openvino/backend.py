@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import (
@@ -186,12 +187,21 @@ class OpenvinoBackend:
 
         return foreign.parts(file)
 
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.xml`."""
+        from edgeyolo_openvino import foreign
+
+        return foreign.ports(folder / ir.FILES[0], output.names)
+
 
 class OpenvinoGpuBackend(OpenvinoBackend):
     """Targets `gpu-openvino-*`: Intel graphics, integrated or discrete."""
 
     name = "openvino-gpu"
     device = "GPU"
+    unforkable = "the driver's handles belong to the process that opened them"
     adopts: Mapping[str, Target] = {".xml": Target("gpu", "openvino", "fp16")}
     profiles: tuple[TargetProfile, ...] = (
         _profile("gpu", "fp16", "OpenVINO on Intel graphics, in float16", parity=HALF_ARITHMETIC),

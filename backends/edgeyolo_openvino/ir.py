@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeyolo.artifact.contracts import MAX_BATCH, InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo_openvino import runtime
 
@@ -42,7 +42,7 @@ def write_ir(
         # Not `convert_model`: it records where the file lay, and has a usage reporter at hand.
         model = core.read_model(str(onnx))
         if contract.dynamic_batch:
-            batch = ov.Dimension(1, MAX_BATCH)
+            batch = ov.Dimension(1, contract.max_batch)
             model.reshape({contract.name: ov.PartialShape([batch, *contract.shape()[1:]])})
         if fold:
             _fold_constants(model)

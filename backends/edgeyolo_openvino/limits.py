@@ -72,6 +72,7 @@ GPU = replace(
     accelerator="GPU",
     weight_bytes=2.0,
     largest=65504.0,
+    largest_activation=65504.0,
     notes=("an operator outside the table makes the GPU plugin refuse the network [operations]",),
     strict=True,
 )
@@ -79,6 +80,8 @@ NPU = replace(
     CPU,
     accelerator="NPU",
     weight_bytes=1.1,
+    largest=65504.0,
+    largest_activation=65504.0,
     elsewhere=heads_in("NPU, float16"),
     strict=True,
     notes=("the NPU takes fixed shapes only and hands nothing to the CPU [devices]",),
@@ -90,6 +93,7 @@ MYRIAD = Limits(
     max_batch=1,
     max_rank=4,
     largest=65504.0,
+    largest_activation=65504.0,
     opsets=(11, 13),
     reasons=MappingProxyType(
         {"NonMaxSuppression": Finding("in-graph decoding is silently misread by 2021 and 2022 importers")}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.artifact.contracts import MAX_BATCH
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session, edge_contracts
@@ -25,6 +25,7 @@ from edgeyolo.support.install import install_hint
 from edgeyolo_tensorrt.engine.engine_cache import ENGINE
 from edgeyolo_tensorrt.facts import OPSET, VOLTA, version_text
 from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
+from edgeyolo_tensorrt.package.guide import GUIDES, SCRIPT
 from edgeyolo_tensorrt.package.int8 import CACHE
 from edgeyolo_tensorrt.package.limits import limits
 from edgeyolo_tensorrt.package.recipe import FILE, Recipe, batch_range, graph_plugins, graph_types
@@ -55,7 +56,7 @@ def _profile(device: str, precision: str, note: str) -> TargetProfile:
         dynamic_batch=True,
         inputs=("float", "uint8"),
         refuses_nms="",
-        files=(GRAPH, FILE),
+        files=(GRAPH, FILE, *GUIDES),
         opset=OPSET,
         limits=limits(device, precision),
     )
@@ -67,7 +68,7 @@ def _profile(device: str, precision: str, note: str) -> TargetProfile:
         mixed=True,
         take_ranges=True,
         agreement=INT8_AGREEMENT,
-        files=(GRAPH, FILE, "calibration.json", CACHE),
+        files=(GRAPH, FILE, *GUIDES, "calibration.json", CACHE),
     )
 
 
@@ -81,8 +82,16 @@ class TensorrtBackend:
     name = "tensorrt"
     parity_runtime = "ONNX Runtime on the CPU, rounding as the graph's types say"
     profiles = (
-        _profile("jetson", "fp32", "NVIDIA Jetson, JetPack 5 and newer; the engine is built on the device"),
-        _profile("jetson", "fp16", "NVIDIA Jetson, JetPack 5 and newer; the engine is built on the device"),
+        _profile(
+            "jetson",
+            "fp32",
+            "NVIDIA Jetson; the engine is built on the device: JetPack 6 on, on 5 by trtexec",
+        ),
+        _profile(
+            "jetson",
+            "fp16",
+            "NVIDIA Jetson; the engine is built on the device: JetPack 6 on, on 5 by trtexec",
+        ),
         _profile(
             "jetson", "int8", "NVIDIA Jetson in integers, Q/DQ placed for TensorRT; needs calibration images"
         ),
@@ -92,7 +101,9 @@ class TensorrtBackend:
         _profile("gpu", "int8", "other NVIDIA GPUs in integers, Turing and newer; needs calibration images"),
     )
 
+    compiler = "onnx"
     variables = VARIABLES
+    unforkable = "CUDA cannot be used in a fork of a process that has used it"
     adopts: Mapping[str, Target] = {
         ".engine": Target("gpu", "trt", "fp16"),
         ".plan": Target("gpu", "trt", "fp16"),
@@ -162,6 +173,7 @@ class TensorrtBackend:
 
         from edgeyolo.export.for_backends import with_graph_ends
         from edgeyolo_calib.onnx_graph import constants_as_weights
+        from edgeyolo_tensorrt.package.guide import write_guides
         from edgeyolo_tensorrt.package.half import to_half
         from edgeyolo_tensorrt.package.int8 import write_quantized
 
@@ -175,8 +187,9 @@ class TensorrtBackend:
         onnx.checker.check_model(model, full_check=source.detections is None)  # it knows no plugins
         (into / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
         given, gives = edge_contracts(source)
-        recipe = _recipe(given, target, model, MAX_BATCH)
+        recipe = _recipe(given, target, model)
         (into / FILE).write_text(recipe.to_json(), encoding="utf-8")
+        write_guides(recipe, into)
         return Compiled(profile.files, given, gives, {"onnx": version("onnx")})
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> TensorrtSession:
@@ -212,9 +225,25 @@ class TensorrtBackend:
         require(self.can_run(), f"looking into {file}")
         return foreign.ports(file, self._options())
 
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.onnx`."""
+        from edgeyolo_tensorrt.package.graph_ports import graph_ports
+
+        return graph_ports(folder / GRAPH)
+
     def parts(self, file: Path) -> Mapping[str, Path]:
         """The engine."""
         return {ENGINE: file}
+
+    def next_step(self, artifact: Artifact) -> str:
+        """How the engine is built."""
+        place = artifact.path
+        return (
+            f"Next, on the device that will run it: copy {place} there, then `edgeyolo build {place.name}`, or without "
+            f"Python `sh {place.name}/{SCRIPT}`; {place / GUIDES[0]} says more."
+        )
 
     def open_for_parity(self, artifact: Artifact) -> Session:
         """The packaged graph in ONNX Runtime on the CPU, for the parity gate.
@@ -226,18 +255,22 @@ class TensorrtBackend:
         return StandIn(artifact.file(".onnx"), artifact.manifest.input, artifact.manifest.output)
 
 
-def _recipe(contract: InputContract, target: Target, model: onnx.ModelProto, largest: int) -> Recipe:
+def _recipe(contract: InputContract, target: Target, model: onnx.ModelProto) -> Recipe:
     below, reason = "", ""
+    types = set(graph_types(model))
+    # Decoding in the graph is not for float16: there, integers stay strongly typed, and the rest float32.
+    if target.precision == "int8" and not graph_plugins(model):
+        types.add("float16")
     if target.device == "v100":
         below, reason = version_text(VOLTA.removed), VOLTA.source
     return Recipe(
         target=str(target),
         precision=target.precision,
-        types=graph_types(model),
+        types=tuple(sorted(types)),
         plugins=graph_plugins(model),
         input=contract.name,
         image=contract.shape()[1:],
-        batch=batch_range(contract, largest),
+        batch=batch_range(contract),
         tensorrt_below=below,
         reason=reason,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
@@ -100,6 +101,14 @@ class TfliteBackend:
         """The file."""
         return {MODEL: file}
 
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.tflite`."""
+        from edgeyolo_tflite import foreign
+
+        return foreign.ports(folder / MODEL)
+
 
 class EdgeTpuBackend(TfliteBackend):
     """Target `edgetpu-tflite-int8`.
@@ -111,6 +120,7 @@ class EdgeTpuBackend(TfliteBackend):
     """
 
     name = "tflite-edgetpu"
+    unforkable = "the edge TPU belongs to the process that opened it"
     parity_runtime = "the CPU"
     profiles = (EDGE_TPU,)
     variables = runtime.VARIABLES
@@ -209,6 +219,8 @@ def _open(
 
 def _write(data: bytes, source: ExportSource, target: Target, into: Path) -> Compiled:
     """Write a converted network for `target`: as it is, or in integers."""
+    from edgeyolo.backend.ports import with_file_types
+    from edgeyolo_tflite import foreign
     from edgeyolo_tflite.convert import contracts
 
     given, output = contracts(source)
@@ -221,7 +233,9 @@ def _write(data: bytes, source: ExportSource, target: Target, into: Path) -> Com
                 f"{target}: integers need calibration images, and none were given",
                 hint="Some hundred photographs of what the camera will see are usual.",
             )
-        data, given = quantize(data, source.calibration.batches(given)), replace(given, dtype="uint8")
+        data = quantize(data, source.calibration.batches(given))
         tools["ai-edge-quantizer"] = version("ai-edge-quantizer")
     (into / MODEL).write_bytes(data)
+    if target.precision == "int8":
+        return Compiled((MODEL,), *with_file_types(given, output, *foreign.ports(into / MODEL)), tools)
     return Compiled((MODEL,), given, output, tools)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract, Quantization, RawMaps
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo_tflite.runtime import Runtime
 
@@ -26,7 +26,8 @@ class TfliteSession:
     the CPU kernels; None takes the cores that the process may use, at most four, because the interpreter's own
     default is a single one.
 
-    Integer models take uint8 pixels, turned into the input tensor's scale by a table, and give maps in float32.
+    Integer models take int8, what the contract's quantization makes of pixels, and give maps in float32. The contracts
+    of older artifacts say uint8 where the file has int8: pixels are then turned into the input tensor's scale here.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class TfliteSession:
         self._entry = given[input.name]["index"]
         self._table = self._quantizer(given[input.name])
         self._maps = {name: maps[name] for name in output.names}
+        self._check_scales(given[input.name])
         self._interpreter: Any = interpreter
         self._lock = Lock()
 
@@ -87,6 +89,18 @@ class TfliteSession:
             if have.get(name) != shape:
                 self._refuse(f"expected a tensor {name!r} of shape {shape}, the model has {have}")
 
+    def _check_scales(self, item: dict[str, Any]) -> None:
+        """Scales and zero points must be those that the manifest states, where it states them."""
+        stated = [(self._input.name, item, self._input.quantization)]
+        if isinstance(self._output, RawMaps):
+            pairs = zip(self._output.names, self._output.quantization, strict=False)
+            stated += [(name, self._maps[name], each) for name, each in pairs]
+        for name, found, expected in stated:
+            if expected is not None and not expected.same(quantization_of(found)):
+                self._refuse(
+                    f"tensor {name!r} has the scale and zero point {found['quantization']}, not {expected}"
+                )
+
     def _quantizer(self, item: dict[str, Any]) -> NDArray[np.int8] | None:
         """The int8 value of every pixel value 0..255.
 
@@ -105,6 +119,12 @@ class TfliteSession:
         raise DamagedFileError(
             f"{self._path}: {reason}", hint="Copy the whole artifact again, or export the weights again."
         ) from error
+
+
+def quantization_of(item: dict[str, Any]) -> Quantization | None:
+    """Scale and zero point of a tensor as an interpreter describes it; None of one that has none."""
+    scale, zero = item["quantization"]
+    return Quantization(float(scale), int(zero)) if scale else None
 
 
 def to_int8(pixels: NDArray[np.uint8], table: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo_torch.cuda import packages
 from edgeyolo_torch.limits import CPU
@@ -35,6 +36,7 @@ class TorchBackend:
     name = "torch"
     package = "torch"
     profiles = (FP32,)
+    forked_threads = 1  # a fork has lost OpenMP's threads, and more than one would be waited for
 
     def can_compile(self) -> Availability:
         """Needs what running needs."""
@@ -51,10 +53,28 @@ class TorchBackend:
         """
         return write(source, into, {"torch": packages().version})
 
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of the network that `model.safetensors` describes."""
+        return written_ports(folder)
+
     def open(self, artifact: Artifact, *, threads: int | None = None) -> TorchSession:
         """Load the network."""
         manifest = artifact.manifest
         return TorchSession(artifact.file(".safetensors"), manifest.input, manifest.output, threads)
+
+
+def written_ports(folder: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Inputs and outputs of the network that `model.safetensors` describes."""
+    from edgeyolo.models.weights import read_info
+
+    info = read_info(folder / MODEL)
+    given = Port("images", (None, 3, None, None), "float32")
+    channels = [len(level) * (5 + info.classes) for level in info.spec.anchors]
+    names = [f"p{stride.bit_length() - 1}" for stride in info.spec.strides]
+    maps = zip(names, channels, strict=True)
+    return (given,), tuple(Port(name, (None, count, None, None), "float32") for name, count in maps)
 
 
 def write(source: ExportSource, into: Path, tools: Mapping[str, str]) -> Compiled:

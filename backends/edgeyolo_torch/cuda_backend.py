@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Session
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo_torch import cuda
-from edgeyolo_torch.backend import FP32, write
+from edgeyolo_torch.backend import FP32, write, written_ports
 from edgeyolo_torch.limits import CUDA
 
 # Rounding weights and activations of a trained yolov7-tiny to float16 moves its raw maps by up to 8.5e-3 of their
@@ -28,6 +29,7 @@ class TorchCudaBackend:
     package = "torch"
     parity_runtime = "torch on the CPU, rounding to float16 after every operator"
     variables = cuda.VARIABLES
+    unforkable = "CUDA cannot be used in a fork of a process that has used it"
     profiles = (
         replace(
             FP32,
@@ -62,6 +64,12 @@ class TorchCudaBackend:
         The GPU rounds them as it loads them.
         """
         return write(source, into, cuda.facts(self._index))
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of the network that `model.safetensors` describes."""
+        return written_ports(folder)
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
         """Load the network onto the GPU; `threads` has no effect."""

@@ -5,4 +5,4 @@ from __future__ import annotations
 from edgeyolo.backend.capabilities import Limits
 
 CPU = Limits("CPU")
-CUDA = Limits("GPU", largest=65504.0)
+CUDA = Limits("GPU", largest=65504.0, largest_activation=65504.0)

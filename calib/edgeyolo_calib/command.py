@@ -125,6 +125,7 @@ def _measure(  # noqa: PLR0917
     import onnx
 
     from edgeyolo.artifact.target import Target
+    from edgeyolo.artifact.trained_size import size_remark
     from edgeyolo.export import ExportOptions
     from edgeyolo.export.exporter import prepared
     from edgeyolo_calib.choice.chosen import MEASUREMENTS, RANGES, investigate, read_graph
@@ -140,6 +141,10 @@ def _measure(  # noqa: PLR0917
             source = stack.enter_context(prepared(weights, target_name, options, step=step))
             step("writing the graph")
             graph = read_graph(source, Target.parse(target_name))
+        if remark := size_remark(
+            weights.name, source.input.size, source.trained, asked=size is not None, model=source.model
+        ):
+            note(remark)
         with progress("measuring ranges") as advance:
             statistics = observe(graph, source.input, images, keep=folder / RANGES, progress=advance)
             statistics.scheme = asked

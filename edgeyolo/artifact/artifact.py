@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256 as new_sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from edgeyolo.artifact.manifest import Manifest
-from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.artifact.manifest import AGAIN, Manifest
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.support.files import sha256
 
 MANIFEST = "manifest.json"
+LARGEST = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,16 @@ class Artifact:
                 f"{folder}: expected the directory of an exported artifact, but {found}",
                 hint="Make one: edgeyolo export WEIGHTS --target cpu-onnx-fp32 -o DIR",
             )
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-        artifact = cls(folder, Manifest.from_json(text, str(folder / MANIFEST)))
+        artifact = cls(folder, Manifest.from_json(_read(folder / MANIFEST), str(folder / MANIFEST)))
         artifact._check_files()
         return artifact
 
     @classmethod
     def seal(cls, folder: Path, manifest: Manifest) -> Artifact:
         """Write the manifest with the hash of every file that `folder` holds now."""
-        sealed = replace(manifest, files={name: sha256(folder / name) for name in _files_in(folder)})
-        (folder / MANIFEST).write_text(sealed.to_json(), encoding="utf-8")
-        return cls(folder, sealed)
+        text = replace(manifest, files={name: sha256(folder / name) for name in _files_in(folder)}).to_json()
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        return cls(folder, Manifest.from_json(text))
 
     @cached_property
     def sha256(self) -> str:
@@ -76,23 +76,36 @@ class Artifact:
         return self.path / found[0]
 
     def _check_files(self) -> None:
-        again = "Copy the whole directory again, or export the weights again."
         for name, expected in self.manifest.files.items():
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise DamagedFileError(f"{self.path}: the manifest names {name!r}, outside the artifact")
-            if not (self.path / name).is_file():
-                raise DamagedFileError(f"{self.path}: {name} is missing", hint=again)
-            actual = sha256(self.path / name)
+            try:
+                actual = sha256(self.path / name) if (self.path / name).is_file() else None
+            except OSError as error:  # a name that is too long for any file, or one that may not be read
+                raise DamagedFileError(
+                    f"{self.path}: {name[:80]} cannot be read ({error.strerror})", hint=AGAIN
+                ) from error
+            if actual is None:
+                raise DamagedFileError(f"{self.path}: {name} is missing", hint=AGAIN)
             if actual != expected:
                 raise DamagedFileError(
                     f"{self.path}: {name} was changed: SHA-256 {actual[:16]}..., the manifest says {expected[:16]}...",
-                    hint=again,
+                    hint=AGAIN,
                 )
         if extra := set(_files_in(self.path)) - set(self.manifest.files):
             raise DamagedFileError(
                 f"{self.path}: files that the manifest does not list: {', '.join(sorted(extra))}",
                 hint="Move them elsewhere; an artifact holds only what was sealed.",
             )
+
+
+def _read(manifest: Path) -> bytes:
+    try:
+        if manifest.stat().st_size > LARGEST:
+            raise DamagedFileError(
+                f"{manifest}: larger than {LARGEST >> 20} MiB, which no manifest is", hint=AGAIN
+            )
+        return manifest.read_bytes()
+    except OSError as error:
+        raise EdgeYoloError(f"{manifest}: cannot be read ({error.strerror or error})") from error
 
 
 def _files_in(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ preprocessing cannot differ between two places.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,7 +16,28 @@ from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.support.dataclass_json import from_plain
 
 if TYPE_CHECKING:  # `edgeyolo --help` comes by here and does without numpy
+    import numpy as np
     from numpy.typing import NDArray
+
+
+MAX_BATCH = 32
+"""What a dynamic batch goes up to where nothing else is asked for (InputContract.max_batch)."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """The real value r of an integer q in a file: r = (q - zero_point) * scale."""
+
+    scale: float
+    zero_point: int
+
+    def same(self, other: Quantization | None) -> bool:
+        """Whether both mean the same; files keep scales as float32, manifests as decimals."""
+        return (
+            other is not None
+            and self.zero_point == other.zero_point
+            and math.isclose(self.scale, other.scale, rel_tol=1e-6)
+        )
 
 
 @dataclass(frozen=True)
@@ -23,14 +45,16 @@ class InputContract:
     """The image tensor a network takes.
 
     The array is `(batch, 3, height, width)` for layout "NCHW" or `(batch, height, width, 3)` for "NHWC", in
-    `color_order`. A pixel value p in 0..255 becomes `p * scale` in float inputs; uint8 inputs take p itself.
+    `color_order`. A pixel value p in 0..255 becomes `p * scale` in float inputs; uint8 inputs take p itself; int8 ones
+    take what `quantization` makes of `p * scale`: round(p * scale / quantization.scale) + quantization.zero_point.
     Images are letterboxed: scaled to fit with their aspect kept, centred, padded with `pad_value`.
     """
 
     height: int
     width: int
     batch: int = 1
-    dynamic_batch: bool = False  # any batch from 1 up to 32; `batch` is then the example
+    dynamic_batch: bool = False  # any batch from 1 up to `max_batch`; `batch` is then the example
+    max_batch: int = MAX_BATCH
     dynamic_size: bool = False  # any height and width that the largest stride divides
     name: str = "images"
     layout: str = "NCHW"
@@ -38,6 +62,7 @@ class InputContract:
     color_order: str = "RGB"
     scale: float = 1.0 / 255.0
     pad_value: int = 114
+    quantization: Quantization | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,6 +75,27 @@ class InputContract:
         if self.layout == "NCHW":
             return n, 3, self.height, self.width
         return n, self.height, self.width, 3
+
+    def pixel_table(self) -> NDArray[np.int8]:
+        """The int8 value of each pixel value 0..255, for inputs of that type."""
+        import numpy as np
+
+        if self.quantization is None:
+            raise DamagedFileError(f"input {self.name!r}: {self.dtype} without its scale and zero point")
+        steps = np.rint(np.arange(256) * self.scale / self.quantization.scale) + self.quantization.zero_point
+        table: NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
+        return table
+
+    def real_values(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """An input array as the float32 values it stands for: pixels times `scale`."""
+        import numpy as np
+
+        if batch.dtype == np.uint8:
+            return batch.astype(np.float32) * np.float32(self.scale)
+        if batch.dtype == np.int8 and self.quantization is not None:
+            steps = batch.astype(np.float32) - np.float32(self.quantization.zero_point)
+            return steps * np.float32(self.quantization.scale)
+        return batch.astype(np.float32, copy=False)
 
     def of_pixels(self) -> InputContract:
         """The same images as a camera or OpenCV gives them: uint8 BGR, channels last.
@@ -87,6 +133,9 @@ class RawMaps:
     Map i is `(batch, anchors * (5 + classes), H / stride_i, W / stride_i)` for layout "NCHW", channels last for
     "NHWC". Channels are anchor-major: x, y, w, h, objectness, then the classes, all before the sigmoid. `anchors[i]`
     are that level's (width, height) pairs in pixels. Decoding: paper's YOLO head, see `edgeyolo.runtime.postprocess`.
+
+    `dtype` is the maps' type in the file; where it is an integer, `quantization[i]` says what map i's values stand for.
+    A session of edgeyolo gives them as float32 all the same.
     """
 
     names: tuple[str, ...]
@@ -95,6 +144,8 @@ class RawMaps:
     classes: int
     layout: str = "NCHW"
     kind: Literal["raw maps"] = "raw maps"
+    dtype: str = "float32"
+    quantization: tuple[Quantization, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -151,24 +202,48 @@ class DecodedBoxes:
     The published export writes them with `--grid`.
 
     One array (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels of the network's input,
-    objectness, then the classes, both after the sigmoid. No export of ours makes it; files of others are adopted.
+    objectness, then the classes, both after the sigmoid. Networks without `objectness` (YOLOv8, v9, v11) have 4 +
+    classes columns, a score for each class; `transposed` arrays are (batch, columns, boxes), as theirs are. No export
+    of ours makes it; files of others are adopted.
     """
 
     names: tuple[str, ...]
     boxes: int
     classes: int
     kind: Literal["decoded boxes"] = "decoded boxes"
+    objectness: bool = True
+    transposed: bool = False
 
     def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
         """Shapes of the output arrays for `batch` images.
 
         The images are of the size that the file was made for.
         """
-        return ((batch, self.boxes, 5 + self.classes),)
+        columns = 4 + int(self.objectness) + self.classes
+        return ((batch, columns, self.boxes) if self.transposed else (batch, self.boxes, columns),)
 
 
-OutputContract: TypeAlias = RawMaps | GraphDetections | DecodedBoxes
-"""What a file gives: the head maps as they are, detections, or boxes that are still to be suppressed."""
+@dataclass(frozen=True)
+class RankedBoxes:
+    """Detections that need no suppression, by networks made for that (YOLOv10) or suppressed in the file.
+
+    One array (batch, rows, 6): x1, y1, x2, y2 in pixels of the network's input, the score in 0..1, the class. Rows of
+    no detection have a score of 0, or one that no threshold passes. No export of ours makes it; files of others are
+    adopted.
+    """
+
+    names: tuple[str, ...]
+    rows: int
+    classes: int
+    kind: Literal["ranked boxes"] = "ranked boxes"
+
+    def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+        """The shape of the array for `batch` images; the size of the images does not matter."""
+        return ((batch, self.rows, 6),)
+
+
+OutputContract: TypeAlias = RawMaps | GraphDetections | DecodedBoxes | RankedBoxes
+"""What a file gives: the head maps as they are, detections, or boxes that are still to be suppressed or cut."""
 
 
 def output_from_json(data: Any, where: str) -> OutputContract:
@@ -177,13 +252,10 @@ def output_from_json(data: Any, where: str) -> OutputContract:
         "raw maps": RawMaps,
         "detections": GraphDetections,
         "decoded boxes": DecodedBoxes,
+        "ranked boxes": RankedBoxes,
     }
     kind = data.get("kind", "raw maps") if isinstance(data, dict) else "raw maps"
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise DamagedFileError(f"{where}: kind {kind!r}, expected {' or '.join(map(repr, kinds))}")
     contract: OutputContract = from_plain(kinds[kind], data, where)
     return contract
-
-
-MAX_BATCH = 32
-"""What a dynamic batch goes up to (InputContract.dynamic_batch)."""

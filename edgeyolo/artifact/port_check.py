@@ -6,7 +6,8 @@ It compares the port with what the artifact's runtime did. Copy this file; it ne
     python port_check.py ARTIFACT PORT        check what a port made of golden.npz, saved as .npy files in PORT:
 
     input.npy        the input array, in the shape and type of manifest.json's `input`
-    p3.npy ...       each raw head map, by the name in manifest.json's `output`, in the shape of the file's output
+    p3.npy ...       each raw head map, by the name in manifest.json's `output`, in the shape of the file's output; of
+                     integer maps the integers, or what they stand for by `output.quantization`, in floats
     xyxy.npy         (n, 4) float, corners in pixels of the original image; confidence.npy (n,), class_id.npy (n,)
 
 Files that are not there are passed over. Ends with 0 where everything that was there is right, else with 1 and a line
@@ -114,8 +115,12 @@ def iou(a: Array, b: Array) -> float:
 
 
 def check_files(folder: Path, manifest: Json) -> list[str]:
-    """List the files that differ from those that were sealed."""
+    """List the files, and the manifest, that differ from those that were sealed."""
     wrong = []
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    if manifest.get("sha256") not in (None, hashlib.sha256(text.encode()).hexdigest()):
+        wrong.append("manifest.json was changed")
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
@@ -171,17 +176,29 @@ def as_pixels(array: Array, contract: Json) -> Array:
     """An input array of the contract -> (height, width, 3) pixels 0..255."""
     one = array[0] if array.ndim == 4 else array
     rows = one.transpose(1, 2, 0) if contract["layout"] == "NCHW" else one
-    return rows if contract["dtype"] == "uint8" else rows / contract["scale"]
+    if contract["dtype"] == "uint8":
+        return rows
+    pixels: Array = real(rows, contract.get("quantization")) / contract["scale"]
+    return pixels
+
+
+def real(values: Array, quantization: Json | None) -> Array:
+    """What integers of a file stand for: (value - zero point) * scale; other values as they are."""
+    if quantization is None or values.dtype.kind not in "iu":
+        return values
+    steps: Array = values.astype(np.float64) - quantization["zero_point"]
+    return steps * float(quantization["scale"])
 
 
 def check_maps(port: Path, golden: Arrays, manifest: Json) -> list[str]:
     """The sampled values of every raw map that the port saved."""
     wrong = []
     tolerance = max(MAPS, (manifest["parity"] or {"tolerance": 0})["tolerance"])
-    for name in manifest["output"]["names"]:
+    scales = manifest["output"].get("quantization") or []
+    for place, name in enumerate(manifest["output"]["names"]):
         if not (port / f"{name}.npy").is_file() or f"{name}.index" not in golden:
             continue
-        values = np.load(port / f"{name}.npy").ravel()
+        values = real(np.load(port / f"{name}.npy").ravel(), scales[place] if scales else None)
         index, expected = golden[f"{name}.index"], golden[f"{name}.value"]
         if values.size <= index.max():
             wrong.append(f"{name}: {values.size} values, too few for the map's shape")

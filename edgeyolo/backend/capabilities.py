@@ -110,6 +110,8 @@ class Limits:
         cut: why all that follows such an operator runs there too; "" where it does not.
         max_batch, max_rank: the most images at a time, the most axes of a tensor.
         largest: the largest number the target's weights can hold.
+        largest_activation: the largest that a tensor can take where the device computes in float16; None where it
+            computes in a type of float32's range.
         opsets: ONNX opsets that the target's runtime reads, oldest and newest, and the source.
         no_precisions: precision -> why no target of this device has it.
         memory, versions: see there.
@@ -134,6 +136,7 @@ class Limits:
     max_batch: int | None = None
     max_rank: int | None = None
     largest: float | None = None
+    largest_activation: float | None = None
     opsets: tuple[int, int] | None = None
     no_precisions: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     memory: Memory | None = None

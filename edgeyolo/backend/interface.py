@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract, Quantization, RawMaps
 from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.profile import TargetProfile
@@ -227,8 +227,10 @@ class AsynchronousSession(Session, Protocol):
 class Backend(Protocol):
     """One hardware runtime.
 
-    It may have two attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it, and
-    `variables`, the environment variables of its own and what each says.
+    It may have attributes more: `package`, the distribution of its runtime as `Compiled.tools` calls it; `compiler`,
+    that of what makes its files, where it is another; `variables`, the environment variables of its own and what each
+    says; `unforkable`, why a fork cannot use a runtime that its parent has used; `forked_threads`, how many threads it
+    can have there; `next_step(artifact)`, a sentence on what is to be done with a new artifact before it runs.
 
     Attributes:
         name: of the backend, as manifests record it.
@@ -299,12 +301,25 @@ class ParityBackend(Backend, Protocol):
 class Port:
     """An input or output of a file.
 
-    Its name, its shape (None where it is open) and its element type.
+    Its name, its shape (None where it is open), its element type and, of integers that stand for real values, their
+    scale and zero point.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    quantization: Quantization | None = None
+
+
+@runtime_checkable
+class DescribingBackend(Backend, Protocol):
+    """A backend whose files say themselves what they take and give. The export holds the manifest against it."""
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of the file that `compile` wrote into `folder`, by the names of the contracts."""
+        ...
 
 
 @runtime_checkable

@@ -172,6 +172,25 @@ def open_session(
         raise explained(error, artifact, backend) from error
 
 
+def open_forked(
+    artifact: Artifact, *, threads: int | None = None, device: Device | None = None, hint: Hint | None = None
+) -> Session:
+    """Load, in a fork, an artifact that the parent process has loaded too.
+
+    A backend whose runtime cannot be used there says why in its attribute `unforkable`: UsageError. One that can, with
+    so many threads only, says so in `forked_threads`.
+    """
+    backend = backend_of(artifact)
+    if reason := str(getattr(backend, "unforkable", "")):
+        raise UsageError(
+            f"{artifact.path} was opened before this process was forked; {reason}",
+            hint="Open the Detector in each process, after the fork, and none before it; or start processes by spawn.",
+        )
+    return open_session(
+        artifact, threads=getattr(backend, "forked_threads", threads), device=device, hint=hint
+    )
+
+
 def backend_of(artifact: Artifact) -> Backend:
     """The backend that an artifact was made by.
 
@@ -191,6 +210,12 @@ def backend_of(artifact: Artifact) -> Backend:
         + (f"does not load: {found.reason}" if found else "is not installed"),
         hint=f"Backends here: {', '.join(backends()) or 'none'}. `edgeyolo doctor` says more.",
     )
+
+
+def next_step(artifact: Artifact) -> str:
+    """A sentence on what is to be done with a new artifact before it runs; "" where it runs as it is."""
+    told = getattr(backend_of(artifact), "next_step", None)
+    return str(told(artifact)) if told else ""
 
 
 def parse_device(value: str | int | Device) -> Device:

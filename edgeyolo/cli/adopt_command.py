@@ -26,6 +26,10 @@ def command(
     The file is run once on a generated picture: what it takes and gives must be what the spec says. How far it is from
     the network that it was made of is not known here; `edgeyolo val` measures its AP.
 
+    Outputs that are known: raw maps (YOLOv7); decoded boxes (n, boxes, 5 + classes) of YOLOv5 and v7 and (n, 4 +
+    classes, boxes) of YOLOv8, v9 and v11; ranked boxes (n, 300, 6) of YOLOv10; EfficientNMS's detections. Class names
+    come from the file where its exporter left them there.
+
     \b
     edgeyolo adopt model.onnx --template > spec.json
     edgeyolo adopt model.onnx --spec spec.json -o model-onnx

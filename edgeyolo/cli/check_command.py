@@ -62,6 +62,8 @@ def command(
         for check in checks:
             for finding in check.misfits:
                 note(f"{check.target}: {finding.sentence}. {finding.hint}".rstrip())
+    if checks[0].remark and not as_json:
+        note(checks[0].remark)
     if not all(check.fits for check in checks):
         click.get_current_context().exit(UnsupportedTargetError.exit_code)
 

@@ -10,7 +10,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -59,6 +60,12 @@ def _width() -> int | None:
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
         return shutil.get_terminal_size().columns
     return None
+
+
+def count_text(names: Iterable[str]) -> str:
+    """`12 RBC, 1 WBC` of names, or of their Counter; most first."""
+    counts = Counter(names).most_common()
+    return ", ".join(f"{number} {name}" for name, number in counts) or "nothing"
 
 
 def _cell(value: object) -> str:

@@ -33,6 +33,8 @@ def say_plans(plans: list[Plan], failed: dict[str, EdgeYoloError], as_json: bool
     print_table(("would make", "target", "input", "size", "files", "with"), rows)
     for target, error in failed.items():
         note(f"{target}: {error}")
+    for remark in dict.fromkeys(plan.remark for plan in plans if plan.remark):
+        note(remark)
     note("nothing was written")
 
 

@@ -39,6 +39,9 @@ Done = TypeVar("Done")
 @imgsz_option
 @click.option("--batch", type=Batch(), default=1, show_default=True, help="Images at a time, or `dynamic`.")
 @click.option(
+    "--max-batch", type=click.IntRange(2, 4096), default=32, show_default=True, help="How far `dynamic` goes."
+)
+@click.option(
     "--images", type=click.Path(exists=True), help="For the parity check (default: of --data, or --calib)."
 )
 @click.option("--calib", help="Images for INT8 targets: a folder or a labelled data set.")
@@ -71,19 +74,23 @@ Done = TypeVar("Done")
 @click.option("--opset", type=click.IntRange(min=1), help="ONNX opset (default: the target's own).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @quantizer_choices
+@click.option(
+    "--unjudged", is_flag=True, help="Export though too few detections can judge it; the manifest says so."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @json_option
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
-    images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
+    max_batch: int, images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
     data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
-    nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, overwrite: bool, as_json: bool,
-    **asked: Any,
+    nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, unjudged: bool, overwrite: bool,
+    as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Make artifacts for one target or several, and check them against torch.
 
     Outside its parity budget, or where it loses too much AP on --data, the export fails with exit code 4 and leaves
-    nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's. Of several
+    nothing behind. Without --data an INT8 export is judged by the detections that agree with torch's; where there are
+    fewer than ten, it fails too. Of several
     targets, one that fails costs the others nothing; the exit code is then the largest of theirs.
 
     \b
@@ -107,6 +114,7 @@ def command(
         size=size,
         batch=batch or 1,
         dynamic_batch=batch is None,
+        max_batch=max_batch,
         images=photographs,
         calibration=_calibration(calib, (calib_images, calib_seed), ranges, judged),
         data=judged,
@@ -117,6 +125,7 @@ def command(
         nms=nms,
         input=input_form,
         opset=opset,
+        unjudged=unjudged,
     )
     names = split_targets(targets, half=half)
     if len(names) == 1:
@@ -135,7 +144,7 @@ def command(
         made, failed = for_each(
             places, lambda target, place, step: export(path, target, place, options, step=step)
         )
-        _print(made, failed, as_json)
+        _print(made, failed, as_json, path.name, asked=size is not None)
     if failed:
         click.get_current_context().exit(max(error.exit_code for error in failed.values()))
 
@@ -177,8 +186,12 @@ def _tell(step: Callable[[str], None], about: str, text: str) -> None:
     step(about + text)
 
 
-def _print(made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool) -> None:
-    """A row for each target, and what judged it."""
+def _print(
+    made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool, weights: str, *, asked: bool
+) -> None:
+    """A row for each target, what is to be said of the size, and what judged it."""
+    from edgeyolo.artifact.trained_size import manifest_remark
+    from edgeyolo.backend.registry import next_step
     from edgeyolo.cli.dry_run import error_facts
 
     if as_json:
@@ -191,6 +204,13 @@ def _print(made: list[Artifact], failed: dict[str, EdgeYoloError], as_json: bool
         ("-", target, "-", "-", f"failed, exit code {error.exit_code}") for target, error in failed.items()
     ]
     print_table(("artifact", "target", "input", "size", "deviation from torch"), rows)
+    for artifact in made:
+        if remark := manifest_remark(artifact.manifest, weights, asked=asked):
+            note(remark)
+            break  # the size is the same for all of them
+    for artifact in made:
+        if step := next_step(artifact):
+            note(step)
     for artifact in made:
         if verdict := _verdict(artifact.manifest):
             note(f"{artifact.manifest.target}: {verdict}" if len(rows) > 1 else verdict)
@@ -213,6 +233,7 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
         "detections": parity.detections,
         "input": {"dtype": manifest.input.dtype, "layout": manifest.input.layout},
         "output": manifest.output.kind,
+        "unjudged": manifest.unjudged,
         "accuracy": asdict(accuracy) if accuracy else None,
     }
 
@@ -228,20 +249,20 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 def _verdict(manifest: Manifest) -> str:
     """Verdict on an INT8 export, or one with --data; "" for others."""
-    from edgeyolo.artifact.contracts import GraphDetections
-
     parity, accuracy = manifest.parity, manifest.accuracy
+    if manifest.unjudged:
+        return "NOT JUDGED: there were too few detections to compare; its manifest says so"
     if accuracy:
         low, high = accuracy.interval
+        change = (
+            f"{accuracy.lost:.2f} points lost"
+            if accuracy.lost >= 0
+            else f"{-accuracy.lost:.2f} points gained"
+        )
         return (
             f"AP {100 * accuracy.reference:.2f} -> {100 * accuracy.measured:.2f} on {accuracy.images} images of "
-            f"{accuracy.data}: {accuracy.lost:.2f} points lost ({accuracy.confidence:.0%}: {low:.2f} to {high:.2f}), "
-            f"{accuracy.allowed:g} allowed"
-        )
-    if isinstance(manifest.output, GraphDetections) and parity and not parity.detections:
-        return (
-            "nothing was detected in the pictures of the comparison, so suppression was compared on nothing; "
-            "--images PHOTOS compares on yours"
+            f"{accuracy.data}: {change} ({accuracy.confidence:.0%} interval of the loss {low:.2f} to {high:.2f}), "
+            f"a loss of {accuracy.allowed:g} is allowed"
         )
     if manifest.target.precision == "int8" and parity and parity.agreement is not None:
         return (

@@ -49,7 +49,11 @@ class Batch(click.ParamType):  # type: ignore[type-arg]
 
 
 imgsz_option = click.option(
-    "--imgsz", "--img-size", "size", type=ImageSize(), help="Input size: 640, or 384x640 (height x width)."
+    "--imgsz",
+    "--img-size",
+    "size",
+    type=ImageSize(),
+    help="Input size: 640, or 384x640 (height x width); default: the size of the training.",
 )
 targets_option = click.option(
     "--target",
@@ -136,4 +140,6 @@ def opened_model(
     if (device or environment.device() or environment.target()) and not path.is_dir():
         explanation = opened.explanation
         note(f"{explanation.target}: {explanation.decided}")
+    if opened.remark:
+        note(opened.remark)
     return opened

@@ -23,7 +23,8 @@ def command(artifact: Path, as_json: bool) -> None:
     if as_json:
         print_json(checked.to_json())
         return
-    reproduced = f"golden vectors reproduced to {checked.deviation:.1e} by {checked.runtime}"
+    what = f"golden vectors and {checked.detections} detections"
+    reproduced = f"{what} reproduced to {checked.deviation:.1e} by {checked.runtime}"
     for text in checked.notes:
         note(text)
     say(f"{artifact}: whole ({checked.files} files); {reproduced}")

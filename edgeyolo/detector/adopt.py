@@ -2,10 +2,17 @@
 
 A spec that says what goes in and what comes out makes artifacts of them.
 
+Which outputs can be adopted, by the `kind` that a spec names (`edgeyolo.artifact.contracts` says more of each):
+    raw maps        head maps of YOLOv7 and its like, one for each stride, before the sigmoid
+    decoded boxes   (n, boxes, 5 + classes) of YOLOv5 and v7; with "objectness": false and "transposed": true
+                    (n, 4 + classes, boxes) of YOLOv8, v9 and v11
+    ranked boxes    (n, rows, 6): corners, score, class, of YOLOv10 and of files that suppress themselves
+    detections      count, boxes, scores and labels, as TensorRT's EfficientNMS gives them
+
 A spec is JSON:
     class_names   one name per class, or a file of them, one a line
     input         fields of `edgeyolo.artifact.contracts.InputContract`; name, height and width at least
-    output        fields of `RawMaps`, `DecodedBoxes` or `GraphDetections`, with their `kind`
+    output        fields of `RawMaps`, `DecodedBoxes`, `RankedBoxes` or `GraphDetections`, with their `kind`
     target        where the suffix leaves it open, such as npu-openvino-int8
 """
 
@@ -21,15 +28,19 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.cached import made_once
+from edgeyolo.artifact.contract_faults import contract_faults
 from edgeyolo.artifact.contracts import InputContract, OutputContract, output_from_json
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import AdoptingBackend
+from edgeyolo.backend.ports import with_file_types
 from edgeyolo.detector.port_guess import FILL_IN, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, RuntimeMissingError, UsageError
 from edgeyolo.support.dataclass_json import from_plain
 from edgeyolo.support.files import atomic_directory, sha256, user_cache
+from edgeyolo.support.reading import read_text
 from edgeyolo.version import __version__
 
 SpecSource = str | Path | Mapping[str, Any]
@@ -78,6 +89,11 @@ class Spec:
             raise UsageError(error.message, hint="`edgeyolo adopt FILE --template` prints a spec.") from error
         if made.output.classes != len(names):
             raise UsageError(f"{where}: {len(names)} class names for {made.output.classes} classes")
+        if faults := contract_faults(made.input, made.output):
+            raise UsageError(
+                f"{where}: it does not fit: {'; '.join(faults[:4])}",
+                hint="`edgeyolo adopt FILE --template` prints a spec.",
+            )
         return made
 
 
@@ -99,7 +115,8 @@ def template(file: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
             raise
         told = recognise((), ())
         return (f"nothing is known of it: {error.message}",), told.template
-    told = recognise(inputs, outputs)
+    metadata = getattr(backend, "metadata", None)
+    told = recognise(inputs, outputs, metadata(file) if metadata else {})
     return told.sentences, told.template
 
 
@@ -136,9 +153,10 @@ def adopt(file: str | Path, spec: SpecSource, into: str | Path, *, overwrite: bo
             raise UsageError(f"spec: target {stated.target} does not run {path.name}, {backend.name} does")
         backend, target = found, stated.target
     registry.require(backend.can_run(), f"{path} is run once as it is adopted, which needs {backend.name}")
+    given, output = with_file_types(stated.input, stated.output, *backend.ports(path))
     manifest = Manifest(
-        target, backend.name, path.name.removesuffix(suffix_of(path)), {}, stated.class_names, stated.input,
-        stated.output, files={}, tools={"edgeyolo": __version__, backend.name: backend.can_run().version},
+        target, backend.name, path.name.removesuffix(suffix_of(path)), {}, stated.class_names, given,
+        output, files={}, tools={"edgeyolo": __version__, backend.name: backend.can_run().version},
         provenance={"adopted": path.name, "sha256": _hash(backend.parts(path))},
     )  # fmt: skip
     with atomic_directory(into, overwrite=overwrite, marker=MANIFEST) as folder:
@@ -159,13 +177,7 @@ def adopted(file: Path, spec: SpecSource) -> Artifact:
     stated, (backend, _) = Spec.read(spec), _adopter(file)
     key = new_sha256(f"{_hash(backend.parts(file))} {stated} {__version__}".encode()).hexdigest()[:20]
     place = user_cache() / "adopted" / f"{file.stem}-{key}"
-    if (place / MANIFEST).is_file():
-        try:
-            return Artifact.open(place)
-        except DamagedFileError:  # made again below
-            return adopt(file, spec, place, overwrite=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return adopt(file, spec, place)
+    return made_once(place, lambda: adopt(file, spec, place, overwrite=True))
 
 
 def _try(draft: Artifact, file: Path) -> None:
@@ -218,8 +230,8 @@ def _adopter(file: Path) -> tuple[AdoptingBackend, Target]:
 def _class_names(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
-            value = Path(value).read_text(encoding="utf-8").split("\n")
-        except OSError as error:
+            value = read_text(value, error=UsageError).split("\n")
+        except FileNotFoundError as error:
             raise UsageError(f"{where}: class_names: expected a list or a file of names: {error}") from error
         value = [line.strip() for line in value if line.strip()]
     if not isinstance(value, list | tuple) or not value:
@@ -229,10 +241,12 @@ def _class_names(value: Any, where: str) -> tuple[str, ...]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: the spec cannot be read: {error}") from error
-    except ValueError as error:
+        data = json.loads(read_text(path, error=UsageError))
+    except UsageError:  # a ValueError too
+        raise
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: the spec cannot be read: there is no such file") from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: the spec is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: expected a JSON object, found {type(data).__name__}")

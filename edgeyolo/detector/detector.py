@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeyolo.artifact.target import Target
+from edgeyolo.artifact.trained_size import SizeWarning
 from edgeyolo.backend import variables
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Hint
-from edgeyolo.backend.registry import open_session
+from edgeyolo.backend.registry import open_forked, open_session
 from edgeyolo.detector import builtin
 from edgeyolo.detector.open_model import Wanted, open_model
 from edgeyolo.detector.selection.explanation import Explanation
@@ -30,6 +32,9 @@ from edgeyolo.support.names import find_alike
 
 if TYPE_CHECKING:
     from edgeyolo.detector.adopt import SpecSource
+    from edgeyolo.stream.frame import Listener, Policy
+    from edgeyolo.stream.open_source import SourceLike
+    from edgeyolo.stream.overlapped import DetectionStream
 
 
 class Detector:
@@ -42,6 +47,10 @@ class Detector:
     An image is a path, a file's bytes, a PIL image or a numpy array (BGR); see `edgeyolo.runtime.images.read_image`.
     Boxes are in pixels of the original, upright image. A detector may be used from several threads at once.
     The stages one by one, for measuring or for raw head maps: `detector.pipeline`.
+
+    A fork of the process (multiprocessing's "fork", gunicorn --preload) may use it too: it opens the runtime anew at
+    its first call there, or says that this runtime cannot live in a fork, as those of GPUs. Pickled, for processes
+    that are spawned, it is opened again from its artifact.
     """
 
     def __init__(
@@ -84,7 +93,8 @@ class Detector:
             device: "auto" takes the fastest runtime that is usable here, "cpu", "cuda", 0, "intel:gpu", "tpu" ... the
                 fastest of that device (edgeyolo.backend.devices); `explain` says what decided. Several that
                 are usable are exported and measured the first time, which `step` is told of.
-            size: what to export weights at, pixels or (height, width); an artifact has its size already.
+            size: what to export weights at, pixels or (height, width); by default what they were trained at. Where they
+                do not say, it is the paper's, and a SizeWarning says so. An artifact has its size already.
             spec: for a file of another tool (.onnx, .xml, .tflite, .mlpackage, .engine), what it takes and gives: a
                 JSON file or a mapping (edgeyolo.detector.adopt); the error without one shows what to fill in.
             step: called with a few words before everything that takes a while.
@@ -107,20 +117,35 @@ class Detector:
         sides = (size, size) if isinstance(size, int) else size
         opened = open_model(model, Wanted(target, device, sides, threads, spec), step=step)
         self.artifact, self._explanation = opened.artifact, opened.explanation
+        if opened.remark:
+            warnings.warn(opened.remark, SizeWarning, stacklevel=2)
         manifest = self.artifact.manifest
         config = settle(
             manifest.output, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label, agnostic=agnostic
         )
         if classes is not None:
             config = replace(config, classes=resolve_classes(classes, manifest.class_names))
+        self._how = threads, opened.device, hint
         session = open_session(self.artifact, threads=threads, device=opened.device, hint=hint)
-        self.pipeline = Pipeline(session, manifest.input, manifest.output, manifest.class_names, config)
+        self._pipeline = Pipeline(session, manifest.input, manifest.output, manifest.class_names, config)
         self._closed = False
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages one by one. In a fork of the process that opened the detector, the session is opened anew."""
+        if self._pipeline.process != os.getpid() and not self._closed:
+            self._left = (
+                self._pipeline
+            )  # closing the parent's session here would wait for threads that are not here
+            threads, device, hint = self._how
+            session = open_forked(self.artifact, threads=threads, device=device, hint=hint)
+            self._pipeline = replace(self._pipeline, session=session, process=os.getpid())
+        return self._pipeline
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The network's class names; a detection's `class_id` is an index into them."""
-        return self.pipeline.class_names
+        return self._pipeline.class_names
 
     def explain(self) -> Explanation:
         """Explain the choice of target, device and artifact.
@@ -171,6 +196,46 @@ class Detector:
         self.pipeline.submit([read_image(image)]).add_done_callback(finish)
         return found
 
+    def stream(
+        self,
+        source: SourceLike,
+        *,
+        policy: Policy = "auto",
+        max_staleness: float | None = None,
+        max_fps: float | None = None,
+        on_event: Listener = lambda _: None,
+    ) -> DetectionStream:
+        """Detect in the frames of films, cameras, streams or a generator.
+
+        Image files are frames too, and several sources are read at once.
+
+            for frame, detections in detector.stream("rtsp://user:password@camera/path", max_staleness=0.2):
+                show(detections.plot(frame.image), frame.time)
+
+        `async for` works too. Reading, preparation, the network and what follows overlap, in the order of the frames.
+
+        Args:
+            source: what `edgeyolo.stream.open_source` takes, or a source that it gave (with more choices: decoder,
+                reconnection, frame rate of images).
+            policy: "every" frame, or the "freshest" only while the network is busy; "auto": files every, cameras
+                freshest.
+            max_staleness: drop frames captured longer ago, in seconds.
+            max_fps: detect in at most so many frames a second.
+            on_event: called with every `edgeyolo.stream.Event`: connected, disconnected, silent, damaged ...
+
+        Raises:
+            SourceError, ImageError: there is no such file; a film's or camera's own is raised by the loop.
+            FrameError: in the loop, where one frame fails; it has the frame.
+        """
+        from edgeyolo.stream.open_source import open_source
+        from edgeyolo.stream.overlapped import DetectionStream
+
+        self._require_open()
+        opened = open_source(
+            source, policy=policy, max_staleness=max_staleness, max_fps=max_fps, on_event=on_event
+        )
+        return DetectionStream(self.pipeline, opened)
+
     def batch(self, images: Iterable[ImageSource]) -> list[Detections]:
         """Detect objects in any number of images.
 
@@ -214,7 +279,14 @@ class Detector:
     def close(self) -> None:
         """Release the runtime's memory; calling it again does nothing."""
         self._closed = True
-        self.pipeline.session.close()
+        if self._pipeline.process == os.getpid():
+            self._pipeline.session.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle how to open it: the artifact's place, what it runs on, the thresholds."""
+        self._require_open()
+        place = str(self.artifact.path.resolve())
+        return _reopened, (place, *self._how, self._pipeline.config)
 
     def __enter__(self) -> Detector:
         return self
@@ -229,6 +301,15 @@ class Detector:
         height, width = manifest.input.size
         state = "closed" if self._closed else f"{len(self.class_names)} classes"
         return f"<Detector: {manifest.model} for {manifest.target}, {width} x {height}, {state}>"
+
+
+def _reopened(
+    place: str, threads: int | None, device: Device | None, hint: Hint | None, config: PostprocessConfig
+) -> Detector:
+    """The detector that was pickled, opened in this process."""
+    detector = Detector(place, threads=threads, device=device, hint=hint)
+    detector._pipeline = detector._pipeline.with_config(config)
+    return detector
 
 
 def resolve_classes(classes: Iterable[int | str], class_names: Sequence[str]) -> tuple[int, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.target import Target
+from edgeyolo.artifact.trained_size import manifest_remark
 from edgeyolo.backend import registry
 from edgeyolo.backend.devices import Device, device_of
 from edgeyolo.detector import builtin
@@ -47,12 +48,14 @@ class Wanted:
 class Opened:
     """A model ready to be loaded.
 
-    `device` is the one of several that was asked for, or None.
+    `device` is the one of several that was asked for, or None. `remark` is on the size of an artifact that was made
+    from weights, where it is a guess or not that of the training; else "".
     """
 
     artifact: Artifact
     explanation: Explanation
     device: Device | None = None
+    remark: str = ""
 
 
 def open_model(
@@ -90,6 +93,12 @@ def open_model(
         )
     if path.is_dir():
         return _artifact(Artifact.open(path), wanted, device)
+    opened = _from_weights(path, wanted, device, step)
+    asked = wanted.size is not None
+    return replace(opened, remark=manifest_remark(opened.artifact.manifest, path.name, asked=asked))
+
+
+def _from_weights(path: Path, wanted: Wanted, device: Device | None, step: Step) -> Opened:
     target = wanted.target or environment.target()
     if target is not None:
         return _weights_for(path, registry.find_target(target)[0].target, wanted, device, step)

@@ -7,12 +7,18 @@ Nothing is guessed: what is recognised is said, and used only once the user has 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
+from edgeyolo.artifact.trained_size import as_size
 from edgeyolo.backend.interface import Port
 
 FILL_IN = "FILL IN"
+MOST_ROWS = 1000  # detections of a picture; arrays of more rows are boxes that are still to be suppressed
 
 Ports = tuple[Port, ...]
 
@@ -28,14 +34,28 @@ class Recognised:
     template: dict[str, Any]
 
 
-def recognise(inputs: Ports, outputs: Ports) -> Recognised:
+def recognise(
+    inputs: Ports, outputs: Ports, metadata: Mapping[str, str] = MappingProxyType({})
+) -> Recognised:
     """Read the ports of a file.
 
-    They tell which image it takes, and whether it gives one of the known layouts.
+    They tell which image it takes, and whether it gives one of the known layouts; `metadata` the class names and the
+    size, where the exporter left them there.
     """
     told, given = _input(inputs)
+    known = class_names_of(metadata)
+    if FILL_IN in (given["height"], given["width"]) and (
+        sides := as_size(_literal(metadata.get("imgsz", "")))
+    ):
+        given |= {"height": sides[0], "width": sides[1]}
     size = (given["height"], given["width"])
-    found = _raw_maps(outputs, size) or _decoded(outputs) or _end_to_end(outputs)
+    count = len(known) if known else None
+    found = (
+        _raw_maps(outputs, size)
+        or _ranked(outputs, count)
+        or _decoded(outputs, count)
+        or _end_to_end(outputs)
+    )
     if found is None:
         listed = ", ".join(f"{port.name} {_shape(port)} {port.dtype}" for port in outputs)
         sentence = f"its outputs are of no layout that is known here: {listed}"
@@ -43,11 +63,46 @@ def recognise(inputs: Ports, outputs: Ports) -> Recognised:
         output |= {"names": [port.name for port in outputs], "classes": FILL_IN}
     else:
         sentence, output = found
+    if known and output["classes"] == FILL_IN:
+        output["classes"] = len(known)
     classes = output["classes"]
     names: Any = f"{FILL_IN}: a name for each class"
     if isinstance(classes, int):
         names = [f"{FILL_IN} {index}" for index in range(min(classes, 3))] + (["..."] if classes > 3 else [])
-    return Recognised((told, sentence), {"class_names": names, "input": given, "output": output})
+    sentences = [told, sentence]
+    if known and classes == len(known):
+        names = list(known)
+        sentences.append(
+            f"its metadata names {len(known)} classes: {', '.join(known[:5])}{' ...' if count and count > 5 else ''}"
+        )
+    return Recognised(tuple(sentences), {"class_names": names, "input": given, "output": output})
+
+
+def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Class names that exporters leave in a file: `names` as ultralytics writes it, or our own `class_names`."""
+    for key in ("class_names", "names"):
+        value = _literal(metadata.get(key, ""))
+        if isinstance(value, dict) and set(value) == set(range(len(value))):
+            value = [value[index] for index in range(len(value))]
+        if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
+            names = tuple(name.strip() for name in value)
+            if all(name and name.isprintable() for name in names):
+                return names
+    return None
+
+
+def _literal(text: str) -> Any:
+    """A list or dict of numbers and strings as JSON or Python writes it; None for anything else. Nothing is run."""
+    if not 0 < len(text) <= 1 << 20:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
 
 
 def _input(inputs: Ports) -> tuple[str, dict[str, Any]]:
@@ -72,6 +127,8 @@ def _input(inputs: Ports) -> tuple[str, dict[str, Any]]:
     own |= {"layout": layouts[0], "height": sides[0] or FILL_IN, "width": sides[1] or FILL_IN}
     if port.dtype == "uint8":
         own["scale"] = 1.0
+    if port.quantization is not None:
+        own["quantization"] = asdict(port.quantization)
     return f"it takes images {port.name!r} as {port.dtype} {_shape(port)} in {layouts[0]}", own
 
 
@@ -111,13 +168,53 @@ def _raw_maps(outputs: Ports, size: tuple[Any, Any]) -> tuple[str, dict[str, Any
     return None
 
 
-def _decoded(outputs: Ports) -> tuple[str, dict[str, Any]] | None:
-    """One array (batch, boxes, 5 + classes)."""
+def _ranked(outputs: Ports, known: int | None) -> tuple[str, dict[str, Any]] | None:
+    """One array (batch, rows, 6), of no more rows than a picture has detections."""
+    if len(outputs) != 1 or len(outputs[0].shape) != 3:
+        return None
+    _, rows, columns = outputs[0].shape
+    if rows is None or columns != 6 or not 6 < rows <= MOST_ROWS:
+        return None
+    sentence = (
+        f"it gives {rows} detections of 6 numbers: corners, score and class, as YOLOv10 does and others that suppress "
+        "in the file; how many classes there are is not in it"
+    )
+    classes: Any = FILL_IN if known is None else known
+    return sentence, {"kind": "ranked boxes", "names": [outputs[0].name], "rows": rows, "classes": classes}
+
+
+def _scored(name: str, columns: int, boxes: int) -> tuple[str, dict[str, Any]]:
+    """One array (batch, 4 + classes, boxes)."""
+    sentence = (
+        f"it gives {boxes} decoded boxes of {columns} numbers, a column each: centre, size and {columns - 4} classes "
+        "without objectness, as YOLOv8, v9 and v11 do"
+    )
+    return sentence, {
+        "kind": "decoded boxes", "names": [name], "boxes": boxes, "classes": columns - 4,
+        "objectness": False, "transposed": True,
+    }  # fmt: skip
+
+
+def _decoded(outputs: Ports, known: int | None) -> tuple[str, dict[str, Any]] | None:
+    """One array (batch, boxes, 5 + classes), or (batch, 4 + classes, boxes); `known` is the number of classes that the
+    file's metadata names."""
     if len(outputs) != 1 or len(outputs[0].shape) != 3:
         return None
     _, boxes, columns = outputs[0].shape
-    if boxes is None or columns is None or not 6 <= columns < boxes:
+    if boxes is None or columns is None:
         return None
+    if 5 <= boxes < columns:
+        return _scored(outputs[0].name, boxes, columns)
+    if not 6 <= columns < boxes:
+        return None
+    if known is not None and columns == 4 + known:
+        name, sentence = (
+            outputs[0].name,
+            f"it gives {boxes} decoded boxes: centre, size and {known} classes, no objectness",
+        )
+        return sentence, {
+            "kind": "decoded boxes", "names": [name], "boxes": boxes, "classes": known, "objectness": False,
+        }  # fmt: skip
     classes = columns - 5
     sentence = (
         f"it gives {boxes} decoded boxes of {columns} numbers: centre, size, objectness and {classes} classes, if they "

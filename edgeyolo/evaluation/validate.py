@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.artifact.contracts import MAX_BATCH, RawMaps
+from edgeyolo.artifact.contracts import RawMaps
 from edgeyolo.backend import registry
 from edgeyolo.backend.devices import Device
 from edgeyolo.datasets import Dataset, Problem, align_classes, describe_problems
@@ -113,7 +113,7 @@ def validate(
 
 def _batch_size(pipeline: Pipeline, batch: int | None) -> int:
     contract = pipeline.input
-    largest = MAX_BATCH if contract.dynamic_batch else contract.batch
+    largest = contract.max_batch if contract.dynamic_batch else contract.batch
     if batch is None:
         return _FREE_BATCH if contract.dynamic_batch else contract.batch
     if not 1 <= batch <= largest:

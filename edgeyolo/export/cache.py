@@ -6,9 +6,10 @@ from collections.abc import Callable
 from hashlib import sha256 as new_sha256
 from pathlib import Path
 
-from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.cached import made_once
 from edgeyolo.backend.interface import CalibrationSource
-from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.errors import UsageError
 from edgeyolo.export.exporter import export
 from edgeyolo.export.options import ExportOptions
 from edgeyolo.support.files import sha256, user_cache
@@ -36,14 +37,9 @@ def cached_artifact(
             hint="`edgeyolo import FILE.pt` makes weights, `edgeyolo export` makes artifacts.",
         )
     images = calibration.sha256 if calibration else ""
-    named = f"{sha256(path)} {target} {size} {batch} {images} {__version__}"
+    # "trained": once, the default was the paper's size, whatever the network had been trained at.
+    named = f"{sha256(path)} {target} {size or 'trained'} {batch} {images} {__version__}"
     key = new_sha256(named.encode()).hexdigest()[:20]
     place = user_cache() / "artifacts" / f"{path.stem}-{target}-{key}"
-    if (place / MANIFEST).is_file():
-        try:
-            return Artifact.open(place)
-        except DamagedFileError:
-            step("the cached artifact is damaged; making it again")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    options = ExportOptions(size=size, batch=batch, calibration=calibration, overwrite=place.exists())
-    return export(path, target, place, options, step=step)
+    options = ExportOptions(size=size, batch=batch, calibration=calibration, overwrite=True)
+    return made_once(place, lambda: export(path, target, place, options, step=step), step)

@@ -34,6 +34,7 @@ class Check:
         misfits: why the target cannot take it; empty where it can.
         notes: what costs time only, or must be seen to on the device.
         parameters: weights and biases. peak: values of the activations that are alive at the busiest operation.
+        remark: on the size, where it is a guess or not that of the training.
         sources: name in brackets -> the document behind a sentence.
     """
 
@@ -45,6 +46,7 @@ class Check:
     notes: tuple[str, ...]
     parameters: int
     peak: int
+    remark: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property

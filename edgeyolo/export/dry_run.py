@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.artifact.artifact import MANIFEST
 from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.artifact.trained_size import Size, size_remark
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import edge_contracts
 from edgeyolo.errors import RuntimeMissingError
@@ -22,7 +23,7 @@ from edgeyolo.support.files import refuse_occupied
 from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
-    from edgeyolo.models.topology import ModelSpec
+    from edgeyolo.models.csp_topology import Spec
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Plan:
     """One export that was not done.
 
     `files` are what the artifact would hold beside golden vectors and the manifest, `megabytes` their size, about.
-    `tools` are the versions that would make it. `calibrated` says whether images decide its numbers.
+    `tools` are the versions that would make it. `calibrated` says whether images decide its numbers. `remark` is on the
+    size, where it is not the one that the network was trained at.
     """
 
     target: str
@@ -43,6 +45,7 @@ class Plan:
     calibrated: bool
     opset: int | None
     tools: dict[str, str]
+    remark: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values."""
@@ -55,6 +58,7 @@ class Plan:
             "calibrated": self.calibrated,
             "opset": self.opset,
             "tools": self.tools,
+            "remark": self.remark,
             "input": asdict(self.input),
             "outputs": {
                 name: list(shape)
@@ -84,8 +88,13 @@ def plan_export(
         require_fit(check)
         require_calibration(profile, options, source.learned)
         given, output = edge_contracts(source)
-        made_by = backend.can_compile().version
-        tools = {"edgeyolo": version("edgeyolo"), "torch": version("torch"), backend.name: made_by}
+        # What makes a file need not be what runs it: TensorRT's packages are made with onnx.
+        maker = str(getattr(backend, "compiler", getattr(backend, "package", backend.name)))
+        tools = {
+            "edgeyolo": version("edgeyolo"),
+            "torch": version("torch"),
+            maker: backend.can_compile().version,
+        }
         return Plan(
             target=target,
             path=into,
@@ -97,6 +106,13 @@ def plan_export(
             calibrated=profile.calibrated,
             opset=options.opset or profile.opset,
             tools={name: found for name, found in tools.items() if found},
+            remark=size_remark(
+                Path(weights).name,
+                given.size,
+                source.trained,
+                asked=options.size is not None,
+                model=source.model,
+            ),
         )
 
 
@@ -116,23 +132,26 @@ def check_weights(
     """
     profiles = [registry.find_target(target)[0] for target in targets]
     step("reading the network")
-    network, spec = _network(weights)
+    network, spec, trained = _network(weights)
     contracts = [
-        input_contract(spec, profile, options) for profile in profiles
+        input_contract(spec, profile, options, trained) for profile in profiles
     ]  # equal, but for what they refuse
     step("checking")
     from edgeyolo.export.trace import trace
 
     graph, given = trace(network, contracts[0]), graph_detections(options.nms, network.classes)
     tail = Tail(network_maps(spec, network.classes), given) if given else None
-    return [
+    asked = options.size is not None
+    remark = size_remark(Path(weights).name, contracts[0].size, trained, asked=asked, model=spec.name)
+    checks = [
         check_graph(graph, profile, contract, opset=options.opset, runtime=runtime, tail=tail)
         for profile, contract in zip(profiles, contracts, strict=True)
     ]
+    return [replace(check, remark=remark) for check in checks]
 
 
-def _network(weights: str | Path) -> tuple[Any, ModelSpec]:
-    """The re-parameterized network and its spec."""
+def _network(weights: str | Path) -> tuple[Any, Spec, Size | None]:
+    """The re-parameterized network, its spec, and the size that it was trained at; for a name the paper's."""
     try:
         from edgeyolo.models import specs
         from edgeyolo.models.build import build
@@ -143,8 +162,9 @@ def _network(weights: str | Path) -> tuple[Any, ModelSpec]:
             f"checking a network needs the package {error.name}, which is not installed",
             hint=install_hint("export"),
         ) from error
-    if not Path(weights).exists() and str(weights) in specs.names():
-        spec = specs.get(str(weights))
-        return build(spec, form="plain", device="meta").eval(), spec
-    network = reparameterize(import_checkpoint(weights).network).network
-    return network, network.spec
+    if not Path(weights).exists() and str(weights) in specs.known():
+        spec = specs.find(str(weights))
+        return build(spec, form="plain", device="meta").eval(), spec, (spec.imgsz, spec.imgsz)
+    loaded = import_checkpoint(weights)
+    network = reparameterize(loaded.network).network
+    return network, network.spec, loaded.size

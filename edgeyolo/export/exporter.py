@@ -17,16 +17,21 @@ from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.manifest import Accuracy, Manifest, Parity
+from edgeyolo.artifact.trained_size import TRAINED
 from edgeyolo.backend import registry
-from edgeyolo.backend.interface import Backend, Compiled
+from edgeyolo.backend.interface import Backend, Compiled, DescribingBackend
+from edgeyolo.backend.ports import port_faults
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import GateError, RuntimeMissingError
 from edgeyolo.export.ap_judge import judge_for
 from edgeyolo.export.check import check_source, require_fit
 from edgeyolo.export.graph_ends import graph_detections, require_edges, takes_pixels
+from edgeyolo.export.judged import LEAST_DETECTIONS, missing_judge, require_judged
 from edgeyolo.export.layer_report import explain
 from edgeyolo.export.options import (
+    COMPARED,
+    COMPARED_AT_MOST,
     ExportOptions,
     comparison_pictures,
     input_contract,
@@ -81,18 +86,23 @@ def export(
         source = _prepare(loaded, profile, options, scratch)
         require_fit(check_source(source, profile))  # no images help a network that the target cannot take
         require_calibration(profile, options, source.learned)
+        _require_range(source, profile, options)
         if options.ap_budget is not None:
             source.calibration = registry.keep_within_budget(
                 source, profile.target, options.data, options.ap_budget, step=step
             )
         step(f"compiling for {target}")
         compiled = backend.compile(source, profile.target, folder)
+        _require_ports(backend, compiled, folder, target)
         draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source))
         step("comparing with torch")
         parity = _verify(draft, source, profile, options)
         step("measuring AP" if options.data else "sealing")
         accuracy = _judge(draft, source, options)
-        Artifact.seal(folder, replace(draft.manifest, files={}, parity=parity, accuracy=accuracy))
+        reason = missing_judge(draft.manifest, parity, accuracy, profile)
+        require_judged(reason, target, unjudged=options.unjudged)
+        made = replace(draft.manifest, files={}, parity=parity, accuracy=accuracy, unjudged=bool(reason))
+        Artifact.seal(folder, made)
     return Artifact.open(into)
 
 
@@ -127,6 +137,24 @@ def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
     return profile, backend
 
 
+def _require_range(source: NetworkSource, profile: TargetProfile, options: ExportOptions) -> None:
+    from edgeyolo.export.half_range import require_range
+
+    require_range(source, profile, *comparison_pictures(options))
+
+
+def _require_ports(backend: Backend, compiled: Compiled, folder: Path, target: str) -> None:
+    """Raise GateError where the contracts are not what the file itself says that it takes and gives."""
+    if not isinstance(backend, DescribingBackend):
+        return
+    ports = backend.written_ports(folder, compiled.output)
+    if faults := port_faults(compiled.input, compiled.output, *ports):
+        raise GateError(
+            f"{target}: the file is not what its manifest would say: {'; '.join(faults)}",
+            hint="Nothing was written. The toolchain made something else; `edgeyolo doctor` shows the versions in use.",
+        )
+
+
 def _load(weights: str | Path) -> Imported:
     from edgeyolo.models.importer import import_checkpoint
 
@@ -148,7 +176,7 @@ def _prepare(
             hint="The weights hold extreme or non-finite values; train on, or import them again.",
         )
     spec = loaded.network.spec
-    given = input_contract(spec, profile, options)
+    given = input_contract(spec, profile, options, loaded.size)
     output = network_maps(spec, len(loaded.class_names))
     return NetworkSource(
         deploy.network,
@@ -163,6 +191,8 @@ def _prepare(
         learned=learned_for(loaded.ranges, profile, options),
         quantizer=options.quantizer,
         judge=judge_for(options.quantizer, output, loaded.class_names, options.data, options.max_ap_drop),
+        model=spec.name,
+        trained=loaded.size,
     )
 
 
@@ -193,7 +223,11 @@ def _manifest(
         output=compiled.output,
         files={},
         tools=tools | dict(compiled.tools),
-        provenance={**loaded.provenance, "weights_sha256": loaded.origin.sha256},
+        provenance={
+            **loaded.provenance,
+            "weights_sha256": loaded.origin.sha256,
+            TRAINED: list(loaded.size) if loaded.size else None,
+        },
         parameters=parameters,
         gflops=gflops,
         calibration=record(source.calibration, source.learned),
@@ -219,19 +253,22 @@ def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Ac
 
 def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, options: ExportOptions) -> Parity:
     """Run the draft through its own runtime: the parity gate, then the golden vectors."""
-    images, what = comparison_pictures(options)
     manifest = draft.manifest
     opened, runtime = registry.open_for_parity(draft)
     with closing(opened) as session:
-        parity = measure_parity(
-            source.network,
-            raw_maps(manifest, source.output),
-            session,
-            manifest,
-            images,
-            profile=profile,
-            described=f"{what}, run by {runtime}",
-        )
+        for count in (COMPARED, COMPARED_AT_MOST):
+            images, what = comparison_pictures(options, count)
+            parity = measure_parity(
+                source.network,
+                raw_maps(manifest, source.output),
+                session,
+                manifest,
+                images,
+                profile=profile,
+                described=f"{what}, run by {runtime}",
+            )
+            if parity.detections >= LEAST_DETECTIONS or len(images) < count:
+                break
         require_parity(
             parity, str(profile.target), partial(explain, session, source, manifest, images[0], profile)
         )

@@ -20,24 +20,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, RawMaps
 from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.artifact.trained_size import Size
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.runtime.images import read_image
 
 if TYPE_CHECKING:
-    from edgeyolo.models.topology import ModelSpec
+    from edgeyolo.models.csp_topology import Spec
 
 
+COMPARED_AT_MOST = 32  # where few show too little to judge by
 COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree on, a second or two on the large networks
 
 
-def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptions) -> InputContract:
+def input_contract(
+    spec: Spec, profile: TargetProfile, options: ExportOptions, trained: Size | None
+) -> InputContract:
     """The network's own input for these options.
 
+    Where no size is asked for it is the one that the network was trained at or, where that is not known, the paper's.
     UsageError where a size, batch or opset cannot be.
     """
-    height, width = options.size or (spec.imgsz, spec.imgsz)
+    height, width = options.size or trained or (spec.imgsz, spec.imgsz)
     coarsest = max(spec.strides)
     if height % coarsest or width % coarsest or min(height, width) < coarsest:
         near = [max(coarsest, round(side / coarsest) * coarsest) for side in (height, width)]
@@ -51,10 +56,14 @@ def input_contract(spec: ModelSpec, profile: TargetProfile, options: ExportOptio
         raise UsageError(
             f"{profile.target} is not made from ONNX: it has no opset", hint="Leave out --opset."
         )
-    return InputContract(height, width, options.batch, dynamic_batch=options.dynamic_batch)
+    if options.dynamic_batch and options.max_batch < 2:
+        raise UsageError(f"a dynamic batch of at most {options.max_batch}: expected at least 2")
+    return InputContract(
+        height, width, options.batch, dynamic_batch=options.dynamic_batch, max_batch=options.max_batch
+    )
 
 
-def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
+def network_maps(spec: Spec, classes: int) -> RawMaps:
     """Contract of the network's raw maps.
 
     p3, p4 ... by the logarithm of the stride.
@@ -63,15 +72,16 @@ def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
     return RawMaps(names, spec.strides, spec.anchors, classes)
 
 
-def comparison_pictures(options: ExportOptions) -> tuple[list[NDArray[np.uint8]], str]:
+def comparison_pictures(options: ExportOptions, count: int = COMPARED) -> tuple[list[NDArray[np.uint8]], str]:
     """BGR pictures for the comparison with torch, and a description of them.
 
-    Photographs that were given, else some labelled images, else some that it is calibrated on, else generated ones.
+    Photographs that were given, else `count` labelled images, else as many that it is calibrated on, else generated
+    ones.
     """
-    labelled = [sample.path for sample in (options.data.images if options.data else ())[:COMPARED]]
+    labelled = [sample.path for sample in (options.data.images if options.data else ())[:count]]
     if files := options.images or labelled:
         return [read_image(path) for path in files], f"{len(files)} photographs"
-    if options.calibration and (calibrated := options.calibration.pictures(COMPARED)):
+    if options.calibration and (calibrated := options.calibration.pictures(count)):
         return calibrated, f"{len(calibrated)} pictures of the calibration"
     return [make_scene(seed).image for seed in range(3)], "3 generated pictures"
 
@@ -142,9 +152,10 @@ class ExportOptions:
     """User's choices for an export.
 
     Attributes:
-        size: (height, width) in pixels, by default the network's own.
+        size: (height, width) in pixels, by default that of the training or, where it is not known, the paper's.
         batch: images at a time, from 1.
-        dynamic_batch: take any number of images at a time.
+        dynamic_batch: take any number of images at a time, up to `max_batch`.
+        max_batch: how far a dynamic batch goes.
         images: photographs for the parity check, by default some of `data`, else of `calibration`, else generated.
         calibration: images or ranges that INT8 targets need.
         data: labelled images to measure AP on.
@@ -155,11 +166,13 @@ class ExportOptions:
         nms: thresholds of decoding and suppression in the file; None leaves both to the host.
         input: "uint8" for preprocessing in the file, "float" for none, None for the faster one on the target.
         opset: of the ONNX file that is made or converted, by default the target's own.
+        unjudged: let an export pass that too few detections, and no AP, can judge; its manifest records it.
     """
 
     size: tuple[int, int] | None = None
     batch: int = 1
     dynamic_batch: bool = False
+    max_batch: int = MAX_BATCH
     images: tuple[Path, ...] = ()
     calibration: CalibrationSource | None = None
     data: Dataset | None = None
@@ -170,3 +183,4 @@ class ExportOptions:
     nms: PostprocessConfig | None = None
     input: str | None = None
     opset: int | None = None
+    unjudged: bool = False

@@ -43,8 +43,7 @@ def as_network_input(batch: NDArray[Any], contract: InputContract) -> NDArray[np
     planes = batch if contract.layout == "NCHW" else batch.transpose(0, 3, 1, 2)
     if contract.color_order == "BGR":
         planes = planes[:, ::-1]
-    values = np.ascontiguousarray(planes, dtype=np.float32)
-    return values * np.float32(contract.scale) if batch.dtype == np.uint8 else values
+    return np.ascontiguousarray(contract.real_values(planes))
 
 
 def batches(

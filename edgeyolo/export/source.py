@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.artifact.contracts import MAX_BATCH, GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.trained_size import Size
 from edgeyolo.backend.interface import Judge
 from edgeyolo.backend.quantizer_options import DEFAULTS, QuantizerOptions
 from edgeyolo.errors import EdgeYoloError
@@ -44,6 +45,8 @@ class NetworkSource:
     learned: LearnedRanges | None = None
     quantizer: QuantizerOptions = DEFAULTS
     judge: Judge | None = None
+    model: str = ""  # the network's name
+    trained: Size | None = None  # (height, width) of the training, where that is known
     _onnx: dict[int, Path] = field(default_factory=dict)
 
     def onnx(self, *, opset: int) -> Path:
@@ -91,7 +94,7 @@ def _trace(source: NetworkSource, opset: int) -> onnx.ModelProto:
     if contract.dynamic_batch:
         # An example batch of 1 would make torch.export take the batch for a constant.
         batch = max(2, batch)
-        shapes = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
+        shapes = ({0: torch.export.Dim("batch", min=1, max=contract.max_batch)},)
     program = torch.onnx.export(
         source.network,
         (torch.zeros(contract.shape(batch)),),

@@ -30,7 +30,7 @@ def trace(network: nn.Module, contract: InputContract) -> Graph:
     Nothing is computed, whatever the sizes; weights, where there are any, are read for the largest of them only.
     """
     recorder = _Recorder(contract.name)
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), _module_names(network, recorder):
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), module_names(network, recorder.modules):
         images = torch.zeros(contract.shape())
         recorder.name(images, contract.name)
         with recorder:
@@ -93,18 +93,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _module_names(network: nn.Module, recorder: _Recorder) -> Iterator[None]:
-    """Let the recorder know which module runs."""
+def module_names(network: nn.Module, running: list[str]) -> Iterator[None]:
+    """Keep in `running` the names of the modules that are being run, the innermost last."""
     handles = []
     for name, module in network.named_modules():
         if not name:
             continue
 
         def enter(module: nn.Module, args: Any, name: str = name) -> None:
-            recorder.modules.append(name)
+            running.append(name)
 
         def leave(module: nn.Module, args: Any, result: Any) -> None:
-            recorder.modules.pop()
+            running.pop()
 
         handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:

@@ -18,11 +18,21 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.artifact.trained_size import Size, size_of_provenance, size_text
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo.models import weights
-from edgeyolo.models.checkpoint import Contents, open_checkpoint, read_contents, read_tensor, sniff
+from edgeyolo.models.checkpoint import (
+    Contents,
+    foreign_keys,
+    open_checkpoint,
+    read_contents,
+    read_tensor,
+    sniff,
+)
+from edgeyolo.models.download.table import PUBLISHED
 from edgeyolo.models.network import Network
-from edgeyolo.models.published import Recognised, recognise
+from edgeyolo.models.other_names import INNER_LATERAL, has_inner_lateral
+from edgeyolo.models.published import Recognised, is_fused_training, recognise
 from edgeyolo.support.files import sha256
 
 _ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)", "relu": "ReLU"}
@@ -59,7 +69,8 @@ class Imported:
 
     `provenance` is where the weights first came from: `origin` as plain values, or our own file's memory.
     `notes` say what a user should know: what was assumed, and what looks wrong. `ranges` are those that
-    quantization-aware training learned.
+    quantization-aware training learned. `size` is the (height, width) that the network was trained at, None where the
+    file does not say.
     """
 
     network: Network
@@ -68,6 +79,7 @@ class Imported:
     provenance: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     ranges: LearnedRanges | None = None
+    size: Size | None = None
 
     @property
     def parameters(self) -> int:
@@ -82,6 +94,7 @@ class Imported:
             "form": self.network.form,
             "activation": spec.act,
             "classes": self.network.classes,
+            "trained_size": list(self.size) if self.size else None,
             "class_names": list(self.class_names),
             "strides": list(spec.strides),
             "anchors": [[list(pair) for pair in level] for level in spec.anchors],
@@ -99,6 +112,9 @@ class Imported:
         return [
             f"{spec.name}, {self.network.form} form, {_ACTIVATIONS[spec.act]}",
             f"{self.parameters:,} parameters",
+            f"trained at {size_text(self.size)} pixels"
+            if self.size
+            else "it does not say what size it was trained at",
             f"{self.network.classes} classes: {names}",
             *(
                 f"stride {stride}: anchors {' '.join(f'{w:g}x{h:g}' for w, h in level)}"
@@ -116,7 +132,8 @@ def import_checkpoint(path: Path | str) -> Imported:
     path: a published or self-trained .pt file (a whole pickled model), a state dict (.pt, .pth, or
         .safetensors with published keys), or a file written by `edgeyolo import`.
     Raises UntrustedFileError for a file that asks for anything but a network, DamagedFileError for a broken
-    one, EdgeYoloError for a network that is not of the family, UsageError where there is no file.
+    one, ForeignFileError for another project's, EdgeYoloError for a network that is not of the family,
+    UsageError where there is no file.
     """
     path = Path(path)
     if sniff(path) == "torch":
@@ -142,7 +159,12 @@ def _from_own(path: Path) -> Imported:
     dtype = "float16" if halves else "float32"
     origin = Origin(path.name, sha256(path), "safetensors", "edgeyolo weights", "", dtype)
     return Imported(
-        own.network, own.class_names, origin, own.provenance or origin.to_json(), ranges=own.ranges
+        own.network,
+        own.class_names,
+        origin,
+        own.provenance or origin.to_json(),
+        ranges=own.ranges,
+        size=own.size,
     )
 
 
@@ -169,16 +191,33 @@ def _assemble(path: Path, state: Mapping[str, Tensor], contents: Contents, origi
                 f"{path}: {key!r:.80} is a single number; only num_batches_tracked is, in networks of the family"
             )
     try:
-        found = recognise(state, activation=contents.activation)
+        found = recognise(state, activation=contents.activation, implicit_folded=contents.implicit_folded)
     except EdgeYoloError as error:
+        foreign = foreign_keys(path, state)
+        if foreign is not None:
+            raise foreign from error
         raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
     names, notes = _class_names(path, contents, found)
+    if has_inner_lateral(state):
+        notes.append(INNER_LATERAL)
+    if is_fused_training(state):
+        notes.append(
+            "fused by the published code: auxiliary outputs are left out, implicit knowledge is folded in"
+        )
     if contents.activation is None and found.spec.name == "yolov7-tiny":
         notes.append("weights alone do not tell yolov7-tiny from yolov7-tiny-silu; taken as yolov7-tiny")
     broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
         notes.append(f"{len(broken)} tensors hold values that are not finite; the first is {broken[0]}")
-    return Imported(found.network(), names, origin, origin.to_json(), tuple(notes))
+    provenance = origin.to_json()
+    size = size_of_provenance(provenance) or _published_size(origin, found)
+    return Imported(found.network(), names, origin, provenance, tuple(notes), size=size)
+
+
+def _published_size(origin: Origin, found: Recognised) -> Size | None:
+    """The paper's size for the published files themselves, which do not say it."""
+    is_published = any(origin.sha256 == item.sha256 for item in PUBLISHED)
+    return (found.spec.imgsz, found.spec.imgsz) if is_published else None
 
 
 def _class_names(path: Path, contents: Contents, found: Recognised) -> tuple[tuple[str, ...], list[str]]:
@@ -194,7 +233,7 @@ def _class_names(path: Path, contents: Contents, found: Recognised) -> tuple[tup
     if len(contents.class_names) != found.classes:
         count = f"{len(contents.class_names)} class names for {found.classes} classes"
         return numbered, [f"the file has {count}; they are not used, the classes are called class_0 and on"]
-    return contents.class_names, []
+    return contents.class_names, list(contents.notes)
 
 
 def _facts(origin: Origin) -> list[str]:

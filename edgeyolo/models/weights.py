@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.artifact.trained_size import Size, as_size, size_of_provenance
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.models.topology import MAX_CLASSES, Form, ModelSpec
+from edgeyolo.models.csp_topology import Spec, spec_from_json
+from edgeyolo.models.topology import MAX_CLASSES, Form
 from edgeyolo.support.files import atomic_file
 
 if TYPE_CHECKING:
@@ -37,12 +39,13 @@ _AGAIN = "Import the checkpoint again, or copy the file again."
 class WeightsInfo:
     """Metadata of a weights file."""
 
-    spec: ModelSpec
+    spec: Spec
     form: Form
     class_names: tuple[str, ...]
     provenance: dict[str, Any]
     sha256: str
     ranges: LearnedRanges | None = None
+    size: Size | None = None
 
     @property
     def classes(self) -> int:
@@ -54,7 +57,8 @@ class WeightsInfo:
 class Weights:
     """A network with its weights (float32, in inference mode) and their metadata.
 
-    `sha256` is over the tensors as stored: equal weights have equal hashes, whatever their names or origin.
+    `sha256` is over the tensors as stored: equal weights have equal hashes, whatever their names or origin. `size` is
+    the (height, width) that the network was trained at, None where nothing says it.
     """
 
     network: Network
@@ -62,6 +66,7 @@ class Weights:
     provenance: dict[str, Any]
     sha256: str
     ranges: LearnedRanges | None = None
+    size: Size | None = None
 
 
 def save(
@@ -72,11 +77,12 @@ def save(
     *,
     half: bool = False,
     ranges: LearnedRanges | None = None,
+    size: Size | None = None,
 ) -> None:
     """Write a network of any form, atomically.
 
     `provenance` is any JSON object; `half` stores float16; `ranges` are those that quantization-aware
-    training learned.
+    training learned; `size` is the (height, width) in pixels that the network was trained at.
 
     Raises UsageError for class names that do not fit, EdgeYoloError for weights that `half` cannot hold.
     """
@@ -95,6 +101,8 @@ def save(
         "provenance": json.dumps(dict(provenance), ensure_ascii=False),
         "sha256": _content_hash(tensors),
     }
+    if size := size or size_of_provenance(provenance):
+        metadata["image_size"] = json.dumps(size)
     if ranges:
         metadata["ranges"] = json.dumps(ranges.to_json(), ensure_ascii=False, separators=(",", ":"))
     with atomic_file(path) as draft:
@@ -129,7 +137,9 @@ def load(path: str | Path) -> Weights:
     _check_shapes(path, network, tensors)
     # Copied out of the mapped file, which may change later.
     values = {key: value.to(torch.float32, copy=True) for key, value in tensors.items()}
-    return Weights(load_state(network, values), info.class_names, info.provenance, info.sha256, info.ranges)
+    return Weights(
+        load_state(network, values), info.class_names, info.provenance, info.sha256, info.ranges, info.size
+    )
 
 
 def is_weights(path: str | Path) -> bool:
@@ -159,7 +169,7 @@ def read_info(path: str | Path) -> WeightsInfo:
             hint="Update edgeyolo, or import the checkpoint again.",
         )
     try:
-        spec = ModelSpec.from_json(_json(metadata["spec"]), f"{path}: the network spec")
+        spec = spec_from_json(_json(metadata["spec"]), f"{path}: the network spec")
         names, provenance = _json(metadata["class_names"]), _json(metadata["provenance"])
         form, classes, sha256 = metadata["form"], metadata["classes"], metadata["sha256"]
     except (KeyError, ValueError) as error:
@@ -171,7 +181,21 @@ def read_info(path: str | Path) -> WeightsInfo:
         raise DamagedFileError(f"{path}: broken metadata (form {form!r})", hint=_AGAIN)
     text = metadata.get("ranges")
     ranges = LearnedRanges.from_json(text, str(path)) if text else None
-    return WeightsInfo(spec, cast(Form, form), tuple(names), provenance, sha256, ranges)
+    size = _size(path, metadata.get("image_size"), provenance)
+    return WeightsInfo(spec, cast(Form, form), tuple(names), provenance, sha256, ranges, size)
+
+
+def _size(path: str | Path, text: str | None, provenance: Mapping[str, Any]) -> Size | None:
+    """The size of training; files of before it was noted have it in the account of their training."""
+    if text is None:
+        return size_of_provenance(provenance)
+    try:
+        size = as_size(_json(text))
+    except ValueError:
+        size = None
+    if size is None:
+        raise DamagedFileError(f"{path}: broken metadata (image_size {text[:40]!r})", hint=_AGAIN)
+    return size
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import DecodedBoxes, RawMaps
-from edgeyolo.errors import NotFiniteError, UsageError
+from edgeyolo.artifact.contracts import DecodedBoxes, RankedBoxes, RawMaps
+from edgeyolo.errors import EdgeYoloError, NotFiniteError, UsageError
 from edgeyolo.runtime.postprocess_config import DISPLAY, PostprocessConfig
 
 FloatArray = NDArray[np.float32]
@@ -113,8 +113,12 @@ def decode_levels(levels: Sequence[NDArray[Any]], output: RawMaps, config: Postp
 def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessConfig) -> Boxes:
     """Candidates among one image's decoded boxes before suppression.
 
-    The boxes are (boxes, 5 + classes).
+    The contract says how the boxes lie in the array.
     """
+    if output.transposed:
+        rows = rows.T
+    if not output.objectness:
+        return _read_scored(rows, output, config)
     if np.isnan(rows[:, 4].max()):
         raise _nan(output.names[0])
     rows = rows[rows[:, 4] > config.conf].astype(np.float32, copy=False)
@@ -130,6 +134,40 @@ def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessCo
     which, class_id, confidence = which[keep], class_id[keep].astype(np.int64), confidence[keep]
     center, half = rows[which, :2], rows[which, 2:4] * np.float32(0.5)
     return Boxes(np.concatenate([center - half, center + half], axis=1), confidence, class_id)
+
+
+def _read_scored(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessConfig) -> Boxes:
+    """`read_decoded` of rows that have a score for each class and no objectness."""
+    best = rows[:, 4:].max(axis=1)
+    if np.isnan(best.max()):
+        raise _nan(output.names[0])
+    rows = rows[best > config.conf].astype(np.float32)
+    if np.isnan(rows).any():
+        raise _nan(output.names[0])
+    if config.multi_label:
+        which, class_id = np.nonzero(rows[:, 4:] > config.conf)
+    else:
+        which, class_id = np.arange(len(rows)), rows[:, 4:].argmax(axis=1)
+    confidence = rows[which, 4 + class_id]
+    keep = passing(class_id, confidence, output.classes, config)
+    which, class_id, confidence = which[keep], class_id[keep].astype(np.int64), confidence[keep]
+    center, half = rows[which, :2], rows[which, 2:4] * np.float32(0.5)
+    return Boxes(np.concatenate([center - half, center + half], axis=1), confidence, class_id)
+
+
+def read_ranked(rows: NDArray[Any], output: RankedBoxes, config: PostprocessConfig) -> Boxes:
+    """The detections among one image's rows (rows, 6), best first; nothing is suppressed, whatever `config.iou`."""
+    if np.isnan(rows).any():
+        raise _nan(output.names[0])
+    rows = rows[rows[:, 4] > config.conf].astype(np.float32)
+    class_id, confidence = np.rint(rows[:, 5]).astype(np.int64), rows[:, 4]
+    if len(rows) and not 0 <= class_id.min() <= class_id.max() < output.classes:
+        raise EdgeYoloError(
+            f"{output.names[0]!r} gives the class {class_id.max()}; there are {output.classes}"
+        )
+    keep = np.flatnonzero(passing(class_id, confidence, output.classes, config))
+    keep = keep[np.argsort(-confidence[keep], kind="stable")][: config.max_det]
+    return Boxes(rows[keep, :4], confidence[keep], class_id[keep])
 
 
 def _candidates(

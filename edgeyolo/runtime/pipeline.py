@@ -6,6 +6,7 @@ Each stage can also be called, and timed, by itself.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import MAX_BATCH, InputContract, OutputContract
+from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.backend.interface import AsynchronousSession, Session
+from edgeyolo.errors import UsageError
 from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
 
@@ -62,6 +65,7 @@ class Pipeline:
         output: what it gives means.
         class_names: one name per class.
         config: which boxes become detections.
+        process: the id of the process that opened the session. Threads of a runtime do not survive a fork.
     """
 
     session: Session
@@ -69,6 +73,7 @@ class Pipeline:
     output: OutputContract
     class_names: tuple[str, ...]
     config: PostprocessConfig = DISPLAY
+    process: int = field(default_factory=os.getpid, repr=False, compare=False)
     _preprocessor: Preprocessor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -79,18 +84,24 @@ class Pipeline:
         return replace(self, config=config)
 
     def preprocess(
-        self, images: Sequence[Pixels], *, size: tuple[int, int] | None = None, enlarge: bool = True
+        self,
+        images: Sequence[Pixels | PlanarImage],
+        *,
+        size: tuple[int, int] | None = None,
+        enlarge: bool = True,
+        out: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         """Images (h, w, 3) uint8 BGR -> the input array, and where each image lies in it.
 
-        A network of fixed batch gets a full batch, padded with empty images. The array is a buffer of this
+        A network of fixed batch gets a full batch, padded with empty images. The array is `out`, or a buffer of this
         thread, valid until its next call. `size`, `enlarge`: see `edgeyolo.runtime.preprocess.Preprocessor`.
         """
         rows = None if self.input.dynamic_batch else self.input.batch
-        return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge)
+        return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge, out=out)
 
     def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """The input array -> what the output contract says, by name."""
+        """The input array -> what the output contract says, by name. UsageError in a fork of the session's process."""
+        self._require_process()
         return self.session.run(batch)
 
     def postprocess(
@@ -118,6 +129,7 @@ class Pipeline:
         Sessions that work on several batches at once (`AsynchronousSession`) do so while the caller reads on; with
         others the future is ready when it is returned. What fails is raised by the future.
         """
+        self._require_process()
         batch, letterboxes = self.preprocess(images)
         done: Future[list[Detections]] = Future()
         done.set_running_or_notify_cancel()
@@ -151,13 +163,20 @@ class Pipeline:
             )
         return found, times
 
+    def _require_process(self) -> None:
+        if self.process != os.getpid():
+            raise UsageError(
+                f"the session was opened in process {self.process} and is used in {os.getpid()}, a fork of it",
+                hint="Open a Detector in each process; a forked one's `pipeline` opens its session anew.",
+            )
+
     def _chunks(self, images: Iterable[Pixels]) -> Iterator[list[Pixels]]:
         """Batches as large as the network takes, or as memory should hold.
 
         Where it takes any batch, large images go on their way sooner.
         """
         free = self.input.dynamic_batch
-        size, most = (MAX_BATCH, _CHUNK_BYTES) if free else (self.input.batch, math.inf)
+        size, most = (self.input.max_batch, _CHUNK_BYTES) if free else (self.input.batch, math.inf)
         chunk: list[Pixels] = []
         held = 0
         for image in images:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import DecodedBoxes, GraphDetections, OutputContract, RawMaps
+from edgeyolo.artifact.contracts import DecodedBoxes, GraphDetections, OutputContract, RankedBoxes, RawMaps
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.runtime.decode import (
     Boxes,
@@ -24,6 +24,7 @@ from edgeyolo.runtime.decode import (
     logit_floor,
     passing,
     read_decoded,
+    read_ranked,
     sigmoid,
 )
 from edgeyolo.runtime.nms import nms
@@ -82,6 +83,8 @@ def postprocess(
             best = _read(rows, output, config)
         elif isinstance(output, DecodedBoxes):
             best = suppress(read_decoded(rows[0], output, config), config)
+        elif isinstance(output, RankedBoxes):
+            best = read_ranked(rows[0], output, config)
         else:
             best = suppress(decode_levels(rows, output, config), config)
         original = Boxes(box.to_original(best.xyxy), best.confidence, best.class_id)

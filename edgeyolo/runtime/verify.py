@@ -5,31 +5,38 @@ Its files, and whether this machine reproduces its golden vectors.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import GraphDetections
+from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.backend import registry
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.versions import apart
-from edgeyolo.errors import DamagedFileError, GateError
-from edgeyolo.runtime.agreement import beyond_doubt, differences, matched
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, GateError
+from edgeyolo.runtime.agreement import Agreement, beyond_doubt, differences, matched
+from edgeyolo.runtime.golden import GOLDEN, Golden, pixels_of, read_golden, weak_config
 from edgeyolo.runtime.postprocess import Boxes, postprocess
-from edgeyolo.runtime.postprocess_config import settle
-from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo.runtime.preprocess import Letterbox, preprocess
+
+UNKNOWN = 1e-4  # the tolerance where neither the artifact nor its target states one
 
 
 @dataclass(frozen=True)
 class Verified:
     """Result of a verification.
 
-    It has the number of files, the largest relative deviation from the golden values, and the runtime: the
-    runtime itself, or its stand-in on a machine that does not have the runtime. `notes` says what is
-    remarkable and no error: a runtime of another version than the one that made the artifact.
+    It has the number of files, the largest relative deviation from the golden values, how many golden detections were
+    compared, and the runtime: the runtime itself, or its stand-in on a machine that does not have the runtime. `notes`
+    says what is remarkable and no error: a runtime of another version than the one that made the artifact, a manifest
+    without a hash of its own.
     """
 
     artifact: str
@@ -39,6 +46,7 @@ class Verified:
     tolerance: float
     runtime: str
     notes: tuple[str, ...] = ()
+    detections: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object."""
@@ -46,58 +54,102 @@ class Verified:
 
 
 def verify(path: str | Path) -> Verified:
-    """Open the artifact (schema and SHA-256), then run its golden picture and compare.
+    """Open the artifact (schema, its own hash and those of its files), then run its golden picture and compare: the
+    values of its outputs, and the detections that its manifest makes of them.
 
     Raises:
         DamagedFileError: a file is missing, added or changed, or the golden picture gives another input tensor.
         RuntimeMissingError: the runtime is not here, or too old to load what a newer one made.
-        GateError: this machine's runtime gives other values than the one that made the artifact.
+        GateError: this machine's runtime gives other values or detections than the one that made the artifact.
     """
     artifact = Artifact.open(path)
     manifest = artifact.manifest
-    # The tolerance is the export's own: another processor may take other kernels, never other answers.
-    tolerance = manifest.parity.tolerance if manifest.parity else 1e-4
+    golden = read_golden(artifact.file(GOLDEN), manifest.input, manifest.output)
+    backend = registry.backend_of(artifact)
+    profile = next((item for item in backend.profiles if item.target == manifest.target), None)
+    tolerance = _tolerance(manifest, profile)
     opened, runtime = registry.open_for_parity(artifact)
-    with np.load(artifact.file("golden.npz")) as golden, closing(opened) as session:
-        batch, letterboxes = preprocess([golden["image"]] * manifest.input.batch, manifest.input)
-        expected = golden["input"].astype(np.float32)
-        pixels = batch[0].transpose(1, 2, 0) if manifest.input.layout == "NCHW" else batch[0]
-        scale = manifest.input.scale if batch.dtype.kind == "f" else 1
-        if np.abs(pixels.astype(np.float32) - expected * scale).max() > 1.5 * scale:
+    with closing(opened) as session:
+        batch, letterboxes = preprocess([golden.image] * manifest.input.batch, manifest.input)
+        if np.abs(pixels_of(batch[0], manifest.input).astype(int) - golden.input).max() > 1:
             raise DamagedFileError(
                 f"{artifact.path}: preprocessing gives another input tensor than the golden one"
             )
-        outputs = session.run(batch)
-        if not isinstance(manifest.output, GraphDetections):
-            deviation = max(_deviation(outputs[name][0], golden, name) for name in manifest.output.names)
-        else:
-            found = postprocess(outputs, manifest.output, letterboxes[:1], settle(manifest.output))[0]
-            deviation = _differing(found, golden, manifest.output.conf)
+        outputs = {name: each[:1] for name, each in session.run(batch).items()}
+    found = _detected(artifact, outputs, letterboxes[:1], golden)
+    agreed = _agreement(found, golden)
+    deviation = _deviation(outputs, found, golden, agreed, manifest)
+    _require(artifact, deviation, tolerance, agreed, profile)
+    other = apart(artifact, backend) if runtime == manifest.backend else None
+    notes = [f"{other.sentence()}; it gives the same values"] if other else []
+    if manifest.sha256 is None:
+        notes.append(
+            "its manifest has no hash of its own (it was made by an older edgeyolo), so what the manifest says, class "
+            "names for one, cannot be proved; export the weights again for that"
+        )
+    return Verified(
+        str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance, runtime, tuple(notes),
+        len(golden.found),
+    )  # fmt: skip
+
+
+def _tolerance(manifest: Manifest, profile: TargetProfile | None) -> float:
+    """The export's own: another processor may take other kernels, never other answers. No more than the target's."""
+    stated = manifest.parity.tolerance if manifest.parity else UNKNOWN
+    return min(stated, profile.parity) if profile else stated
+
+
+def _detected(
+    artifact: Artifact, outputs: Mapping[str, NDArray[Any]], letterboxes: list[Letterbox], golden: Golden
+) -> Boxes:
+    output = artifact.manifest.output
+    try:
+        return postprocess(outputs, output, letterboxes, weak_config(output, golden.conf))[0]
+    except EdgeYoloError as error:
+        raise GateError(
+            f"{artifact.path}: its manifest is not of what the file gives: {error.message}",
+            hint="Copy the whole directory again, or export the weights again.",
+        ) from error
+
+
+def _agreement(found: Boxes, golden: Golden) -> Agreement:
+    """Of the detections on either side that are no matter of a rounding, how many the other side has."""
+    ours, theirs = beyond_doubt(found, golden.conf), beyond_doubt(golden.found, golden.conf)
+    return matched(ours, golden.found) + matched(theirs, found)
+
+
+def _deviation(
+    outputs: Mapping[str, NDArray[Any]], found: Boxes, golden: Golden, agreed: Agreement, manifest: Manifest
+) -> float:
+    """The largest difference of output values and of detections, relative to the largest output value."""
+    apart_by = differences(golden.found, found, max(golden.image.shape[:2]))
+    if isinstance(manifest.output, GraphDetections):
+        return max(apart_by.values()) if agreed.matched == agreed.detections else float("inf")
+    worst, largest = 0.0, 1e-12
+    for name, (index, expected) in golden.samples.items():
+        values = outputs[name].ravel()
+        if values.size <= int(index.max()):
+            return float("inf")
+        scale = max(float(np.abs(expected).max()), 1e-12)
+        worst = max(worst, float(np.abs(values[index] - expected).max() / scale))
+        largest = max(largest, scale)
+    # A logit that is off by d moves a score by up to d / 4 and a corner by up to about d / 2 of the picture's side.
+    return max(worst, max(apart_by.values()) / max(largest / 2, 1.0))
+
+
+def _require(
+    artifact: Artifact, deviation: float, tolerance: float, agreed: Agreement, profile: TargetProfile | None
+) -> None:
+    made = f"Made with {dict(artifact.manifest.tools)}; `edgeyolo doctor` shows what is installed here."
     if not deviation <= tolerance:
         raise GateError(
             f"{artifact.path}: golden vectors are missed by {deviation:.3g} (relative); {tolerance:g} is allowed",
-            hint=f"Made with {dict(manifest.tools)}; `edgeyolo doctor` shows what is installed here.",
+            hint=made,
         )
-    other = apart(artifact, registry.backend_of(artifact)) if runtime == manifest.backend else None
-    notes = (f"{other.sentence()}; it gives the same values",) if other else ()
-    return Verified(
-        str(artifact.path), artifact.sha256, len(manifest.files), deviation, tolerance, runtime, notes
-    )
-
-
-def _differing(found: Boxes, golden: Any, conf: float) -> float:
-    """The largest difference of scores and corners from the golden detections.
-
-    Infinite where one is missing.
-    """
-    expected = Boxes(golden["xyxy"], golden["confidence"], golden["class_id"])
-    both = matched(beyond_doubt(found, conf), expected) + matched(beyond_doubt(expected, conf), found)
-    if both.matched != both.detections:
-        return float("inf")
-    return max(differences(expected, found, max(golden["image"].shape[:2])).values())
-
-
-def _deviation(raw_map: Any, golden: Any, name: str) -> float:
-    want = golden[f"{name}.value"]
-    have = raw_map.ravel()[golden[f"{name}.index"]]
-    return float(np.abs(have - want).max() / max(float(np.abs(want).max()), 1e-12))
+    least = profile.agreement if profile else 1.0
+    if agreed.share is not None and agreed.share < least:
+        raise GateError(
+            f"{artifact.path}: of {agreed.detections} golden detections {agreed.share:.1%} are found; {least:.1%} are "
+            "demanded",
+            hint=made,
+        )

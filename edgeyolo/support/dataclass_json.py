@@ -70,11 +70,21 @@ def _scalar(kind: Any, data: Any, where: str) -> Any:
         if data not in typing.get_args(kind):
             raise _mismatch(where, " or ".join(repr(item) for item in typing.get_args(kind)), data)
         return data
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+    if kind is float and isinstance(data, int | float) and not isinstance(data, bool):
+        return _finite(data, where)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise _mismatch(where, f"a {_WORDS[kind]}", data)
     return data
+
+
+def _finite(data: float, where: str) -> float:
+    try:
+        value = float(data)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise _mismatch(where, "a finite number", data)
+    return value
 
 
 def _object(kind: Any, data: Any, where: str) -> Any:
@@ -101,7 +111,11 @@ def _sequence(arguments: tuple[Any, ...], data: Any, where: str) -> tuple[Any, .
 
 
 def _mismatch(where: str, expected: str, data: Any) -> DamagedFileError:
-    return DamagedFileError(f"{where}: expected {expected}, found {str(data)[:60]!r}")
+    try:
+        found = str(data)[:60]
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists in lists
+        found = type(data).__name__
+    return DamagedFileError(f"{where}: expected {expected}, found {found!r}")
 
 
 @cache

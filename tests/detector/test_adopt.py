@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 
 from edgeyolo import Detector
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.artifact.contracts import DecodedBoxes
+from edgeyolo.artifact.contracts import DecodedBoxes, RankedBoxes
 from edgeyolo.backend.interface import Port
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.detector.adopt import Spec, adopt, template
-from edgeyolo.detector.port_guess import FILL_IN, recognise
+from edgeyolo.detector.port_guess import FILL_IN, class_names_of, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.runtime.postprocess import postprocess
 from edgeyolo.runtime.postprocess_config import PostprocessConfig
@@ -114,7 +115,7 @@ def test_rubbish_is_damaged_not_misunderstood(spec: dict[str, Any], tmp_path: Pa
     rubbish.write_bytes(b"this is not a network" * 9)
     with pytest.raises(DamagedFileError):
         template(rubbish)
-    with pytest.raises(UsageError):
+    with pytest.raises(DamagedFileError):
         adopt(rubbish, spec, tmp_path / "adopted")
 
 
@@ -155,6 +156,9 @@ HWC = (Port("x", (1, 640, 640, 3), "uint8"),)
         (IMAGE, [(1, 255, 20, 20), (1, 255, 80, 80), (1, 255, 40, 40)], "raw maps", 80),
         (HWC, [(1, 80, 80, 24), (1, 40, 40, 24), (1, 20, 20, 24)], "raw maps", 3),
         (IMAGE, [(1, 25200, 85)], "decoded boxes", 80),
+        (IMAGE, [(1, 84, 8400)], "decoded boxes", 80),
+        (IMAGE, [(1, 300, 6)], "ranked boxes", FILL_IN),
+        (IMAGE, [(1, 25200, 6)], "decoded boxes", 1),
         (IMAGE, [(1, 1), (1, 100, 4), (1, 100), (1, 100)], "detections", FILL_IN),
     ],
 )
@@ -177,7 +181,6 @@ def test_layouts_that_are_recognised(inputs: Any, outputs: Any, kind: str, class
         [(1, 255, 80, 80), (1, 255, 40, 40)],
         [(1, 255, 80, 80), (1, 255, 40, 40), (1, 255, 10, 10)],
         [(1, 254, 80, 80), (1, 254, 40, 40), (1, 254, 20, 20)],
-        [(1, 84, 8400)],
         [(1, 3, 80, 80, 85)],
         [],
     ],
@@ -213,3 +216,124 @@ def test_decoded_boxes_are_suppressed_like_any() -> None:
     single = DecodedBoxes(("output",), 10, 1)
     (one,) = postprocess({"output": rows[:, :, :6]}, single, [letterbox])
     np.testing.assert_allclose(one.confidence, [0.9, 0.9], rtol=1e-6)
+
+
+LETTERBOX = Letterbox.fit((100, 100), (100, 100))
+
+
+def test_boxes_without_objectness_in_columns() -> None:
+    """As YOLOv8, v9 and v11 give them."""
+    columns = np.zeros((1, 6, 12), np.float32)
+    columns[0, :, 3] = [50, 40, 20, 10, 0.2, 0.8]
+    columns[0, :, 4] = [51, 40, 20, 10, 0.2, 0.7]  # the same object, less sure
+    columns[0, :, 7] = [20, 20, 10, 10, 0.9, 0.1]
+    output = DecodedBoxes(("output0",), 12, 2, objectness=False, transposed=True)
+    (found,) = postprocess({"output0": columns}, output, [LETTERBOX])
+    np.testing.assert_allclose(found.xyxy, [[15, 15, 25, 25], [40, 35, 60, 45]])
+    np.testing.assert_allclose(found.confidence, [0.9, 0.8], rtol=1e-6)
+    assert found.class_id.tolist() == [0, 1]
+    (rows,) = postprocess(
+        {"output0": columns.transpose(0, 2, 1)}, replace(output, transposed=False), [LETTERBOX]
+    )
+    assert np.array_equal(rows.xyxy, found.xyxy)
+    many = PostprocessConfig(conf=0.15, multi_label=True)
+    assert len(postprocess({"output0": columns}, output, [LETTERBOX], many)[0]) == 3
+    columns[0, 1, 3] = np.nan
+    with pytest.raises(EdgeYoloError, match="'output0' holds NaN"):
+        postprocess({"output0": columns}, output, [LETTERBOX])
+
+
+def test_ranked_boxes_are_cut_and_never_suppressed() -> None:
+    """As YOLOv10 gives them: (rows, 6)."""
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = [10, 10, 30, 30, 0.6, 1]
+    rows[0, 1] = [11, 10, 30, 30, 0.9, 1]
+    rows[0, 2] = [50, 50, 60, 60, 0.1, 0]
+    output = RankedBoxes(("output0",), 300, 2)
+    (found,) = postprocess({"output0": rows}, output, [LETTERBOX])
+    np.testing.assert_allclose(found.confidence, [0.9, 0.6])
+    np.testing.assert_allclose(found.xyxy[0], [11, 10, 30, 30])
+    (one,) = postprocess({"output0": rows}, output, [LETTERBOX], PostprocessConfig(max_det=1))
+    assert len(one) == 1
+    rows[0, 0, 5] = 2
+    with pytest.raises(EdgeYoloError, match="gives the class 2"):
+        postprocess({"output0": rows}, output, [LETTERBOX])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names"),
+    [
+        ({"names": "{0: 'cat', 1: 'dog'}"}, ("cat", "dog")),
+        ({"class_names": '["cat", "dog"]'}, ("cat", "dog")),
+        ({"names": "{0: 'cat', 2: 'dog'}"}, None),
+        ({"names": "__import__('os').system('true')"}, None),
+        ({"names": "[" * 100_000}, None),
+        ({"names": "['a\\x1b[31m']"}, None),
+        ({}, None),
+    ],
+)
+def test_class_names_in_the_metadata(metadata: dict[str, str], names: Any) -> None:
+    assert class_names_of(metadata) == names
+
+
+def test_metadata_fills_in_names_and_size() -> None:
+    free = (Port("images", (None, 3, None, None), "float32"),)
+    metadata = {"names": "{0: 'cat', 1: 'dog'}", "imgsz": "[384, 640]"}
+    found = recognise(free, (Port("output0", (1, 300, 6), "float32"),), metadata).template
+    assert found["class_names"] == ["cat", "dog"]
+    assert (found["input"]["height"], found["input"]["width"]) == (384, 640)
+    assert found["output"]["classes"] == 2
+    rows = recognise(IMAGE, (Port("output0", (1, 8400, 6), "float32"),), metadata).template["output"]
+    assert (rows["classes"], rows["objectness"]) == (2, False)
+
+
+def test_an_onnx_file_names_its_classes_itself(foreign: Path) -> None:
+    _, blank = template(foreign)  # as we write them; ultralytics' form is above
+    assert blank["class_names"] == ["cat", "dog", "bird"]
+
+
+def test_a_damaged_file_is_one(foreign: Path, spec: dict[str, Any], tmp_path: Path) -> None:
+    foreign.write_bytes(foreign.read_bytes()[:-2000])
+    for call in (lambda: adopt(foreign, spec, tmp_path / "made"), lambda: template(foreign)):
+        with pytest.raises(DamagedFileError):
+            call()
+
+
+def external(foreign: Path, location: str) -> Path:
+    """The file with its weights in another one."""
+    onnx = pytest.importorskip("onnx", reason="needs the export extra")
+    model = onnx.load(foreign)
+    folder = foreign.parent / "external"
+    (folder / location).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save_model(
+        model,
+        folder / "m.onnx",
+        save_as_external_data=True,
+        location=location,
+        size_threshold=1024,
+        all_tensors_to_one_file=True,
+    )
+    return folder / "m.onnx"
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "m.onnx.data", "w" * 150 + ".bin"])
+def test_external_weights_are_found_by_what_the_file_says(
+    foreign: Path, spec: dict[str, Any], tmp_path: Path, location: str
+) -> None:
+    file = external(foreign, location)
+    (file.parent / "m.onnx.data").touch()  # a usual name is no reason to take a file
+    made = adopt(file, spec, tmp_path / "made")
+    assert set(made.manifest.files) == {"model.onnx", location, "golden.npz"}
+    assert verify(made.path).deviation == 0
+    (file.parent / location).unlink()
+    with pytest.raises(DamagedFileError, match=r"cannot load|are not beside it"):
+        adopt(file, spec, tmp_path / "again")
+
+
+def test_weights_outside_the_folder_are_not_followed(foreign: Path) -> None:
+    from edgeyolo_onnxruntime import foreign as onnx_files
+
+    file = external(foreign, "weights.bin")
+    file.write_bytes(file.read_bytes().replace(b"weights.bin", b"../secret.x"))
+    with pytest.raises(DamagedFileError, match="outside its folder"):
+        onnx_files.parts(file)

@@ -105,6 +105,6 @@ def test_a_size_that_the_strides_do_not_divide_is_refused() -> None:
         gflops(build("yolov7-tiny", device="meta"), (640, 650))
 
 
-@pytest.mark.parametrize("name", specs.names())
+@pytest.mark.parametrize("name", specs.known())
 def test_what_is_written_down_is_what_is_counted(name: str) -> None:
     assert described(name) == describe(name)

@@ -13,8 +13,9 @@ import tempfile
 from pathlib import Path
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Session
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import UnsupportedTargetError
 from edgeyolo_openvino import backend, ir, limits, runtime, settings
@@ -29,6 +30,8 @@ class OpenvinoNcsBackend:
     """Target `ncs-openvino-fp16`."""
 
     name = "openvino-ncs"
+    compiler = "openvino"
+    unforkable = "the stick belongs to the process that opened it"
     profiles = (
         TargetProfile(
             target=Target("ncs", "openvino", "fp16"),
@@ -89,6 +92,14 @@ class OpenvinoNcsBackend:
             )
         tools["openvino (legacy)"] = f"{converted.version}; MYRIAD takes all {converted.layers} layers"
         return Compiled((ONNX, *ir.FILES), source.input, source.output, tools)
+
+    def written_ports(
+        self, folder: Path, output: OutputContract
+    ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """Inputs and outputs of `model.onnx`."""
+        from edgeyolo_openvino import foreign
+
+        return foreign.ports(folder / ONNX, output.names)
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> Session:
         """Load the artifact on the stick: format 10 where it has it, else the ONNX file."""

@@ -49,13 +49,15 @@ class Job:
 
         Its flag came with 10; 11 knows nothing else.
 
-        DLA in TensorRT 10 wants builder flags as in 8, that is, a network that is not strongly typed.
+        DLA in TensorRT 10 wants builder flags as in 8, that is, a network that is not strongly typed; and so do the
+        integers of `Recipe.flagged`.
         """
         if self.library.version >= (11,):
             return True
         return (
             hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
             and self.options.dla_core is None
+            and not self.recipe.flagged
         )
 
     def cancel(self) -> None:

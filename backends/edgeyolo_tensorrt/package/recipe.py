@@ -26,8 +26,9 @@ FILE = "build.json"
 class Recipe:
     """Recipe of an engine.
 
-    `types` are the element types of the graph's tensors ("float32", "float16", "int8"): TensorRT 10 and 11 read them
-    from the graph itself (strong typing), older versions need a builder flag for each but float32. `batch` is the
+    `types` are the element types that are computed in ("float32", "float16", "int8"). TensorRT 10 and 11 read them from
+    the graph itself (strong typing), older versions need a builder flag for each but float32 (`flagged` ones up to
+    10). `batch` is the
     smallest, the usual and the largest number of images; equal where the graph's batch is fixed. `plugins` are the
     operators of TensorRT's plugin library (trtexec loads it unasked). `workspace_mib` limits TensorRT's scratch memory.
     `tf32` lets float32 convolutions round their inputs to 10 bits of mantissa, which
@@ -48,6 +49,14 @@ class Recipe:
     tensorrt_below: str = ""
     reason: str = ""
     schema: str = SCHEMA
+
+    @property
+    def flagged(self) -> bool:
+        """Whether TensorRT below 11 is told types by builder flags: integers whose other layers shall be float16.
+
+        Strongly typed, what has no quantizers would be computed in float32, as the graph says.
+        """
+        return {"int8", "float16"} <= set(self.types)
 
     @property
     def dynamic(self) -> bool:
@@ -75,22 +84,23 @@ class Recipe:
             }
             for item in GENERATIONS
         ]
-        data = asdict(self) | {"gpu_limits": limits, "trtexec": self._trtexec()}
+        data = asdict(self) | {"gpu_limits": limits, "trtexec": self.trtexec()}
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
-    def _trtexec(self) -> dict[str, str]:
+    def trtexec(self, engine: str = "model.engine") -> dict[str, str]:
+        """The command by the first number of TensorRT's version."""
         shapes = ""
         if self.dynamic:
             texts = ["x".join(str(side) for side in shape) for shape in self.shapes()]
             options = zip(("minShapes", "optShapes", "maxShapes"), texts, strict=True)
             shapes = "".join(f" --{name}={self.input}:{text}" for name, text in options)
-        common = f"--onnx=model.onnx --saveEngine=model.engine --memPoolSize=workspace:{self.workspace_mib}"
+        common = f"--onnx=model.onnx --saveEngine={engine} --memPoolSize=workspace:{self.workspace_mib}"
         common += shapes + ("" if self.tf32 else " --noTF32")
         flags = {"float16": " --fp16", "int8": " --int8"}
         typed = "".join(flags.get(kind, "") for kind in self.types)
         return {
             "8": f"trtexec {common}{typed}",
-            "10": f"trtexec {common} --stronglyTyped",
+            "10": f"trtexec {common}{typed if self.flagged else ' --stronglyTyped'}",
             "11": f"trtexec {common}",
         }
 
@@ -148,9 +158,6 @@ def _kind(value: Any) -> int:
     return int(value.type.tensor_type.elem_type)
 
 
-def batch_range(contract: InputContract, largest: int) -> tuple[int, int, int]:
-    """Smallest, usual and largest batch of an input contract.
-
-    `largest` is what a dynamic batch may reach.
-    """
-    return (1, contract.batch, largest) if contract.dynamic_batch else (contract.batch,) * 3
+def batch_range(contract: InputContract) -> tuple[int, int, int]:
+    """Smallest, usual and largest batch of an input contract."""
+    return (1, contract.batch, contract.max_batch) if contract.dynamic_batch else (contract.batch,) * 3

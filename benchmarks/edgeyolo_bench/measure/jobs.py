@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.trained_size import manifest_remark
 from edgeyolo.backend import registry
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo_bench.measure.scenarios import Scenario
@@ -66,6 +67,16 @@ def make_jobs(
     if errors and not jobs:
         raise errors[0]
     return _distinct(jobs), failures
+
+
+def size_remarks(jobs: Sequence[Job], models: Sequence[Path], wanted: Wanted) -> list[str]:
+    """What is to be said of the size of artifacts that were made of weights: a guess, or not that of the training."""
+    made = [job for job in jobs if job.artifact not in models]
+    found = [
+        manifest_remark(Artifact.open(job.artifact).manifest, job.name, asked=wanted.size is not None)
+        for job in made
+    ]
+    return [text for text in dict.fromkeys(found) if text]
 
 
 def split_targets(texts: Sequence[str]) -> tuple[str, ...]:

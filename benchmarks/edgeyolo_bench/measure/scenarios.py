@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgeyolo.artifact.contracts import MAX_BATCH, InputContract
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import UsageError
 from edgeyolo_bench.values.measurement import STAGES, ScenarioFacts
 
@@ -97,7 +97,7 @@ def query_shape(scenario: Scenario, contract: InputContract) -> tuple[int, int]:
 
     Raises UsageError where the `paper` scenario asks for a batch that the artifact does not take in one piece.
     """
-    largest = MAX_BATCH if contract.dynamic_batch else contract.batch
+    largest = contract.max_batch if contract.dynamic_batch else contract.batch
     images = scenario.query_images or largest
     if scenario.inference_only:
         fits = images <= largest if contract.dynamic_batch else images == contract.batch

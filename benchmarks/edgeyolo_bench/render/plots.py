@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.evaluation.drawn_names import drawable
 from edgeyolo.support.files import atomic_file
 from edgeyolo.support.install import install_hint
 from edgeyolo_bench.limits.roofline import Limits
@@ -56,12 +57,12 @@ def _save(file: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -
         raise RuntimeMissingError(f"plots need matplotlib ({error})", hint=install_hint("eval")) from error
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#ecedea", linewidth=0.8)
-    axes.set_axisbelow(True)
-    draw(axes)
-    with atomic_file(file) as draft:
+    with drawable(), atomic_file(file) as draft:  # models are called after their files
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#ecedea", linewidth=0.8)
+        axes.set_axisbelow(True)
+        draw(axes)
         figure.savefig(draft, dpi=150)
     return file
 

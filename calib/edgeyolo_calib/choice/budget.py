@@ -96,7 +96,8 @@ def search(
         steps.append(Step(best, tried[best], lost, variants.place_of(best)))
     progress(most, most)
     reached = lost.points <= points
-    within = f"{lost.points:.2f} points lost with {len(steps)} layers in float, {points:g} allowed"
+    change = f"{lost.points:.2f} points lost" if lost.points >= 0 else f"{-lost.points:.2f} points gained"
+    within = f"{change} with {len(steps)} layers in float, {points:g} allowed"
     reason = within if reached else f"{within}; no more than {most} of {len(order)} layers may be in float"
     return Budget(points, start, tuple(steps), reached, reason)
 
@@ -105,6 +106,17 @@ def require_points(points: float) -> None:
     """Refuse a budget that is no number of AP points."""
     if not 0 <= points <= 100:
         raise UsageError(f"AP budget {points:g}: expected AP points from 0 to 100, for example 0.3")
+
+
+def require_something_to_lose(judge: Judge, ledger: Ledger, points: float) -> None:
+    """Raise GateError where the float network's own AP is within the budget, so that any loss would be."""
+    whole: float = ledger.of(key_of("AP of floats", ()), lambda: 100 * (judge.exact.metrics["AP"] or 0.0))
+    if whole <= points:
+        raise GateError(
+            f"the AP budget of {points:g} points cannot be missed: the float network has an AP of {whole:.2f} points "
+            f"on {judge.dataset.name}",
+            hint="Give --data labelled images of what the network finds, or a smaller budget.",
+        )
 
 
 def require_reached(budget: Budget) -> None:

@@ -14,7 +14,13 @@ from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import CalibrationSource, ExportSource
 from edgeyolo.backend.registry import find_target
 from edgeyolo.datasets import Dataset
-from edgeyolo_calib.choice.budget import Budget, require_points, require_reached, search
+from edgeyolo_calib.choice.budget import (
+    Budget,
+    require_points,
+    require_reached,
+    require_something_to_lose,
+    search,
+)
 from edgeyolo_calib.choice.ledger import Ledger
 from edgeyolo_calib.choice.sensitivity import WORST, Judge, Progress, Sensitivity, measure
 from edgeyolo_calib.images.content import identify_labelled
@@ -83,6 +89,7 @@ def investigate(
     found = measure(variants, compared, judge, ledger, worst=worst, progress=progress)
     if points is None or judge is None:
         return Findings(found)
+    require_something_to_lose(judge, ledger, points)
     return Findings(
         found, search(variants, compared, judge, ledger, sensitivity=found, points=points, progress=progress)
     )

@@ -10,18 +10,20 @@ from typing import Any
 class Considered:
     """One target: whether it could be taken and, if not, why.
 
-    `milliseconds` is the median of one image where it was measured on this machine, None where it was not.
+    `milliseconds` is the median of one image where it was measured on this machine, None where it was not. `unwanted`:
+    it may well be usable, and is not for choosing unasked.
     """
 
     target: str
     usable: bool
     reason: str = ""
     milliseconds: float | None = None
+    unwanted: bool = False
 
     def sentence(self) -> str:
         """`cpu-openvino-fp32: 34.1 ms an image`."""
         if not self.usable:
-            return f"{self.target}: not usable: {self.reason}"
+            return f"{self.target}: {'not chosen' if self.unwanted else 'not usable'}: {self.reason}"
         measured = "" if self.milliseconds is None else f"{self.milliseconds:.1f} ms an image, measured here"
         return f"{self.target}: {'; '.join(part for part in (measured, self.reason) if part) or 'usable'}"
 

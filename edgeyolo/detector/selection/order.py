@@ -61,8 +61,9 @@ def candidates(device: Device) -> tuple[list[Target], list[Considered]]:
     everything = registry.profiles()
     for profile, backend in everything:
         target = profile.target
-        reason = _unwanted(profile, device, everything) or _unavailable(backend, device, states)
-        if reason:
+        if reason := _unwanted(profile, device, everything):
+            refused.append(Considered(str(target), False, reason, unwanted=True))
+        elif reason := _unavailable(backend, device, states):
             refused.append(Considered(str(target), False, reason))
         else:
             takes.append(target)

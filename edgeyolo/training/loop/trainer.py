@@ -289,7 +289,10 @@ class Trainer:
         made = self.technique.publish(self.step.ema.network)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (LAST, BEST) if better else (LAST,):
-            weights.save(self.folder / name, made.network, self.class_names, provenance, ranges=made.ranges)
+            weights.save(
+                self.folder / name, made.network, self.class_names, provenance, ranges=made.ranges,
+                size=(self.config.image_size, self.config.image_size),
+            )  # fmt: skip
         write_csv(self.folder / TABLE, self.position.history)
 
     def save(self) -> None:

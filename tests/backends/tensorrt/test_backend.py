@@ -44,7 +44,7 @@ def test_a_package_is_made_and_gated_without_a_gpu(package: Package, target: str
     assert parity is not None
     assert 0.0 < parity.worst <= parity.tolerance
     assert parity.worst < (1e-5 if target.endswith("fp32") else 5e-3)
-    assert set(artifact.manifest.files) == {"model.onnx", "build.json", "golden.npz"}
+    assert set(artifact.manifest.files) == {"model.onnx", "build.json", "README.md", "build.sh", "golden.npz"}
     assert "tensorrt" not in artifact.manifest.tools
 
 
@@ -63,7 +63,7 @@ def test_half_is_measured_not_float32_in_disguise(package: Package) -> None:
 def test_a_network_that_overflows_in_half_is_not_exported(
     small_weights: Path, tmp_path: Path, device: Install
 ) -> None:
-    """Every weight fits float16, the activations do not: the gate sees it, though the CPU computes in float32."""
+    """Every weight fits float16, the activations do not: the export sees it, though the CPU computes in float32."""
     torch = pytest.importorskip("torch")
     from edgeyolo.models.weights import load, save
 
@@ -75,7 +75,7 @@ def test_a_network_that_overflows_in_half_is_not_exported(
         norms[-1].weight.mul_(1e4)
     weights = tmp_path / "loud.safetensors"
     save(weights, loaded.network, loaded.class_names, {})
-    with pytest.raises(GateError, match="is inf away from torch"):
+    with pytest.raises(GateError, match="computes in float16, which ends at 65504"):
         export(weights, "jetson-trt-fp16", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import Quantization, RawMaps
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import Backend, ParityBackend
+from edgeyolo.backend.ports import port_faults
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import RuntimeMissingError, UnsupportedTargetError, UsageError
 from edgeyolo.export import ExportOptions, export
@@ -108,7 +110,13 @@ def test_an_export_says_nothing_and_repeats_to_the_byte(
 def test_integers_on_the_cpu(ready: object, source: NetworkSource, seal: Seal, tmp_path: Path) -> None:
     backend = TfliteBackend()
     compiled = backend.compile(source, CPU, tmp_path)
-    assert (compiled.input.dtype, compiled.input.layout) == ("uint8", "NHWC")
+    assert (compiled.input.dtype, compiled.input.layout) == ("int8", "NHWC")
+    assert compiled.input.quantization is not None
+    assert compiled.input.quantization.same(Quantization(1 / 255, -128))
+    assert isinstance(compiled.output, RawMaps)
+    assert (compiled.output.dtype, len(compiled.output.quantization)) == ("int8", 3)
+    assert len({each.scale for each in compiled.output.quantization}) == 3
+    assert not port_faults(compiled.input, compiled.output, *backend.written_ports(tmp_path, compiled.output))
     assert "ai-edge-quantizer" in compiled.tools
     artifact = seal(backend, compiled, CPU, source, tmp_path)
     session, batch = backend.open(artifact), pixels(artifact)
