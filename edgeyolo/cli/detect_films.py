@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from edgeyolo.cli import interrupt
 from edgeyolo.cli.console import count_text, note, print_table
 from edgeyolo.cli.result_files import label_lines, next_run
@@ -222,4 +220,4 @@ def _conclude(tally: Tally, said: list[str], folder: Path | None, written: Writt
     for sentence in said:
         note(sentence)
     if folder and tally.frames and not written.as_json:
-        click.echo(f"written to {written.film or folder}", err=True)
+        note(f"written to {written.film or folder}")

@@ -1,4 +1,7 @@
-"""Help for a terminal of any width: commands by what one does with them, and examples that can be copied."""
+"""Help for a terminal of any width.
+
+Commands by what one does with them, and examples that can be copied.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ def write_commands(group: click.Group, context: click.Context, formatter: click.
 
 
 def _folded(line: str, room: int) -> Iterator[str]:
-    """An example that is too long, as several lines that a shell reads as one; other lines as they are."""
+    """An example that is too long, as lines that a shell reads as one.
+
+    Other lines as they are.
+    """
     bare = line.lstrip()
     if len(line) <= room or not _EXAMPLE.match(bare):
         yield line

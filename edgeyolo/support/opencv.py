@@ -1,4 +1,6 @@
-"""Packages of OpenCV: four of them install the same module `cv2`, and the one that came last is the one that runs.
+"""Packages of OpenCV: four of them install the same module `cv2`.
+
+The one that was installed last is the one that runs.
 
 pip does not know that they exclude each other. What happens was tried with each order and is written down in README.
 """
@@ -35,7 +37,9 @@ def reinstall(package: str) -> str:
 
 
 def describe() -> tuple[str, str]:
-    """The OpenCV that runs here, and what to type where that is not what its packages promise.
+    """The OpenCV that runs here, and what to type to put it right.
+
+    The second where it is not what its packages promise, else "".
 
     The second is "" where there is nothing to do.
     """

@@ -45,7 +45,10 @@ def best_row(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def write_csv(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """One line an epoch; AP and val_ columns are empty where an epoch was not validated."""
+    """One line an epoch.
+
+    AP and the columns val_box, val_obj and val_cls are empty where an epoch was not validated.
+    """
     with atomic_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()

@@ -1,4 +1,7 @@
-"""The loss on validation pictures: where it rises while that of training falls, a run learns by heart."""
+"""The loss on validation pictures.
+
+Where it rises while that of training falls, a run learns by heart.
+"""
 
 from __future__ import annotations
 
