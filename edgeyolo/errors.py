@@ -17,6 +17,7 @@ EdgeYoloError                1   the run failed
  │   └─ SilentError              a camera that sends nothing
  ├─ DatasetError             1   a data set that cannot be read
  │   └─ MissingDatasetError  2   it, or the part of it that was asked for, is not there
+ ├─ RequestRefusedError      1   a request that a server refuses or cannot finish
  └─ FrameError           as its cause   a frame of a stream that preparing or detecting failed on
 
 A message says what was expected and what came; `hint` says what to type or do next.
@@ -149,3 +150,19 @@ class MissingImageError(ImageError, UsageError):
 
 class MissingDatasetError(DatasetError, UsageError):
     """A data set, or a part of one, that is not where the argument says."""
+
+
+class RequestRefusedError(EdgeYoloError):
+    """A request that a server refuses, or cannot finish.
+
+    Attributes:
+        status: of the HTTP answer.
+        cause: one word or two for the metrics, such as "queue_full".
+        retry_after: seconds after which to try again; None where that does not help.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, cause: str, retry_after: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status, self.cause, self.retry_after = status, cause, retry_after

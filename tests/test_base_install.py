@@ -112,7 +112,13 @@ def test_every_core_module_imports_or_belongs_to_an_extra() -> None:
     import edgeyolo
 
     root = Path(edgeyolo.__file__).parent
-    extras = ("edgeyolo.models", "edgeyolo.training", "edgeyolo.export", "edgeyolo.backend.conformance")
+    extras = (
+        "edgeyolo.models",
+        "edgeyolo.training",
+        "edgeyolo.export",
+        "edgeyolo.backend.conformance",
+        "edgeyolo.serve",
+    )
     names = sorted(
         ".".join(("edgeyolo", *path.relative_to(root).with_suffix("").parts)) for path in root.rglob("*.py")
     )
@@ -173,6 +179,7 @@ FIRST = {
     "adopt": ("weights.pt", 2, ""),
     "verify": ("photos", 2, ""),
     "track": ("photos", 2, ""),
+    "serve": ("nothing", 3, "[serve]"),
     "build": ("photos", 2, ""),
 }
 

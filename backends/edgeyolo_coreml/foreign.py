@@ -24,8 +24,11 @@ def ports(package: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
 
 def contract_ports(package: Path, output: OutputContract) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """`ports` under the names of a contract. A batch is a number of predictions, so its size is open in a package; what
-    the detector of Apple's gives is made into the contract's arrays by the session."""
+    """`ports` under the names of a contract.
+
+    A batch is a number of predictions, so its size is open in a package; the arrays of the contract are made of what
+    Apple's detector gives by the session.
+    """
     given, found = ports(package)
     named = {port.name: port for port in found}
     if isinstance(output, GraphDetections) and set(names_in_file(output)) <= set(named):

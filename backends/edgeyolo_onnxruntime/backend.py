@@ -133,7 +133,7 @@ class OnnxruntimeBackend:
         return foreign.ports(file)
 
     def metadata(self, file: Path) -> Mapping[str, str]:
-        """What the exporter of an ONNX file noted in it."""
+        """Notes of the exporter in an ONNX file, by key."""
         from edgeyolo_onnxruntime import foreign
 
         return foreign.metadata(file)

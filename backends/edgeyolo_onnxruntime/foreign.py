@@ -24,12 +24,12 @@ def ports(file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
 
 def metadata(file: Path) -> Mapping[str, str]:
-    """The graph's own properties: class names, for one, as ultralytics and we write them."""
+    """Properties of the graph: class names, for one, as ultralytics writes them."""
     return dict(load(file, None).get_modelmeta().custom_metadata_map)
 
 
 def parts(file: Path) -> Mapping[str, Path]:
-    """The file and the files of weights that it names, each under the name that it has there.
+    """The file and its files of weights, each under the name that it gives them.
 
     Raises DamagedFileError where one of them is missing, or lies elsewhere than beside the file.
     """

@@ -238,7 +238,7 @@ class TensorrtBackend:
         return {ENGINE: file}
 
     def next_step(self, artifact: Artifact) -> str:
-        """How the engine is built."""
+        """Sentence on building the engine."""
         place = artifact.path
         return (
             f"Next, on the device that will run it: copy {place} there, then `edgeyolo build {place.name}`, or without "

@@ -90,7 +90,7 @@ class TfliteSession:
                 self._refuse(f"expected a tensor {name!r} of shape {shape}, the model has {have}")
 
     def _check_scales(self, item: dict[str, Any]) -> None:
-        """Scales and zero points must be those that the manifest states, where it states them."""
+        """Refuse scales and zero points other than the manifest's."""
         stated = [(self._input.name, item, self._input.quantization)]
         if isinstance(self._output, RawMaps):
             pairs = zip(self._output.names, self._output.quantization, strict=False)
@@ -122,7 +122,10 @@ class TfliteSession:
 
 
 def quantization_of(item: dict[str, Any]) -> Quantization | None:
-    """Scale and zero point of a tensor as an interpreter describes it; None of one that has none."""
+    """Scale and zero point of a tensor; None of one that has none.
+
+    `item` is what an interpreter says of the tensor.
+    """
     scale, zero = item["quantization"]
     return Quantization(float(scale), int(zero)) if scale else None
 

@@ -341,7 +341,13 @@ def _state(file: Path) -> Kind:
         optimizer.step()
         return Parts(network, ema, optimizer, torch.nn.Module(), torch.amp.GradScaler("cpu", enabled=False))
 
-    save_state(file, parts(), Position(epoch=1, history=[{"epoch": 0, "AP": 0.5}]), {"data": "x"})
+    facts = {
+        "config": {"epochs": 3},
+        "recipe": {"name": "p5"},
+        "network": {"name": "x"},
+        "class_names": ["cat"],
+    }
+    save_state(file, parts(), Position(epoch=1, history=[{"epoch": 0, "AP": 0.5}]), facts)
 
     def read(data: bytes) -> None:
         file.write_bytes(data)

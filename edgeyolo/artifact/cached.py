@@ -1,4 +1,7 @@
-"""Artifacts in the cache: made by the first process that wants one, awaited and shared by the others."""
+"""Artifacts in the cache, made once for all processes.
+
+The first one that wants an artifact makes it; the others wait and take it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from edgeyolo.support.locks import locked
 def made_once(
     place: Path, make: Callable[[], Artifact], step: Callable[[str], None] = lambda _: None
 ) -> Artifact:
-    """The artifact at `place`; `make` puts it there where there is none, or a damaged one.
+    """Artifact at `place`, made by `make` where there is no whole one.
 
     Of several processes and threads that want the same one at once, one makes it and the others wait and take it. Where
     making it fails, the next in line tries. `make` must replace what is at `place`.

@@ -1,4 +1,7 @@
-"""Values of contracts that cannot be: checked one by one and against each other before anything is allocated."""
+"""Values of contracts that cannot be.
+
+They are checked one by one and against each other before anything is allocated.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,10 @@ class Quantization:
     zero_point: int
 
     def same(self, other: Quantization | None) -> bool:
-        """Whether both mean the same; files keep scales as float32, manifests as decimals."""
+        """Compare two quantizations.
+
+        Files keep scales as float32, manifests as decimals.
+        """
         return (
             other is not None
             and self.zero_point == other.zero_point
@@ -225,7 +228,9 @@ class DecodedBoxes:
 
 @dataclass(frozen=True)
 class RankedBoxes:
-    """Detections that need no suppression, by networks made for that (YOLOv10) or suppressed in the file.
+    """Detections that need no suppression.
+
+    Networks made for that give them (YOLOv10), or files that suppress.
 
     One array (batch, rows, 6): x1, y1, x2, y2 in pixels of the network's input, the score in 0..1, the class. Rows of
     no detection have a score of 0, or one that no threshold passes. No export of ours makes it; files of others are
@@ -238,7 +243,7 @@ class RankedBoxes:
     kind: Literal["ranked boxes"] = "ranked boxes"
 
     def shapes(self, batch: int, size: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
-        """The shape of the array for `batch` images; the size of the images does not matter."""
+        """Shape of the array for `batch` images of any size."""
         return ((batch, self.rows, 6),)
 
 

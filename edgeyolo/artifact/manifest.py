@@ -155,14 +155,20 @@ class Manifest:
 
 
 def content_hash(data: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest's values but for the hash itself: of its JSON with sorted keys, ASCII, without blanks."""
+    """SHA-256 of a manifest's values but for the hash itself.
+
+    It is of their JSON with sorted keys, in ASCII, without blanks.
+    """
     content = {name: value for name, value in data.items() if name != "sha256"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return new_sha256(text.encode()).hexdigest()
 
 
 def _parsed(text: str | bytes, where: str) -> Any:
-    """The JSON value. Refused are what is no JSON, NaN, keys that come twice and text that is no Unicode."""
+    """Parse JSON strictly.
+
+    Refused are NaN, keys that come twice, and text that is no Unicode.
+    """
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
         data = json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
@@ -199,7 +205,7 @@ def _value(name: str, value: Any, where: str) -> Any:
 
 
 def _check_files(manifest: Manifest, where: str) -> None:
-    """Names that stay inside the artifact, hashes that are some, measurements that can be."""
+    """Refuse files outside the artifact, hashes that are none, empty parity."""
     for name, expected in manifest.files.items():
         path = PurePosixPath(name)
         if (

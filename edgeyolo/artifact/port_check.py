@@ -183,7 +183,10 @@ def as_pixels(array: Array, contract: Json) -> Array:
 
 
 def real(values: Array, quantization: Json | None) -> Array:
-    """What integers of a file stand for: (value - zero point) * scale; other values as they are."""
+    """Real values of a file's integers; other values as they are.
+
+    They are (value - zero point) * scale.
+    """
     if quantization is None or values.dtype.kind not in "iu":
         return values
     steps: Array = values.astype(np.float64) - quantization["zero_point"]

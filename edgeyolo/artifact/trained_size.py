@@ -1,4 +1,4 @@
-"""Image size that a network was trained at: where files say it, and what to say where it is not the one in use."""
+"""Image size of a training: where files say it, and remarks on another one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ _LARGEST = 16384
 
 
 class SizeWarning(UserWarning):
-    """A network that is run at another size than it was trained at, or at a guess where its weights do not say."""
+    """A network at another size than that of its training, or at a guess."""
 
 
 def as_size(value: Any) -> Size | None:
-    """(height, width) from 256, [256] or [384, 640]; None for anything that is no size in pixels."""
+    """(height, width) from 256, [256] or [384, 640].
+
+    None for anything that is no size in pixels.
+    """
     sides = list(value) if isinstance(value, list | tuple) else [value]
     if not 1 <= len(sides) <= 2 or not all(type(side) is int and 1 <= side <= _LARGEST for side in sides):
         return None
@@ -27,7 +30,7 @@ def as_size(value: Any) -> Size | None:
 
 
 def size_of_provenance(provenance: Mapping[str, Any]) -> Size | None:
-    """The size in the account of a training that weights carry; None where it does not say."""
+    """Size in the account of a training; None where it does not say."""
     training = provenance.get("training")
     if not isinstance(training, Mapping):
         return None
@@ -42,7 +45,7 @@ def size_text(size: Size) -> str:
 
 
 def size_remark(name: str, used: Size, trained: Size | None, *, asked: bool, model: str = "") -> str:
-    """A sentence where `used` is a guess, or another size than the network was trained at; "" where it is neither."""
+    """Remark on `used`; "" where it is neither a guess nor another size."""
     if trained is None:
         if asked:
             return ""
@@ -60,7 +63,10 @@ def size_remark(name: str, used: Size, trained: Size | None, *, asked: bool, mod
 
 
 def manifest_remark(manifest: Manifest, name: str, *, asked: bool) -> str:
-    """`size_remark` of an artifact that was made from the weights called `name`; "" for files of other tools."""
+    """`size_remark` of an artifact that was made from weights.
+
+    "" for files of other tools. `name` is that of the weights.
+    """
     if TRAINED not in manifest.provenance:
         return ""
     trained = as_size(manifest.provenance[TRAINED])

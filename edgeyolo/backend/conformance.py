@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,8 +200,7 @@ def test_a_foreign_file_under_the_right_name_is_refused(artifact: Artifact, tmp_
 
 def test_an_unknown_backend_is_named(artifact: Artifact, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(artifact.path, tmp_path / "copy"))
-    manifest = json.loads((copy / MANIFEST).read_text()) | {"backend": "hailo"}
-    (copy / MANIFEST).write_text(json.dumps(manifest))
+    Artifact.seal(copy, replace(artifact.manifest, backend="hailo"))
     with pytest.raises(EdgeYoloError, match="needs the backend 'hailo'"):
         open_session(Artifact.open(copy))
 

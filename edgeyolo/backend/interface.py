@@ -313,12 +313,18 @@ class Port:
 
 @runtime_checkable
 class DescribingBackend(Backend, Protocol):
-    """A backend whose files say themselves what they take and give. The export holds the manifest against it."""
+    """A backend whose files say themselves what they take and give.
+
+    The export holds the manifest against it.
+    """
 
     def written_ports(
         self, folder: Path, output: OutputContract
     ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-        """Inputs and outputs of the file that `compile` wrote into `folder`, by the names of the contracts."""
+        """Inputs and outputs of the file in `folder`, by the contracts' names.
+
+        `compile` wrote it.
+        """
         ...
 
 

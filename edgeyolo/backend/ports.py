@@ -1,4 +1,7 @@
-"""Ports of a file beside the contracts of its manifest: what is stated must be what the file has."""
+"""Ports of a file beside the contracts of its manifest.
+
+A manifest states what the file has.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from edgeyolo.backend.interface import Port
 def with_file_types(
     given: InputContract, output: OutputContract, inputs: Sequence[Port], outputs: Sequence[Port]
 ) -> tuple[InputContract, OutputContract]:
-    """The contracts with the element types, scales and zero points that an integer file has for these names."""
+    """Contracts with the types, scales and zero points of an integer file."""
     found = {port.name: port for port in (*inputs, *outputs)}
     taken = found.get(given.name)
     if taken is not None and taken.dtype == "int8":
@@ -38,7 +41,7 @@ def with_file_types(
 def port_faults(
     given: InputContract, output: OutputContract, inputs: Sequence[Port], outputs: Sequence[Port]
 ) -> list[str]:
-    """A sentence for everything in which the contracts are not what a file with these ports takes and gives."""
+    """Sentences on everything in which contracts and ports differ."""
     by_name = {port.name: port for port in outputs}
     if [port.name for port in inputs] != [given.name]:
         return [f"the file takes {', '.join(port.name for port in inputs) or 'nothing'}, not {given.name}"]
@@ -67,7 +70,10 @@ def _input_faults(given: InputContract, port: Port) -> Iterator[str]:
 
 
 def _shape_faults(name: str, port: Port, stated: tuple[int, ...], free: set[int]) -> Iterator[str]:
-    """Sides of the file that are open take any stated one; those that the manifest calls free must be open."""
+    """Compare a shape of the file with the stated one.
+
+    Open sides of the file take any; those that the manifest calls free must be open.
+    """
     fits = len(port.shape) == len(stated) and all(
         side is None if axis in free else side in (None, want)
         for axis, (side, want) in enumerate(zip(port.shape, stated, strict=True))

@@ -213,7 +213,7 @@ def backend_of(artifact: Artifact) -> Backend:
 
 
 def next_step(artifact: Artifact) -> str:
-    """A sentence on what is to be done with a new artifact before it runs; "" where it runs as it is."""
+    """Sentence on the next step with a new artifact; "" where it just runs."""
     told = getattr(backend_of(artifact), "next_step", None)
     return str(told(artifact)) if told else ""
 

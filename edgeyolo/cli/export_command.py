@@ -101,10 +101,13 @@ def command(
     edgeyolo export best.pt --target cpu-onnx-fp32,jetson-trt-fp16 -o artifacts
     """
     from edgeyolo.export import ExportOptions, export
-    from edgeyolo.runtime.images import list_images
+    from edgeyolo.runtime.images import find_images
 
     path = locate_weights(weights)
-    photographs = tuple(list_images(images))[:32] if images else ()
+    found = find_images(images) if images else None
+    for line in found.sentences() if found else ():
+        note(f"left out: {line}")
+    photographs = tuple(found.files[:32]) if found else ()
     judged = None
     if data:
         from edgeyolo.datasets import load_dataset

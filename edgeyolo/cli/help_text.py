@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import click
 
 SECTIONS = {
-    "Detect and measure": ("detect", "track", "val", "bench"),
+    "Detect and measure": ("detect", "track", "serve", "val", "bench"),
     "Carry a network to a device": ("import", "check", "export", "calibrate", "build", "adopt", "verify"),
     "Train": ("train", "ablate"),
     "Look up": ("models", "targets", "doctor"),
@@ -20,7 +20,7 @@ SECTIONS = {
 
 OTHERS = "Others"
 
-_EXAMPLE = re.compile(r"(?:edgeyolo|torchrun) ")
+_EXAMPLE = re.compile(r"(?:edgeyolo|torchrun|curl) ")
 _DEEPER = "    "
 
 

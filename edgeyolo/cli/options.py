@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from edgeyolo.detector.open_model import Opened
 
 
+def _is_count(text: str) -> bool:
+    """Tell whether text is a whole number from 1.
+
+    Superscripts are none, and no size has a thousand digits.
+    """
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0
+
+
 class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic only in newer clicks
     """`640` or `384x640` (height x width) -> (height, width)."""
 
@@ -24,7 +32,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]  # generic only in n
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        if len(parts) > 2 or not all(_is_count(part) for part in parts):
             self.fail(
                 f"{value!r}: expected a number of pixels such as 640, or HEIGHTxWIDTH such as 384x640",
                 param,
@@ -43,7 +51,7 @@ class Batch(click.ParamType):  # type: ignore[type-arg]
             return value
         if str(value).lower() == "dynamic":
             return None
-        if not str(value).isdigit() or int(value) < 1:
+        if not _is_count(str(value)):
             self.fail(f"{value!r}: expected a number of images from 1, or `dynamic`", param, ctx)
         return int(value)
 

@@ -29,6 +29,7 @@ COMMANDS = (
     "adopt",
     "detect",
     "track",
+    "serve",
     "val",
     "verify",
     "ablate",

@@ -132,7 +132,10 @@ class Detector:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The stages one by one. In a fork of the process that opened the detector, the session is opened anew."""
+        """The stages one by one.
+
+        In a fork of the process that opened the detector, the session is opened anew.
+        """
         if self._pipeline.process != os.getpid() and not self._closed:
             self._left = (
                 self._pipeline

@@ -79,7 +79,10 @@ def recognise(
 
 
 def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Class names that exporters leave in a file: `names` as ultralytics writes it, or our own `class_names`."""
+    """Class names in the metadata of a file.
+
+    Either `names` as ultralytics writes it, or our own `class_names`.
+    """
     for key in ("class_names", "names"):
         value = _literal(metadata.get(key, ""))
         if isinstance(value, dict) and set(value) == set(range(len(value))):
@@ -92,7 +95,10 @@ def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _literal(text: str) -> Any:
-    """A list or dict of numbers and strings as JSON or Python writes it; None for anything else. Nothing is run."""
+    """A list or dict of numbers and strings as JSON or Python writes it.
+
+    None for anything else. Nothing is run.
+    """
     if not 0 < len(text) <= 1 << 20:
         return None
     try:
@@ -196,8 +202,10 @@ def _scored(name: str, columns: int, boxes: int) -> tuple[str, dict[str, Any]]:
 
 
 def _decoded(outputs: Ports, known: int | None) -> tuple[str, dict[str, Any]] | None:
-    """One array (batch, boxes, 5 + classes), or (batch, 4 + classes, boxes); `known` is the number of classes that the
-    file's metadata names."""
+    """One array (batch, boxes, 5 + classes) or (batch, 4 + classes, boxes).
+
+    `known` is the number of classes that the file's metadata names.
+    """
     if len(outputs) != 1 or len(outputs[0].shape) != 3:
         return None
     _, boxes, columns = outputs[0].shape

@@ -151,7 +151,10 @@ def check_weights(
 
 
 def _network(weights: str | Path) -> tuple[Any, Spec, Size | None]:
-    """The re-parameterized network, its spec, and the size that it was trained at; for a name the paper's."""
+    """Re-parameterized network, its spec, and the size of its training.
+
+    Of a network that is called by its name, the size is the paper's.
+    """
     try:
         from edgeyolo.models import specs
         from edgeyolo.models.build import build

@@ -144,7 +144,7 @@ def _require_range(source: NetworkSource, profile: TargetProfile, options: Expor
 
 
 def _require_ports(backend: Backend, compiled: Compiled, folder: Path, target: str) -> None:
-    """Raise GateError where the contracts are not what the file itself says that it takes and gives."""
+    """Raise GateError where contracts and the ports of the file differ."""
     if not isinstance(backend, DescribingBackend):
         return
     ports = backend.written_ports(folder, compiled.output)

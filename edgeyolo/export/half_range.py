@@ -1,4 +1,7 @@
-"""Range of the activations beside float16's: a stand-in may compute in float32 what the device computes in float16."""
+"""Range of the activations beside float16's.
+
+A stand-in may compute in float32 what the device computes in float16.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reach:
-    """The largest absolute value that a tensor of the network takes, and the module and operator that make it."""
+    """Largest absolute value of a tensor in the network, and its maker."""
 
     value: float = 0.0
     module: str = ""
@@ -33,7 +36,10 @@ class Reach:
 
 
 def reach(network: torch.nn.Module, images: Iterable[NDArray[np.uint8]], contract: InputContract) -> Reach:
-    """Run the network in float32 on images (BGR) and look at every tensor that it computes."""
+    """Run the network in float32 on images and look at every tensor.
+
+    Images are BGR.
+    """
     watcher = _Watcher(contract.name)
     with torch.inference_mode(), module_names(network, watcher.modules):
         for batch, _ in batches(images, contract):
@@ -46,7 +52,7 @@ def reach(network: torch.nn.Module, images: Iterable[NDArray[np.uint8]], contrac
 def require_range(
     source: NetworkSource, profile: TargetProfile, images: list[NDArray[np.uint8]], described: str
 ) -> None:
-    """Raise GateError where a tensor exceeds the largest number that the target's activations can be."""
+    """Raise GateError where a tensor exceeds the target's largest number."""
     largest = limits_of(profile).largest_activation
     if largest is None:
         return

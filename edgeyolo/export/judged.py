@@ -1,4 +1,4 @@
-"""No gate passes on nothing: what judged an export, and the refusal of one that nothing did."""
+"""Judges of an export, and the refusal of one that nothing judged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ lost is either no loss worth a word or beyond every budget."""
 
 
 def can_fail(accuracy: Accuracy | None) -> bool:
-    """Whether AP was measured and there was more of it to lose than is allowed."""
+    """Tell if AP was measured, with more of it to lose than is allowed."""
     return accuracy is not None and 100 * accuracy.reference > accuracy.allowed
 
 
 def missing_judge(
     manifest: Manifest, parity: Parity, accuracy: Accuracy | None, profile: TargetProfile
 ) -> str:
-    """Why nothing judged what the target changes; "" where something did.
+    """Reason for which nothing judged the export; "" where something did.
 
     Floats are judged by their raw maps, in any picture. What integers cost is seen in detections or in AP only, and
     suppression in a graph in detections only.

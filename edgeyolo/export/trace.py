@@ -94,7 +94,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def module_names(network: nn.Module, running: list[str]) -> Iterator[None]:
-    """Keep in `running` the names of the modules that are being run, the innermost last."""
+    """Keep in `running` the names of the modules that run, innermost last."""
     handles = []
     for name, module in network.named_modules():
         if not name:

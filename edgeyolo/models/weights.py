@@ -186,7 +186,10 @@ def read_info(path: str | Path) -> WeightsInfo:
 
 
 def _size(path: str | Path, text: str | None, provenance: Mapping[str, Any]) -> Size | None:
-    """The size of training; files of before it was noted have it in the account of their training."""
+    """Size of the training.
+
+    Files that were written before it was noted have it in the account of their training.
+    """
     if text is None:
         return size_of_provenance(provenance)
     try:

@@ -156,7 +156,10 @@ def _read_scored(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessCo
 
 
 def read_ranked(rows: NDArray[Any], output: RankedBoxes, config: PostprocessConfig) -> Boxes:
-    """The detections among one image's rows (rows, 6), best first; nothing is suppressed, whatever `config.iou`."""
+    """Detections among one image's rows (rows, 6), best first.
+
+    Nothing is suppressed, whatever `config.iou`.
+    """
     if np.isnan(rows).any():
         raise _nan(output.names[0])
     rows = rows[rows[:, 4] > config.conf].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Golden vectors: what a port to another language needs to test itself against, and `verify` every machine.
+"""Golden vectors: what a port tests itself against, and `verify` a machine.
 
 `golden.npz` holds, for one generated picture:
     image            (h, w, 3) uint8 BGR, the picture
@@ -41,7 +41,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Golden:
-    """What `golden.npz` holds, checked against the contracts.
+    """Contents of `golden.npz`, checked against the contracts.
 
     `samples` maps each raw map to positions and values; `outputs` are the arrays of a graph that suppresses. `found`
     are the detections at `conf`, the weak ones where the file has them.
@@ -79,8 +79,10 @@ def write_golden(
 
 
 def read_golden(path: Path, contract: InputContract, output: OutputContract) -> Golden:
-    """Read and check golden vectors. Whatever does not fit the contracts raises DamagedFileError; nothing larger than
-    the contracts allow is allocated."""
+    """Read and check golden vectors.
+
+    Whatever does not fit the contracts raises DamagedFileError; nothing larger than they allow is allocated.
+    """
     arrays = read_arrays(path)
 
     def take(name: str, kinds: str, *shape: int | None) -> NDArray[Any]:

@@ -1,4 +1,7 @@
-"""Arrays of an .npz file that need not be trusted: any byte may be wrong, and nothing large is allocated for it."""
+"""Arrays of an .npz file that need not be trusted.
+
+Any byte may be wrong, and nothing large is allocated for it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ MOST_BYTES = 256 << 20  # of all arrays together, unpacked
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array by name; DamagedFileError for whatever is not a whole .npz of plain numbers within the limits."""
+    """Read every array, by name.
+
+    DamagedFileError for whatever is not a whole .npz of plain numbers within the limits.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -100,7 +100,10 @@ class Pipeline:
         return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge, out=out)
 
     def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """The input array -> what the output contract says, by name. UsageError in a fork of the session's process."""
+        """The input array -> the arrays of the output contract, by name.
+
+        UsageError in a fork of the session's process.
+        """
         self._require_process()
         return self.session.run(batch)
 

@@ -54,8 +54,10 @@ class Verified:
 
 
 def verify(path: str | Path) -> Verified:
-    """Open the artifact (schema, its own hash and those of its files), then run its golden picture and compare: the
-    values of its outputs, and the detections that its manifest makes of them.
+    """Open the artifact, run its golden picture, and compare.
+
+    The schema, its own hash and those of its files are checked first; compared are the values of its outputs, and the
+    detections that its manifest makes of them.
 
     Raises:
         DamagedFileError: a file is missing, added or changed, or the golden picture gives another input tensor.
@@ -94,7 +96,10 @@ def verify(path: str | Path) -> Verified:
 
 
 def _tolerance(manifest: Manifest, profile: TargetProfile | None) -> float:
-    """The export's own: another processor may take other kernels, never other answers. No more than the target's."""
+    """Tolerance of the export, and no more than the target's.
+
+    Another processor may take other kernels, never other answers.
+    """
     stated = manifest.parity.tolerance if manifest.parity else UNKNOWN
     return min(stated, profile.parity) if profile else stated
 
@@ -113,7 +118,10 @@ def _detected(
 
 
 def _agreement(found: Boxes, golden: Golden) -> Agreement:
-    """Of the detections on either side that are no matter of a rounding, how many the other side has."""
+    """Share of detections on either side that the other side has.
+
+    Those that a rounding may cost are not counted.
+    """
     ours, theirs = beyond_doubt(found, golden.conf), beyond_doubt(golden.found, golden.conf)
     return matched(ours, golden.found) + matched(theirs, found)
 
@@ -121,7 +129,10 @@ def _agreement(found: Boxes, golden: Golden) -> Agreement:
 def _deviation(
     outputs: Mapping[str, NDArray[Any]], found: Boxes, golden: Golden, agreed: Agreement, manifest: Manifest
 ) -> float:
-    """The largest difference of output values and of detections, relative to the largest output value."""
+    """Largest difference of outputs and detections, as part of an output.
+
+    The part is of the largest output value.
+    """
     apart_by = differences(golden.found, found, max(golden.image.shape[:2]))
     if isinstance(manifest.output, GraphDetections):
         return max(apart_by.values()) if agreed.matched == agreed.detections else float("inf")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +27,7 @@ from edgeyolo.stream.open_decoder import DecoderName, open_decoder
 from edgeyolo.stream.several import Several
 from edgeyolo.stream.source import Source
 from edgeyolo.stream.terms import RECONNECTION, Reconnection, Terms
+from edgeyolo.support.folders import match_files, walk_files
 from edgeyolo.support.install import install_hint
 
 SourceLike: TypeAlias = Any
@@ -130,10 +131,10 @@ def films_in(name: str) -> list[Path]:
     """
     path = Path(name)
     if path.is_dir():
-        return sorted(each for each in path.iterdir() if is_film(each.name) and each.is_file())
+        return walk_files(path, FILM_SUFFIXES, recursive=False).files
     if not path.exists():
         if has_magic(name):
-            return sorted(Path(each) for each in glob(name, recursive=True) if is_film(each))  # noqa: PTH207
+            return match_files(name, FILM_SUFFIXES).files
         if is_film(name):
             raise SourceError(f"{name}: there is no such file", hint=_near(path))
         return []

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import MAX_BATCH
 from edgeyolo.backend.interface import AsynchronousSession
 from edgeyolo.errors import FrameError
 from edgeyolo.runtime.detections import Detections
@@ -218,4 +217,4 @@ def batch_size(pipeline: Pipeline, source: Source) -> int:
     """Frames a batch: what the network is made for, or of several sources one each."""
     if not pipeline.input.dynamic_batch:
         return pipeline.input.batch
-    return min(len(source.sources), MAX_BATCH) if isinstance(source, Several) else 1
+    return min(len(source.sources), pipeline.input.max_batch) if isinstance(source, Several) else 1

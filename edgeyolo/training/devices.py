@@ -19,7 +19,7 @@ def find_device(name: str | None = None) -> str:
     if name is None:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(f"cuda:{name}" if name.isdigit() else name)
+        device = torch.device(f"cuda:{name}" if name.isascii() and name.isdecimal() else name)
     except RuntimeError as error:
         raise UsageError(
             f"device {name!r} is not known", hint="Use cpu, mps, or the number of a GPU, such as 0."

@@ -51,17 +51,18 @@ class Page:
                 return message["result"]  # type: ignore[no-any-return]
             self.events.append(message)
 
-    def open(self, page: Path, *, scheme: str = "light", width: int = 1160, height: int = 900) -> None:
-        """Go to a file and wait until it is loaded."""
+    def open(self, page: Path | str, *, scheme: str = "light", width: int = 1160, height: int = 900) -> None:
+        """Go to a file or an address and wait until it is loaded."""
+        address = page if isinstance(page, str) else page.as_uri()
         media = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=media)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=address)
         end = time.monotonic() + 20
-        while self("document.readyState + location.href") != f"complete{page.as_uri()}":
+        while self("document.readyState + location.href") != f"complete{address}":
             assert time.monotonic() < end, "the page did not load"
 
     def __call__(self, expression: str) -> Any:
@@ -99,6 +100,12 @@ class Page:
         x, y = self.middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def choose(self, selector: str, file: Path) -> None:
+        """Choose a file in an input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
 
     def press(self, key: str) -> None:
         """Press a key."""

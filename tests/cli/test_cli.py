@@ -242,6 +242,16 @@ def test_val(tmp_path: Path, small_artifact: Path) -> None:
         (["export", "SMALL", "--target", "cpu-onnx-fp33"], 2, "cpu-onnx-fp32"),
         (["export", "SMALL", "--target", "cpu-onnx-fp32", "--imgsz", "100"], 2, "96x96"),
         (
+            ["export", "SMALL", "--target", "cpu-onnx-fp32", "--imgsz", "\u00b2"],
+            2,
+            "expected a number of pixels",
+        ),
+        (
+            ["export", "SMALL", "--target", "cpu-onnx-fp32", "--batch", "9" * 5000],
+            2,
+            "expected a number of images",
+        ),
+        (
             ["export", "SMALL", "--target", "cpu-onnx-fp32", "--imgsz", "big"],
             2,
             "expected a number of pixels",

@@ -92,7 +92,9 @@ def test_help_fits_and_its_examples_can_be_copied(
     assert all(cells(line) <= width for line in text.splitlines())
     found = cli.get_command(click.Context(cli), command) if command else cli
     assert found is not None
-    examples = re.findall(r"^    ((?:edgeyolo|torchrun) .*)$", found.callback.__doc__ or "", re.MULTILINE)  # type: ignore[union-attr]
+    examples = re.findall(
+        r"^    ((?:edgeyolo|torchrun|curl) .*)$", found.callback.__doc__ or "", re.MULTILINE
+    )  # type: ignore[union-attr]
     joined = [" ".join(line.split()) for line in text.replace("\\\n", " ").splitlines()]
     for example in examples:
         assert " ".join(example.split()) in joined, example

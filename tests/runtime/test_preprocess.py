@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract
-from edgeyolo.errors import UsageError
+from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.preprocess import (
     Letterbox,
@@ -219,9 +219,11 @@ def test_what_is_not_bgr_pixels_is_refused(image: NDArray[np.uint8], message: st
 
 
 def test_contracts_and_buffers_that_do_not_fit_are_refused() -> None:
-    for changes in ({"layout": "CHW"}, {"dtype": "int8"}, {"color_order": "GRAY"}):
+    for changes in ({"layout": "CHW"}, {"dtype": "float64"}, {"color_order": "GRAY"}):
         with pytest.raises(UsageError, match="input contract"):
             Preprocessor(InputContract(64, 64, **changes))
+    with pytest.raises(DamagedFileError, match="int8 without its scale and zero point"):
+        Preprocessor(InputContract(64, 64, dtype="int8"))
     with pytest.raises(UsageError, match="do not fit"):
         Preprocessor(InputContract(64, 64))(IMAGES, rows=2)
     with pytest.raises(UsageError, match="out: expected float32"):

@@ -14,7 +14,7 @@ from PIL import Image
 from edgeyolo.errors import EdgeYoloError, ImageError, SourceError, UsageError
 from edgeyolo.stream import Frame, Source, open_source
 from edgeyolo.stream.decoder import without_password
-from edgeyolo.stream.open_source import is_camera, is_film
+from edgeyolo.stream.open_source import films_in, is_camera, is_film
 
 from .films import number_of, picture, write_film
 
@@ -225,3 +225,11 @@ def test_frames_tell_about_themselves() -> None:
     frame = Frame(picture(1), 1.5, 3, "street.mp4")
     assert frame.size == (64, 96)
     assert "3 of street.mp4" in repr(frame)
+
+
+def test_films_of_a_folder_are_found_as_images_are(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MKV", "._a.mkv", "notes.txt", "below/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in films_in(str(tmp_path))] == ["a.MKV", "b.mp4"]
+    assert [path.name for path in films_in(f"{tmp_path}/**/*.mp4")] == ["b.mp4", "c.mp4"]

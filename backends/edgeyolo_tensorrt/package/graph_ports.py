@@ -1,4 +1,7 @@
-"""Inputs and outputs of a package's graph, which may hold TensorRT's plugins and so load in no runtime here."""
+"""Inputs and outputs of a package's graph.
+
+It may hold TensorRT's plugins, and so load in no runtime here.
+"""
 
 from __future__ import annotations
 

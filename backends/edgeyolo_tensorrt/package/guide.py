@@ -1,4 +1,7 @@
-"""Guides of a package: a README on what to copy and to run, and a script that builds the engine without Python."""
+"""Guides of a package: README and build script.
+
+The README says what to copy and to run; the script builds the engine without Python.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ def write_guides(recipe: Recipe, into: Path) -> None:
 
 
 def readme(recipe: Recipe) -> str:
-    """What to copy and what to run next, for a person who has only this directory."""
+    """Text of the README: the steps on the device.
+
+    It is for a person who has only this directory.
+    """
     lines = "\n".join(
         f"# TensorRT {major}\n{line}" for major, line in recipe.trtexec("../model.engine").items()
     )
@@ -63,7 +69,10 @@ checker and a reference in plain numpy. `{FILE}` is this recipe for programs.
 
 
 def script(recipe: Recipe) -> str:
-    """A POSIX shell script: finds trtexec and its version, and runs the command for it."""
+    """POSIX shell script that finds trtexec and runs it.
+
+    Which command is right depends on the version that trtexec calls itself.
+    """
     cases = "\n".join(
         _CASE.format({"8": "8|9"}.get(major, major), line.removeprefix("trtexec"))
         for major, line in recipe.trtexec('"$ENGINE"').items()

@@ -52,7 +52,9 @@ class Recipe:
 
     @property
     def flagged(self) -> bool:
-        """Whether TensorRT below 11 is told types by builder flags: integers whose other layers shall be float16.
+        """Tell if builder flags say the types to TensorRT below 11.
+
+        They do for integers whose other layers shall be float16.
 
         Strongly typed, what has no quantizers would be computed in float32, as the graph says.
         """

@@ -70,7 +70,10 @@ def make_jobs(
 
 
 def size_remarks(jobs: Sequence[Job], models: Sequence[Path], wanted: Wanted) -> list[str]:
-    """What is to be said of the size of artifacts that were made of weights: a guess, or not that of the training."""
+    """Remarks on the size of artifacts that were made of weights.
+
+    The size is a guess, or not that of the training.
+    """
     made = [job for job in jobs if job.artifact not in models]
     found = [
         manifest_remark(Artifact.open(job.artifact).manifest, job.name, asked=wanted.size is not None)

@@ -109,7 +109,10 @@ def require_points(points: float) -> None:
 
 
 def require_something_to_lose(judge: Judge, ledger: Ledger, points: float) -> None:
-    """Raise GateError where the float network's own AP is within the budget, so that any loss would be."""
+    """Raise GateError where the budget cannot be missed.
+
+    It cannot where the float network's own AP is within it.
+    """
     whole: float = ledger.of(key_of("AP of floats", ()), lambda: 100 * (judge.exact.metrics["AP"] or 0.0))
     if whole <= points:
         raise GateError(

@@ -206,7 +206,7 @@ def _training_facts(root: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _image_size(root: Mapping[Any, Any]) -> int | None:
-    """The side of the square pictures of the training, where the file keeps its options."""
+    """Side of the square pictures of the training; None where it is not kept."""
     for holder in (root, *(root.get(name) for name in _SETTINGS)):
         options: Any = holder.state if isinstance(holder, ObjectRecord) else holder
         for name in _SIZES if isinstance(options, Mapping) else ():

@@ -89,9 +89,13 @@ def test_raw_maps_come_from_float_convolutions(graph: onnx.GraphProto) -> None:
 
 def test_the_recipe_names_the_types_and_the_limit_of_volta(artifact: Artifact) -> None:
     recipe = Recipe.read(artifact.path / FILE)
-    assert recipe.types == ("float32", "int8")
+    assert recipe.types == ("float16", "float32", "int8")  # what has no quantizers shall be float16
     assert recipe.tensorrt_below == "10.5"
-    assert "--int8" in json.loads((artifact.path / FILE).read_text())["trtexec"]["8"]
+    lines = json.loads((artifact.path / FILE).read_text())["trtexec"]
+    for version in ("8", "10"):
+        assert "--fp16 --int8" in lines[version]
+        assert "--stronglyTyped" not in lines[version]
+    assert "--int8" not in lines["11"]  # it knows no such flag and obeys the graph
 
 
 def test_the_cache_has_the_scales_of_the_graph(artifact: Artifact, graph: onnx.GraphProto) -> None:

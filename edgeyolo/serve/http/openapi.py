@@ -1,0 +1,145 @@
+"""OpenAPI description of the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeyolo.serve.service import Service
+from edgeyolo.version import __version__
+
+Json = dict[str, Any]
+
+
+def describe(service: Service) -> Json:
+    """Describe all addresses as an OpenAPI 3.1 document."""
+    described: Json = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "edgeyolo",
+            "version": __version__,
+            "description": "Object detection. Boxes are in pixels of the upright image.",
+        },
+        "paths": {**_detect(service), **_kserve(), **_rest()},
+        "components": {"schemas": _SCHEMAS},
+    }
+    if service.settings.tokens:
+        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(schema: Json, description: str) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _errors(*statuses: int) -> Json:
+    texts = {
+        400: "The request or its image cannot be read.",
+        404: "There is no such model.",
+        406: "Accept names nothing there is.",
+        408: "The request was sent too slowly.",
+        413: "Too many bytes, pixels or images.",
+        503: "The queue is full, a worker was lost, or the server is stopping; see Retry-After.",
+        504: "Not answered in time.",
+    }
+    return {str(status): _json(_ref("Error"), texts[status]) for status in statuses}
+
+
+def _operation(summary: str, answers: Json, *, name: bool = False, **more: Any) -> Json:
+    operation: Json = {"summary": summary, "responses": answers, **more}
+    if name:
+        operation["parameters"] = [
+            {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+        ]
+    return operation
+
+
+def _detect(service: Service) -> Json:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    form = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
+    found = _json(_ref("Found"), "Detections; with Accept: image/jpeg or image/png the picture with boxes.")
+    found["content"] |= {"image/jpeg": binary, "image/png": binary}
+    choice = {
+        "name": "model",
+        "in": "query",
+        "description": "The model; the first one without.",
+        "schema": {"type": "string", "enum": list(service.models)},
+    }
+    body = {
+        "required": True,
+        "content": {"image/*": binary, "multipart/form-data": {"schema": form}},
+    }
+    answers = {"200": found, **_errors(400, 404, 406, 408, 413, 503, 504)}
+    return {
+        "/detect": {
+            "post": _operation("Detect in an image file", answers, parameters=[choice], requestBody=body)
+        }
+    }
+
+
+def _kserve() -> Json:
+    done, anything = {"description": "Yes."}, {"type": "object"}
+    state = {"200": done, **_errors(503)}
+    inference = {"required": True, "content": {"application/json": {"schema": anything}}}
+    answers = {
+        "200": _json(anything, "count, boxes, confidence, class_id, name"),
+        **_errors(400, 404, 413, 503, 504),
+    }
+    known = {"200": _json(anything, "Input, outputs, classes, hash of the artifact."), **_errors(404)}
+    loaded = {"200": done, **_errors(404)}
+    return {
+        "/v2": {"get": _operation("Describe the server", {"200": _json(anything, "Name and version.")})},
+        "/v2/health/live": {"get": _operation("Say that the process answers", {"200": done})},
+        "/v2/health/ready": {"get": _operation("Say whether all models take images", state)},
+        "/v2/models/{name}": {"get": _operation("Describe a model", known, name=True)},
+        "/v2/models/{name}/ready": {"get": _operation("Say whether a model takes images", state, name=True)},
+        "/v2/models/{name}/infer": {
+            "post": _operation("Detect in raw pixels", answers, name=True, requestBody=inference)
+        },
+        "/v2/repository/index": {"post": _operation("List the models", {"200": done})},
+        "/v2/repository/models/{name}/load": {
+            "post": _operation("Open a model's artifact again", loaded, name=True)
+        },
+    }
+
+
+def _rest() -> Json:
+    text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {"/metrics": {"get": _operation("Counts and times", {"200": text})}}
+
+
+_NUMBER = {"type": "number"}
+_TEXT = {"type": "string"}
+_SCHEMAS: Json = {
+    "Found": {
+        "type": "object",
+        "required": ["detections"],
+        "properties": {"detections": {"type": "array", "items": {"$ref": "#/components/schemas/Detection"}}},
+    },
+    "Detection": {
+        "type": "object",
+        "required": ["box", "confidence", "class_id", "name"],
+        "properties": {
+            "box": {
+                "type": "array", "items": _NUMBER, "minItems": 4, "maxItems": 4,
+                "description": "x1, y1, x2, y2 in pixels",
+            },
+            "confidence": _NUMBER, "class_id": {"type": "integer"}, "name": _TEXT,
+        },
+    },
+    "Error": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["kind", "message", "hint"],
+                "properties": {"kind": _TEXT, "message": _TEXT, "hint": _TEXT},
+            }
+        },
+    },
+}  # fmt: skip
