@@ -178,7 +178,7 @@ FIRST = {
     "detect": ("weights.pt photos", 3, "[export]"),
     "adopt": ("weights.pt", 2, ""),
     "verify": ("photos", 2, ""),
-    "track": ("photos", 2, ""),
+    "track": ("photos", 0, ""),
     "serve": ("nothing", 3, "[serve]"),
     "build": ("photos", 2, ""),
 }

@@ -21,6 +21,7 @@ SECTIONS = {
 OTHERS = "Others"
 
 _EXAMPLE = re.compile(r"(?:edgeyolo|torchrun|curl) ")
+_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
 _DEEPER = "    "
 
 
@@ -64,7 +65,8 @@ def _folded(line: str, room: int) -> Iterator[str]:
         yield line
         return
     indent = line[: len(line) - len(bare)]
-    parts = re.split(r" (?=--?[a-zA-Z])", bare)  # before every option
+    parts = re.split(r" (?=--?[a-zA-Z])", bare)  # before every option, else before every word
+    parts = [word for part in parts for word in (_WORD.findall(part) if len(part) + 3 > room else [part])]
     current = indent + parts[0]
     for part in parts[1:]:
         if len(current) + len(part) + 3 > room:
