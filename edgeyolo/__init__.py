@@ -11,17 +11,15 @@ Importing edgeyolo imports neither torch nor a runtime nor OpenCV: the names bel
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+from edgeyolo.version import __version__
 
+TYPE_CHECKING = False  # `typing` is what most of the time of this import would go to
 if TYPE_CHECKING:
     from edgeyolo.detector.detector import Detector
     from edgeyolo.errors import EdgeYoloError
     from edgeyolo.runtime.detections import Detection, Detections
     from edgeyolo.tracking.tracker import Tracker
     from edgeyolo.tracking.tracks import Tracks
-
-from edgeyolo.version import __version__
 
 __all__ = ["Detection", "Detections", "Detector", "EdgeYoloError", "Tracker", "Tracks", "__version__"]
 
@@ -38,6 +36,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'edgeyolo' has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

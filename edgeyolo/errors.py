@@ -9,11 +9,14 @@ EdgeYoloError                1   the run failed
  ├─ FileRefusedError         6   a file is not what it should be
  │   ├─ UntrustedFileError       it asks for something outside the allow-list
  │   └─ DamagedFileError         truncated, changed, or of another schema
+ ├─ NotFiniteError           1   a network that gives NaN
  ├─ ImageError               1   an image that cannot be read
+ │   └─ MissingImageError    2   it is not there: an argument that does not fit
  ├─ SourceError              1   a film or camera that cannot be opened or read
  │   ├─ DeniedError              a camera that asks for another login
  │   └─ SilentError              a camera that sends nothing
  ├─ DatasetError             1   a data set that cannot be read
+ │   └─ MissingDatasetError  2   it, or the part of it that was asked for, is not there
  ├─ RequestRefusedError      1   a request that a server refuses or cannot finish
  └─ FrameError           as its cause   a frame of a stream that preparing or detecting failed on
 
@@ -92,6 +95,10 @@ class DamagedFileError(FileRefusedError):
     """A damaged file: truncated, changed since it was sealed, or of an unknown schema."""
 
 
+class NotFiniteError(EdgeYoloError):
+    """A network whose output holds NaN."""
+
+
 class ImageError(EdgeYoloError):
     """An image that cannot be read.
 
@@ -135,6 +142,14 @@ class FrameError(EdgeYoloError):
 
 class DatasetError(EdgeYoloError):
     """A data set that cannot be read, or whose parts contradict each other."""
+
+
+class MissingImageError(ImageError, UsageError):
+    """An image, or a folder of images, that is not where the argument says."""
+
+
+class MissingDatasetError(DatasetError, UsageError):
+    """A data set, or a part of one, that is not where the argument says."""
 
 
 class RequestRefusedError(EdgeYoloError):

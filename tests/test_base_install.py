@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,31 +37,43 @@ for name in closure("edgeyolo", set()):
     for file in distribution(name).files or []:
         allowed.add(file.parts[0].split(".")[0])
 
-class Blocker:
+class Bare:
+    'A finder that finds nothing beyond the base install, as where nothing else is installed.'
+
+    def __init__(self, finder):
+        self.finder = finder
+
     def find_spec(self, name, path=None, target=None):
         root = name.split(".")[0]
-        if root not in allowed and not root.startswith("edgeyolo"):
-            raise ModuleNotFoundError(f"No module named {name!r} (not in the base install)", name=name)
-        return None
+        known = root in allowed or root.startswith("edgeyolo")
+        return self.finder.find_spec(name, path, target) if known else None
 
-sys.meta_path.insert(0, Blocker())
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Bare(finder) for finder in sys.meta_path]
 """
 
 
-def in_base_install(code: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def in_base_install(
+    code: str, *arguments: str, check: bool = True, **options: Any
+) -> subprocess.CompletedProcess[str]:
     program = BLOCKER + textwrap.dedent(code)
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
         check=check,
-        env=os.environ | {"EDGEYOLO_DEBUG": "1"},
+        **{"env": os.environ | {"EDGEYOLO_DEBUG": "1"}} | options,
     )
+
+
+COMMAND = "from edgeyolo.cli import main; main()"
 
 
 def test_blocker_is_strict() -> None:
     done = in_base_install("import numpy, cv2, onnxruntime, PIL\nimport torch", check=False)
-    assert "No module named 'torch' (not in the base install)" in done.stderr
+    assert "No module named 'torch'" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["edgeyolo", "edgeyolo.cli"])
@@ -130,3 +143,74 @@ def test_detecting_in_a_photo_needs_the_base_install_only(tmp_path: Path) -> Non
     """
     done = in_base_install(code, str(tmp_path / "photo.jpg"))
     assert json.loads(done.stdout) == [{"image": str(tmp_path / "photo.jpg"), "detections": []}]
+
+
+HELP = """
+    import contextlib, io, sys
+    from edgeyolo.cli import cli
+    for name in cli.list_commands(None):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            cli.main([name, "--help"], standalone_mode=False)
+        assert f"Usage: edgeyolo {name}" in printed.getvalue().replace("-c", "edgeyolo"), name
+        print(name)
+"""
+
+
+def test_every_command_has_help_in_the_base_install() -> None:
+    from edgeyolo.cli import cli
+
+    assert in_base_install(HELP).stdout.split() == cli.list_commands(None)  # type: ignore[arg-type]
+
+
+# What each command is first asked, its exit code, and what the last line says to type.
+FIRST = {
+    "models": ("", 0, ""),
+    "targets": ("", 0, ""),
+    "doctor": ("", 0, ""),
+    "train": ("yolov7-tiny --data data.yaml", 3, "[train]"),
+    "ablate": ("--table 3 --data data.yaml", 3, "[train]"),
+    "import": ("weights.pt", 3, "[export]"),
+    "check": ("yolov7-tiny --target cpu-onnx-fp32", 3, "[export]"),
+    "export": ("weights.pt --target cpu-onnx-fp32", 3, "[export]"),
+    "calibrate": ("weights.pt --calib photos", 3, "[export]"),
+    "bench": ("weights.pt", 3, "[export]"),
+    "val": ("weights.pt --data data.json", 3, "[export]"),
+    "detect": ("weights.pt photos", 3, "[export]"),
+    "adopt": ("weights.pt", 2, ""),
+    "verify": ("photos", 2, ""),
+    "track": ("photos", 0, ""),
+    "serve": ("nothing", 3, "[serve]"),
+    "build": ("photos", 2, ""),
+}
+
+
+def test_every_command_is_tried() -> None:
+    from edgeyolo.cli import cli
+
+    assert set(FIRST) == set(cli.list_commands(None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("command", FIRST)
+def test_the_first_error_in_the_base_install_says_what_to_type(command: str, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    arguments, code, extra = FIRST[command]
+    (tmp_path / "weights.pt").write_bytes(b"PK")
+    (tmp_path / "data.yaml").write_text("names: [a]\ntrain: photos\nval: photos\n")
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), np.full((20, 30, 3), 90, np.uint8))
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+    coco = {"images": [{"id": 1, "file_name": "photos/a.png", "width": 30, "height": 20}], "annotations": [box],
+            "categories": [{"id": 1, "name": "a"}]}  # fmt: skip
+    (tmp_path / "data.json").write_text(json.dumps(coco))
+    env = {**os.environ, "EDGEYOLO_CACHE": str(tmp_path / "cache")}
+    env.pop("EDGEYOLO_DEBUG", None)
+    done = in_base_install(COMMAND, command, *arguments.split(), check=False, env=env, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr
+    if code == 3:
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("pip install ")
+        assert extra in last

@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.support.install import install_hint
 from edgeyolo.support.silence import silence
 
-INSTALL = "pip install 'edgeyolo[coreml]'"
+INSTALL = install_hint("coreml")
 
 
 def coremltools() -> Any:

@@ -19,6 +19,7 @@ from edgeyolo.backend.quantizer_options import DEFAULTS, QuantizerOptions
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UnsupportedTargetError, UsageError
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo.support.install import install_hint
 from edgeyolo.support.silence import silence
 
 
@@ -51,7 +52,7 @@ def quantize(
         except ImportError as error:
             raise RuntimeMissingError(
                 f"integers for OpenVINO need the package {error.name}, which is not installed",
-                hint="pip install 'edgeyolo[openvino]'",
+                hint=install_hint("openvino"),
             ) from error
         # Ranges are taken from single images; a network of any batch then runs one at a time.
         seen = replace(contract, batch=1) if contract.dynamic_batch else contract

@@ -11,10 +11,11 @@ from typing import Any
 
 from edgeyolo.backend.interface import Availability
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.support.install import install_hint
 
 OLDEST_RUN = (2022, 1)  # API 2.0
 OLDEST_COMPILE = (2023, 1)  # `save_model`
-INSTALL = "pip install 'edgeyolo[openvino]'"
+INSTALL = install_hint("openvino")
 
 _VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")  # names that stand for a choice of real devices
 _DRIVERS = {

@@ -21,6 +21,7 @@ from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Por
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
+from edgeyolo.support.install import install_hint
 from edgeyolo_tensorrt.engine.engine_cache import ENGINE
 from edgeyolo_tensorrt.facts import OPSET, VOLTA, version_text
 from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
@@ -133,7 +134,7 @@ class TensorrtBackend:
         """
         for package in ("onnx", "torch"):
             if find_spec(package) is None:
-                hint = "pip install 'edgeyolo[export]'"
+                hint = install_hint("export")
                 return Availability(False, f"the package {package} is not installed", hint)
         return Availability(True, version=version("onnx"))
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from edgeyolo.backend.interface import Availability
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.support.install import install_hint
 from edgeyolo.support.silence import silence
 
-INSTALL = "pip install 'edgeyolo[tflite]'"
+INSTALL = install_hint("tflite")
 
 # module -> package, in the order in which a missing one is reported
 CONVERTER = {"torch": "torch", "litert_torch": "litert-torch", "ai_edge_litert": "ai-edge-litert"}

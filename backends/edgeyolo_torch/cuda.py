@@ -13,6 +13,7 @@ from typing import Any
 
 from edgeyolo.backend.interface import Availability
 from edgeyolo.errors import UsageError
+from edgeyolo.support.install import install_hint
 
 GRAPH_VARIABLE = "EDGEYOLO_TORCH_GRAPH"
 VARIABLES = {GRAPH_VARIABLE: "1: torch on CUDA records the network once for each input shape and replays it"}
@@ -32,9 +33,7 @@ def packages() -> Availability:
     """Availability of torch and safetensors, without importing them."""
     for package in ("torch", "safetensors"):
         if find_spec(package) is None:
-            return Availability(
-                False, f"the package {package} is not installed", "pip install 'edgeyolo[export]'"
-            )
+            return Availability(False, f"the package {package} is not installed", install_hint("export"))
     return Availability(True, version=version("torch"))
 
 

@@ -17,6 +17,7 @@ from edgeyolo_bench.paper.paper_options import paper_options, tables_asked
 
 if TYPE_CHECKING:
     from edgeyolo.backend.interface import CalibrationSource
+    from edgeyolo_bench.measure.measure import Labelled
     from edgeyolo_bench.remote.fleet import Member
 
 SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
@@ -111,8 +112,9 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     and `targets`.
     """
     from edgeyolo.cli.console import note
+    from edgeyolo.support.files import require_writable
     from edgeyolo_bench.measure.jobs import Wanted, make_jobs, size_remarks, split_targets
-    from edgeyolo_bench.measure.measure import Labelled, measure
+    from edgeyolo_bench.measure.measure import measure
     from edgeyolo_bench.measure.physics import with_limits
     from edgeyolo_bench.measure.scenarios import choose
     from edgeyolo_bench.measure.workload import from_folder, generated
@@ -138,7 +140,9 @@ def bench(  # noqa: PLR0917 - click passes every option by name
         processes=processes,
     )
     places = [locate_weights(model) for model in models]
-    labelled = Labelled(data, split) if data else None
+    labelled = _labelled(data, split)
+    if output or not as_json:
+        require_writable(output or Path("runs", "bench"))
     with listening() as listener:
         if asked:
             run = asked.run(wanted, labelled, limits=limits, device=device, command=spoken())
@@ -210,6 +214,17 @@ def _calibration(calib: str | None, data: str | None, split: str | None) -> Cali
     from edgeyolo.datasets import load_dataset
 
     return open_calibration(calib, images=300, evaluation=load_dataset(data, split=split) if data else None)
+
+
+def _labelled(data: str | None, split: str | None) -> Labelled | None:
+    """The labelled images, read once before minutes of measuring."""
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo_bench.measure.measure import Labelled
+
+    if data is None:
+        return None
+    load_dataset(data, split=split)
+    return Labelled(data, split)
 
 
 def spoken() -> str:

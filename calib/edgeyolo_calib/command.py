@@ -80,23 +80,21 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
     edgeyolo calibrate best.pt --calib data.yaml --data data.yaml --split val --sensitivity --ap-budget 0.3
     edgeyolo export best.pt --target cpu-onnx-int8 --ranges calibrated/ranges.json
     """
-    from edgeyolo.cli.result_files import next_run
+    from edgeyolo.cli.result_files import result_folder
     from edgeyolo_calib.choice.budget import require_reached
     from edgeyolo_calib.images.source import open_images
+    from edgeyolo_calib.report.report import write_report
 
     judged = _labelled(data, split, sensitivity, ap_budget)
     rules, asked = _choices(target_name, method, percentile)
     images = open_images(calib, calib_images, seed=calib_seed, evaluation=judged)
     path = locate_weights(weights)
-    folder = output or next_run("calibrate")
-    folder.mkdir(parents=True, exist_ok=True)
-    record, findings = _measure(
-        path, target_name, size, images, folder, rules, asked, judged,
-        ap_budget, ap_layers if sensitivity else 0 if ap_budget is not None else None,
-    )  # fmt: skip
-    from edgeyolo_calib.report.report import write_report
-
-    written = write_report(folder, record, f"INT8 calibration of {path.name}", images.thumbnails())
+    with result_folder(output, "calibrate") as folder:
+        record, findings = _measure(
+            path, target_name, size, images, folder, rules, asked, judged,
+            ap_budget, ap_layers if sensitivity else 0 if ap_budget is not None else None,
+        )  # fmt: skip
+        written = write_report(folder, record, f"INT8 calibration of {path.name}", images.thumbnails())
     _print(record, folder, as_json)
     note(f"written: {', '.join(map(str, [*written, folder / 'ranges.json']))}")
     if findings and findings.budget:

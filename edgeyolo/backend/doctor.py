@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgeyolo.backend import registry, variables
-from edgeyolo.support import environment
+from edgeyolo.support import environment, opencv
 from edgeyolo.support.files import user_cache
+from edgeyolo.support.install import install_hint
 from edgeyolo.support.machine import cores, processor_name
 from edgeyolo.version import __version__
 
@@ -32,6 +33,7 @@ def examine() -> dict[str, Any]:
 
     Runtimes that are not usable have the reason.
     """
+    vision, advice = opencv.describe()
     return {
         "machine": {
             "edgeyolo": __version__,
@@ -40,7 +42,9 @@ def examine() -> dict[str, Any]:
             "processor": processor_name(),
             "cores": cores(),
             "cache": str(user_cache()),
+            "OpenCV": vision,
         },
+        "notes": [advice] if advice else [],
         "environment": _environment(),
         "runtimes": _runtimes(),
         "packages": [_package(name, *facts) for name, facts in PACKAGES.items()],
@@ -74,4 +78,4 @@ def _package(name: str, serves: str, extra: str) -> dict[str, str]:
     try:
         return {"name": name, "version": version(name), "for": serves, "hint": ""}
     except PackageNotFoundError:
-        return {"name": name, "version": "", "for": serves, "hint": f"pip install 'edgeyolo[{extra}]'"}
+        return {"name": name, "version": "", "for": serves, "hint": install_hint(extra)}

@@ -7,7 +7,6 @@ A backend that cannot even be imported still lists itself, with the reason.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -28,6 +27,7 @@ from edgeyolo.backend.interface import (
 )
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UnsupportedTargetError, UsageError
+from edgeyolo.support.nearest import nearest
 
 if TYPE_CHECKING:
     from edgeyolo.artifact.artifact import Artifact
@@ -97,12 +97,22 @@ def find_target(target: Target | str) -> tuple[TargetProfile, Backend]:
 
     A name that no backend knows raises UsageError with the nearest ones.
     """
-    wanted = str(target if isinstance(target, Target) else Target.parse(target))
+    wanted = str(target).strip().lower()
     known = {str(profile.target): (profile, backend) for profile, backend in profiles()}
     if wanted in known:
         return known[wanted]
-    _refuse_precision(Target.parse(wanted))
-    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted(known)
+    # Of several targets of a device the one in float16 is meant more often than not.
+    order = sorted(known, key=lambda name: not name.endswith("-fp16"))
+    near = nearest(wanted, order, cutoff=0.4)
+    try:
+        _refuse_precision(Target.parse(wanted))
+    except UsageError as error:
+        if not near:
+            raise
+        raise UsageError(
+            error.message, hint=f"Did you mean {', '.join(near)}? `edgeyolo targets` lists all."
+        ) from error
+    near = near or sorted(known)
     unloaded = "".join(f" Backend {item.name} does not load ({item.reason})." for item in broken())
     raise UsageError(
         f"target {wanted!r} is not known.{unloaded}",

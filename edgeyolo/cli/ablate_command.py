@@ -58,9 +58,12 @@ def command(
     The paper's values stand beside ours.
 
     \b
-    3  compound scaling                        6  label assignment of auxiliary heads
-    4  planned RepConv in concatenation        7  bound on the auxiliary objectness
-    5  planned RepConv in residual blocks      8  partial auxiliary heads
+    3  compound scaling
+    4  planned RepConv in concatenation
+    5  planned RepConv in residual blocks
+    6  label assignment of auxiliary heads
+    7  bound on the auxiliary objectness
+    8  partial auxiliary heads
 
     Every row is trained from scratch with the same data, seeds and recipe. The same command with -o goes on where it
     was stopped.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import json_option, note, print_json
+from edgeyolo.cli.console import json_option, note, print_json, say
 
 
 @click.command("adopt")
@@ -56,6 +56,6 @@ def command(
         )
         return
     height, width = manifest.input.size
-    click.echo(
+    say(
         f"{artifact.path}: {file.name} for {manifest.target}, {height}x{width}, {len(manifest.class_names)} classes"
     )

@@ -6,6 +6,10 @@ Tables for people and JSON for programs on standard output, progress on standard
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,6 +18,9 @@ from typing import Any
 import click
 
 from edgeyolo.cli import interrupt
+from edgeyolo.cli.failure import Output
+from edgeyolo.cli.tables import Column, lay_out
+from edgeyolo.support.printable import printable, printable_line
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, nothing else."
@@ -21,29 +28,38 @@ json_option = click.option(
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print one JSON document, in ASCII.
+
+    It is the same bytes in every locale, and nothing in it moves a cursor.
+    """
+    context = click.get_current_context(silent=True)
+    output = context.find_object(Output) if context else None
+    if output is not None:
+        output.document = True
+    click.echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table; numbers stand right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print rows as a table; numbers stand right.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        numbers = all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))  # Text: brackets are no markup
-    console = Console(highlight=False)
-    if (
-        not console.is_terminal
-    ):  # a pipe has no width to fold to; a table folded at 80 columns is hard to read back
-        console.width = 200
-    console.print(table)
+    What does not fit the terminal's width stands below its row. A pipe has no width, unless COLUMNS gives one.
+    """
+    found = [
+        Column(
+            printable_line(name),
+            tuple(_cell(row[index]) for row in rows),
+            right=all(isinstance(row[index], int | float) or row[index] == "" for row in rows),
+        )
+        for index, name in enumerate(columns)
+    ]
+    click.echo("\n".join(("", *lay_out(found, _width()), "")))
+
+
+def _width() -> int | None:
+    """Width of what is printed to, in cells; None where it has none."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return shutil.get_terminal_size().columns
+    return None
 
 
 def count_text(names: Iterable[str]) -> str:
@@ -53,12 +69,24 @@ def count_text(names: Iterable[str]) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else printable_line(str(value))
+
+
+def say(text: str) -> None:
+    """Print a line of the result."""
+    click.echo(printable(text))
 
 
 def note(text: str) -> None:
     """Say something to the person at the terminal, beside the result."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
+
+
+class LogFormatter(logging.Formatter):
+    """Log messages that are harmless to print."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextmanager
@@ -75,9 +103,9 @@ def steps() -> Iterator[Callable[[str], None]]:
     def step(text: str) -> None:
         interrupt.check()
         if status:
-            status.update(f"{text} ...")
+            status.update(f"{printable_line(text)} ...")
         else:
-            console.print(f"{text} ...")
+            console.print(f"{printable_line(text)} ...")
 
     with status or nullcontext():
         yield step
@@ -100,7 +128,7 @@ def progress(description: str, unit: str = "") -> Iterator[Callable[[int, int | 
         bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
     )  # fmt: skip
     with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(printable_line(description), total=None)
 
         def advance(done: int, total: int | None) -> None:
             interrupt.check()

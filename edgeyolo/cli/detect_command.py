@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeyolo.cli.completion import complete_models
-from edgeyolo.cli.console import count_text, json_option, note, print_json, print_table, progress
+from edgeyolo.cli.console import count_text, json_option, note, print_json, print_table, progress, say
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
 from edgeyolo.cli.stream_options import max_fps_option, max_staleness_option, policy_option, show_option
 
@@ -108,6 +109,7 @@ def command(
     from edgeyolo.cli.detect_films import Asked, Written, detect_in_films, is_moving
     from edgeyolo.detector.detector import Detector, split_classes
     from edgeyolo.errors import UsageError
+    from edgeyolo.stream.open_source import is_camera
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
@@ -119,9 +121,12 @@ def command(
     if show and not moving:
         raise UsageError("--show is for films and cameras", hint="Pictures are written to a folder.")
     images = [] if moving else _images(sources)
+    written = Written(output, save, save_txt or save_conf, save_conf, save_json, as_json)
+    if not explain:
+        written.require_writable(camera=any(is_camera(source) for source in sources))
     opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
-        print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
+        print_json(opened.explanation.to_json()) if as_json else say(str(opened.explanation))
         return
     chosen = split_classes(classes, opened.artifact.manifest.class_names) if classes else None
     detector = Detector(
@@ -135,7 +140,6 @@ def command(
         multi_label=multi_label,
         hint=hint,
     )
-    written = Written(output, save, save_txt or save_conf, save_conf, save_json, as_json)
     with detector:
         if moving:
             detect_in_films(detector, sources, written, Asked(policy, max_fps, max_staleness, show))
@@ -159,9 +163,14 @@ def _detect_in_images(detector: Detector, images: list[Path], written: Written) 
 
     # Only now that nothing is wrong with the arguments is a folder made.
     folder = written.folder()
-    writer = ResultWriter(folder, text=written.text, confidence=written.confidence, json=written.json)
-    with writer, progress("detecting") as advance:
-        found, unreadable = detect_all(detector, images, writer, advance)
+    try:
+        writer = ResultWriter(folder, text=written.text, confidence=written.confidence, json=written.json)
+        with writer, progress("detecting") as advance:
+            found, unreadable = detect_all(detector, images, writer, advance)
+    finally:
+        if folder is not None:
+            with suppress(OSError):  # one that nothing could be written to is not left empty
+                folder.rmdir()
     if written.as_json:
         print_json([{"image": path_text(path), "detections": each.to_json()} for path, each in found])
     else:

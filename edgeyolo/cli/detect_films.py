@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from edgeyolo.cli import interrupt
 from edgeyolo.cli.console import count_text, note, print_table
 from edgeyolo.cli.result_files import label_lines, next_run
@@ -26,7 +24,7 @@ from edgeyolo.cli.stream_results import (
 )
 from edgeyolo.errors import EdgeYoloError, ImageError, RuntimeMissingError, SourceError
 from edgeyolo.stream.open_source import films_in, is_camera, is_film, open_source
-from edgeyolo.support.files import atomic_file
+from edgeyolo.support.files import atomic_file, require_writable
 
 if TYPE_CHECKING:
     from edgeyolo.detector.detector import Detector
@@ -58,11 +56,21 @@ class Written:
 
     def folder(self, *, camera: bool = False) -> Path | None:
         """Make the folder that annotated pictures go to; None where none are written."""
-        if self.save is False or (self.save is None and self.output is None and (self.as_json or camera)):
+        if not self._wanted(camera):
             return None
         if self.film is not None:
             return self.film.parent
         return self.output or next_run("detect")
+
+    def require_writable(self, *, camera: bool = False) -> None:
+        """Raise EdgeYoloError where that folder takes no files, before the work is done."""
+        if self._wanted(camera):
+            film = self.film
+            require_writable(film.parent if film is not None else self.output or Path("runs", "detect"))
+
+    def _wanted(self, camera: bool) -> bool:
+        given = self.save is not None or self.output is not None
+        return self.save is not False and (given or not (self.as_json or camera))
 
     @property
     def film(self) -> Path | None:
@@ -212,4 +220,4 @@ def _conclude(tally: Tally, said: list[str], folder: Path | None, written: Writt
     for sentence in said:
         note(sentence)
     if folder and tally.frames and not written.as_json:
-        click.echo(f"written to {written.film or folder}", err=True)
+        note(f"written to {written.film or folder}")

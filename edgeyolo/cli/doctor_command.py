@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgeyolo.cli.console import json_option, print_json, print_table
+from edgeyolo.cli.console import json_option, note, print_json, print_table, say
 
 
 @click.command("doctor")
@@ -26,7 +26,9 @@ def command(variables: bool, as_json: bool) -> None:
         print_json(report)
         return
     for name, value in report["machine"].items():
-        click.echo(f"{name:<10} {value}")
+        say(f"{name:<10} {value}")
+    for text in report["notes"]:
+        note(text)
     listed = [v for v in report["environment"] if variables or v["value"]]
     if listed:
         rows = [(v["name"], v["value"], v["meaning"] or "unknown: nothing reads it") for v in listed]

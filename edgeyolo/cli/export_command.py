@@ -98,7 +98,7 @@ def command(
     edgeyolo export best.pt --target cpu-onnx-fp32 --imgsz 384x640 --batch dynamic
     edgeyolo export best.pt --target cpu-openvino-int8 --calib data.yaml --data data.yaml --split val
     edgeyolo export best.pt --target cpu-openvino-fp32 --nms graph --conf 0.3 --max-det 100
-    edgeyolo export best.pt --target cpu-onnx-fp32,jetson-trt-fp16,ane-coreml-fp16 -o artifacts
+    edgeyolo export best.pt --target cpu-onnx-fp32,jetson-trt-fp16 -o artifacts
     """
     from edgeyolo.export import ExportOptions, export
     from edgeyolo.runtime.images import find_images

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import json_option, note, print_json
+from edgeyolo.cli.console import json_option, note, print_json, say
 from edgeyolo.cli.options import locate_weights
 
 
@@ -40,11 +40,13 @@ def command(
     from edgeyolo.errors import UsageError
     from edgeyolo.models.importer import import_checkpoint
     from edgeyolo.models.weights import save
+    from edgeyolo.support.files import require_writable
 
     path = locate_weights(file)
     output = output or Path(path.with_suffix(".safetensors").name)
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists", hint="Give another -o, or --overwrite.")
+    require_writable(output.absolute().parent)
     dataset = load_dataset(data, split=split) if data else None
     imported = import_checkpoint(path)
     if dataset is not None:
@@ -59,5 +61,5 @@ def command(
         print_json(imported.summary() | {"output": str(output)})
         return
     for line in imported.lines():
-        click.echo(line)
+        say(line)
     note(f"wrote {output}")

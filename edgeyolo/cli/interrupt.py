@@ -1,8 +1,9 @@
-"""Ctrl-C that cannot get lost.
+"""Ctrl-C, and a polite kill, that cannot get lost.
 
 Python turns Ctrl-C into a KeyboardInterrupt wherever it happens to be. Some libraries swallow it (torch does while it
 loads parts of itself) or turn it into an error of their own, and the command would run on. So it is also noted here,
-and asked for between steps.
+and asked for between steps. SIGTERM, which `kill`, systemd and containers send, ends a command in the same way: it
+cleans up.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ _received = threading.Event()
 
 
 def install() -> None:
-    """Note every Ctrl-C from now on; only the main thread may set signal handlers."""
+    """Note every Ctrl-C and SIGTERM from now on.
+
+    Only the main thread may set signal handlers.
+    """
     _received.clear()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _note)
+        signal.signal(signal.SIGTERM, _note)
 
 
 @contextmanager
@@ -63,7 +68,7 @@ def held() -> Iterator[None]:
 
 
 def received() -> bool:
-    """Return True if Ctrl-C was pressed since `install`."""
+    """Return True after Ctrl-C or SIGTERM since `install`."""
     return _received.is_set()
 
 

@@ -9,7 +9,7 @@ import click
 from edgeyolo.cli.console import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from edgeyolo.models.complexity import Description
+    from edgeyolo.models.counted import Description
 
 
 @click.command("models")
@@ -19,14 +19,14 @@ def command(as_json: bool) -> None:
 
     Parameters and GFLOPs as built here, beside the paper's figures.
     """
-    from edgeyolo.models.complexity import describe
+    from edgeyolo.models.counted import described
     from edgeyolo.models.specs import known
 
-    described = [describe(name) for name in known()]
+    found = [described(name) for name in known()]
     if as_json:
-        print_json([item.to_json() for item in described])
+        print_json([item.to_json() for item in found])
         return
-    rows = [_row(item) for item in described]
+    rows = [_row(item) for item in found]
     columns = (
         "network",
         "params",

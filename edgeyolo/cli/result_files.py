@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,12 +18,16 @@ from edgeyolo.detector.detector import Detector
 from edgeyolo.errors import EdgeYoloError, ImageError
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import read_image
-from edgeyolo.support.files import atomic_file
+from edgeyolo.support.files import atomic_file, require_writable
 from edgeyolo.support.reading import path_text
 
 
 def next_run(mode: str, root: Path = Path("runs")) -> Path:
-    """Make and return the next free folder: runs/<mode>/exp, exp2, exp3 ..."""
+    """Make and return the next free folder.
+
+    runs/<mode>/exp, exp2, exp3 ... Raises EdgeYoloError where none can be made.
+    """
+    require_writable(root / mode)
     for number in itertools.count(1):
         folder = root / mode / f"exp{number if number > 1 else ''}"
         try:
@@ -31,6 +36,27 @@ def next_run(mode: str, root: Path = Path("runs")) -> Path:
             continue
         return folder
     raise AssertionError("unreachable: itertools.count does not end")
+
+
+@contextmanager
+def result_folder(output: Path | None, mode: str, root: Path = Path("runs")) -> Iterator[Path]:
+    """The folder for results, `output` or the next free one.
+
+    It is asked to take files before any work is done. Folders that were made for it and are still empty at the end are
+    removed.
+    """
+    place = output or root / mode
+    made = [folder for folder in (place, *place.parents) if not folder.exists()]
+    try:
+        require_writable(place)
+        folder = output or next_run(mode, root)
+        made = made if output else [folder, *made]
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    finally:
+        with suppress(OSError):  # the first that holds something ends it
+            for each in made:
+                each.rmdir()
 
 
 class ResultWriter:

@@ -10,6 +10,7 @@ import click
 from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import note
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, target_option
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     from edgeyolo.serve.settings import Model
@@ -113,7 +114,7 @@ def _require_packages() -> None:
     if missing:
         raise RuntimeMissingError(
             f"serve needs packages that are not installed: {', '.join(missing)}",
-            hint='pip install "edgeyolo[serve]"',
+            hint=install_hint("serve"),
         )
 
 

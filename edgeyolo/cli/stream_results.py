@@ -12,9 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-import click
-
 from edgeyolo.cli import interrupt
+from edgeyolo.cli.console import note
 from edgeyolo.support.files import atomic_file
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def tell(event: Event) -> None:
     That a camera is connected goes without saying.
     """
     if event.kind != "connected":
-        click.echo(f"{event.source}: {event.kind}" + (f", {event.detail}" if event.detail else ""), err=True)
+        note(f"{event.source}: {event.kind}" + (f", {event.detail}" if event.detail else ""))
 
 
 @contextmanager

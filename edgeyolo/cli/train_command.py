@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 History = list[dict[str, Any]]
 
-_WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
+_WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json"}
 
 
 @click.command("train")
@@ -71,7 +71,10 @@ _WITH_RESUME = {"resumed", "threads", "tensorboard", "as_json"}
     "--project", type=click.Path(path_type=Path), default="runs", show_default=True, help="See --output."
 )
 @click.option(
-    "--resume", "resumed", type=click.Path(path_type=Path), help="Go on with the run in this folder."
+    "--resume",
+    "resumed",
+    type=click.Path(path_type=Path),
+    help="Go on with the run in this folder.",
 )
 @json_option
 @click.pass_context
@@ -88,8 +91,10 @@ def command(
 
     MODEL is a network's name (`edgeyolo models`), to train it from scratch, or a weights file, to go on from it on
     other data: all that fits is taken, and what does not is named. The folder of the run gets
-    weights/best.safetensors and weights/last.safetensors, which every other command takes, results.csv and pictures.
-    A run that was stopped goes on with --resume; on a CPU it ends with the same bits as one that was not.
+    weights/best.safetensors and weights/last.safetensors, which every other command takes, settings.yaml, results.csv
+    and pictures: labels, first batches, losses and AP, what is found, curves and confusion matrix.
+    A run that was stopped goes on with --resume; on a CPU it ends with the same bits as one that was not. With a larger
+    --epochs one that has ended goes on too.
 
     \b
     edgeyolo train yolov7-tiny --data data.yaml --imgsz 320 --epochs 100
@@ -99,13 +104,16 @@ def command(
     edgeyolo train yolov7-tiny-silu --data voc --imgsz 256 --grow-from 128 --set plain_epochs=10
     edgeyolo train best.safetensors --data data.yaml --imgsz 320 --qat --distill 20
     edgeyolo train --resume runs/train/exp
+    edgeyolo train --resume runs/train/exp --epochs 200
     torchrun --no-python --nproc-per-node 4 edgeyolo train yolov7 --data data.yaml --batch 64
     """
     if resumed is None:
         folder, history = _start(model, options, tensorboard)
     else:
         _refuse_changes(context)
-        folder, history = resumed, _resume(resumed, options, tensorboard)
+        given = context.get_parameter_source("epochs") == ParameterSource.COMMANDLINE
+        epochs = options["epochs"] if given else None
+        folder, history = resumed, _resume(resumed, epochs, options, tensorboard)
     if leads():
         _report(folder, history, as_json)
 
@@ -157,7 +165,7 @@ def _fine_tune(
     return train_quantized(model, data.training, data.validation, folder, **run)
 
 
-def _resume(folder: Path, options: dict[str, Any], tensorboard: bool) -> History:
+def _resume(folder: Path, epochs: int | None, options: dict[str, Any], tensorboard: bool) -> History:
     from edgeyolo.errors import UsageError
     from edgeyolo.training.loop.trainer import STATE
     from edgeyolo.training.run import resume
@@ -175,7 +183,7 @@ def _resume(folder: Path, options: dict[str, Any], tensorboard: bool) -> History
     source = DataSource.read(folder)
     data = source.load()
     with _listener(folder, source, data, tensorboard) as listener:
-        return resume(folder, data.training, data.validation, listener=listener)
+        return resume(folder, data.training, data.validation, epochs=epochs, listener=listener)
 
 
 def _refuse_changes(context: click.Context) -> None:
@@ -206,6 +214,7 @@ def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -
     from edgeyolo.training.loop.trainer import STATE
     from edgeyolo.training.report.pages import PageListener
     from edgeyolo.training.report.progress import ProgressListener
+    from edgeyolo.training.report.settings import SettingsListener
     from edgeyolo.training.sources import SourceListener
 
     if not leads():
@@ -214,7 +223,8 @@ def _listener(folder: Path, source: DataSource, data: Data, tensorboard: bool) -
     for line in data.notes:
         note(line)
     shown = ProgressListener()
-    listeners = [shown, SourceListener(folder, source), PageListener(folder, data.training.class_names)]
+    kept = (SourceListener(folder, source), SettingsListener(folder, source))
+    listeners = [shown, *kept, PageListener(folder, data.training.class_names)]
     if tensorboard:
         listeners.append(TensorBoardListener(folder))
     with resumable(f"edgeyolo train --resume {shlex.quote(str(folder))}", folder / STATE):

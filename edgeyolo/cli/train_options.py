@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -202,20 +202,17 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
 def run_folder(
     output: Path | None, mode: str, config: TrainConfig, project: Path = Path("runs")
 ) -> Iterator[Path]:
-    """The folder of a run, the same for all processes: `output`, else a new one.
+    """The folder of a run, the same for all processes.
 
-    It is not left behind empty.
+    `output`, else a new one. It is not left behind empty.
     """
-    from edgeyolo.cli.result_files import next_run
+    from edgeyolo.cli.result_files import result_folder
     from edgeyolo.training.loop.processes import join_processes
 
     processes = join_processes(config.device, config.batch_size)
-    folder: Path = processes.share((output or next_run(mode, project)) if processes.leads else None)
-    try:
+    with result_folder(output, mode, project) if processes.leads else nullcontext() as made:
+        folder: Path = processes.share(made)
         yield folder
-    finally:
-        with suppress(OSError):  # it holds a run, or was never made
-            folder.rmdir()
 
 
 @contextmanager

@@ -58,8 +58,11 @@ def command(
     from edgeyolo.artifact.contracts import GraphDetections
     from edgeyolo.datasets import describe_problems, load_dataset
     from edgeyolo.evaluation.validate import open_to_judge, validate
+    from edgeyolo.support.files import require_writable
 
     dataset = load_dataset(data, split=split, image_folder=image_folder, need_objects=False)
+    if output:  # hours before it is written to
+        require_writable(output)
     free = "cpu-torch-fp32" if rect and device is None else None  # takes rectangles of any size
     opened = opened_model(model, size=size, target=target or free, device=device, spec=spec)
     artifact = opened.artifact
@@ -88,9 +91,9 @@ def command(
 
 
 def _print(result: ValidationResult) -> None:
-    print_table(
-        tuple(result.metrics), [[f"{v:.4f}" if v is not None else "-" for v in result.metrics.values()]]
-    )
+    for kind in ("AP", "AR"):  # twelve columns are too many for a terminal
+        found = {name: value for name, value in result.metrics.items() if name.startswith(kind)}
+        print_table(tuple(found), [[f"{v:.4f}" if v is not None else "-" for v in found.values()]])
     rows = [
         (
             item.name,

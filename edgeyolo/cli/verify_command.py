@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import json_option, note, print_json
+from edgeyolo.cli.console import json_option, note, print_json, say
 
 
 @click.command("verify")
@@ -27,4 +27,4 @@ def command(artifact: Path, as_json: bool) -> None:
     reproduced = f"{what} reproduced to {checked.deviation:.1e} by {checked.runtime}"
     for text in checked.notes:
         note(text)
-    click.echo(f"{artifact}: whole ({checked.files} files); {reproduced}")
+    say(f"{artifact}: whole ({checked.files} files); {reproduced}")

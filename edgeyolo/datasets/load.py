@@ -9,7 +9,7 @@ from edgeyolo.datasets.coco import read_coco
 from edgeyolo.datasets.values import Dataset, describe_problems
 from edgeyolo.datasets.voc import is_voc, read_voc
 from edgeyolo.datasets.yolo import read_yolo
-from edgeyolo.errors import DatasetError
+from edgeyolo.errors import DatasetError, MissingDatasetError
 from edgeyolo.support.folders import is_hidden
 from edgeyolo.support.reading import is_regular
 
@@ -40,7 +40,7 @@ def load_dataset(
     """
     source = Path(path)
     if not source.exists():
-        raise DatasetError(f"{source}: there is no such file or folder", hint=_HINT)
+        raise MissingDatasetError(f"{source}: there is no such file or folder", hint=_HINT)
     if source.is_dir():
         source = _entrance(source, split)
     if source.is_dir():
@@ -90,4 +90,4 @@ def _entrance(folder: Path, split: str | None) -> Path:
             f"{folder}: several json files could be meant: {', '.join(file.name for file in jsons)}",
             hint="Name the one to read.",
         )
-    raise DatasetError(f"{folder}: no data set found in this folder", hint=_HINT)
+    raise MissingDatasetError(f"{folder}: no data set found in this folder", hint=_HINT)

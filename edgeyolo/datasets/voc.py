@@ -15,7 +15,7 @@ from edgeyolo.datasets.image_size import read_image_size
 from edgeyolo.datasets.parse import flag, parse_number, pixel_size
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
 from edgeyolo.datasets.values import Dataset, Problem
-from edgeyolo.errors import DatasetError, ImageError
+from edgeyolo.errors import DatasetError, ImageError, MissingDatasetError
 from edgeyolo.runtime.images import IMAGE_SUFFIXES
 from edgeyolo.support.folders import is_hidden, walk_files
 from edgeyolo.support.reading import MAX_TEXT, is_regular, read_regular, read_text
@@ -136,7 +136,7 @@ def _split_members(place: _Place, split: str | None, problems: list[Problem]) ->
         problems += [Problem(why, str(path)) for why, places in found.left_out.items() for path in places]
         return place.part or "all", [file.stem for file in found.files]
     if split not in lists:
-        raise DatasetError(
+        raise MissingDatasetError(
             f"{place.lists.parents[1]}: no split {split!r}: ImageSets/Main has {', '.join(lists) or 'no lists'}",
             hint="Name one of its lists as the split.",
         )

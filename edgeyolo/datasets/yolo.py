@@ -15,7 +15,7 @@ import numpy as np
 from edgeyolo.datasets.parse import shortened
 from edgeyolo.datasets.table import ImageEntry, LabelTable, image_ids
 from edgeyolo.datasets.values import Dataset, Outline, Problem, describe_problems
-from edgeyolo.errors import DatasetError
+from edgeyolo.errors import DatasetError, MissingDatasetError
 from edgeyolo.runtime.images import IMAGE_SUFFIXES
 from edgeyolo.support.folders import match_files, walk_files
 from edgeyolo.support.reading import is_regular, read_text, read_yaml
@@ -46,7 +46,7 @@ def read_yolo(
     name = split or next(iter(named), None)
     part = next((known for known, words in _ALSO.items() if name in words), name)
     if name is None or part not in named:
-        raise DatasetError(
+        raise MissingDatasetError(
             f"{file}: no split {name!r}: it has {', '.join(named) or 'none'}",
             hint="Name one of them as the split.",
         )
@@ -114,7 +114,7 @@ def _image_files(entry: Any, file: Path, base: Any, problems: list[Problem]) -> 
         problems += [Problem(why, str(path)) for why, places in found.left_out.items() for path in places]
     if not images:
         left_out = "".join(f"; left out: {line}" for line in describe_problems(problems))
-        raise DatasetError(
+        raise MissingDatasetError(
             f"{file}: no images in {shortened(entry)}{left_out}",
             hint=f"Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}",
         )
@@ -131,7 +131,7 @@ def _resolve(item: str, root: Path, file: Path) -> Path:
                 return guess
         except (OSError, ValueError):  # a name that is too long, or none
             continue
-    raise DatasetError(
+    raise MissingDatasetError(
         f"{file}: {shortened(item)} is not there; looked at {', '.join(str(g) for g in dict.fromkeys(guesses))}",
         hint="`path` in data.yaml is the folder that the splits are relative to.",
     )

@@ -17,6 +17,7 @@ from edgeyolo.detector import builtin
 from edgeyolo.detector.selection.explanation import Considered, Explanation
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.support import environment
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     from edgeyolo.detector.adopt import SpecSource
@@ -214,6 +215,6 @@ def _exported(weights: Path, target: str, size: tuple[int, int] | None, step: St
     except ImportError as error:  # torch, onnx ... are imported on the way
         raise RuntimeMissingError(
             f"{weights} is a weights file; exporting it needs a package that is not installed ({error})",
-            hint="pip install edgeyolo[export], or give the directory of an exported artifact.",
+            hint=f"{install_hint('export')}, or give the directory of an exported artifact.",
         ) from error
     return cached_artifact(weights, target, size=size, step=step)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.evaluation.predictions import Predictions
+from edgeyolo.support.install import install_hint
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 Evaluator = Literal["auto", "faster-coco-eval", "pycocotools"]
@@ -108,7 +109,7 @@ def _load_evaluator(wanted: Evaluator) -> tuple[str, Any, Any]:
             missing.append(f"{name} ({error})")
     raise RuntimeMissingError(
         f"computing AP needs {' or '.join(missing)}, which cannot be imported",
-        hint="pip install edgeyolo[eval]",
+        hint=install_hint("eval"),
     )
 
 

@@ -17,6 +17,7 @@ from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.evaluation.curves import Confusion, Curves
 from edgeyolo.evaluation.drawn_names import drawable
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def _require_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise RuntimeMissingError(
-            "drawing plots needs matplotlib, which is not installed", hint="pip install edgeyolo[eval]"
+            "drawing plots needs matplotlib, which is not installed", hint=install_hint("eval")
         ) from error
 
 

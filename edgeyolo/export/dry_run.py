@@ -20,6 +20,7 @@ from edgeyolo.export.graph_ends import graph_detections, require_edges
 from edgeyolo.export.graph_ends.nms_placement import Tail
 from edgeyolo.export.options import ExportOptions, input_contract, network_maps, require_calibration
 from edgeyolo.support.files import refuse_occupied
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     from edgeyolo.models.csp_topology import Spec
@@ -162,7 +163,7 @@ def _network(weights: str | Path) -> tuple[Any, Spec, Size | None]:
     except ImportError as error:
         raise RuntimeMissingError(
             f"checking a network needs the package {error.name}, which is not installed",
-            hint="pip install 'edgeyolo[export]'",
+            hint=install_hint("export"),
         ) from error
     if not Path(weights).exists() and str(weights) in specs.known():
         spec = specs.find(str(weights))

@@ -44,6 +44,7 @@ from edgeyolo.export.parity_gate import measure_parity, raw_maps, require_parity
 from edgeyolo.runtime.golden import write_golden
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.support.files import atomic_directory
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     from edgeyolo.export.source import NetworkSource
@@ -131,7 +132,7 @@ def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
     except ImportError as error:
         raise RuntimeMissingError(
             f"exporting needs the package {error.name}, which is not installed",
-            hint="pip install 'edgeyolo[export]'",
+            hint=install_hint("export"),
         ) from error
     return profile, backend
 

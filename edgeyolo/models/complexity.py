@@ -1,44 +1,16 @@
-"""Parameters and FLOPs of a network, counted on shapes alone.
-
-It makes the summary behind `edgeyolo models`.
-"""
+"""Parameters and FLOPs of a network, counted on shapes alone."""
 
 from __future__ import annotations
-
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from torch import nn
 
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
+from edgeyolo.models.counted import Description
 from edgeyolo.models.heads import ImplicitOutput
 from edgeyolo.models.layers import conv_layers
 from edgeyolo.models.network import Network, conv_units
-from edgeyolo.models.paper import PaperFigures, figures
-
-
-@dataclass(frozen=True)
-class Description:
-    """One network beside what the paper says of it, if it does.
-
-    `params` and `gflops` of the re-parameterized network.
-
-    `params_training` counts the training form, auxiliary heads included. `gflops` is for one image of
-    `imgsz` x `imgsz`, the paper's size. 80 classes.
-    """
-
-    name: str
-    params: int
-    params_training: int
-    gflops: float
-    imgsz: int
-    strides: tuple[int, ...]
-    paper: PaperFigures | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The description as plain values for a JSON file."""
-        return asdict(self)
+from edgeyolo.models.paper import figures
 
 
 def describe(name: str) -> Description:

@@ -220,9 +220,12 @@ def _metadata(path: Path) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise DamagedFileError(f"{path}: the header is not of a safetensors file", hint=_AGAIN)
     try:
-        end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+        offsets = [(start, end) for start, end in (entry["data_offsets"] for entry in header.values())]
+    except (TypeError, ValueError, KeyError) as error:
         raise DamagedFileError(f"{path}: the header is not of a safetensors file", hint=_AGAIN) from error
+    if not all(type(start) is type(end) is int and 0 <= start <= end for start, end in offsets):
+        raise DamagedFileError(f"{path}: the header is not of a safetensors file", hint=_AGAIN)
+    end = max((end for _, end in offsets), default=0)
     if end != size - 8 - length:
         raise DamagedFileError(f"{path}: {size:,} bytes, expected {8 + length + end:,}", hint=_AGAIN)
     return metadata

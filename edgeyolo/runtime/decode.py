@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import DecodedBoxes, RankedBoxes, RawMaps
-from edgeyolo.errors import EdgeYoloError, UsageError
+from edgeyolo.errors import EdgeYoloError, NotFiniteError, UsageError
 from edgeyolo.runtime.postprocess_config import DISPLAY, PostprocessConfig
 
 FloatArray = NDArray[np.float32]
@@ -243,8 +243,8 @@ def best_candidates(confidence: FloatArray, count: int) -> IndexArray:
     return np.sort(np.concatenate([above, equal]))
 
 
-def _nan(name: str) -> EdgeYoloError:
-    return EdgeYoloError(
+def _nan(name: str) -> NotFiniteError:
+    return NotFiniteError(
         f"raw map {name!r} holds NaN: the network's output is not usable",
         hint="Overflow in half precision or damaged weights are the usual causes: try an fp32 target, "
         "then compare with the weights themselves (edgeyolo val WEIGHTS).",

@@ -187,6 +187,15 @@ class Detections:
             for each in self
         ]
 
+    def to_boxmot(self) -> NDArray[np.float32]:
+        """Convert to the array that trackers such as BoxMOT take.
+
+        Returns:
+            (n, 6) float32: x1, y1, x2, y2 in pixels of the original image, confidence, class index.
+        """
+        columns = self.xyxy, self.confidence[:, None], self.class_id[:, None].astype(np.float32)
+        return np.concatenate(columns, axis=1, dtype=np.float32)
+
     def to_supervision(self) -> Any:
         """Convert to a `supervision.Detections`.
 

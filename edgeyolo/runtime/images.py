@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.errors import ImageError, UsageError
+from edgeyolo.errors import ImageError, MissingImageError, UsageError
 from edgeyolo.runtime.encoded_image import MAX_PIXELS, Pixels, check_size, decode_image, pil_to_bgr, to_uint8
 from edgeyolo.support.folders import Walk, match_files, walk_files
 from edgeyolo.support.reading import path_text, read_regular
@@ -88,7 +88,7 @@ def find_images(
         for item in source:
             every.add(find_images(item, recursive=recursive))
         if not every.files:
-            raise ImageError(
+            raise MissingImageError(
                 "no image was given", hint="Give a file, a folder or a pattern such as 'photos/*.jpg'."
             )
         return every
@@ -96,7 +96,7 @@ def find_images(
     if path.is_dir():
         found = walk_files(path, IMAGE_SUFFIXES, recursive=recursive)
         if not found.files and not recursive and walk_files(path, IMAGE_SUFFIXES).files:
-            raise ImageError(
+            raise MissingImageError(
                 f"{path}: no image in this folder, only in folders below", hint="Search recursively."
             )
     elif not path.exists() and has_magic(str(source)):
@@ -108,7 +108,7 @@ def find_images(
         found = Walk([path])
     if not found.files:
         left_out = "".join(f"; left out: {line}" for line in found.sentences())
-        raise ImageError(
+        raise MissingImageError(
             f"{source}: no image found{left_out}",
             hint=f"Looked for files ending in {', '.join(sorted(IMAGE_SUFFIXES))}.",
         )
@@ -172,14 +172,14 @@ def _check_exists(path: Path) -> None:
         if path.exists():
             return
     except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
-        raise ImageError(f"{str(path)[:100]!r}: not a file name ({error})") from error
+        raise MissingImageError(f"{str(path)[:100]!r}: not a file name ({error})") from error
     if str(path).startswith(("http:", "https:")):
-        raise ImageError(f"{path}: an address, not a file", hint="Download the image first.")
+        raise MissingImageError(f"{path}: an address, not a file", hint="Download the image first.")
     if not path.parent.is_dir():
-        raise ImageError(f"{path}: there is no such file, nor the folder {path.parent}")
+        raise MissingImageError(f"{path}: there is no such file, nor the folder {path.parent}")
     try:
         near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
     except OSError:  # a folder that may be entered but not listed
         near = []
     hint = f"Did you mean {path.parent / near[0]}?" if near else ""
-    raise ImageError(f"{path}: there is no such file", hint=hint)
+    raise MissingImageError(f"{path}: there is no such file", hint=hint)

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeyolo.errors import SourceError
 from edgeyolo.stream.decoder import Address, Picture
+from edgeyolo.support.install import install_hint
 
 
 class OpencvDecoder:
@@ -40,7 +41,7 @@ class OpencvDecoder:
         if not capture.isOpened():
             raise SourceError(
                 f"{address.name}: OpenCV cannot open it, and does not say why",
-                hint="pip install edgeyolo[video] decodes by PyAV, which tells the reason.",
+                hint=f"{install_hint('video')} brings PyAV, which tells the reason.",
             )
         endless = address.network and capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0
         return cls(capture, finite=not endless)

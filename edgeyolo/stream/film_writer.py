@@ -13,6 +13,7 @@ import numpy as np
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 from edgeyolo.stream.frame import Pixels
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 
 TICKS = 90_000
 """A film's clock ticks so often a second: the usual one of H.264, which divides every usual frame rate."""
@@ -35,7 +36,7 @@ class FilmWriter:
             import av
         except ImportError as error:
             raise RuntimeMissingError(
-                f"writing films needs the package av ({error})", hint="pip install edgeyolo[video]"
+                f"writing films needs the package av ({error})", hint=install_hint("video")
             ) from error
         self._encoder = next((name for name in ENCODERS if name in av.codecs_available), None)
         if self._encoder is None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.stream.decoder import Address, Decoder
+from edgeyolo.support.install import install_hint
 
 DecoderName = Literal["auto", "pyav", "opencv"]
 
@@ -19,7 +20,7 @@ def open_decoder(address: Address, decoder: DecoderName = "auto") -> Decoder:
     have = _have_pyav()
     if decoder == "pyav" and not have:
         raise RuntimeMissingError(
-            "decoding by PyAV: the package av is not installed", hint="pip install edgeyolo[video]"
+            "decoding by PyAV: the package av is not installed", hint=install_hint("video")
         )
     if decoder == "opencv" or not have:
         from edgeyolo.stream.decode_opencv import OpencvDecoder

@@ -28,6 +28,7 @@ from edgeyolo.stream.several import Several
 from edgeyolo.stream.source import Source
 from edgeyolo.stream.terms import RECONNECTION, Reconnection, Terms
 from edgeyolo.support.folders import match_files, walk_files
+from edgeyolo.support.install import install_hint
 
 SourceLike: TypeAlias = Any
 """A path, glob or address (str), a camera's number (int), an opened cv2.VideoCapture, an iterable of images or of
@@ -88,7 +89,9 @@ def open_source(
         UsageError: `what` is none of these, or a value is out of range.
     """
     if planes and decoder == "opencv":
-        raise UsageError("planes: OpenCV gives none", hint="pip install edgeyolo[video] decodes by PyAV.")
+        raise UsageError(
+            "planes: OpenCV gives none", hint=f"{install_hint('video')} brings PyAV, which decodes them."
+        )
     terms = Terms(policy, max_staleness, max_fps, reconnection, silent_after, on_event)
     return _open(what, _Settings(terms, fps, decoder, dict(options or {}), planes))
 

@@ -10,6 +10,7 @@ unlocked workspace to be left over and removes it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.support.locks import hold
+from edgeyolo.support.system_errors import explain_system_error
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -31,6 +33,7 @@ WORKSPACE_PREFIX = ".edgeyolo-tmp-"
 _LOCK = "lock"
 _NEW = "new"
 _PREVIOUS = "previous"
+_PROBE_BYTES = 1 << 16  # more than file systems keep beside the name of a file
 _UNLOCKED_AGE_S = 3600.0  # a workspace without a lock file is one being made, or one killed in that instant
 
 
@@ -51,15 +54,14 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         raise UsageError(
             f"{path} is not a regular file, so it is not replaced", hint="Choose another file name."
         )
-    with _workspace(destination) as workspace:
+    with _workspace(destination) as workspace, _explained(path, workspace):
         draft = workspace / _NEW / destination.name
         yield draft
         if not draft.is_file():
-            raise EdgeYoloError(f"nothing was written to {path}")
-        with _explained(path):
-            _sync(draft)
-            draft.replace(destination)
-            _sync_directory(destination.parent)
+            raise _full(path, workspace) or EdgeYoloError(f"nothing was written to {path}")
+        _sync(draft)
+        draft.replace(destination)
+        _sync_directory(destination.parent)
 
 
 @contextmanager
@@ -81,15 +83,32 @@ def atomic_directory(path: str | Path, *, overwrite: bool = False, marker: str =
     with _workspace(destination) as workspace:
         refuse_occupied(destination, overwrite, marker)  # a killed writer's half-done exchange is undone now
         draft = workspace / _NEW / destination.name
-        draft.mkdir()
-        yield draft
-        refuse_occupied(destination, overwrite, marker)  # it may have appeared meanwhile
-        with _explained(path):
+        with _explained(path, workspace):
+            draft.mkdir()
+            yield draft
+            refuse_occupied(destination, overwrite, marker)  # it may have appeared meanwhile
             for file in draft.rglob("*"):
                 if file.is_file() and not file.is_symlink():
                     _sync(file)
             _place(draft, destination, workspace)
             _sync_directory(destination.parent)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Raise EdgeYoloError where a folder cannot be made or takes no file.
+
+    Asked before hours of work are lost to it.
+
+    Asked by writing a small file and removing it, and the folders that were made for it: permissions do not tell of
+    read-only systems, quotas and full disks.
+    """
+    wanted = Path(folder).resolve()
+    if wanted.exists() and not wanted.is_dir():
+        raise EdgeYoloError(f"{folder} is a file, not a folder", hint="Choose another place with -o.")
+    with _workspace(wanted / "probe", keep=False) as workspace, _explained(folder, workspace):
+        probe = workspace / _NEW / "probe"
+        probe.write_bytes(os.urandom(_PROBE_BYTES))
+        _sync(probe)
 
 
 def sha256(path: str | Path) -> str:
@@ -120,31 +139,58 @@ def user_cache() -> Path:
 
 
 @contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
+def _explained(path: str | Path, workspace: Path | None = None) -> Iterator[None]:
+    """Turn errors that hinder the writing of `path` into a sentence.
+
+    With `workspace`, those of other files pass: they are of something that is read meanwhile.
+    """
     try:
         yield
-    except OSError as error:
-        hint = "Choose a place that exists, has room and may be written."
-        raise EdgeYoloError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
+    except EdgeYoloError:
+        raise
+    except Exception as error:
+        named = getattr(error, "filename", None)
+        elsewhere = workspace and isinstance(named, str) and not Path(named).is_relative_to(workspace)
+        if elsewhere or isinstance(error, MemoryError):
+            raise
+        reason = explain_system_error(error, path) or (_full(path, workspace) if workspace else None)
+        if reason is None:
+            raise
+        raise EdgeYoloError(f"cannot write {reason.message}", hint=reason.hint) from error
+
+
+def _full(path: str | Path, workspace: Path) -> EdgeYoloError | None:
+    """The error for a full disk where it is full, else None.
+
+    Native libraries fail on one without saying so.
+    """
+    with suppress(OSError):
+        if shutil.disk_usage(workspace.parent).free < _PROBE_BYTES:
+            return explain_system_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path)
+    return None
 
 
 @contextmanager
-def _workspace(destination: Path) -> Iterator[Path]:
+def _workspace(destination: Path, *, keep: bool = True) -> Iterator[Path]:
     """A locked workspace for `destination`, with an empty directory `new`.
 
     Removed at the end.
+
+    Folders that were made for it stay where the block ends well and `keep` says so.
     """
     parent = destination.parent
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-    with _explained(destination):
-        workspace, lock = _open_workspace(destination)
     try:
-        yield workspace
-        made = []
+        with _explained(destination if keep else parent):
+            workspace, lock = _open_workspace(destination)
+        try:
+            yield workspace
+            made = made if not keep else []
+        finally:
+            _discard(workspace, lock)
     finally:
-        _discard(workspace, lock)
         for folder in made:
-            with suppress(OSError):  # another process put something there
+            with suppress(OSError):  # it was never made, or another process put something there
                 folder.rmdir()
 
 
@@ -213,7 +259,7 @@ def refuse_occupied(destination: Path, overwrite: bool, marker: str) -> None:
     if not destination.is_dir():
         raise UsageError(f"{destination} is a file, not a directory", hint="Choose another name.")
     if not overwrite:
-        hint = "Choose another directory, or ask for overwriting."
+        hint = "Choose another directory with -o, or replace it: --overwrite (overwrite=True)."
         raise UsageError(f"{destination} already exists", hint=hint)
     if destination == Path.cwd() or destination in Path.cwd().parents:
         hint = "Choose another directory."

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
+from edgeyolo.support.install import install_hint
 
 MAX_TEXT = 1 << 26
 """64 MiB: no label file, list or YAML file has more."""
@@ -121,7 +122,7 @@ def read_yaml(path: str | Path, *, error: type[EdgeYoloError] = EdgeYoloError) -
         import yaml
     except ImportError as missing:
         raise RuntimeMissingError(
-            f"{path}: reading YAML needs PyYAML, which is not installed", hint="pip install edgeyolo[eval]"
+            f"{path}: reading YAML needs PyYAML, which is not installed", hint=install_hint("eval")
         ) from missing
     try:
         text = read_text(path, error=error)

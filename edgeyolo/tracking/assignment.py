@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.support.install import install_hint
 
 
 def solve_assignment(cost: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -24,7 +25,7 @@ def solve_assignment(cost: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDA
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
         raise RuntimeMissingError(
-            f"tracking needs the package scipy ({error})", hint='pip install "edgeyolo[video]"'
+            f"tracking needs the package scipy ({error})", hint=install_hint("video")
         ) from error
     rows, columns = linear_sum_assignment(cost)
     return rows.astype(np.int64, copy=False), columns.astype(np.int64, copy=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from edgeyolo.errors import UsageError
+from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.training.data.pictures import Cache
 from edgeyolo.training.recipe import Recipe
 
@@ -70,11 +70,16 @@ class TrainConfig:
 
 
 def settings_of(facts: dict[str, Any]) -> tuple[TrainConfig, Recipe]:
-    """Configuration and recipe that a state or a weights file tells of its run.
+    """The configuration and recipe that a state or a weights file tells of.
+
+    DamagedFileError where it does not tell of them.
 
     Files from before optimisers were the recipe's name theirs in the configuration.
     """
-    config, recipe = dict(facts["config"]), dict(facts["recipe"])
-    if "optimizer" in config:
-        recipe["optimizer"] = config.pop("optimizer")
-    return TrainConfig.from_dict(config), Recipe(**recipe)
+    try:
+        config, recipe = dict(facts["config"]), dict(facts["recipe"])
+        if "optimizer" in config:
+            recipe["optimizer"] = config.pop("optimizer")
+        return TrainConfig.from_dict(config), Recipe(**recipe)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"the settings of the run cannot be read: {error}") from error

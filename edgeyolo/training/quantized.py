@@ -26,10 +26,12 @@ from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.training.config import TrainConfig, settings_of
-from edgeyolo.training.finish import finish
-from edgeyolo.training.loop.listener import Listener
+from edgeyolo.training.finish import finish, go_on
+from edgeyolo.training.loop.listener import Listener, Listeners
 from edgeyolo.training.loop.processes import join_processes
-from edgeyolo.training.loop.trainer import STATE, Trainer
+from edgeyolo.training.loop.schedule import Schedule
+from edgeyolo.training.loop.state import Position
+from edgeyolo.training.loop.trainer import OCCUPIED, STATE, Trainer
 from edgeyolo.training.recipe import QAT, Recipe
 
 Progress = Callable[[int, int | None], None]
@@ -82,7 +84,7 @@ def train_quantized(
     config = replace(config, clip=config.clip or CLIP)
     processes = join_processes(config.device, config.batch_size)
     if (folder / STATE).exists():
-        raise UsageError(f"{folder} holds a run already", hint="Resume it, or choose another folder.")
+        raise UsageError(f"{folder} holds a run already", hint=OCCUPIED)
     network, names = _start(model)
     training = align_classes(training, names)
     validation = align_classes(validation, names) if validation is not None else None
@@ -97,10 +99,7 @@ def train_quantized(
             )  # fmt: skip
         teacher = None
         if options.distill:
-            if processes.leads:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / TEACHER).parent.mkdir(exist_ok=True)
-                weights.save(folder / TEACHER, network, training.class_names, {"file": str(model)})
+            listener = Listeners([listener, _TeacherListener(folder, network, training.class_names, model)])
             teacher = reparameterize(network).network.to(processes.device)
         technique = aware.technique(source.onnx(opset=_OPSET), facts, teacher, options.distill)
     trainer = Trainer(
@@ -117,9 +116,10 @@ def resume_quantized(
     training: Dataset,
     validation: Dataset | None,
     *,
+    epochs: int | None = None,
     listener: Listener | None = None,
 ) -> list[dict[str, Any]]:
-    """Go on with the run in `folder`, whose state says `facts`, on the same data."""
+    """Go on with the run in `folder`, whose state says `facts`; see `run.resume`."""
     config, recipe = settings_of(facts)
     processes = join_processes(config.device, config.batch_size)
     names = tuple(facts["class_names"])
@@ -132,13 +132,26 @@ def resume_quantized(
         graph = source.onnx(opset=_OPSET)
         module = aware.restore(network, graph)
         technique = aware.technique(graph, about, teacher, about["distill"])
+    config = replace(config, device=processes.device, epochs=epochs or config.epochs)
     trainer = Trainer(
-        module, training.class_names, training, validation, recipe=recipe,
-        config=replace(config, device=processes.device), folder=folder, processes=processes, listener=listener,
-        technique=technique,
+        module, training.class_names, training, validation, recipe=recipe, config=config, folder=folder,
+        processes=processes, listener=listener, technique=technique,
     )  # fmt: skip
-    trainer.resume()
-    return finish(trainer)
+    return go_on(trainer)
+
+
+class _TeacherListener(Listener):
+    """Writes the float network that a run stays near.
+
+    When the run begins and has its folder for itself.
+    """
+
+    def __init__(self, folder: Path, network: Network, names: tuple[str, ...], model: str | Path) -> None:
+        self._file, self._network, self._names, self._model = folder / TEACHER, network, names, model
+
+    def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
+        if join_processes(config.device, config.batch_size).leads:
+            weights.save(self._file, self._network, self._names, {"file": str(self._model)})
 
 
 def _start(model: str | Path) -> tuple[Network, tuple[str, ...]]:

@@ -5,7 +5,6 @@ It also has ways to change some of them.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
+from edgeyolo.support.nearest import nearest
 from edgeyolo.support.reading import read_yaml
 from edgeyolo.training.loss.strategy import COARSE_TO_FINE, find_strategy
 
@@ -153,8 +153,8 @@ def change(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+            close = nearest(key, known, count=2)
+            hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
             raise UsageError(f"recipe: {key!r} is not a hyperparameter", hint=hint)
         values[key] = _convert(known[key], value)
     return replace(recipe, **values)

@@ -19,12 +19,12 @@ from edgeyolo.models.network import Network
 from edgeyolo.models.topology import Activation
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.data.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
-from edgeyolo.training.finish import finish
+from edgeyolo.training.finish import finish, go_on
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.processes import join_processes
 from edgeyolo.training.loop.schedule import Schedule
 from edgeyolo.training.loop.state import read_facts
-from edgeyolo.training.loop.trainer import STATE, Trainer
+from edgeyolo.training.loop.trainer import OCCUPIED, STATE, Trainer
 from edgeyolo.training.loop.transfer import transfer
 from edgeyolo.training.recipe import SHORT, Recipe, recipe_for
 
@@ -122,9 +122,7 @@ def train(
     folder, config = Path(folder), config or TrainConfig()
     processes = join_processes(config.device, config.batch_size)
     if (folder / STATE).exists():
-        raise UsageError(
-            f"{folder} holds a run already", hint="Resume it, or choose another folder for a new one."
-        )
+        raise UsageError(f"{folder} holds a run already", hint=OCCUPIED)
     fresh = str(model) in specs.known() and weights is None
     recipe = recipe or recipe_for(str(model), fine_tuning=not fresh)
     start = prepare_network(
@@ -171,27 +169,35 @@ def advice_from_scratch(schedule: Schedule) -> str:
 
 
 def resume(
-    folder: str | Path, training: Dataset, validation: Dataset | None, *, listener: Listener | None = None
+    folder: str | Path,
+    training: Dataset,
+    validation: Dataset | None,
+    *,
+    epochs: int | None = None,
+    listener: Listener | None = None,
 ) -> list[dict[str, Any]]:
     """Go on with the run in `folder`, as it was configured, on the same data.
+
+    The listener is told where the data has changed since, and of a run that has ended already how to train longer.
 
     Args:
         folder: of a run that `train` began and that was interrupted.
         training, validation: the data of that run.
+        epochs: train to so many in all instead, with the state of the optimiser and the learning rate of such a run.
         listener: told of every iteration and epoch.
 
     Returns:
         The table of all epochs, those before the interruption included; see `train`.
 
     Raises:
-        UsageError: other classes than the run's, or no run in `folder`.
+        UsageError: other classes than the run's, no run in `folder`, or fewer `epochs` than are done.
         DamagedFileError: the state of the run cannot be read.
     """
     facts = read_facts(Path(folder) / STATE)
     if "technique" in facts:
         from edgeyolo.training.quantized import resume_quantized
 
-        return resume_quantized(Path(folder), facts, training, validation, listener=listener)
+        return resume_quantized(Path(folder), facts, training, validation, epochs=epochs, listener=listener)
     config, recipe = settings_of(facts)
     if tuple(facts["class_names"]) != training.class_names:
         raise UsageError(
@@ -206,13 +212,12 @@ def resume(
         training,
         validation,
         recipe=recipe,
-        config=replace(config, device=processes.device),
+        config=replace(config, device=processes.device, epochs=epochs or config.epochs),
         folder=Path(folder),
         processes=processes,
         listener=listener,
     )
-    trainer.resume()
-    return finish(trainer)
+    return go_on(trainer)
 
 
 def _from_weights(

@@ -8,9 +8,12 @@ import pytest
 
 from edgeyolo_bench.paper.beside_paper import METRIC, Figure, Line, compare, is_in
 from edgeyolo_bench.paper.paper_tables import Improvement
+from edgeyolo_bench.render.markdown import to_markdown
+from edgeyolo_bench.render.page import render
+from edgeyolo_bench.render.points import beside_paper_points, measured_points
 from edgeyolo_bench.render.result_table import beside_paper, number, results
 from edgeyolo_bench.render.table import notes
-from edgeyolo_bench.values.measurement import Measurement
+from edgeyolo_bench.values.measurement import AccuracyFacts, Measurement
 from edgeyolo_bench.values.report import Report
 
 from .sample import DEVICE, measurement, sample_report
@@ -190,3 +193,57 @@ def test_a_warning_of_several_is_said_once() -> None:
         f"{one.label}, {three.label}: drifts",
         "note: of all",
     ]
+
+
+CELLS = replace(
+    measurement("yolov7", "cpu-onnx-fp32", classes=3, ap=0.7),
+    accuracy=AccuracyFacts(0.7, 0.9, "cells", 8, {"AP75": 0.8}),
+)  # fmt: skip
+
+
+def test_nothing_is_subtracted_that_is_of_something_else() -> None:
+    """Three classes on eight pictures are no COCO: ours and the paper's stand side by side, without a difference."""
+    (line,) = lines(report(CELLS), 2, "yolov7")
+    for figure in line.figures:
+        if figure.name not in ("params", "gflops"):
+            assert figure.difference is None and figure.ratio is None, figure.name
+    assert line.figure("ap").ours == 0.7
+    assert "AP of cells, which is not the paper's: no difference" in line.reasons
+
+
+def test_speeds_at_another_size_have_no_ratio() -> None:
+    (line,) = lines(report(measurement("yolov7", "cpu-onnx-fp32", size=320, ap=0.4)), 2, "yolov7")
+    assert line.figure("fps").ours and line.figure("fps").ratio is None
+
+
+@pytest.mark.parametrize(
+    ("item", "command", "shown"),
+    [
+        (CELLS, "edgeyolo bench cells-onnx", False),
+        (CELLS, "edgeyolo bench --table 2 --weights yolov7=cells.pt", True),
+        (measurement("yolov7", "cpu-onnx-fp32", ap=0.5), "edgeyolo bench yolov7-onnx", True),
+        (measurement("yolov7", "cpu-onnx-fp32", classes=3, ap=0.5), "edgeyolo bench yolov7-onnx", False),
+        (measurement("yolov7", "cpu-onnx-fp32"), "edgeyolo bench yolov7-onnx", False),
+        (measurement("yolov7", "cpu-onnx-fp32", random=True), "edgeyolo bench --table 2", True),
+    ],
+)
+def test_the_papers_tables_appear_where_they_belong(item: Measurement, command: str, shown: bool) -> None:
+    found = replace(report(item), command=command)
+    assert is_in(found, 2) == shown
+    assert ("The paper's Table 2" in to_markdown(found)) == shown
+    assert ('id="paper-2"' in render(found)) == shown
+
+
+def test_the_papers_points_stand_among_those_of_coco_only() -> None:
+    coco = measured_points(report(measurement("yolov7", "cpu-onnx-fp32", ap=0.5)))
+    assert beside_paper_points(coco)
+    assert not beside_paper_points(measured_points(report(CELLS)))
+    assert not beside_paper_points((*coco, *measured_points(report(CELLS))))
+    assert 'id="with-paper"' not in render(report(CELLS))
+
+
+def test_a_ratio_of_speeds_carries_its_notes() -> None:
+    found = beside_paper(report(measurement("yolov7", "cpu-onnx-fp32", ap=0.5)), 2, ("yolov7",))
+    (row,) = (row for row in found.rows if row[0].text.lower() == "yolov7")
+    ratio, numbers = (row[found.columns.index(name)].text for name in ("ratio", "notes"))
+    assert numbers and ratio.endswith(f"(notes {numbers})")

@@ -36,7 +36,8 @@ def test_every_form_is_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the eval extra")
     written = write_report(sample_report(), tmp_path / "out")
     assert [path.name for path in written] == [
-        "report.json", "report.md", "report.html", "ap-latency.png", "latency.png", "stages.png", "roofline-1.png"
+        "report.json", "report.md", "report.html", "report.csv",
+        "ap-latency.png", "latency.png", "stages.png", "roofline-1.png",
     ]  # fmt: skip
     assert all(path.stat().st_size > 1000 for path in written)
     assert load_report(tmp_path / "out") == sample_report()
@@ -50,6 +51,7 @@ def test_without_matplotlib_everything_else_is_written(
         "report.json",
         "report.md",
         "report.html",
+        "report.csv",
     ]
 
 
@@ -57,7 +59,7 @@ def test_plots_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(RuntimeMissingError, match="matplotlib") as caught:
         write_plots(sample_report(), tmp_path)
-    assert "edgeyolo[eval]" in caught.value.hint and not list(tmp_path.iterdir())
+    assert "[eval]" in caught.value.hint and not list(tmp_path.iterdir())
 
 
 def test_markdown_has_every_table_with_equal_rows() -> None:

@@ -105,3 +105,32 @@ def test_merging_keeps_every_device_apart() -> None:
 def test_a_tuple_of_fixed_length_and_a_union_come_back() -> None:
     assert from_plain(tuple[int, float], [1, 2], "x") == (1, 2.0)
     assert from_plain(int | None, None, "x") is None
+
+
+DAMAGE = {
+    "endless depth": lambda text: "[" * 100_000,
+    "not JSON": lambda text: text[:-5],
+    "not text": lambda text: "\udcff" + text,
+    "a device that is not in it": lambda text: text.replace('"device": "device"', '"device": "nobody"'),
+    "no time": lambda text: text.replace('"value": 0.25', '"value": 0'),
+    "endless time": lambda text: text.replace('"value": 0.25', '"value": Infinity'),
+    "another type": lambda text: text.replace('"value": 0.25', '"value": "fast"'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_baseline_is_refused(damage: Any, tmp_path: Path) -> None:
+    report = whole()
+    report = replace(
+        report,
+        measurements=tuple(replace(item, device="device") for item in report.measurements),
+        comparisons=(), limits=(),
+    )  # fmt: skip
+    report.save(tmp_path / "report.json")
+    assert load_report(tmp_path) == report
+    text = (tmp_path / "report.json").read_text(encoding="utf-8")
+    damaged = damage(text)
+    assert damaged != text
+    (tmp_path / "report.json").write_bytes(damaged.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DamagedFileError):
+        load_report(tmp_path)

@@ -15,6 +15,7 @@ from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import specs  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.complexity import describe, fused_parameters, gflops, parameters  # noqa: E402
+from edgeyolo.models.counted import described  # noqa: E402
 from edgeyolo.models.network import conv_units  # noqa: E402
 from edgeyolo.models.paper import ROWS, figures  # noqa: E402
 
@@ -102,3 +103,8 @@ def test_every_network_can_be_described(name: str) -> None:
 def test_a_size_that_the_strides_do_not_divide_is_refused() -> None:
     with pytest.raises(UsageError, match="multiples of the largest stride, 32"):
         gflops(build("yolov7-tiny", device="meta"), (640, 650))
+
+
+@pytest.mark.parametrize("name", specs.known())
+def test_what_is_written_down_is_what_is_counted(name: str) -> None:
+    assert described(name) == describe(name)

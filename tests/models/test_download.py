@@ -9,11 +9,14 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,6 +69,7 @@ class Server:
     headers: dict[str, str] = field(default_factory=dict)
     without_size: bool = False
     before_body: Callable[[], None] = lambda: None
+    drip_s: float = 0.0  # between two bytes, for ever
     asked: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
 
@@ -117,6 +121,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
             server.before_body()
+            while server.drip_s:
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    return
+                time.sleep(server.drip_s)
             self.wfile.write(rest[: server.truncate.pop(0)] if server.truncate else rest)
 
         def log_message(self, *_: object) -> None:
@@ -317,7 +327,10 @@ def test_only_what_vouches_for_the_bytes_lets_a_download_resume(
     assert server.offsets == [0, 100_000 if resumes else 0]
 
 
-@pytest.mark.parametrize("note", ["", "[]", '{"url": 3}', "\x00"])
+_TYPES = '{"url": "http://x/known.pt", "validator": 1, "total": "many"}'
+
+
+@pytest.mark.parametrize("note", ["", "[]", '{"url": 3}', "\x00", "[" * 100_000, _TYPES])
 def test_a_damaged_note_begins_anew(
     server: Server, get: Callable[..., Fetched], tmp_path: Path, note: str
 ) -> None:
@@ -540,6 +553,42 @@ def test_a_silent_server_times_out(server: Server, get: Callable[..., Fetched], 
     finally:
         released.set()
     assert len(server.asked) == 2
+
+
+def test_a_server_that_drips_is_given_up(server: Server, get: Callable[..., Fetched]) -> None:
+    """Every byte is in time, and the file would take years."""
+    server.drip_s = 0.02
+    slow = Patience(attempts=2, timeout_s=0.3, backoff_s=0.001, least_bytes=1000)
+    with pytest.raises(EdgeYoloError, match=r"bytes in 0\.3 s"):
+        get(patience=slow)
+    assert len(server.asked) == 2
+
+
+def test_an_answer_whose_head_drips_is_given_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, suppress(OSError):
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                        while True:
+                            connection.sendall(b"x")
+                            time.sleep(0.02)
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        slow = Patience(attempts=1, timeout_s=0.1, backoff_s=0.001)
+        with pytest.raises(EdgeYoloError, match="no whole answer within"):
+            fetch(KNOWN, cache=tmp_path, base_url=url, patience=slow)
+
+
+def test_a_record_that_is_no_text_is_another_hash(server: Server, get: Callable[..., Fetched]) -> None:
+    path = get(UNKNOWN).path
+    path.with_name(path.name + ".sha256").write_bytes(b"\xff\xfe")
+    with pytest.raises(DamagedFileError, match="expected"):
+        get(UNKNOWN)
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/known.pt", "file:///etc/passwd"])

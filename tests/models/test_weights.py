@@ -210,6 +210,26 @@ def test_what_is_not_safetensors_is_refused(tmp_path: Path, content: bytes) -> N
             read(path)
 
 
+OFFSETS = ("[0, 1e400]", "[-1e400, 4]", "[NaN, NaN]", "[0]", "[]", "null", '"01"', "[0, true]", "[4, 0]", "[0, -1]",
+           "[1e30, 1e31]", '["0", "4"]', "{}", "[[0], [4]]")  # fmt: skip
+
+
+@pytest.mark.parametrize("offsets", OFFSETS)
+def test_offsets_that_are_none_are_refused(file: Path, offsets: str) -> None:
+    from edgeyolo.models.importer import import_checkpoint
+
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    name = next(key for key in header if key != "__metadata__")
+    known = json.dumps(header[name]["data_offsets"])
+    text = json.dumps(header).replace(known, offsets, 1).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    for read in (load, read_info, import_checkpoint):
+        with pytest.raises(DamagedFileError):
+            read(file)
+
+
 def test_a_tensor_of_another_type_is_refused(file: Path) -> None:
     from safetensors import safe_open
 

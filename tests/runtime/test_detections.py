@@ -196,3 +196,17 @@ def test_to_supervision_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(RuntimeMissingError, match="pip install supervision"):
         make().to_supervision()
+
+
+def test_the_array_of_trackers() -> None:
+    """x1, y1, x2, y2, confidence, class: what BoxMOT, SORT and others take."""
+    array = make().to_boxmot()
+    assert array.dtype == np.float32
+    assert array.tolist() == [
+        [0, 0, 100, 50, np.float32(0.9), 2],
+        [10, 20, 30, 40, 0.5, 0],
+        [5, 5, 6, 6, 0.25, 0],
+    ]
+    array[0, 0] = 7  # a copy: the detections stay as they are
+    assert make().xyxy[0, 0] == 0
+    assert Detections.empty(NAMES, (50, 100)).to_boxmot().shape == (0, 6)

@@ -212,4 +212,4 @@ def test_without_scipy_the_message_says_what_to_install(monkeypatch: pytest.Monk
     tracker.update(found((100, 100), confidence=0.99), 0.0)
     with pytest.raises(RuntimeMissingError, match="scipy") as caught:
         tracker.update(found((100, 100)), 0.1)
-    assert "edgeyolo[video]" in caught.value.hint
+    assert "[video]" in caught.value.hint

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.backend.ort_options import cpu_options
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, RuntimeMissingError
+from edgeyolo.support.install import install_hint
 from edgeyolo_tensorrt.plugin import without_plugin
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class StandIn:
         except ImportError as error:
             raise RuntimeMissingError(
                 f"looking into a TensorRT package without a GPU needs the package {error.name}",
-                hint="pip install 'edgeyolo[export]', or do it on the device.",
+                hint=f"{install_hint('export')}, or do it on the device.",
             ) from error
         options = cpu_options(settings=_EXACT)
         try:

@@ -7,10 +7,12 @@ end of a pipe.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from edgeyolo.errors import EdgeYoloError
@@ -100,6 +102,7 @@ def _words(code: int | None) -> str:
 def _serve(pipe: Connection, job: Job) -> None:
     """The process: load, then answer questions until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the measuring side decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     subject: Subject | None = None
     try:
         with suppress(
@@ -120,6 +123,17 @@ def _serve(pipe: Connection, job: Job) -> None:
     finally:
         if subject is not None:
             subject.close()
+
+
+def _end_with_parent() -> None:
+    """End this process when the measuring side is gone.
+
+    However that ended: nobody wants the answer.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _teller(pipe: Connection) -> Callable[[int, int | None], None]:

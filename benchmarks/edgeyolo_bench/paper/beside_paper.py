@@ -14,6 +14,7 @@ from edgeyolo_bench.values.measurement import AccuracyFacts, Measurement
 from edgeyolo_bench.values.report import Report
 
 COCO_CLASSES = 80
+COCO_IMAGES = "val2017"
 OTHER_IOU = 0.70  # Table 10's second threshold; the first is the usual 0.65
 METRIC = f"AP at IoU {OTHER_IOU:g}"  # where `AccuracyFacts.metrics` has it
 _RUNTIMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "LiteRT",
@@ -23,24 +24,29 @@ _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
 
 @dataclass(frozen=True)
 class Figure:
-    """One quantity here and in the paper.
+    """One quantity: what was measured here and what the paper prints.
 
-    The measured and the printed value are in the same unit; None where there is none.
+    In the same unit; None where there is none.
+
+    Where the two are of different things (`comparable` is False) they have neither a difference nor a ratio.
     """
 
     name: str
     ours: float | None
     paper: float | None
+    comparable: bool = True
 
     @property
     def difference(self) -> float | None:
         """Ours less the paper's."""
-        return None if self.ours is None or self.paper is None else self.ours - self.paper
+        if self.ours is None or self.paper is None or not self.comparable:
+            return None
+        return self.ours - self.paper
 
     @property
     def ratio(self) -> float | None:
         """Ours divided by the paper's."""
-        return None if self.ours is None or not self.paper else self.ours / self.paper
+        return None if self.ours is None or not self.paper or not self.comparable else self.ours / self.paper
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,25 @@ def compare(report: Report, number: int, networks: tuple[str, ...] = ()) -> tupl
 
 
 def is_in(report: Report, number: int) -> bool:
-    """Return True if the report measured a network of the table."""
-    return any(line.measurement for line in compare(report, number))
+    """Return True for a table whose networks were measured as the paper's.
+
+    It was asked for tables (--table), or a network has COCO's classes and was judged on its validation images.
+    """
+    asked = "--table" in report.command.split()
+    lines = [line.measurement for line in compare(report, number) if line.measurement]
+    return any(asked or of_coco(item) for item in lines)
+
+
+def of_coco(item: Measurement) -> bool:
+    """Return True where the AP is of what the paper's is.
+
+    COCO's 80 classes and its validation images.
+    """
+    return (
+        item.artifact.classes == COCO_CLASSES
+        and item.accuracy is not None
+        and COCO_IMAGES in item.accuracy.data
+    )
 
 
 def _lines(row: PaperRow | Improvement, report: Report) -> Iterator[Line]:
@@ -119,22 +142,24 @@ def _figures(row: PaperRow, item: Measurement | None) -> tuple[Figure, ...]:
     facts, accuracy = (item.artifact, item.accuracy) if item else (None, None)
     milliseconds = image_ms(item) if item and item.reportable else None
     metrics = dict(accuracy.metrics) if accuracy else {}
+    same_ap = item is not None and of_coco(item)
+    same_work = facts is not None and facts.size == (row.imgsz, row.imgsz) and facts.classes == COCO_CLASSES
     millions = facts.parameters / 1e6 if facts and facts.parameters else None
     speed = (
-        Figure("ms", milliseconds, row.batch32_ms)
+        Figure("ms", milliseconds, row.batch32_ms, same_work)
         if row.table == 1
-        else Figure("fps", 1e3 / milliseconds if milliseconds else None, row.fps)
+        else Figure("fps", 1e3 / milliseconds if milliseconds else None, row.fps, same_work)
     )
     return (
         Figure("params", millions, row.params),
         Figure("gflops", facts.gflops if facts else None, row.gflops),
         speed,
-        Figure("ap", _ap_for(row, accuracy), row.ap_val),
-        Figure("ap50", accuracy.ap50 if accuracy else None, row.ap50),
-        Figure("ap75", metrics.get("AP75"), row.ap75),
-        Figure("ap_small", metrics.get("APs"), row.ap_small),
-        Figure("ap_medium", metrics.get("APm"), row.ap_medium),
-        Figure("ap_large", metrics.get("APl"), row.ap_large),
+        Figure("ap", _ap_for(row, accuracy), row.ap_val, same_ap),
+        Figure("ap50", accuracy.ap50 if accuracy else None, row.ap50, same_ap),
+        Figure("ap75", metrics.get("AP75"), row.ap75, same_ap),
+        Figure("ap_small", metrics.get("APs"), row.ap_small, same_ap),
+        Figure("ap_medium", metrics.get("APm"), row.ap_medium, same_ap),
+        Figure("ap_large", metrics.get("APl"), row.ap_large, same_ap),
     )
 
 
@@ -185,6 +210,9 @@ def _accuracy_reasons(row: PaperRow, item: Measurement) -> Iterator[str]:
         return
     if accuracy is None:
         yield "AP was not measured: name labelled images with --data"
+        return
+    if not of_coco(item):
+        yield f"AP of {accuracy.data}, which is not the paper's: no difference"
         return
     yield f"AP: rectangular batches of COCO in the paper, square images of {accuracy.data} ({accuracy.images}) here"
     if PROTOCOLS[row.table].details == "test-dev" and row.ap50 is not None:

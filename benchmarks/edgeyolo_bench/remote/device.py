@@ -148,7 +148,7 @@ def _read(remote: Remote, done: ssh.Done) -> Report:
     if done.output.strip():
         try:
             return Report.from_json(json.loads(brace + rest or greeting), f"the report of {host}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedFileError(
                 f"{host} sent no report but {done.output[:80]!r}", hint=f"It said: {done.said}"
             ) from error

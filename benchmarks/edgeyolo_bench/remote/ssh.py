@@ -8,14 +8,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError, UsageError
 
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4")
+SILENCE = 3600.0
+"""Seconds without a line from the device, nor a byte that it takes, after which it is given up. The longest step of a
+measurement that says nothing is the building of a TensorRT engine."""
+
 _PATIENCE = 30.0  # seconds that the other side has to end after Ctrl-C
 _LINES = 40
 # What ssh says -> (what it means, what to do).
@@ -48,36 +53,78 @@ class Done:
 
 def run(
     host: str, command: str, feed: Iterable[bytes], *,
-    config: Path | None = None, hear: Callable[[str], None] = lambda _: None,
+    config: Path | None = None, hear: Callable[[str], None] = lambda _: None, silence: float = SILENCE,
 ) -> Done:  # fmt: skip
     """Run `command` in `host`'s shell.
 
     It has `feed` on its standard input, which then stays open until it ends.
 
     Ctrl-C closes that input and waits for the other side to finish; a second one gives up. `hear` gets the lines of
-    standard error as they come. `config` is an ssh_config(5) file to use in place of the user's.
+    standard error as they come. After `silence` seconds without anything from it the device is given up. `config` is an
+    ssh_config(5) file to use in place of the user's.
 
     Raises:
         UsageError: `host` is no host name.
         RuntimeMissingError: ssh is not installed.
-        EdgeYoloError: no connection; the message says why.
+        EdgeYoloError: no connection, or no answer any more; the message says why.
     """
     process = _start(host, command, config)
+    alive = _Alive(process, silence)
     said: deque[str] = deque(maxlen=_LINES)
     output: list[str] = []
     readers = [
-        threading.Thread(target=_listen, args=(process, said, hear), daemon=True),
-        threading.Thread(target=_collect, args=(process, output), daemon=True),
+        threading.Thread(target=_listen, args=(process, said, hear, alive), daemon=True),
+        threading.Thread(target=_collect, args=(process, output, alive), daemon=True),
+        threading.Thread(target=alive.watch, daemon=True),
     ]
     for reader in readers:
         reader.start()
-    interrupted = _converse(process, feed)
+    interrupted = _converse(process, alive.noticed(feed))
     for reader in readers:
         reader.join(_PATIENCE)
+    if alive.given_up:
+        raise EdgeYoloError(
+            f"{host}: no answer for {silence:.0f} s; it was given up",
+            hint="Look at the device: it may be short of memory, or hang. Its last words: "
+            + (said[-1] if said else "none"),
+        )
     done = Done(process.returncode, "".join(output), "\n".join(said), interrupted)
     if done.code == 255 and not interrupted:
         raise _explain(host, done.said)
     return done
+
+
+class _Alive:
+    """Remembers when the other side was last heard of.
+
+    `watch` ends the connection to one that has been silent too long.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], silence: float) -> None:
+        self._process, self._silence = process, silence
+        self._last = time.monotonic()
+        self.given_up = False
+
+    def note(self) -> None:
+        """It has said or taken something."""
+        self._last = time.monotonic()
+
+    def noticed(self, feed: Iterable[bytes]) -> Iterator[bytes]:
+        """The same pieces; each that is asked for shows that the last one was taken."""
+        for piece in feed:
+            self.note()
+            yield piece
+        self.note()
+
+    def watch(self) -> None:
+        """Run in a thread until the connection ends."""
+        while self._process.poll() is None:
+            left = self._last + self._silence - time.monotonic()
+            if left <= 0:
+                self.given_up = True
+                self._process.kill()
+                return
+            time.sleep(min(left, 1.0))
 
 
 def _start(host: str, command: str, config: Path | None) -> subprocess.Popen[bytes]:
@@ -130,18 +177,25 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _listen(process: subprocess.Popen[bytes], said: deque[str], hear: Callable[[str], None]) -> None:
+def _listen(
+    process: subprocess.Popen[bytes], said: deque[str], hear: Callable[[str], None], alive: _Alive
+) -> None:
     assert process.stderr is not None
     for line in process.stderr:
+        alive.note()
         text = line.decode(errors="replace").rstrip()
         said.append(text)
         if text:
             hear(text)
 
 
-def _collect(process: subprocess.Popen[bytes], output: list[str]) -> None:
+def _collect(process: subprocess.Popen[bytes], output: list[str], alive: _Alive) -> None:
     assert process.stdout is not None
-    output.append(process.stdout.read().decode(errors="replace"))
+    pieces = []
+    for line in process.stdout:
+        alive.note()
+        pieces.append(line)
+    output.append(b"".join(pieces).decode(errors="replace"))
 
 
 def _explain(host: str, said: str) -> EdgeYoloError:

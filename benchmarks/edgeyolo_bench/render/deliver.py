@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import note, print_json, print_table
+from edgeyolo.cli.console import note, print_json, print_table, say
 from edgeyolo.cli.result_files import next_run
 from edgeyolo.errors import INTERRUPTED
 from edgeyolo.support.files import atomic_file
@@ -20,6 +20,7 @@ from edgeyolo_bench.measure.physics import impossible
 from edgeyolo_bench.paper.paper_options import Asked
 from edgeyolo_bench.paper.paper_tables import PROTOCOLS
 from edgeyolo_bench.render.baseline import compare
+from edgeyolo_bench.render.headline import headline, to_csv
 from edgeyolo_bench.render.markdown import to_markdown
 from edgeyolo_bench.render.page import write_page
 from edgeyolo_bench.render.plots import write_plots
@@ -37,8 +38,11 @@ def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     with atomic_file(folder / "report.md") as draft:
         draft.write_text(to_markdown(report), encoding="utf-8")
     write_page(report, folder / "report.html")
+    with atomic_file(folder / "report.csv") as draft:
+        draft.write_text(to_csv(report), encoding="utf-8")
     plots = write_plots(report, folder) if find_spec("matplotlib") else ()
-    return (folder / "report.json", folder / "report.md", folder / "report.html", *plots)
+    forms = (folder / f"report.{form}" for form in ("json", "md", "html", "csv"))
+    return (*forms, *plots)
 
 
 def deliver(
@@ -61,6 +65,7 @@ def deliver(
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         for heads, lines in tables(report, width):
             print_table(heads, lines)
+        say(headline(report))
         for line in notes(report):
             note(line)
         _print_tables(report, asked)
@@ -72,7 +77,7 @@ def deliver(
 def _print_tables(report: Report, asked: Asked | None) -> None:
     for number in asked.numbers if asked else ():
         found = beside_paper(report, number, asked.networks if asked else ())
-        click.echo(f"\nThe paper's Table {number}: {PROTOCOLS[number].title}")
+        say(f"\nThe paper's Table {number}: {PROTOCOLS[number].title}")
         print_table(found.columns, found.texts())
         for line in (*PROTOCOLS[number].facts, *found.notes):
             note(line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edgeyolo.support.printable import printable_line
 from edgeyolo_bench.measure.measure import Listener
 
 
@@ -32,6 +33,7 @@ def listening() -> Iterator[Listener]:
         task = bar.add_task("starting", total=None)
 
         def step(text: str) -> None:
+            text = printable_line(text)
             bar.reset(task, description=text, total=None)
             if not console.is_terminal:
                 console.print(f"{text} ...")

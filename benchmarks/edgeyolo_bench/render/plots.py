@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.evaluation.drawn_names import drawable
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 from edgeyolo_bench.limits.roofline import Limits
-from edgeyolo_bench.render.points import Point, front, measured_points, paper_points
+from edgeyolo_bench.render.points import Point, beside_paper_points, front, measured_points, paper_points
 from edgeyolo_bench.values.measurement import STAGES, Measurement
 from edgeyolo_bench.values.report import Report
 
@@ -53,9 +54,7 @@ def _save(file: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise RuntimeMissingError(
-            f"plots need matplotlib ({error})", hint="pip install 'edgeyolo[eval]'"
-        ) from error
+        raise RuntimeMissingError(f"plots need matplotlib ({error})", hint=install_hint("eval")) from error
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     with drawable(), atomic_file(file) as draft:  # models are called after their files
@@ -74,11 +73,12 @@ def _colour(target: str) -> str:
 
 def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_xscale("log")
-    theirs = paper_points()
-    axes.scatter(
-        [p.latency_ms for p in theirs], [100 * p.ap for p in theirs], s=18, facecolors="none", edgecolors="#8b9098",
-        label="the paper's Table 2: V100, FP16",
-    )  # fmt: skip
+    theirs = paper_points() if beside_paper_points(points) else ()
+    if theirs:
+        axes.scatter(
+            [p.latency_ms for p in theirs], [100 * p.ap for p in theirs], s=18, facecolors="none",
+            edgecolors="#8b9098", label="the paper's Table 2: V100, FP16",
+        )  # fmt: skip
     for group in front(points):
         places = [point.latency_ms for point in group], [100 * point.ap for point in group]
         axes.step(*places, where="post", color="#1b1d20", linewidth=1.6, label="Pareto front")
@@ -97,12 +97,17 @@ def _draw_points(axes: Axes, points: Sequence[Point]) -> None:
             label=label,
             ms=8,
             mew=1.8,
+            alpha=0.4 if point.reason else 1.0,
         )
         if point.front:
             place = (point.latency_ms, 100 * point.ap)
             axes.annotate(point.name, place, (0, 9), textcoords="offset points", ha="center", fontsize=8)
-    axes.set(xlabel="latency in ms per image, inference alone", ylabel="AP, %")
-    axes.set_title("Hollow marks: random weights, the AP is the paper's", fontsize=9, loc="left")
+    data = ", ".join(dict.fromkeys(point.data for point in points))
+    axes.set(xlabel="latency in ms per image, inference alone", ylabel=f"AP on {data}, %".replace("$", r"\$"))
+    said = ["Hollow marks: random weights, the AP is the paper's"] if any(p.borrowed for p in points) else []
+    said += ["Faded marks: not reportable"] if any(p.reason for p in points) else []
+    if said:
+        axes.set_title(". ".join(said), fontsize=9, loc="left")
     axes.legend(fontsize=8, frameon=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edgeyolo_bench.paper.beside_paper import COCO_CLASSES, image_ms
+from edgeyolo_bench.paper.beside_paper import COCO_CLASSES, image_ms, of_coco
 from edgeyolo_bench.paper.paper_tables import PaperRow, read_rows
 from edgeyolo_bench.values.measurement import Measurement
 from edgeyolo_bench.values.report import Report
@@ -24,7 +24,8 @@ class Point:
     It has `latency_ms` per image (inference alone), its AP as a fraction of 1 and which `data` that is of.
 
     `borrowed`: the AP is the paper's for the network, because the artifact has random weights; `front`: no point of
-    the same device and data is both faster and better. `target` is "" for the paper's own points.
+    the same device and data is both faster and better. `target` is "" for the paper's own points. `reason`: why
+    the speed may not be quoted; "" where it may.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Point:
     high: float | None = None
     borrowed: bool = False
     front: bool = False
+    reason: str = ""
 
     @property
     def fps(self) -> float:
@@ -46,15 +48,16 @@ class Point:
 
 
 def measured_points(report: Report) -> tuple[Point, ...]:
-    """One point for every artifact whose speed may be quoted and whose AP is known.
+    """One point for every artifact whose AP is known, fronts marked.
 
-    Fronts marked.
+    Those whose speed may not be quoted carry the reason, and are on no front.
     """
     best: dict[tuple[str, str], Point] = {}
     for item in report.measurements:
         point = _point(item)
         key = item.device, item.artifact.sha256
-        if point and (key not in best or item.scenario.name == "paper"):
+        better = point and not point.reason and (item.scenario.name == "paper" or best.get(key, point).reason)
+        if point and (key not in best or better):
             best[key] = point
     return mark_front(best.values())
 
@@ -72,13 +75,24 @@ def paper_points(number: int = 2) -> tuple[Point, ...]:
     )
 
 
+def beside_paper_points(points: Sequence[Point]) -> bool:
+    """Return True where the paper's points may stand among these.
+
+    All are AP of COCO's validation images.
+    """
+    return bool(points) and all(point.data == COCO for point in points)
+
+
 def mark_front(points: Iterable[Point]) -> tuple[Point, ...]:
     """Mark those that no other of the same device and data beats.
 
     None at most as slow and better, or faster and as good.
     """
     given = tuple(points)
-    return tuple(replace(point, front=not any(_beats(other, point) for other in given)) for point in given)
+    return tuple(
+        replace(point, front=not point.reason and not any(_beats(other, point) for other in given))
+        for point in given
+    )
 
 
 def front(points: Sequence[Point]) -> tuple[tuple[Point, ...], ...]:
@@ -91,7 +105,10 @@ def front(points: Sequence[Point]) -> tuple[tuple[Point, ...], ...]:
 
 
 def _beats(one: Point, other: Point) -> bool:
-    if (one.device, one.data) != (other.device, other.data):
+    if one.reason or (one.device, one.data) != (
+        other.device,
+        other.data,
+    ):  # what may not be quoted beats nothing
         return False
     at_least = one.latency_ms <= other.latency_ms and one.ap >= other.ap
     return at_least and (one.latency_ms, one.ap) != (other.latency_ms, other.ap)
@@ -99,7 +116,7 @@ def _beats(one: Point, other: Point) -> bool:
 
 def _point(item: Measurement) -> Point | None:
     milliseconds, found = image_ms(item), _ap(item)
-    if milliseconds is None or found is None or not item.reportable:
+    if milliseconds is None or found is None:
         return None
     ap, data, borrowed = found
     stage = item.stage("inference")
@@ -109,6 +126,7 @@ def _point(item: Measurement) -> Point | None:
     return Point(
         item.artifact.name, item.device, item.artifact.target, milliseconds, ap, data, max(item.artifact.size),
         low / images if low else None, high / images if high else None, borrowed,
+        reason="" if item.reportable else "; ".join(item.reasons) or "too few queries",
     )  # fmt: skip
 
 
@@ -118,7 +136,7 @@ def _ap(item: Measurement) -> tuple[float, str, bool] | None:
     The paper's only for random weights at the paper's classes and size.
     """
     if item.accuracy is not None and item.accuracy.ap is not None:
-        whole = "val2017" in item.accuracy.data and item.accuracy.images == _COCO_IMAGES
+        whole = of_coco(item) and item.accuracy.images == _COCO_IMAGES
         return item.accuracy.ap, COCO if whole else item.accuracy.data, False
     facts = item.artifact
     if not facts.random_weights or facts.classes != COCO_CLASSES:

@@ -102,7 +102,7 @@ def _paper_row(line: Line, columns: Sequence[str], numbers: Sequence[int]) -> tu
     speed = line.figure("ms" if row.table == 1 else "fps")
     return (
         *head, number(row.imgsz, 0), *_pair(line.figure("params"), 1, " M"),
-        *_pair(line.figure("gflops"), 1), *_speeds(speed), number(speed.ratio, 3), *accuracy, notes,
+        *_pair(line.figure("gflops"), 1), *_speeds(speed), _ratio(speed, notes), *accuracy, notes,
     )  # fmt: skip
 
 
@@ -132,6 +132,15 @@ def _speeds(figure: Figure) -> tuple[Cell, Cell]:
     """Ours to three digits, the paper's as it is printed."""
     ours = Cell(DASH, None) if figure.ours is None else Cell(table.digits(figure.ours), figure.ours)
     return ours, Cell(DASH, None) if figure.paper is None else Cell(f"{figure.paper:g}", figure.paper)
+
+
+def _ratio(figure: Figure, notes: Cell) -> Cell:
+    """The ratio of speeds, with the notes that belong to it.
+
+    Their numbers stand in the same cell.
+    """
+    ratio = number(figure.ratio, 3)
+    return Cell(f"{ratio.text} (notes {notes.text})", ratio.value) if figure.ratio and notes.text else ratio
 
 
 def _points(figure: Figure) -> Cell:

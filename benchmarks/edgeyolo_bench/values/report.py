@@ -6,6 +6,7 @@ It has frozen values with a JSON round trip and a published schema.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +66,25 @@ class Report:
                 hint="Measure again with this version, or read it with the one that wrote it.",
             )
         report: Report = from_plain(cls, data, where)
+        report._require_whole(where)
         return report
+
+    def _require_whole(self, where: str) -> None:
+        """Raise DamagedFileError for a report whose parts do not fit each other.
+
+        They speak of a device that is not in it, or lack what all have.
+        """
+        known = {device.name for device in self.devices}
+        named = [item.device for item in self.measurements]
+        named += [item.device for item in self.comparisons] + [item.device for item in self.limits]
+        if unknown := set(named) - known:
+            raise DamagedFileError(f"{where}: no facts of the device {', '.join(sorted(unknown))}")
+        for item in self.measurements:
+            values = [found.value for stage in item.stages for found in stage.quantiles]
+            if not item.stages or not all(stage.quantiles for stage in item.stages):
+                raise DamagedFileError(f"{where}: {item.label} has no times")
+            if not all(0 < value < math.inf for value in (*values, item.throughput.value)):
+                raise DamagedFileError(f"{where}: {item.label} has times that no clock gives")
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON, whole or not at all."""
@@ -90,7 +109,9 @@ def load_report(path: str | Path) -> Report:
         )
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except OSError as error:
+        raise EdgeYoloError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{file}: not JSON ({error})") from error
     return Report.from_json(data, str(file))
 

@@ -47,6 +47,7 @@ class Archive:
             )
         with _zip_errors(path, "its zip directory"):
             self._zip = zipfile.ZipFile(file)
+        _require_names(path, self._zip.infolist())
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
         _check_program(path, [info.filename for info in infos])
         _check_entries(path, self._zip.infolist(), file.seek(0, 2))
@@ -139,6 +140,15 @@ def _check_program(path: Path, names: list[str]) -> None:
                 hint="Import the .pt checkpoint it was traced from; or export that to ONNX with its own project's "
                 "tool, for `edgeyolo adopt`.",
             )
+
+
+def _require_names(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    """Raise DamagedFileError for an entry without a name.
+
+    zipfile ends names at a NUL, and then fails on those without a character.
+    """
+    if not all(info.filename for info in infos):
+        raise DamagedFileError(f"{path}: an entry of its zip directory has no name", hint=AGAIN)
 
 
 def _check_entries(path: Path, infos: list[zipfile.ZipInfo], file_bytes: int) -> None:

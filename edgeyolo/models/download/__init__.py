@@ -160,7 +160,7 @@ def _checked(weights: PublishedWeights, file: Path, path: Path) -> Fetched:
     record = _record(path)
     expected = weights.sha256
     if expected is None and record.is_file():
-        expected = (record.read_text(encoding="utf-8").split() or ["nothing"])[0]
+        expected = (record.read_text(encoding="utf-8", errors="replace").split() or ["nothing"])[0]
         hint += f" If its authors have replaced the file, remove {record} too."
     if expected is None and not zipfile.is_zipfile(file):
         raise DamagedFileError(f"{path} is not a whole zip archive, as published weights are", hint=hint)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import queue
 import re
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -45,14 +47,16 @@ class _BrokenOffError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """Attempts at a download, and the pauses between them.
+    """Limits to the attempts at a download.
 
-    `attempts` in all, each ended by `timeout_s` without a byte; `backoff_s` between two, then double.
+    `attempts` in all, each ended by `timeout_s` without a byte, or in which fewer than `least_bytes` arrived;
+    `backoff_s` between two, then double.
     """
 
     attempts: int = 5
     timeout_s: float = 30.0
     backoff_s: float = 0.5
+    least_bytes: int = 30_000
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def transfer(
     part.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, patience.attempts + 1):
         try:
-            return _attempt(url, part, size, progress=progress, tell=tell, timeout_s=patience.timeout_s)
+            return _attempt(url, part, size, progress=progress, tell=tell, patience=patience)
         except _BrokenOffError as error:
             if error.stale:
                 discard(part)
@@ -123,7 +127,7 @@ def _attempt(
     *,
     progress: Callable[[int, int | None], None],
     tell: Callable[[str], None],
-    timeout_s: float,
+    patience: Patience,
 ) -> None:
     state = _known(part, url)
     offset = part.stat().st_size if state else 0
@@ -132,7 +136,7 @@ def _attempt(
     headers = {"User-Agent": f"edgeyolo/{__version__}", "Accept-Encoding": "identity"}
     if state and offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": state.validator}
-    with _open(url, headers, timeout_s) as response:
+    with _open(url, headers, patience.timeout_s) as response:
         if response.status == 206 and state and offset:
             if not _continues(response, state, offset):
                 raise _BrokenOffError(f"{url} is another file than the one that was begun", stale=True)
@@ -145,7 +149,7 @@ def _attempt(
             raise NotServedError(f"{url} answered {response.status} {response.reason}")
         if size is not None and total is not None and size != total:
             raise DamagedFileError(f"{url} has {total} bytes; the published file has {size}")
-        _receive(response, part, done=offset, total=total, size=size, progress=progress)
+        _receive(response, part, done=offset, total=total, size=size, progress=progress, patience=patience)
 
 
 def _receive(
@@ -156,12 +160,18 @@ def _receive(
     total: int | None,
     size: int | None,
     progress: Callable[[int, int | None], None],
+    patience: Patience,
 ) -> None:
     largest = total or size or _LARGEST
+    since, before = time.monotonic(), done
     with part.open("ab") as file:
         progress(done, total)
         while piece := _read(response):
             done += len(piece)
+            if time.monotonic() - since > patience.timeout_s:
+                if done - before < patience.least_bytes:
+                    raise _BrokenOffError(f"only {done - before} bytes in {patience.timeout_s:g} s")
+                since, before = time.monotonic(), done
             if done > largest:
                 raise DamagedFileError(f"the server sends more than the {largest} bytes it should have")
             file.write(piece)
@@ -172,7 +182,7 @@ def _receive(
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read(_PIECE)
+        return response.read1(_PIECE)  # what is there: `read` would wait for drops until they fill a piece
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(f"the connection broke: {_reason(error)}") from error
 
@@ -190,9 +200,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _open(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
-    opener = urllib.request.build_opener(_Redirects)
     try:
-        return opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout_s)
+        return _within(4 * timeout_s, lambda: _answer(url, headers, timeout_s))
     except urllib.error.HTTPError as error:
         with error:
             answer = f"{url} answered {error.code} {error.reason}"
@@ -213,6 +222,34 @@ def _open(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
         raise NotServedError(f"{url} is not an address: {error}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(f"no answer from {url}: {_reason(error)}") from error
+
+
+def _answer(url: str, headers: Mapping[str, str], timeout_s: float) -> Any:
+    opener = urllib.request.build_opener(_Redirects)
+    return opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout_s)
+
+
+def _within(limit_s: float, ask: Callable[[], Any]) -> Any:
+    """Result of `ask`, or TimeoutError after `limit_s` seconds.
+
+    Timeouts of sockets begin anew with every byte.
+    """
+    outcome: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome.put((True, ask()))
+        except Exception as error:  # noqa: BLE001 - handed to who asked
+            outcome.put((False, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        fine, value = outcome.get(timeout=limit_s)
+    except queue.Empty:
+        raise TimeoutError(f"no whole answer within {limit_s:g} s") from None
+    if not fine:
+        raise value
+    return value
 
 
 def _continues(response: http.client.HTTPResponse, state: _State, offset: int) -> bool:
@@ -252,7 +289,10 @@ def _known(part: Path, url: str) -> _State | None:
         return None
     try:
         state = _State(**json.loads(_note(part).read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
+        return None
+    counted = state.total is None or (type(state.total) is int and state.total >= 0)
+    if not (counted and isinstance(state.url, str) and isinstance(state.validator, str)):
         return None
     whole = state.total is None or part.stat().st_size <= state.total
     return state if state.url == url and state.validator and whole else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeyolo.datasets import Problem
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.support.install import install_hint
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.data.batches import Batch
 from edgeyolo.training.loop.schedule import Schedule
@@ -84,9 +85,7 @@ class TensorBoardListener(Listener):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise RuntimeMissingError(
-                "TensorBoard is not installed", hint='pip install "edgeyolo[train]"'
-            ) from error
+            raise RuntimeMissingError("TensorBoard is not installed", hint=install_hint("train")) from error
         self._writer: Any = SummaryWriter(str(folder))
         self._every = every
 

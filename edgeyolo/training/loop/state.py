@@ -6,7 +6,7 @@ Numbers and text, all it takes to go on bit by bit.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.support.files import atomic_file
 
 FORMAT, VERSION = "edgeyolo-training", "1"
+_AGAIN = "Train on from weights/last.safetensors of the same folder in a new run, or start anew."
 
 
 @dataclass
@@ -81,8 +82,15 @@ def save_state(path: Path, parts: Parts, position: Position, facts: dict[str, An
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Facts of the run that were given to `save_state`."""
-    return dict(json.loads(_open(path)[1]["facts"]))
+    """Read the facts of a run that `save_state` was given.
+
+    DamagedFileError where they do not say what run it is.
+    """
+    facts = _text(path, _open(path)[1], "facts")
+    for name, kind in (("config", dict), ("recipe", dict), ("network", dict), ("class_names", list)):
+        if not isinstance(facts.get(name), kind):
+            raise DamagedFileError(f"{path}: its facts have no {name.replace('_', ' ')}", hint=_AGAIN)
+    return facts
 
 
 def restore_state(path: Path, parts: Parts) -> Position:
@@ -93,14 +101,50 @@ def restore_state(path: Path, parts: Parts) -> Position:
         parts.ema.load_state_dict(_under(tensors, "ema/"))
         parts.loss.load_state_dict(_under(tensors, "loss/"))
         _restore_optimizer(parts.optimizer, _under(tensors, "optimizer/"))
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise DamagedFileError(f"{path}: the state of another run: {error}") from error
+        parts.scaler.load_state_dict(_text(path, metadata, "scaler"))
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DamagedFileError(f"{path}: the state of another run: {error}", hint=_AGAIN) from error
+    position = _position(path, _text(path, metadata, "position"))
     gradients = _under(tensors, "gradient/")
     for name, parameter in parts.network.named_parameters():
         gradient = gradients.get(name)
+        if gradient is not None and gradient.shape != parameter.shape:
+            raise DamagedFileError(f"{path}: the gradient of {name} is {tuple(gradient.shape)}", hint=_AGAIN)
         parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
-    parts.scaler.load_state_dict(json.loads(metadata["scaler"]))
-    return Position(**json.loads(metadata["position"]))
+    return position
+
+
+def _text(path: Path, metadata: dict[str, str], part: str) -> dict[str, Any]:
+    """One of the JSON objects beside the tensors."""
+    try:
+        found = json.loads(metadata[part])
+    except KeyError as error:
+        raise DamagedFileError(f"{path}: its part {part!r} is missing", hint=_AGAIN) from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path}: its part {part!r} is not JSON ({error})", hint=_AGAIN) from error
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{path}: its part {part!r} is not a JSON object", hint=_AGAIN)
+    return found
+
+
+def _position(path: Path, values: dict[str, Any]) -> Position:
+    """The position of a run, every value of the kind that `save_state` wrote."""
+    kinds = {field.name: type(getattr(Position(), field.name)) for field in fields(Position)}
+    if values.keys() != kinds.keys():
+        raise DamagedFileError(
+            f"{path}: its position has {', '.join(sorted(values)) or 'nothing'}", hint=_AGAIN
+        )
+    for name, kind in kinds.items():
+        value = values[name]
+        allowed = (list, type(None)) if name == "ap" else (int, float) if kind is float else (kind,)
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            raise DamagedFileError(f"{path}: its position has {name} = {str(value)[:40]}", hint=_AGAIN)
+    numbers = all(isinstance(value, int | float) for value in [*values["sums"], *(values["ap"] or ())])
+    rows = all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in values["history"])
+    counts = min(values[name] for name in ("epoch", "batch", "iteration", "updates"))
+    if not numbers or not rows or len(values["sums"]) != 4 or counts < 0:
+        raise DamagedFileError(f"{path}: its position is not one of a run", hint=_AGAIN)
+    return Position(**values)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,16 @@ import torch
 from torch import Tensor
 
 from edgeyolo.datasets import Dataset
-from edgeyolo.errors import EdgeYoloError
+from edgeyolo.errors import EdgeYoloError, NotFiniteError, UsageError
+from edgeyolo.evaluation.result import ValidationResult
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.runtime.pipeline import Pipeline
+from edgeyolo.support.locks import hold
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.data.augment import load_albumentations
 from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, make_loader
+from edgeyolo.training.data.marks import changed_data, mark_data
 from edgeyolo.training.data.phases import Phases
 from edgeyolo.training.data.pictures import PictureStore
 from edgeyolo.training.loop.history import fitness, write_csv
@@ -34,16 +39,20 @@ from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.processes import Processes
 from edgeyolo.training.loop.schedule import Schedule, makes_a_step
 from edgeyolo.training.loop.session import make_pipeline
-from edgeyolo.training.loop.state import Position, restore_state, save_state
+from edgeyolo.training.loop.state import Position, read_facts, restore_state, save_state
 from edgeyolo.training.loop.step import Stepper, explain_memory
 from edgeyolo.training.loop.technique import ORDINARY, Technique, Trainable
+from edgeyolo.training.loop.validation_loss import validation_loss
 from edgeyolo.training.recipe import Recipe
 
+OCCUPIED = "Resume it, or choose another folder for a new one."
 STATE, TABLE = "state.safetensors", "results.csv"
 LAST, BEST = "weights/last.safetensors", "weights/best.safetensors"
 
 _AGREE_EVERY = 20  # iterations
-_DIVERGED = "Lower lr0 (--set lr0=...), or train in fp32 or bf16. The last state is kept."
+_DIVERGED = "Lower lr0 (--set lr0=...), or train in fp32 or bf16."
+LOCK = ".running"
+"""The file that a run keeps locked while it writes into its folder."""
 
 
 class Trainer:
@@ -84,6 +93,8 @@ class Trainer:
             processes=self.processes.count,
         )
         self.schedule = Schedule(recipe, config.epochs, len(self.batches), config.batch_size)
+        self.judged: ValidationResult | None = None
+        self.marks = mark_data(training, validation)
         self.technique = technique
         self.step = Stepper(network, recipe, config, self.schedule, self.processes, penalty=technique.penalty)
         self.extra = load_albumentations(config.albumentations) if config.albumentations else None
@@ -93,15 +104,68 @@ class Trainer:
         self._read_every = 1 if config.device == "cpu" else _AGREE_EVERY
 
     def resume(self) -> None:
-        """Go on from the state in the folder."""
+        """Go on from the state in the folder.
+
+        Says where the data is no longer that of the run.
+        """
         self.position = restore_state(self.folder / STATE, self.step.parts)
         self.step.ema.updates = self.position.updates
+        before = read_facts(self.folder / STATE).get("marks")
+        for sentence in changed_data(before, self.marks) if isinstance(before, dict) else ():
+            self.listener.note(sentence)
+        position, batches = self.position, len(self.batches)
+        if position.iteration != position.epoch * batches + position.batch:
+            # Another number of images makes epochs of another length: the one that was begun begins anew.
+            position.batch, position.sums = 0, [0.0] * 4
+            position.iteration = position.last_step = position.epoch * batches
+
+    @property
+    def ended(self) -> str:
+        """Reason why the run goes no further; "" for one that does."""
+        if self.position.epoch >= self.config.epochs:
+            return f"all of its {self.config.epochs} epochs are done"
+        if self._out_of_patience():
+            return f"AP did not grow for {self.config.patience} epochs"
+        return ""
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end; returns the table of epochs.
 
-        Ctrl-C saves the state after the current iteration, then raises KeyboardInterrupt.
+        Ctrl-C saves the state after the current iteration, then raises KeyboardInterrupt. A run that has ended
+        already gives its table again.
+
+        Raises:
+            UsageError: another run is in the folder, or another process is training there.
         """
+        if self.ended and self.position.history:
+            return self.position.history
+        with self._alone():
+            return self._run()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder against other processes for the block."""
+        if not self.processes.leads:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = hold(self.folder / LOCK)
+        if lock is None:
+            raise UsageError(
+                f"{self.folder}: another process is training there",
+                hint="Choose another folder with -o, or wait for it to end.",
+            )
+        try:
+            if not self.position.iteration and (self.folder / STATE).exists():  # made since this run looked
+                raise UsageError(f"{self.folder} holds a run already", hint=OCCUPIED)
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no open file
+                (self.folder / LOCK).unlink()
+            lock.release()
+
+    def _run(self) -> list[dict[str, Any]]:
+        """Train from where the run is."""
         store = PictureStore(self.training, cache=self.config.cache, size=self.config.image_size)
         if self.config.cache != "none":
             store.fill()
@@ -174,10 +238,7 @@ class Trainer:
             self.listener.iteration(self.position, items)
         self._unread = []
         if not math.isfinite(self.position.sums[-1]):
-            raise EdgeYoloError(
-                f"the loss became {self.position.sums[-1]} before iteration {self.position.iteration}",
-                hint=_DIVERGED,
-            )
+            raise self._diverged(f"the loss became {self.position.sums[-1]}")
 
     def _finish_epoch(self, started: float, before: float) -> None:
         position = self.position
@@ -200,15 +261,20 @@ class Trainer:
         self.save()
 
     def _validate(self) -> dict[str, float]:
-        """AP and AP50 of the average, for every process."""
+        """AP, AP50 and losses of the average, for every process."""
         if not all(bool(value.isfinite().all()) for value in self.step.ema.network.state_dict().values()):
-            raise EdgeYoloError(
-                f"the weights are no longer finite after {self.position.iteration} iterations", hint=_DIVERGED
-            )
+            raise self._diverged("the weights are no longer finite")
         result: tuple[dict[str, float], list[float]] | None = None
         if self.processes.leads and self.validation is not None:
-            judged = validate(self.pipeline(), self.validation, rect=self.config.rect)
+            try:
+                judged = validate(self.pipeline(), self.validation, rect=self.config.rect)
+            except NotFiniteError as error:  # finite weights can be as good as infinite
+                raise self._diverged("the network gives NaN") from error
+            self.judged = judged
             numbers = {name: judged.metrics[name] or 0.0 for name in ("AP", "AP50")}
+            numbers |= validation_loss(
+                self.step.ema.network, self.step.loss, self.validation, self.recipe, self.config
+            )
             result = numbers, [item.ap or 0.0 for item in judged.per_class]
         shared = self.processes.share(result)
         self.position.ap = shared[1]
@@ -235,6 +301,17 @@ class Trainer:
         if self.processes.leads:
             save_state(self.folder / STATE, self.step.parts, self.position, self.facts())
 
+    def _diverged(self, what: str) -> EdgeYoloError:
+        """The error for numbers that are none.
+
+        It names the state to go back to, if one was saved.
+        """
+        state = self.folder / STATE
+        kept = (
+            f" The last state before it is kept in {state}." if state.exists() else " No state was saved yet."
+        )
+        return EdgeYoloError(f"{what} by iteration {self.position.iteration}", hint=_DIVERGED + kept)
+
     def pipeline(self) -> Pipeline:
         """The averaged network as it stands, ready to detect."""
         size, device, precision = self.config.image_size, self.config.device, self.config.precision
@@ -248,6 +325,7 @@ class Trainer:
             "network": self.step.network.spec.to_json(),
             "class_names": list(self.class_names),
             "data": str(self.training.source),
+            "marks": self.marks,
         } | ({"technique": dict(self.technique.facts)} if self.technique.facts else {})
 
     def _out_of_patience(self) -> bool:

@@ -19,6 +19,7 @@ from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.runtime.preprocess import letterbox
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.install import install_hint
 from edgeyolo.training.data.batches import Batch
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.state import Position
@@ -52,10 +53,26 @@ def draw_found(path: Path, pipeline: Pipeline, dataset: Dataset, *, limit: int =
             image = read_image(sample.path)
         except ImageError:  # the validation before has named it
             continue
-        drawn = draw_detections(image, pipeline([image])[0])
+        found = pipeline([image])[0]
+        for box, label in zip(sample.boxes, sample.class_id, strict=True):
+            _draw_truth(image, box, dataset.class_names[int(label)])
+        drawn = draw_detections(image, found)
         pictures.append(letterbox(drawn, pipeline.input.size)[0])
     if pictures:
         _write_sheet(path, pictures)
+
+
+def _draw_truth(image: NDArray[np.uint8], box: NDArray[np.float32], name: str) -> None:
+    """A labelled box, white with a dark rim.
+
+    Its name stands at its lower edge: detections carry theirs at the upper one.
+    """
+    x1, y1, x2, y2 = (int(value) for value in np.round(box))
+    line = max(round(max(image.shape[:2]) / 400), 1)
+    place = (x1 + 2 * line, y2 - 3 * line)
+    for colour, width in (((0, 0, 0), 3 * line), ((255, 255, 255), line)):
+        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, width)
+        cv2.putText(image, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * line, colour, width, cv2.LINE_AA)
 
 
 def _write_sheet(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
@@ -86,7 +103,7 @@ def draw_labels(path: Path, dataset: Dataset) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise RuntimeMissingError("plots need matplotlib", hint='pip install "edgeyolo[train]"') from error
+        raise RuntimeMissingError("plots need matplotlib", hint=install_hint("train")) from error
     with drawable(dataset.class_names) as names:
         _draw_labels(path, Figure(figsize=(14, 5), layout="constrained"), dataset, names)
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from edgeyolo.datasets import Problem
+from edgeyolo.support.printable import printable
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.schedule import Schedule
@@ -75,7 +76,7 @@ class ProgressListener(Listener):
 
     def _say(self, line: str) -> None:
         """One line stays one line where standard error is a file."""
-        self.console.print(line, soft_wrap=True)
+        self.console.print(printable(line), soft_wrap=True)
 
     def _left(self, position: Position) -> str:
         share = self._share(position)

@@ -80,7 +80,7 @@ def test_a_missing_package_comes_with_the_way_to_install_it(
     found = CoremlBackend().can_compile()
     assert not found.ok
     assert missing in found.reason
-    assert "edgeyolo[coreml]" in found.hint
+    assert "[coreml]" in found.hint
 
 
 def test_coremltools_without_its_native_part_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

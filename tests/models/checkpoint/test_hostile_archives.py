@@ -56,6 +56,17 @@ def test_paths_out_of_the_archive(name: str, forge: Forge, refuse: Refuse) -> No
     assert repr(name) in message
 
 
+def test_an_entry_without_a_name(tmp_path: Path) -> None:
+    """zipfile ends names at a NUL and then looks at the last character of nothing."""
+    path = tmp_path / "nameless.pt"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("Xfoo", b"x")
+        file.writestr("a/data.pkl", b"\x80\x02N.")
+    path.write_bytes(path.read_bytes().replace(b"Xfoo", b"\0foo"))
+    with pytest.raises(DamagedFileError, match="no name"), open_checkpoint(path):
+        pytest.fail("it was opened")
+
+
 def test_an_entry_outside_the_folder(forge: Forge, refuse: Refuse) -> None:
     assert "'elsewhere/data/1'" in refuse(forge(NOTHING, ("elsewhere/data/1", b"x")))
 

@@ -11,12 +11,13 @@ from edgeyolo.support.files import atomic_file
 from edgeyolo.support.svg import tag
 from edgeyolo_bench.paper.beside_paper import is_in
 from edgeyolo_bench.paper.paper_tables import NUMBERS, PROTOCOLS
+from edgeyolo_bench.render.headline import headline
 from edgeyolo_bench.render.page.facts import device_facts, how_measured, layer_tables, warnings
 from edgeyolo_bench.render.page.panels import distributions, stage_split
 from edgeyolo_bench.render.page.roofline_chart import roofline_chart
 from edgeyolo_bench.render.page.scatter import legend, scatter
 from edgeyolo_bench.render.page.tables import change_table, comparison_table, sortable
-from edgeyolo_bench.render.points import measured_points, paper_points
+from edgeyolo_bench.render.points import beside_paper_points, measured_points, paper_points
 from edgeyolo_bench.render.result_table import beside_paper, placements, results
 from edgeyolo_bench.values.report import Report
 
@@ -56,10 +57,11 @@ def _header(report: Report) -> str:
     when = escape(report.created.replace("T", " ")[:16])
     button = '<button id="scheme" type="button" aria-label="Switch between light and dark">◐</button>'
     command = tag("p", tag("code", escape(report.command)), class_="command") if report.command else ""
+    result = tag("p", escape(headline(report)), class_="result")
     return tag(
         "header",
         f'<div><p class="kicker">edgeyolo bench {escape(report.edgeyolo)}</p><h1>{devices}</h1>'
-        f'<p class="muted">{cpus} · measured {when} UTC</p>{command}</div>{button}',
+        f'<p class="muted">{cpus} · measured {when} UTC</p>{result}{command}</div>{button}',
     )
 
 
@@ -96,6 +98,14 @@ def _figure_one(report: Report) -> str:
     points = measured_points(report)
     if not points:
         return ""
+    drawn = {(point.name, point.target) for point in points}
+    missing = [
+        item.label for item in report.measurements if (item.artifact.name, item.artifact.target) not in drawn
+    ]
+    left = "".join(tag("li", f"{escape(label)}: not drawn, its AP was not measured") for label in missing)
+    left = tag("ul", left, class_="notes") if left else ""
+    if not beside_paper_points(points):
+        return tag("div", legend(points), class_="above") + tag("div", scatter(points), id="own") + left
     box = '<input type="checkbox" id="with-paper">'
     switch = f'<label class="switch">{box} with the paper\'s Table 2 (V100, FP16)</label>'
     own, both = scatter(points), scatter(points, paper_points())
@@ -103,6 +113,7 @@ def _figure_one(report: Report) -> str:
         tag("div", legend(points) + switch, class_="above")
         + tag("div", own, id="own")
         + tag("div", both, id="both", hidden="hidden")
+        + left
     )
 
 

@@ -51,6 +51,9 @@ def legend(points: Sequence[Point]) -> str:
     if any(point.borrowed for point in points):
         hollow = marker("circle", 10.0, 10.0, class_="mark hollow rt-other")
         items.append(_item(hollow, "hollow: random weights, the AP is the paper's"))
+    if any(point.reason for point in points):
+        faded = marker("circle", 10.0, 10.0, class_="mark unsure rt-other")
+        items.append(_item(faded, "faded: not reportable, the reason is said at the point"))
     line = tag("line", class_="front", x1=0, x2=20, y1=10, y2=10)
     items.append(_item(line, "Pareto front: nothing is both faster and better"))
     return target_legend((point.target for point in points), "".join(items))
@@ -91,7 +94,7 @@ def _point(point: Point, frame: Frame, taken: Sequence[tuple[float, float]]) -> 
         parts.append(
             tag("line", class_=f"interval {series(point.target)}", x1=ends[0], x2=ends[1], y1=up, y2=up)
         )
-    hollow = " hollow" if point.borrowed else ""
+    hollow = " hollow" if point.borrowed else " unsure" if point.reason else ""
     parts.append(marker(shape(point.target), across, up, class_=f"mark {series(point.target)}{hollow}"))
     if point.front and not _crowded(across, up, taken):
         parts.append(text(point.name, across, up - 14, class_="label", text_anchor="middle"))
@@ -132,4 +135,6 @@ def facts(point: Point) -> list[tuple[str, str]]:
         lines.insert(1, ("target", point.target))
     if point.front:
         lines.append(("", "on the Pareto front"))
+    if point.reason:
+        lines.append(("not reportable", point.reason))
     return lines
