@@ -70,18 +70,21 @@ class Queue:
         """Seconds, from 1, in which what is accepted now will be answered."""
         return max(1, math.ceil(self._accepted * self._seconds_each / max(self.open_lanes, 1)))
 
+    def check_count(self, images: int) -> None:
+        """Raise RequestRefusedError with status 413 for a request of more images than there are places."""
+        if images > self._settings.limits.queue:
+            raise RequestRefusedError(
+                f"{images} images in one request, {self._name} takes {self._settings.limits.queue}",
+                status=413, cause="too_many_images", hint="Send them in several requests.",
+            )  # fmt: skip
+
     @contextlib.contextmanager
     def admitted(self, images: int) -> Iterator[None]:
         """Hold places for a request's images while it is read, waits and is answered.
 
-        Raises RequestRefusedError where there are not as many.
+        Raises RequestRefusedError with status 503 where there are not as many.
         """
         limit = self._settings.limits.queue
-        if images > limit:
-            raise RequestRefusedError(
-                f"{images} images in one request, {self._name} takes {limit}",
-                status=413, cause="too_many_images", hint="Send them in several requests.",
-            )  # fmt: skip
         if self._stopping or self._accepted + images > limit:
             raise RequestRefusedError(
                 f"{self._name} is stopping" if self._stopping else f"{self._name}: the queue of {limit} is full",

@@ -49,7 +49,7 @@ class Answer:
     """Answers to a batch.
 
     Attributes:
-        found: one for each job, in their order; an error where its image cannot be read.
+        found: one for each job, in their order; an error where its image cannot be read or drawn.
         seconds: stage -> seconds, all images together.
     """
 
@@ -135,10 +135,16 @@ def _read(job: Job) -> Any:
         return error
 
 
-def _drawn(detections: Detections, pixels: NDArray[np.uint8], picture: Picture | None) -> Found:
+def _drawn(
+    detections: Detections, pixels: NDArray[np.uint8], picture: Picture | None
+) -> Found | EdgeYoloError:
+    """Draw detections into a file; an error where that kind of file cannot hold the picture."""
     if picture is None:
         return Found(detections)
-    done, data = cv2.imencode(f".{picture}", detections.plot(pixels))
-    if not done:
-        raise UsageError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} does not fit into {picture}")
-    return Found(detections, data.tobytes())
+    try:
+        return Found(detections, cv2.imencode(f".{picture}", detections.plot(pixels))[1].tobytes())
+    except cv2.error:
+        return UsageError(
+            f"{picture}: expected at most 65,535 pixels a side, got {pixels.shape[1]} x {pixels.shape[0]}",
+            hint="Ask for JSON, or for image/png.",
+        )
