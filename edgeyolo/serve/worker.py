@@ -141,10 +141,12 @@ def _drawn(
     """Draw detections into a file; an error where that kind of file cannot hold the picture."""
     if picture is None:
         return Found(detections)
+    refused = UsageError(
+        f"{picture}: expected sides of less than 65,500 pixels, got {pixels.shape[1]} x {pixels.shape[0]}",
+        hint="Ask for JSON, or for image/png.",
+    )
     try:
-        return Found(detections, cv2.imencode(f".{picture}", detections.plot(pixels))[1].tobytes())
-    except cv2.error:
-        return UsageError(
-            f"{picture}: expected at most 65,535 pixels a side, got {pixels.shape[1]} x {pixels.shape[0]}",
-            hint="Ask for JSON, or for image/png.",
-        )
+        done, data = cv2.imencode(f".{picture}", detections.plot(pixels))
+    except cv2.error:  # some versions of OpenCV raise, others say it
+        return refused
+    return Found(detections, data.tobytes()) if done else refused
