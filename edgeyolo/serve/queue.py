@@ -46,7 +46,10 @@ class _Lane:
 
 
 class Queue:
-    """The queue of one model and the lanes that empty it. It belongs to one event loop."""
+    """The queue of one model and the lanes that empty it.
+
+    It belongs to one event loop.
+    """
 
     def __init__(self, name: str, settings: Settings, metrics: Metrics) -> None:
         self._name, self._settings, self._metrics = name, settings, metrics
@@ -71,7 +74,10 @@ class Queue:
         return max(1, math.ceil(self._accepted * self._seconds_each / max(self.open_lanes, 1)))
 
     def check_count(self, images: int) -> None:
-        """Raise RequestRefusedError with status 413 for a request of more images than there are places."""
+        """Refuse a request of more images than there are places.
+
+        Raises RequestRefusedError with status 413.
+        """
         if images > self._settings.limits.queue:
             raise RequestRefusedError(
                 f"{images} images in one request, {self._name} takes {self._settings.limits.queue}",
@@ -162,7 +168,10 @@ class Queue:
         return self._waiting[0].since + self._settings.max_delay - monotonic()
 
     async def _answer(self, lane: _Lane, batch: list[_Waiting]) -> None:
-        """Run a batch and answer its requests; raise WorkerLostError where the lane cannot go on."""
+        """Run a batch and answer its requests.
+
+        Raises WorkerLostError where the lane cannot go on.
+        """
         start = monotonic()
         for each in batch:
             self._metrics.stages.labels(self._name, "queue").observe(start - each.since)
@@ -205,7 +214,10 @@ class Queue:
 
 
 def batch_limit(manifest: Manifest, max_batch: int) -> int:
-    """Most images in a batch: more than an artifact's own batch would be run as several."""
+    """Most images in a batch.
+
+    More than an artifact's own batch would be run as several.
+    """
     return min(max_batch, MAX_BATCH if manifest.input.dynamic_batch else manifest.input.batch)
 
 

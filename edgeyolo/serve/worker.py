@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """Detections of one image, and the file they are drawn into where one was asked for."""
+    """Detections of one image, and the file they are drawn into, if asked for."""
 
     detections: Detections
     picture: bytes | None = None
@@ -138,7 +138,7 @@ def _read(job: Job) -> Any:
 def _drawn(
     detections: Detections, pixels: NDArray[np.uint8], picture: Picture | None
 ) -> Found | EdgeYoloError:
-    """Draw detections into a file; an error where that kind of file cannot hold the picture."""
+    """Draw detections into a file; an error where it cannot hold the picture."""
     if picture is None:
         return Found(detections)
     refused = UsageError(
