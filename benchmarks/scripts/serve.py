@@ -1,4 +1,6 @@
-"""Load on `edgeyolo serve`: its rate beside a bare Detector's, and an offer of twice its capacity.
+"""Load on `edgeyolo serve`: at its capacity, and twice as much.
+
+Its rate is given beside that of a bare Detector.
 
 The client runs on the same machine and takes its part of the processor. Every phase lasts --seconds.
 
@@ -50,7 +52,10 @@ class Seen:
 
 
 class Client:
-    """Requests over kept connections, as cheap as can be: the server needs the processor."""
+    """Requests over kept connections, as cheap as can be.
+
+    The server needs the processor.
+    """
 
     def __init__(self, port: int, wanted: list[object]) -> None:
         self._port, self._wanted = port, wanted

@@ -99,7 +99,7 @@ def command(
         def started() -> None:
             shown = f"[{host}]" if ":" in host else host
             note(f"serving {', '.join(model.name for model in found)} on http://{shown}:{number}")
-            if not tokens and not _is_loopback(host):
+            if not tokens and not is_loopback(host):
                 note("warning: other machines can reach it, and no --token-file is given")
 
         serve(settings, listening, started)
@@ -138,7 +138,8 @@ def _name(path: Path) -> str:
     return path.stem if path.is_file() else path.resolve().name
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return True for an address that other machines cannot reach."""
     import ipaddress
 
     try:

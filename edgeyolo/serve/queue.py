@@ -46,7 +46,10 @@ class _Lane:
 
 
 class Queue:
-    """The queue of one model and the lanes that empty it. It belongs to one event loop."""
+    """The queue of one model and the lanes that empty it.
+
+    It belongs to one event loop.
+    """
 
     def __init__(self, name: str, settings: Settings, metrics: Metrics) -> None:
         self._name, self._settings, self._metrics = name, settings, metrics
@@ -70,18 +73,24 @@ class Queue:
         """Seconds, from 1, in which what is accepted now will be answered."""
         return max(1, math.ceil(self._accepted * self._seconds_each / max(self.open_lanes, 1)))
 
+    def check_count(self, images: int) -> None:
+        """Refuse a request of more images than there are places.
+
+        Raises RequestRefusedError with status 413.
+        """
+        if images > self._settings.limits.queue:
+            raise RequestRefusedError(
+                f"{images} images in one request, {self._name} takes {self._settings.limits.queue}",
+                status=413, cause="too_many_images", hint="Send them in several requests.",
+            )  # fmt: skip
+
     @contextlib.contextmanager
     def admitted(self, images: int) -> Iterator[None]:
         """Hold places for a request's images while it is read, waits and is answered.
 
-        Raises RequestRefusedError where there are not as many.
+        Raises RequestRefusedError with status 503 where there are not as many.
         """
         limit = self._settings.limits.queue
-        if images > limit:
-            raise RequestRefusedError(
-                f"{images} images in one request, {self._name} takes {limit}",
-                status=413, cause="too_many_images", hint="Send them in several requests.",
-            )  # fmt: skip
         if self._stopping or self._accepted + images > limit:
             raise RequestRefusedError(
                 f"{self._name} is stopping" if self._stopping else f"{self._name}: the queue of {limit} is full",
@@ -159,7 +168,10 @@ class Queue:
         return self._waiting[0].since + self._settings.max_delay - monotonic()
 
     async def _answer(self, lane: _Lane, batch: list[_Waiting]) -> None:
-        """Run a batch and answer its requests; raise WorkerLostError where the lane cannot go on."""
+        """Run a batch and answer its requests.
+
+        Raises WorkerLostError where the lane cannot go on.
+        """
         start = monotonic()
         for each in batch:
             self._metrics.stages.labels(self._name, "queue").observe(start - each.since)
@@ -202,7 +214,10 @@ class Queue:
 
 
 def batch_limit(manifest: Manifest, max_batch: int) -> int:
-    """Most images in a batch: more than an artifact's own batch would be run as several."""
+    """Most images in a batch.
+
+    More than an artifact's own batch would be run as several.
+    """
     return min(max_batch, MAX_BATCH if manifest.input.dynamic_batch else manifest.input.batch)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from edgeyolo.serve.queue import Queue
 from edgeyolo.serve.settings import Limits, Model, Settings
 from edgeyolo.serve.worker import Found, Job, LocalWorker, Worker
 from edgeyolo.serve.worker_process import ProcessWorker
+from edgeyolo.support import environment, machine
 
 
 class ServedModel:
@@ -109,15 +109,13 @@ class ServedModel:
         return workers
 
     def _open(self) -> Worker:
-        if not self._settings.workers:
-            return LocalWorker(self.model)
-        model = self.model
-        if (
-            model.options.get("threads") is None
-        ):  # the workers share the processor instead of all taking it whole
-            share = max((os.cpu_count() or 1) // self._settings.workers, 1)
+        workers, model = self._settings.workers, self.model
+        if not workers:
+            return LocalWorker(model)
+        if model.options.get("threads") is None and environment.threads() is None:
+            share = max((machine.cores() or 1) // workers, 1)  # instead of the whole processor for each
             model = replace(model, options={**model.options, "threads": share})
-        return ProcessWorker(model, self._settings.limits.timeout)
+        return ProcessWorker(model, self.limits.timeout)
 
 
 class Service:

@@ -99,7 +99,9 @@ class Settings:
 
 
 def read_tokens(path: Path) -> frozenset[str]:
-    """Tokens of a file, one a line; blank lines and lines that begin with # do not count.
+    """Tokens of a file, one a line.
+
+    Blank lines and lines that begin with # do not count.
 
     Raises UsageError where the file holds none, or one that a header cannot carry.
     """

@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """Detections of one image, and the file they are drawn into where one was asked for."""
+    """Detections of one image, and the file they are drawn into, if asked for."""
 
     detections: Detections
     picture: bytes | None = None
@@ -49,7 +49,7 @@ class Answer:
     """Answers to a batch.
 
     Attributes:
-        found: one for each job, in their order; an error where its image cannot be read.
+        found: one for each job, in their order; an error where its image cannot be read or drawn.
         seconds: stage -> seconds, all images together.
     """
 
@@ -135,10 +135,18 @@ def _read(job: Job) -> Any:
         return error
 
 
-def _drawn(detections: Detections, pixels: NDArray[np.uint8], picture: Picture | None) -> Found:
+def _drawn(
+    detections: Detections, pixels: NDArray[np.uint8], picture: Picture | None
+) -> Found | EdgeYoloError:
+    """Draw detections into a file; an error where it cannot hold the picture."""
     if picture is None:
         return Found(detections)
-    done, data = cv2.imencode(f".{picture}", detections.plot(pixels))
-    if not done:
-        raise UsageError(f"an image of {pixels.shape[1]} x {pixels.shape[0]} does not fit into {picture}")
-    return Found(detections, data.tobytes())
+    refused = UsageError(
+        f"{picture}: expected sides of less than 65,500 pixels, got {pixels.shape[1]} x {pixels.shape[0]}",
+        hint="Ask for JSON, or for image/png.",
+    )
+    try:
+        done, data = cv2.imencode(f".{picture}", detections.plot(pixels))
+    except cv2.error:  # some versions of OpenCV raise, others say it
+        return refused
+    return Found(detections, data.tobytes()) if done else refused

@@ -1,4 +1,7 @@
-"""A worker in a process of its own: a runtime that fails there takes nothing else with it."""
+"""A worker in a process of its own.
+
+A runtime that fails there takes nothing else with it.
+"""
 
 from __future__ import annotations
 

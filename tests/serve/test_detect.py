@@ -90,6 +90,36 @@ def test_a_broken_image_leaves_its_neighbours_alone(
     ask(settings(served, max_delay=0.2), talk)
 
 
+def test_a_picture_that_jpeg_cannot_hold_leaves_its_neighbours_alone(
+    served: Path, detector: Detector, pictures: list[bytes]
+) -> None:
+    wide = cv2.imencode(".png", np.zeros((2, 66_000, 3), np.uint8))[1].tobytes()
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        jpeg = {"Accept": "image/jpeg"}
+        first, second = await asyncio.gather(
+            client.post("/detect", content=wide, headers=jpeg), client.post("/detect", content=pictures[0])
+        )
+        assert first.status_code == 400 and "65,500" in first.json()["error"]["message"]
+        assert second.json()["detections"] == detector(pictures[0]).to_json()
+        assert (await client.post("/detect", content=wide)).status_code == 200
+
+    ask(settings(served, max_delay=0.2), talk)
+
+
+def test_a_body_that_is_sent_too_slowly_is_given_up(served: Path) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"begin"
+        await asyncio.sleep(20)
+        yield b"end"
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/detect", content=slowly())
+        assert answer.status_code == 408 and "0.3 s" in answer.json()["error"]["message"]
+
+    ask(settings(served, limits=Limits(timeout=0.3)), talk)
+
+
 def test_requests_that_are_too_large_are_refused(served: Path, pictures: list[bytes]) -> None:
     async def in_pieces() -> AsyncIterator[bytes]:
         for _ in range(100):

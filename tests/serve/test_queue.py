@@ -123,8 +123,9 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(manifest: Manifest) -> 
             assert refused.value.retry_after is not None and refused.value.retry_after >= 1
         with queue.admitted(3):
             pass
-        with pytest.raises(RequestRefusedError) as refused, queue.admitted(4):
-            pass
+        queue.check_count(3)
+        with pytest.raises(RequestRefusedError, match="4 images") as refused:
+            queue.check_count(4)
         assert refused.value.status == 413
 
     with_queue(settings(Path("x"), limits=Limits(queue=3)), [Fake(manifest)], talk)

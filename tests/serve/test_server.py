@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from edgeyolo import Detector
-from edgeyolo.cli.serve_command import command
+from edgeyolo.cli.serve_command import command, is_loopback
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 
 from .server import Server, running
@@ -90,6 +90,14 @@ def test_a_port_that_is_taken_is_said(served: Path) -> None:
         arguments = [str(served), "--port", str(taken.getsockname()[1])]
         with pytest.raises(EdgeYoloError, match=r"cannot listen on 127\.0\.0\.1"):
             command.main(arguments, standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("board", False)],
+)
+def test_addresses_of_this_machine_are_known(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""HTTP in front of the served models: `/detect`, the KServe v2 protocol, metrics and pages."""
+"""HTTP in front of the served models: `/detect`, KServe v2, metrics, pages."""

@@ -16,7 +16,6 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from edgeyolo.errors import EdgeYoloError
 from edgeyolo.serve.http import kserve
 from edgeyolo.serve.http.detect import detect
 from edgeyolo.serve.http.exchange import Exchange, Handler, answering, error_response
@@ -89,7 +88,7 @@ def _reload_on_hangup(service: Service) -> None:
     async def reload() -> None:
         try:
             await service.reload()
-        except EdgeYoloError as error:
+        except Exception as error:  # noqa: BLE001 - the server goes on with what it has
             print(f"not reloaded: {error}", file=sys.stderr)
         else:
             print("reloaded", file=sys.stderr)

@@ -125,7 +125,7 @@ def _cause(error: Exception) -> str:
 
 
 def _check_token(request: Request, tokens: frozenset[str]) -> None:
-    """Raise RequestRefusedError with status 401 unless the request carries one of the tokens.
+    """Refuse a request that carries none of the tokens: status 401.
 
     `Authorization: Bearer TOKEN`. Every token is compared, in constant time.
     """
@@ -164,7 +164,7 @@ def _too_large(limits: Limits) -> RequestRefusedError:
 
 
 def check_pixels(size: tuple[int, int], limits: Limits) -> None:
-    """Raise RequestRefusedError with status 413 for an image (width, height) of too many pixels."""
+    """Refuse an image (width, height) of too many pixels: status 413."""
     if size[0] * size[1] > limits.pixels:
         raise RequestRefusedError(
             f"expected an image of at most {limits.pixels:,} pixels, got {size[0]} x {size[1]}",

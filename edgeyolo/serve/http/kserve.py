@@ -83,6 +83,7 @@ async def infer(exchange: Exchange) -> Response:
         inference = await asyncio.to_thread(read_inference, body, exchange.request.headers.get(JSON_LENGTH))
         height, width = inference.images.shape[1:3]
         check_pixels((width, height), limits)
+        found.queue.check_count(len(inference.images))
         with found.queue.admitted(len(inference.images) - 1):
             jobs = [Job(image, limits.pixels) for image in inference.images]
             answers = await found.detect(jobs, exchange.seconds_left)

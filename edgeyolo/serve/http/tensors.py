@@ -111,7 +111,10 @@ def _numbers(data: Any, count: int) -> NDArray[np.uint8]:
 
 
 def _wanted(said: dict[str, Any]) -> dict[str, bool]:
-    """Outputs that a request asks for, all by default, and which of them as binary data."""
+    """Outputs that a request asks for; True where as binary data.
+
+    All of them by default.
+    """
     binary = json_object(said.get("parameters", {}), "parameters").get("binary_data_output", False) is True
     outputs = said.get("outputs")
     if not outputs:
