@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants clean
+.PHONY: bench-integers setup demo test test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream soak clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -93,6 +93,22 @@ bench-integers: $(READY)
 # Small changes to the code, one at a time: at least nine of ten must be noticed by the nearest tests.
 mutants: $(READY)
 	@$(BIN)/python benchmarks/scripts/mutants.py
+
+# Damaged files of every kind, read or refused in a sentence: a few minutes, into benchmarks/results/fuzz.json and .md.
+INPUTS ?= 12000
+SEED ?= 0
+fuzz: $(READY)
+	@$(BIN)/python benchmarks/scripts/fuzz.py --inputs $(INPUTS) --seed $(SEED) --name fuzz
+
+# What streaming costs: frames a second beside a plain loop and a pipeline by hand, latency; leave it the machine.
+bench-stream: $(READY)
+	@$(BIN)/python benchmarks/scripts/stream.py --write
+
+# 20,000 frames, then an hour with a camera that disconnects every ten seconds: an hour and a half on two cores.
+SOAK_FRAMES ?= 20000
+SOAK_MINUTES ?= 60
+soak: $(READY)
+	@SOAK_FRAMES=$(SOAK_FRAMES) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/stream/test_soak.py
 
 clean:
 	rm -rf $(VENV) demo runs build dist

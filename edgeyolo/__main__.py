@@ -1,4 +1,4 @@
-"""`python -m edgeyolo`: the command line, where the script `edgeyolo` is not on the path."""
+"""Command line as `python -m edgeyolo`, for when the script is not on the path."""
 
 from edgeyolo.cli import main
 

@@ -5,17 +5,24 @@ EdgeYoloError                1   the run failed
  ├─ RuntimeMissingError      3   a runtime or toolchain is not installed, or is the wrong version
  ├─ GateError                4   an export missed its parity or accuracy budget
  ├─ UnsupportedTargetError   5   the network cannot run on the target
+ ├─ ForeignFileError         5   a sound file of another project or tool, which is not read here
  ├─ FileRefusedError         6   a file is not what it should be
  │   ├─ UntrustedFileError       it asks for something outside the allow-list
  │   └─ DamagedFileError         truncated, changed, or of another schema
  ├─ ImageError               1   an image that cannot be read
- └─ DatasetError             1   a data set that cannot be read
+ ├─ SourceError              1   a film or camera that cannot be opened or read
+ │   ├─ DeniedError              a camera that asks for another login
+ │   └─ SilentError              a camera that sends nothing
+ ├─ DatasetError             1   a data set that cannot be read
+ └─ FrameError           as its cause   a frame of a stream that preparing or detecting failed on
 
 A message says what was expected and what came; `hint` says what to type or do next.
 Interrupts (Ctrl-C) end a command with 130.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 INTERRUPTED = 130
 
@@ -61,6 +68,15 @@ class UnsupportedTargetError(EdgeYoloError):
     exit_code = 5
 
 
+class ForeignFileError(EdgeYoloError):
+    """A file of another project or tool.
+
+    Nothing is wrong with it, but no network that is built here is in it.
+    """
+
+    exit_code = 5
+
+
 class FileRefusedError(EdgeYoloError):
     """A file that is refused; use one of its two subclasses."""
 
@@ -80,6 +96,40 @@ class ImageError(EdgeYoloError):
 
     The message names the file and what is wrong with it.
     """
+
+
+class SourceError(EdgeYoloError):
+    """A film, camera or stream that cannot be opened or read.
+
+    The message names it and what is wrong with it.
+    """
+
+
+class DeniedError(SourceError):
+    """A camera or server that asks for a login, or for another one.
+
+    Trying again would not help.
+    """
+
+
+class SilentError(SourceError):
+    """A camera or stream that is connected and sends nothing."""
+
+
+class FrameError(EdgeYoloError):
+    """A frame that preparing it, the network or what follows failed on.
+
+    Attributes:
+        frame: the edgeyolo.stream.Frame; of a batch its first one.
+        cause: the error itself, also as `__cause__`.
+    """
+
+    def __init__(self, cause: Exception, frame: Any) -> None:
+        text = cause.message if isinstance(cause, EdgeYoloError) else f"{type(cause).__name__}: {cause}"
+        hint = cause.hint if isinstance(cause, EdgeYoloError) else ""
+        super().__init__(f"{frame.source}, frame {frame.index}: {text}", hint=hint)
+        self.frame, self.cause, self.__cause__ = frame, cause, cause
+        self.exit_code = cause.exit_code if isinstance(cause, EdgeYoloError) else 1
 
 
 class DatasetError(EdgeYoloError):

@@ -115,6 +115,13 @@ def test_commands_options_and_targets_of_the_page_exist(page: Path) -> None:
                 split_targets((value,))
 
 
+def test_every_wing_is_on_the_map() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    wings = {path.parent.name for path in (ROOT / "edgeyolo").glob("*/__init__.py")}
+    assert len(wings) >= 11
+    assert {wing for wing in wings if f"| `{wing}/` |" not in text} == set()
+
+
 def test_every_target_has_its_page() -> None:
     from edgeyolo.backend import registry
 
@@ -155,9 +162,6 @@ def test_tables_quote_what_was_measured() -> None:
         assert f"| {ap} | {lost} | {interval} |" in integers
 
 
-ENDS_WITH = {
-    "check best.safetensors --target all": 5
-}  # one of them is the edge TPU, which takes 320 pixels and INT8
 RUN = ("check", "export", "detect", "verify")
 LOCAL = {"cpu-onnx-fp32", "cpu-onnx-fp32,jetson-trt-fp16,ane-coreml-fp16", "all", "jetson-trt-fp16"}
 
@@ -184,12 +188,11 @@ def test_commands_of_the_page_run(
             or (targets and targets not in LOCAL)
         ):
             continue
-        if page == "targets/index.md" and words[0] == "detect":
-            continue  # of a Jetson
+        if words[0] == "detect" and "jetson" in words[1]:
+            continue  # on the device
         monkeypatch.setattr(sys, "argv", ["edgeyolo", *words])
         with pytest.raises(SystemExit) as ended:
             main()
-        assert ended.value.code == ENDS_WITH.get(" ".join(words), 0), words
+        assert ended.value.code == 0, words
         done.append(words[0])
     assert "export" in done
-    assert len(done) >= 2

@@ -1,4 +1,4 @@
-"""The plan of the code: no circles of files, thirteen names at the root, and a Detector that loads what it runs."""
+"""The plan of the code: no circles of files, the names at the root, and a Detector that loads what it runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE_ROOTS = (ROOT, ROOT / "backends", ROOT / "calib", ROOT / "benchmarks")
 WINGS = {
-    "artifact", "backend", "cli", "datasets", "detector", "evaluation", "export", "models", "runtime", "support",
-    "tracking", "training",
+    "artifact", "backend", "cli", "datasets", "detector", "evaluation", "export", "models", "runtime", "stream",
+    "support", "tracking", "training",
 }  # fmt: skip
 FILES = {"__init__.py", "__main__.py", "errors.py", "py.typed", "version.py"}
 

@@ -1,6 +1,7 @@
-"""The suite that every backend passes, ours and third parties': open, run, close, determinism, parity, refusals.
+"""Test suite for backends, ours and third parties'.
 
-A module of tests takes it over and says which targets are meant; pytest is needed for nothing else of edgeyolo:
+Open, run, close, determinism, threads, parity with torch, batches, refusals. A module of tests takes it over and
+says which targets are meant; pytest is needed for nothing else of edgeyolo:
 
     import pytest
     from edgeyolo.backend.conformance import *
@@ -45,7 +46,7 @@ from edgeyolo.runtime.verify import verify
 
 @pytest.fixture(scope="session")
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a narrow three-class network in training form: every path of the real ones, in a second."""
+    """Weights of a narrow three-class network in training form."""
     pytest.importorskip("torch", reason="needs the export extra")
     return sample_weights(tmp_path_factory.mktemp("weights") / "small.safetensors")
 
@@ -61,7 +62,10 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> CalibrationSource:
 def artifact(
     target: str, small_weights: Path, calibration: CalibrationSource, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
-    """The small network, exported to `target`, a fixture of the module that takes the suite over."""
+    """The small network, exported to `target`.
+
+    That is a fixture of the module that takes the suite over.
+    """
     _, backend = registry.find_target(target)
     needed = [backend.can_compile()]
     if not isinstance(backend, ParityBackend):
@@ -74,12 +78,12 @@ def artifact(
 
 
 def open_session(artifact: Artifact) -> Session:
-    """The artifact's session, or its stand-in's where its own cannot run here."""
+    """Open the artifact, or its stand-in where it cannot run here."""
     return registry.open_for_parity(artifact)[0]
 
 
 def batch_for(artifact: Artifact, seed: int = 5, images: int = 1) -> np.ndarray:
-    """Generated scenes as the artifact takes them, in the layout and type of its contract."""
+    """Generated scenes in the layout and type of the artifact's contract."""
     pictures = [make_scene(seed + i).image for i in range(images)]
     return preprocess(pictures, artifact.manifest.input)[0]
 

@@ -1,4 +1,7 @@
-"""Completions that the shell offers for targets and models; click's own do commands, options and files."""
+"""Shell completion of targets and models.
+
+Commands, options and files are completed by click itself.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from click.shell_completion import CompletionItem
 
 
 def complete_targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Targets that begin with what stands after the last comma of `incomplete`, each once, with its description."""
+    """Complete the last of several targets, separated by commas.
+
+    Each is offered once, with its description for shells that show it.
+    """
     from edgeyolo.backend.registry import profiles
 
     before, comma, last = incomplete.rpartition(",")
@@ -22,7 +28,10 @@ def complete_targets(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Networks and paths that begin with `incomplete`; where no network does, the shell completes paths itself."""
+    """Complete a network's name, or a path.
+
+    Where no network begins with `incomplete` the shell completes paths itself.
+    """
     from edgeyolo.detector.builtin import NAME
     from edgeyolo.models.specs import names
 

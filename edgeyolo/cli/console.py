@@ -6,7 +6,8 @@ Tables for people and JSON for programs on standard output, progress on standard
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -43,6 +44,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     ):  # a pipe has no width to fold to; a table folded at 80 columns is hard to read back
         console.width = 200
     console.print(table)
+
+
+def count_text(names: Iterable[str]) -> str:
+    """`12 RBC, 1 WBC` of names, or of their Counter; most first."""
+    counts = Counter(names).most_common()
+    return ", ".join(f"{number} {name}" for name, number in counts) or "nothing"
 
 
 def _cell(value: object) -> str:

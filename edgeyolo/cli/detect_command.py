@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeyolo.cli.completion import complete_models
-from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
+from edgeyolo.cli.console import count_text, json_option, note, print_json, print_table, progress
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
+from edgeyolo.cli.stream_options import max_fps_option, max_staleness_option, policy_option, show_option
 
 if TYPE_CHECKING:
     from edgeyolo.backend.interface import Hint
+    from edgeyolo.cli.detect_films import Written
+    from edgeyolo.detector.detector import Detector
+    from edgeyolo.stream.frame import Policy
 
 
 @click.command("detect")
@@ -64,25 +68,36 @@ if TYPE_CHECKING:
 )
 @click.option("--save-conf", is_flag=True, help="Add the confidence to them; train does not read it.")
 @click.option("--save-json", is_flag=True, help="Write detections.json.")
-@click.option("--no-save", is_flag=True, help="Write nothing.")
+@click.option(
+    "--save/--no-save",
+    default=None,
+    help="Write annotated pictures and films; by default those of files, and not with --json without -o.",
+)
+@policy_option
+@max_fps_option
+@max_staleness_option
+@show_option
 @json_option
 def command(
     model_and_sources: tuple[str, ...], model: str | None, size: tuple[int, int] | None, target: str | None,
     device: str | None, spec: Path | None, hint: Hint | None, explain: bool,
     conf: float | None, iou: float | None, classes: tuple[str, ...], max_det: int | None, agnostic: bool,
     multi_label: bool,
-    output: Path | None, save_txt: bool, save_conf: bool, save_json: bool, no_save: bool, as_json: bool,
+    output: Path | None, save_txt: bool, save_conf: bool, save_json: bool, save: bool | None,
+    policy: Policy, max_fps: float | None, max_staleness: float | None, show: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Find objects in images and draw them.
+    """Find objects in images, films and cameras, and draw them.
 
-    MODEL is an artifact directory, weights or a published name; SOURCE a file, a folder or a glob. Without a MODEL,
-    where the first argument is an image or the only one a folder, the model that comes with the package looks for
-    twenty kinds of everyday objects: people, cars, dogs, chairs, bottles ...
-    With --json, pictures are written only where -o is given. An image that cannot be read is passed over, reported
-    at the end and makes the exit code 1.
+    MODEL is an artifact directory, weights or a published name; SOURCE an image, a film, a folder, a glob, a camera (0)
+    or an address (rtsp, http ...). Without a MODEL, where the first argument is one of these, the model that comes with
+    the package looks for twenty kinds of everyday objects: people, cars, dogs, chairs, bottles ...
+    With --json, pictures are written only where -o is given. An image or film that cannot be read is passed over,
+    reported at the end and makes the exit code 1.
 
     \b
     edgeyolo detect photo.jpg
+    edgeyolo detect street.mp4 --json
+    edgeyolo detect rtsp://user:password@camera/path --show
     edgeyolo detect cells-onnx photo.jpg
     edgeyolo detect cells-onnx 'photos/*.jpg' --conf 0.4 --json
     edgeyolo detect --weights yolov7-tiny photo.jpg
@@ -90,22 +105,20 @@ def command(
     edgeyolo detect best.safetensors --device auto --explain
     edgeyolo detect cells-openvino photos --hint throughput
     """
-    from edgeyolo.cli.result_files import ResultWriter, detect_all, next_run
+    from edgeyolo.cli.detect_films import Asked, Written, detect_in_films, is_moving
     from edgeyolo.detector.detector import Detector, split_classes
-    from edgeyolo.errors import ImageError, UsageError
-    from edgeyolo.runtime.images import find_images
-    from edgeyolo.support.reading import path_text
+    from edgeyolo.errors import UsageError
 
     model, sources = model_and_images(model, model_and_sources)
     if not sources and not explain:
         raise UsageError(
-            f"detect needs at least one image besides the model {model}",
+            f"detect needs at least one image, film or camera besides the model {model}",
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
-    walks = [find_images(source) for source in sources]
-    images = [path for walk in walks for path in walk.files]
-    for line in (line for walk in walks for line in walk.sentences()):
-        note(f"left out: {line}")
+    moving = any(is_moving(source) for source in sources)
+    if show and not moving:
+        raise UsageError("--show is for films and cameras", hint="Pictures are written to a folder.")
+    images = [] if moving else _images(sources)
     opened = opened_model(model, size=size, target=target, device=device, spec=spec)
     if explain:
         print_json(opened.explanation.to_json()) if as_json else click.echo(str(opened.explanation))
@@ -122,12 +135,34 @@ def command(
         multi_label=multi_label,
         hint=hint,
     )
+    written = Written(output, save, save_txt or save_conf, save_conf, save_json, as_json)
+    with detector:
+        if moving:
+            detect_in_films(detector, sources, written, Asked(policy, max_fps, max_staleness, show))
+        else:
+            _detect_in_images(detector, images, written)
+
+
+def _images(sources: Sequence[str]) -> list[Path]:
+    from edgeyolo.runtime.images import find_images
+
+    walks = [find_images(source) for source in sources]
+    for line in (line for walk in walks for line in walk.sentences()):
+        note(f"left out: {line}")
+    return [path for walk in walks for path in walk.files]
+
+
+def _detect_in_images(detector: Detector, images: list[Path], written: Written) -> None:
+    from edgeyolo.cli.result_files import ResultWriter, detect_all
+    from edgeyolo.errors import ImageError
+    from edgeyolo.support.reading import path_text
+
     # Only now that nothing is wrong with the arguments is a folder made.
-    folder = None if no_save or (as_json and not output) else output or next_run("detect")
-    writer = ResultWriter(folder, text=save_txt or save_conf, confidence=save_conf, json=save_json)
-    with detector, writer, progress("detecting") as advance:
+    folder = written.folder()
+    writer = ResultWriter(folder, text=written.text, confidence=written.confidence, json=written.json)
+    with writer, progress("detecting") as advance:
         found, unreadable = detect_all(detector, images, writer, advance)
-    if as_json:
+    if written.as_json:
         print_json([{"image": path_text(path), "detections": each.to_json()} for path, each in found])
     else:
         print_table(("image", "objects"), [(path_text(path), count_text(each.names)) for path, each in found])
@@ -138,17 +173,18 @@ def command(
 
 
 def model_and_images(model: str | None, arguments: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Tell the model apart from the images among the arguments.
+    """Tell the model apart from the sources among the arguments.
 
-    If `model` (--weights) is not given, the model is the first one; or `builtin`, if that is an image, or a
-    lone folder that is no artifact.
+    If `model` (--weights) is not given, the model is the first one; or `builtin`, if that is an image, a film, a
+    camera or a lone folder that is no artifact.
     """
+    from edgeyolo.cli.detect_films import is_film_or_camera
     from edgeyolo.detector import builtin
 
     if model:
         return model, arguments
     first, rest = arguments[0], arguments[1:]
-    if _is_image(first) or (not rest and _is_folder_of_images(first)):
+    if _is_image(first) or is_film_or_camera(first) or (not rest and _is_folder_of_images(first)):
         return builtin.NAME, arguments
     return first, rest
 
@@ -173,9 +209,3 @@ def _is_folder_of_images(argument: str) -> bool:
 
     path = Path(argument)
     return path.is_dir() and not (path / MANIFEST).exists() and not suffix_of(path)
-
-
-def count_text(names: list[str]) -> str:
-    """Counts of classes such as `12 RBC, 1 WBC`, most first."""
-    counts = Counter(names).most_common()
-    return ", ".join(f"{number} {name}" for name, number in counts) or "nothing"

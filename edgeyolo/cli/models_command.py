@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from edgeyolo.models.complexity import Description
 
 
 @click.command("models")
@@ -15,26 +20,13 @@ def command(as_json: bool) -> None:
     Parameters and GFLOPs as built here, beside the paper's figures.
     """
     from edgeyolo.models.complexity import describe
-    from edgeyolo.models.specs import names
+    from edgeyolo.models.specs import known
 
-    described = [describe(name) for name in names()]
+    described = [describe(name) for name in known()]
     if as_json:
         print_json([item.to_json() for item in described])
         return
-    rows = [
-        (
-            item.name,
-            f"{item.params / 1e6:.2f} M",
-            f"{item.paper.params:g} M",
-            f"{item.params_training / 1e6:.2f} M",
-            item.imgsz,
-            f"{item.gflops:.1f}",
-            item.paper.gflops,
-            f"{item.paper.ap:.1%}",
-            item.paper.fps or "",
-        )
-        for item in described
-    ]
+    rows = [_row(item) for item in described]
     columns = (
         "network",
         "params",
@@ -49,5 +41,22 @@ def command(as_json: bool) -> None:
     print_table(columns, rows)
     note(
         "params and GFLOPs: re-parameterized, 80 classes, at the paper's image size. The paper's FPS: V100, batch 1, "
-        "fp16, inference only.\nIts figures for yolov7-d6 are those of the training form, auxiliary heads included."
+        "fp16, inference only.\nIts figures for yolov7-d6 are those of the training form, auxiliary heads included.\n"
+        "Under the eight networks: the baselines that the paper compares them with.\n"
+        "yolov4-tiny-3l is darknet's network; the paper's figures are of another one of that name."
+    )
+
+
+def _row(item: Description) -> tuple[object, ...]:
+    paper = item.paper
+    return (
+        item.name,
+        f"{item.params / 1e6:.2f} M",
+        f"{paper.params:g} M" if paper else "",
+        f"{item.params_training / 1e6:.2f} M",
+        item.imgsz,
+        f"{item.gflops:.1f}",
+        paper.gflops if paper else "",
+        f"{paper.ap:.1%}" if paper else "",
+        (paper.fps or "") if paper else "",
     )

@@ -121,13 +121,13 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     if not model:
         raise UsageError(
             "train needs a MODEL: a network's name or a weights file; or --resume with the folder of a run",
-            hint=f"Names: {', '.join(specs.names())}.",
+            hint=f"Names: {', '.join(specs.known())}.",
         )
     if builtin.is_builtin(model):
         model = str(builtin.weights_path())
     weights = locate_weights(options["weights"]) if options["weights"] else None
     aware = quantized_options(options)
-    fresh = model in specs.names() and weights is None
+    fresh = model in specs.known() and weights is None
     recipe = run_recipe(options, QAT if aware else recipe_for(model, fine_tuning=not fresh))
     config = run_config(options)
     source = data_source(options, validate=not options["no_val"])

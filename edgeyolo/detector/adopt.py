@@ -40,6 +40,7 @@ from edgeyolo.detector.port_guess import FILL_IN, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, RuntimeMissingError, UsageError
 from edgeyolo.support.dataclass_json import from_plain
 from edgeyolo.support.files import atomic_directory, sha256, user_cache
+from edgeyolo.support.reading import read_text
 from edgeyolo.version import __version__
 
 SpecSource = str | Path | Mapping[str, Any]
@@ -229,8 +230,8 @@ def _adopter(file: Path) -> tuple[AdoptingBackend, Target]:
 def _class_names(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
-            value = Path(value).read_text(encoding="utf-8").split("\n")
-        except OSError as error:
+            value = read_text(value, error=UsageError).split("\n")
+        except FileNotFoundError as error:
             raise UsageError(f"{where}: class_names: expected a list or a file of names: {error}") from error
         value = [line.strip() for line in value if line.strip()]
     if not isinstance(value, list | tuple) or not value:
@@ -240,10 +241,12 @@ def _class_names(value: Any, where: str) -> tuple[str, ...]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: the spec cannot be read: {error}") from error
-    except ValueError as error:
+        data = json.loads(read_text(path, error=UsageError))
+    except UsageError:  # a ValueError too
+        raise
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: the spec cannot be read: there is no such file") from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: the spec is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path}: expected a JSON object, found {type(data).__name__}")

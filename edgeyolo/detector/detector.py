@@ -32,6 +32,9 @@ from edgeyolo.support.names import find_alike
 
 if TYPE_CHECKING:
     from edgeyolo.detector.adopt import SpecSource
+    from edgeyolo.stream.frame import Listener, Policy
+    from edgeyolo.stream.open_source import SourceLike
+    from edgeyolo.stream.overlapped import DetectionStream
 
 
 class Detector:
@@ -195,6 +198,46 @@ class Detector:
 
         self.pipeline.submit([read_image(image)]).add_done_callback(finish)
         return found
+
+    def stream(
+        self,
+        source: SourceLike,
+        *,
+        policy: Policy = "auto",
+        max_staleness: float | None = None,
+        max_fps: float | None = None,
+        on_event: Listener = lambda _: None,
+    ) -> DetectionStream:
+        """Detect in the frames of films, cameras, streams or a generator.
+
+        Image files are frames too, and several sources are read at once.
+
+            for frame, detections in detector.stream("rtsp://user:password@camera/path", max_staleness=0.2):
+                show(detections.plot(frame.image), frame.time)
+
+        `async for` works too. Reading, preparation, the network and what follows overlap, in the order of the frames.
+
+        Args:
+            source: what `edgeyolo.stream.open_source` takes, or a source that it gave (with more choices: decoder,
+                reconnection, frame rate of images).
+            policy: "every" frame, or the "freshest" only while the network is busy; "auto": files every, cameras
+                freshest.
+            max_staleness: drop frames captured longer ago, in seconds.
+            max_fps: detect in at most so many frames a second.
+            on_event: called with every `edgeyolo.stream.Event`: connected, disconnected, silent, damaged ...
+
+        Raises:
+            SourceError, ImageError: there is no such file; a film's or camera's own is raised by the loop.
+            FrameError: in the loop, where one frame fails; it has the frame.
+        """
+        from edgeyolo.stream.open_source import open_source
+        from edgeyolo.stream.overlapped import DetectionStream
+
+        self._require_open()
+        opened = open_source(
+            source, policy=policy, max_staleness=max_staleness, max_fps=max_fps, on_event=on_event
+        )
+        return DetectionStream(self.pipeline, opened)
 
     def batch(self, images: Iterable[ImageSource]) -> list[Detections]:
         """Detect objects in any number of images.

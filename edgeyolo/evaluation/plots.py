@@ -6,6 +6,7 @@ The same numbers give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.evaluation.curves import Confusion, Curves
+from edgeyolo.evaluation.drawn_names import drawable
 from edgeyolo.support.files import atomic_file
 
 if TYPE_CHECKING:
@@ -31,6 +33,14 @@ def write_plots(folder: str | Path, curves: Curves, confusion: Confusion) -> tup
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    _require_matplotlib()
+    with drawable(confusion.class_names) as names:
+        drawn = dict(zip(confusion.class_names, names, strict=True))
+        curves = replace(curves, class_names=tuple(drawn[name] for name in curves.class_names))
+        return _write_all(folder, curves, replace(confusion, class_names=tuple(names)))
+
+
+def _write_all(folder: Path, curves: Curves, confusion: Confusion) -> tuple[Path, ...]:
     drawings: dict[str, Callable[[Axes], None]] = {
         "PR_curve.png": lambda axes: _draw_pr(axes, curves),
         "F1_curve.png": lambda axes: _draw_against_confidence(axes, curves, curves.f1, "F1"),
@@ -51,18 +61,26 @@ def save_figure(file: Path, size: tuple[float, float], draw: Callable[[Axes], No
 
     Raises RuntimeMissingError without matplotlib.
     """
+    _require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="tight")
+    FigureCanvasAgg(figure)
+    as_written = rc_context({"text.parse_math": False})
+    with as_written, atomic_file(file) as draft, draft.open("wb") as stream:
+        draw(figure.add_subplot())
+        figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+def _require_matplotlib() -> None:
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise RuntimeMissingError(
             "drawing plots needs matplotlib, which is not installed", hint="pip install edgeyolo[eval]"
         ) from error
-    figure = Figure(figsize=size, layout="tight")
-    FigureCanvasAgg(figure)
-    draw(figure.add_subplot())
-    with atomic_file(file) as draft, draft.open("wb") as stream:
-        figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
 
 
 def _draw_lines(axes: Axes, x: NDArray[Any], lines: NDArray[Any], labels: list[str]) -> None:

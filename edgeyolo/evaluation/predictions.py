@@ -141,4 +141,4 @@ def write_predictions(file: str | Path, predictions: Predictions, dataset: Datas
         for image, k, bbox, score in columns
     ]
     with atomic_file(Path(file)) as draft:
-        draft.write_text(json.dumps(entries))
+        draft.write_text(json.dumps(entries), encoding="utf-8")

@@ -20,6 +20,7 @@ from edgeyolo.evaluation.curves import Confusion, Curves, count_confusion, measu
 from edgeyolo.evaluation.plots import write_plots
 from edgeyolo.evaluation.predictions import Predictions, write_predictions
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.reading import readable
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ class ValidationResult:
         }
         for name, content in (("results.json", self.to_json()), ("confusion.json", confusion)):
             with atomic_file(folder / name) as draft:
-                draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                text = readable(
+                    json.dumps(content, indent=2, ensure_ascii=False)
+                )  # names of files may be any bytes
+                draft.write_text(text + "\n", encoding="utf-8")
         write_predictions(folder / "predictions.json", self.predictions, self.data)
         plots = write_plots(folder, self.curves, self.confusion)
         return (*(folder / name for name in ("results.json", "confusion.json", "predictions.json")), *plots)

@@ -22,7 +22,7 @@ from edgeyolo.export.options import ExportOptions, input_contract, network_maps,
 from edgeyolo.support.files import refuse_occupied
 
 if TYPE_CHECKING:
-    from edgeyolo.models.topology import ModelSpec
+    from edgeyolo.models.csp_topology import Spec
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def check_weights(
     return [replace(check, remark=remark) for check in checks]
 
 
-def _network(weights: str | Path) -> tuple[Any, ModelSpec, Size | None]:
+def _network(weights: str | Path) -> tuple[Any, Spec, Size | None]:
     """Re-parameterized network, its spec, and the size of its training.
 
     Of a network that is called by its name, the size is the paper's.
@@ -164,8 +164,8 @@ def _network(weights: str | Path) -> tuple[Any, ModelSpec, Size | None]:
             f"checking a network needs the package {error.name}, which is not installed",
             hint="pip install 'edgeyolo[export]'",
         ) from error
-    if not Path(weights).exists() and str(weights) in specs.names():
-        spec = specs.get(str(weights))
+    if not Path(weights).exists() and str(weights) in specs.known():
+        spec = specs.find(str(weights))
         return build(spec, form="plain", device="meta").eval(), spec, (spec.imgsz, spec.imgsz)
     loaded = import_checkpoint(weights)
     network = reparameterize(loaded.network).network

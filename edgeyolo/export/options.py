@@ -27,7 +27,7 @@ from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.runtime.images import read_image
 
 if TYPE_CHECKING:
-    from edgeyolo.models.topology import ModelSpec
+    from edgeyolo.models.csp_topology import Spec
 
 
 COMPARED_AT_MOST = 32  # where few show too little to judge by
@@ -35,7 +35,7 @@ COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree o
 
 
 def input_contract(
-    spec: ModelSpec, profile: TargetProfile, options: ExportOptions, trained: Size | None
+    spec: Spec, profile: TargetProfile, options: ExportOptions, trained: Size | None
 ) -> InputContract:
     """The network's own input for these options.
 
@@ -63,7 +63,7 @@ def input_contract(
     )
 
 
-def network_maps(spec: ModelSpec, classes: int) -> RawMaps:
+def network_maps(spec: Spec, classes: int) -> RawMaps:
     """Contract of the network's raw maps.
 
     p3, p4 ... by the logarithm of the stride.

@@ -29,7 +29,10 @@ class SpaceToDepth(nn.Module):
 
 
 class ElanChain(nn.Module):
-    """One ELAN block: (N, c_in, H, W) -> (N, spec.out, H, W)."""
+    """One ELAN block: (N, c_in, H, W) -> (N, spec.out, H, W).
+
+    Returns the output and the concatenation that the transition reads.
+    """
 
     def __init__(self, c_in: int, spec: Elan, convs: Convs) -> None:
         super().__init__()
@@ -40,32 +43,35 @@ class ElanChain(nn.Module):
         self.chain = nn.ModuleList(convs(a, b, 3) for a, b in pairwise(widths))
         self.transition = convs(spec.concatenated, spec.out)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         kept = [self.bypass(x), self.enter(x)]
         y = kept[-1]
         for position, conv in enumerate(self.chain, start=1):
             y = conv(y)
             if position % self.stride == 0:
                 kept.append(y)
-        return cast(Tensor, self.transition(torch.cat(kept[::-1], 1)))
+        inner = torch.cat(kept[::-1], 1)
+        return self.transition(inner), inner
 
 
 class ElanBlock(nn.Module):
     """`spec.twins` ELAN blocks over one input, added (E-ELAN where there are two).
 
-    Returns the sum and the last twin's own output, which yolov7-e6e's auxiliary heads read (paper Table 8).
+    Returns the sum, the last twin's own output, which yolov7-e6e's auxiliary heads read (paper Table 8), and the
+    last twin's concatenation.
     """
 
     def __init__(self, c_in: int, spec: Elan, convs: Convs) -> None:
         super().__init__()
         self.twins = nn.ModuleList(ElanChain(c_in, spec, convs) for _ in range(spec.twins))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         outputs = [twin(x) for twin in self.twins]
-        total = outputs[-1]
-        for output in outputs[:-1]:
+        last, inner = outputs[-1]
+        total = last
+        for output, _ in outputs[:-1]:
             total = total + output
-        return total, outputs[-1]
+        return total, last, inner
 
 
 class Pool(nn.MaxPool2d):
@@ -134,7 +140,8 @@ def make_down(kind: Down, c_in: int, c_out: int, convs: Convs) -> nn.Module:
 class StageBlock(nn.Module):
     """Half the resolution, then ELAN.
 
-    `skip`, a map of the halved size, is concatenated in between.
+    `skip`, a map of the halved size, is concatenated in between. Returns the block's output and the concatenation
+    before its transition.
     """
 
     def __init__(self, c_in: int, c_skip: int, spec: Stage, convs: Convs) -> None:
@@ -142,12 +149,12 @@ class StageBlock(nn.Module):
         self.down = make_down(spec.down, c_in, spec.channels, convs)
         self.elan = ElanBlock(spec.channels + c_skip, spec.elan, convs)
 
-    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         maps = list(self.down(x))
         if skip is not None:
             maps.append(skip)
-        total, _ = self.elan(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
-        return cast(Tensor, total)
+        total, _, inner = self.elan(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
+        return total, inner
 
 
 class TopDownBlock(nn.Module):
@@ -165,7 +172,8 @@ class TopDownBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         enlarged = self.enlarge(self.reduce(x))
-        return cast(tuple[Tensor, Tensor], self.elan(torch.cat((self.lateral(skip), enlarged), 1)))
+        total, last, _ = self.elan(torch.cat((self.lateral(skip), enlarged), 1))
+        return total, last
 
 
 class Pyramid(nn.Module):

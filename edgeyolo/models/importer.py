@@ -21,10 +21,18 @@ from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.artifact.trained_size import Size, size_of_provenance, size_text
 from edgeyolo.errors import DamagedFileError, EdgeYoloError
 from edgeyolo.models import weights
-from edgeyolo.models.checkpoint import Contents, open_checkpoint, read_contents, read_tensor, sniff
+from edgeyolo.models.checkpoint import (
+    Contents,
+    foreign_keys,
+    open_checkpoint,
+    read_contents,
+    read_tensor,
+    sniff,
+)
 from edgeyolo.models.download.table import PUBLISHED
 from edgeyolo.models.network import Network
-from edgeyolo.models.published import Recognised, recognise
+from edgeyolo.models.other_names import INNER_LATERAL, has_inner_lateral
+from edgeyolo.models.published import Recognised, is_fused_training, recognise
 from edgeyolo.support.files import sha256
 
 _ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)", "relu": "ReLU"}
@@ -124,7 +132,8 @@ def import_checkpoint(path: Path | str) -> Imported:
     path: a published or self-trained .pt file (a whole pickled model), a state dict (.pt, .pth, or
         .safetensors with published keys), or a file written by `edgeyolo import`.
     Raises UntrustedFileError for a file that asks for anything but a network, DamagedFileError for a broken
-    one, EdgeYoloError for a network that is not of the family, UsageError where there is no file.
+    one, ForeignFileError for another project's, EdgeYoloError for a network that is not of the family,
+    UsageError where there is no file.
     """
     path = Path(path)
     if sniff(path) == "torch":
@@ -182,10 +191,19 @@ def _assemble(path: Path, state: Mapping[str, Tensor], contents: Contents, origi
                 f"{path}: {key!r:.80} is a single number; only num_batches_tracked is, in networks of the family"
             )
     try:
-        found = recognise(state, activation=contents.activation)
+        found = recognise(state, activation=contents.activation, implicit_folded=contents.implicit_folded)
     except EdgeYoloError as error:
+        foreign = foreign_keys(path, state)
+        if foreign is not None:
+            raise foreign from error
         raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
     names, notes = _class_names(path, contents, found)
+    if has_inner_lateral(state):
+        notes.append(INNER_LATERAL)
+    if is_fused_training(state):
+        notes.append(
+            "fused by the published code: auxiliary outputs are left out, implicit knowledge is folded in"
+        )
     if contents.activation is None and found.spec.name == "yolov7-tiny":
         notes.append("weights alone do not tell yolov7-tiny from yolov7-tiny-silu; taken as yolov7-tiny")
     broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
@@ -215,7 +233,7 @@ def _class_names(path: Path, contents: Contents, found: Recognised) -> tuple[tup
     if len(contents.class_names) != found.classes:
         count = f"{len(contents.class_names)} class names for {found.classes} classes"
         return numbered, [f"the file has {count}; they are not used, the classes are called class_0 and on"]
-    return contents.class_names, []
+    return contents.class_names, list(contents.notes)
 
 
 def _facts(origin: Origin) -> list[str]:

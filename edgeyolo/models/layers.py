@@ -11,84 +11,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgeyolo.errors import UsageError
+from edgeyolo.models.conv_layer import ConvLayer, Walk
+from edgeyolo.models.csp_layers import CspWalk
+from edgeyolo.models.csp_topology import CspSpec, Spec
+from edgeyolo.models.tiny_topology import TinySpec, TinyWalk
 from edgeyolo.models.topology import Elan, ModelSpec, Stage
 
-
-@dataclass(frozen=True)
-class ConvLayer:
-    """One convolution of the re-parameterized network, with bias, for one image.
-
-    `size_in` and `size_out` are (height, width) of its maps, in cells.
-    """
-
-    name: str
-    c_in: int
-    c_out: int
-    kernel: int
-    size_in: tuple[int, int]
-    size_out: tuple[int, int]
-
-    @property
-    def weights(self) -> int:
-        """Learned values, biases included."""
-        return self.c_out * (self.c_in * self.kernel**2 + 1)
-
-    @property
-    def flops(self) -> int:
-        """Operations, two per multiply-add; the bias is not counted, as is usual."""
-        height, width = self.size_out
-        return 2 * self.c_in * self.c_out * self.kernel**2 * height * width
-
-    @property
-    def least_flops(self) -> float:
-        """The fewest multiply-adds known for it.
-
-        3x3 at stride 1 by Winograd's F(4x4, 3x3) takes a quarter.
-        """
-        return self.flops / (4 if self.kernel == 3 and self.size_in == self.size_out else 1)
-
-    @property
-    def values_in(self) -> int:
-        """Values of the map it reads."""
-        return self.c_in * self.size_in[0] * self.size_in[1]
-
-    @property
-    def values_out(self) -> int:
-        """Values of the map it writes."""
-        return self.c_out * self.size_out[0] * self.size_out[1]
+__all__ = ["ConvLayer", "conv_layers"]
 
 
-def conv_layers(spec: ModelSpec, classes: int, size: tuple[int, int]) -> tuple[ConvLayer, ...]:
+def conv_layers(
+    spec: Spec, classes: int, size: tuple[int, int], *, auxiliary: bool = False
+) -> tuple[ConvLayer, ...]:
     """Every convolution of the plain form, in the order of registration.
 
-    For an image of `size` = (height, width).
+    For an image of `size` = (height, width). auxiliary: those of the auxiliary heads too, which the training form has.
     """
     if any(side < 1 or side % spec.strides[-1] for side in size):
         raise UsageError(f"size {size}: expected multiples of the largest stride, {spec.strides[-1]}")
-    return tuple(_Walk(spec, classes, size).layers())
+    if isinstance(spec, CspSpec):
+        return tuple(CspWalk(size, spec, classes).layers())
+    if isinstance(spec, TinySpec):
+        return tuple(TinyWalk(size, spec, classes).layers())
+    return tuple(_Walk(size, spec, classes, spec.aux if auxiliary else ()).layers())
 
 
 @dataclass(frozen=True)
-class _Walk:
-    """Walk through a network as `Network.__init__` builds it.
-
-    Strides are pixels of the image per cell.
-    """
+class _Walk(Walk):
+    """Walk through a network as `ElanNetwork.__init__` builds it."""
 
     spec: ModelSpec
     classes: int
-    size: tuple[int, int]
-
-    def conv(
-        self, name: str, c_in: int, c_out: int, stride: int, *, kernel: int = 1, after: int = 0
-    ) -> ConvLayer:
-        """Add a convolution on a map of `stride`.
-
-        It gives a map of `after`, by default the same stride.
-        """
-        height, width = self.size
-        size_out = height // (after or stride), width // (after or stride)
-        return ConvLayer(name, c_in, c_out, kernel, (height // stride, width // stride), size_out)
+    aux: tuple[int, ...]
 
     def layers(self) -> Iterator[ConvLayer]:
         spec = self.spec
@@ -114,23 +68,16 @@ class _Walk:
             stride *= 2
         for place, (c_in, c, own) in enumerate(zip(refined, spec.lead, spec.strides, strict=True)):
             yield self.conv(f"lead.{place}", c_in, c, own, kernel=3)
+        for place, (c_in, c, own) in enumerate(zip(coarse[::-1], self.aux, spec.strides, strict=False)):
+            yield self.conv(f"aux.{place}", c_in, c, own, kernel=3)
         channels = len(spec.anchors[0]) * (5 + self.classes)
-        for place, (c, own) in enumerate(zip(spec.lead, spec.strides, strict=True)):
-            yield self.conv(f"outputs.{place}", c, channels, own)
+        for name, widths in (("outputs", spec.lead), ("aux_outputs", self.aux)):
+            for place, (c, own) in enumerate(zip(widths, spec.strides, strict=False)):
+                yield self.conv(f"{name}.{place}", c, channels, own)
 
     def stage(self, name: str, c_in: int, c_skip: int, stage: Stage, stride: int) -> Iterator[ConvLayer]:
-        half = stage.channels // 2
-        down, after = f"{name}.down", stride * 2
-        if stage.down == "conv":
-            yield self.conv(f"{down}.conv", c_in, stage.channels, stride, kernel=3, after=after)
-        elif stage.down == "mpconv":
-            yield self.conv(f"{down}.pooled", c_in, half, after)
-            yield self.conv(f"{down}.reduce", c_in, half, stride)
-            yield self.conv(f"{down}.strided", half, half, stride, kernel=3, after=after)
-        elif stage.down == "downc":
-            yield self.conv(f"{down}.reduce", c_in, c_in, stride)
-            yield self.conv(f"{down}.strided", c_in, half, stride, kernel=3, after=after)
-            yield self.conv(f"{down}.pooled", c_in, half, after)
+        after = stride * 2
+        yield from self.halving(f"{name}.down", stage.down, c_in, stage.channels, stride)
         planned = name.startswith("backbone") and self.spec.tried.endswith("csp")
         block = self.csp if planned else self.elan
         yield from block(f"{name}.elan", stage.channels + c_skip, stage.elan, after)
@@ -162,8 +109,8 @@ class _Walk:
 
     def pyramid(self, c_in: int, stride: int) -> Iterator[ConvLayer]:
         c = self.spec.spp
-        csp = (("conv1", c_in, 1), ("bypass", c_in, 1), ("conv3", c, 3), ("conv4", c, 1), ("conv5", 4 * c, 1),
-               ("conv6", c, 3), ("conv7", 2 * c, 1))  # fmt: skip
-        tiny = (("bypass", c_in, 1), ("enter", c_in, 1), ("mix", 4 * c, 1), ("transition", 2 * c, 1))
-        for name, width, kernel in csp if self.spec.csp_spp else tiny:
-            yield self.conv(f"spp.{name}", width, c, stride, kernel=kernel)
+        if self.spec.csp_spp:
+            yield from self.csp_pyramid("spp", c_in, c, stride)
+            return
+        for name, width in (("bypass", c_in), ("enter", c_in), ("mix", 4 * c), ("transition", 2 * c)):
+            yield self.conv(f"spp.{name}", width, c, stride)

@@ -33,12 +33,12 @@ class PaperFigures:
         return asdict(self)
 
 
-def figures(name: str) -> PaperFigures:
-    """The paper's row for one of the eight networks.
+def figures(name: str) -> PaperFigures | None:
+    """The paper's row for a network, None for baselines without one.
 
     yolov7-tiny has two sizes: it is the larger one.
     """
-    return next(row for row in ROWS if row.name == name)
+    return next((row for row in (*ROWS, *BASELINE_ROWS) if row.name == name), None)
 
 
 # yolov7-d6's 154.7M and 806.8G are those of its training form, auxiliary heads included.
@@ -52,4 +52,16 @@ ROWS = (
     PaperFigures("yolov7-e6", 1280, 97.2, 515.2, 0.559, 0.560, 0.735, 0.611, 56),
     PaperFigures("yolov7-d6", 1280, 154.7, 806.8, 0.563, 0.566, 0.738, 0.614, 44),
     PaperFigures("yolov7-e6e", 1280, 151.7, 843.2, 0.568, 0.568, 0.744, 0.621, 36),
+)
+# What the paper counts as yolov4-tiny-3l is another network than darknet's of that name, which is built here.
+BASELINE_ROWS = (
+    PaperFigures("yolov4-tiny", 416, 6.1, 6.9, 0.249, ap50=0.421, ap75=0.257),
+    PaperFigures("yolov4-tiny-3l", 320, 8.7, 5.2, 0.308, ap50=0.473, ap75=0.322),
+    PaperFigures("yolov4-csp", 640, 52.9, 120.4, 0.503, ap50=0.686, ap75=0.549),
+    PaperFigures("yolor-csp", 640, 52.9, 120.4, 0.508, 0.511, 0.695, 0.553, 106),
+    PaperFigures("yolor-csp-x", 640, 96.9, 226.8, 0.527, 0.530, 0.713, 0.574, 87),
+    PaperFigures("yolor-p6", 1280, 37.2, 325.6, 0.535, 0.539, fps=76),
+    PaperFigures("yolor-w6", 1280, 79.8, 453.2, 0.548, 0.552, fps=66),
+    PaperFigures("yolor-e6", 1280, 115.8, 683.2, 0.557, 0.558, 0.732, 0.607, 45),
+    PaperFigures("yolor-d6", 1280, 151.7, 935.6, 0.561, 0.565, 0.739, 0.612, 34),
 )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from edgeyolo.errors import UsageError
 from edgeyolo.models.blocks import ElanBlock, ElanChain
 from edgeyolo.models.fold import fold
-from edgeyolo.models.network import Network
+from edgeyolo.models.network import ElanNetwork
 from edgeyolo.models.units import BN_EPS, BN_MOMENTUM, Convs, ConvUnit, RepConv
 
 Place = Literal["first", "last", "all"]
@@ -50,7 +50,7 @@ def _(unit: IdentityRepConv) -> tuple[Tensor, Tensor]:
     return weight, bias + norm.bias.double() - norm.running_mean.double() * gain
 
 
-def put_rep_convs(network: Network, place: Place, *, identity: bool) -> None:
+def put_rep_convs(network: ElanNetwork, place: Place, *, identity: bool) -> None:
     """Make 3x3 convolutions of every ELAN chain RepConvs (paper Table 4).
 
     A chain is a row of stacks, and the last convolution of each stack goes to the concatenation. place: which
@@ -120,13 +120,12 @@ class CspChain(nn.Module):
         self.leave = convs(width, width)
         self.transition = convs(2 * width, out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        blocks = self.leave(self.blocks(self.enter(x)))
-        result: Tensor = self.transition(torch.cat((blocks, self.bypass(x)), 1))
-        return result
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        inner = torch.cat((self.leave(self.blocks(self.enter(x))), self.bypass(x)), 1)
+        return self.transition(inner), inner
 
 
-def put_csp_backbone(network: Network, *, reverse: bool, rep: bool) -> None:
+def put_csp_backbone(network: ElanNetwork, *, reverse: bool, rep: bool) -> None:
     """Replace the backbone's blocks by those of CSPDarknet (Table 5).
 
     There is a dark block for every two convolutions of a chain (Table 5).
@@ -141,7 +140,7 @@ def put_csp_backbone(network: Network, *, reverse: bool, rep: bool) -> None:
             )
 
 
-def _backbone(network: Network) -> Iterator[tuple[ElanBlock, int]]:
+def _backbone(network: ElanNetwork) -> Iterator[tuple[ElanBlock, int]]:
     for module, stage in zip(network.backbone, network.spec.backbone, strict=True):
         block = module.get_submodule("elan")
         assert isinstance(block, ElanBlock)
@@ -151,12 +150,12 @@ def _backbone(network: Network) -> Iterator[tuple[ElanBlock, int]]:
 class WholeElanBlock(ElanBlock):
     """ElanBlock whose auxiliary heads read the sum, as lead heads do."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        total, _ = super().forward(x)
-        return total, total
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        total, _, inner = super().forward(x)
+        return total, total, inner
 
 
-def read_whole(network: Network) -> None:
+def read_whole(network: ElanNetwork) -> None:
     """Let auxiliary heads read blocks after their twins are added (Table 8).
 
     yolov7-e6e's own heads are partial.
@@ -167,7 +166,7 @@ def read_whole(network: Network) -> None:
         block.__class__ = WholeElanBlock
 
 
-_TRIED: dict[str, Callable[[Network], None]] = {
+_TRIED: dict[str, Callable[[ElanNetwork], None]] = {
     "repconv-first": partial(put_rep_convs, place="first", identity=True),
     "repconv-last": partial(put_rep_convs, place="last", identity=True),
     "repconv-all": partial(put_rep_convs, place="all", identity=True),
@@ -182,6 +181,6 @@ _TRIED: dict[str, Callable[[Network], None]] = {
 }
 
 
-def put_tried(network: Network) -> None:
+def put_tried(network: ElanNetwork) -> None:
     """Put in what `network.spec.tried` names."""
     _TRIED[network.spec.tried](network)

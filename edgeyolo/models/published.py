@@ -18,7 +18,9 @@ from torch import Tensor
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
+from edgeyolo.models.csp_topology import Spec
 from edgeyolo.models.network import Network, load_state
+from edgeyolo.models.other_names import has_inner_lateral, with_published_names
 from edgeyolo.models.topology import MAX_CLASSES, Activation, Anchors, Form, ModelSpec
 
 Signature = list[tuple[str, tuple[int, ...]]]
@@ -41,7 +43,7 @@ class Recognised:
     `state` has float32 values under the keys of `build(spec, classes, form)`, without batch norm counters.
     """
 
-    spec: ModelSpec
+    spec: Spec
     form: Form
     classes: int
     state: dict[str, Tensor]
@@ -56,41 +58,101 @@ class Recognised:
         return load_state(build(self.spec, self.classes, self.form, device="meta"), self.state)
 
 
-def recognise(state: Mapping[str, Tensor], *, activation: Activation | None = None) -> Recognised:
+def recognise(
+    state: Mapping[str, Tensor], *, activation: Activation | None = None, implicit_folded: bool = True
+) -> Recognised:
     """Find out what a published state dict is, and rename its entries to ours.
 
     state: published keys, in any order, with values of any float type. Three forms are known: training,
         deploy, and plain (fused by the published code: convolutions with bias).
     activation: the file's own, where it is known. Without it the network has its usual one; yolov7-tiny and
         yolov7-tiny-silu, which have the same shapes, then count as yolov7-tiny.
+    implicit_folded: in a network fused by the published code, whose outputs hold its implicit knowledge
+        already; its earliest version left that out.
     Raises EdgeYoloError naming the nearest network and the first entry that differs.
     """
+    inner = has_inner_lateral(state)
+    state = with_published_names(state)
+    if is_fused_training(state):
+        state = _without_leftovers(state if implicit_folded else _fold_implicit(state))
     keys = sorted((key for key in state if _kind(key) not in _NOT_LEARNED), key=_execution_order)
     shapes: Signature = [(_kind(key), tuple(state[key].shape)) for key in keys]
     form, anchors = _form(keys), _find_anchors(state)
     classes = _find_classes(keys, state, anchors)
-    tried: list[tuple[ModelSpec, Signature]] = []
+    tried: list[tuple[Spec, Signature]] = []
     for spec in _likeliest_first(shapes, activation):
         own = _with_anchors(spec, anchors)
         network = build(own, classes, form, device="meta")
         learned = [key for key in network.state_dict() if _kind(key) not in _NOT_LEARNED]
         signature = _signature(network)
         if signature == shapes:
-            named = replace(own, act=activation or own.act)
+            named = _named(own, activation, inner)
             values = {ours: state[key].detach().float() for ours, key in zip(learned, keys, strict=True)}
             return Recognised(named, form, classes, values)
         tried.append((spec, signature))
     raise _unknown(keys, shapes, form, tried)
 
 
-def _likeliest_first(shapes: Signature, activation: Activation | None) -> list[ModelSpec]:
+def _named(spec: Spec, activation: Activation | None, inner: bool) -> Spec:
+    """The spec as the file has it, in what shapes do not tell."""
+    if inner and isinstance(spec, ModelSpec):
+        spec = replace(spec, inner_lateral=True)
+    return replace(spec, act=activation or spec.act)
+
+
+def is_fused_training(state: Iterable[str]) -> bool:
+    """Tell a training form that the published `fuse()` has folded.
+
+    It leaves implicit vectors behind.
+    """
+    kinds = {_kind(key) for key in state}
+    return "implicit" in kinds and "running_var" not in kinds
+
+
+def _without_leftovers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A fused network without what it no longer computes.
+
+    That is implicit vectors, auxiliary outputs and their layers.
+
+    The auxiliary outputs' convolutions are the nodes just before the head, one a level.
+    """
+    parts = {key: _split(key) for key in state}
+    auxiliary = {(node, path[1]) for node, path in parts.values() if path[0] == "m2"}
+    head = max(node for node, _ in parts.values())
+    return {
+        key: state[key]
+        for key, (node, path) in parts.items()
+        if path[-1] != "implicit" and path[0] != "m2" and not head - len(auxiliary) <= node < head
+    }
+
+
+def _fold_implicit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs with their implicit knowledge folded in: im * (W (x + ia) + b)."""
+    folded = dict(state)
+    for key, offset in state.items():
+        at = re.fullmatch(r"(.*\.)ia\.(\d{1,4})\.implicit", key)
+        if at:
+            weight, bias = (f"{at[1]}m.{at[2]}.{kind}" for kind in ("weight", "bias"))
+            try:
+                scale = state[f"{at[1]}im.{at[2]}.implicit"].double().flatten()
+                kernel = state[weight].double()
+                shifted = state[bias].double() + kernel.flatten(1) @ offset.double().flatten()
+                folded |= {weight: kernel * scale.view(-1, 1, 1, 1), bias: shifted * scale}
+            except (KeyError, RuntimeError) as error:
+                raise DamagedFileError(
+                    f"{key}: no output with a weight, a bias and a scale of its size"
+                ) from error
+    return folded
+
+
+def _likeliest_first(shapes: Signature, activation: Activation | None) -> list[Spec]:
     """All networks, those first whose stem has the file's width.
 
     The order only saves time.
     """
     width = shapes[0][1][:1] if shapes else ()
-    family = map(specs.get, specs.names())
-    return sorted(family, key=lambda spec: (spec.stem[0][:1] != width, spec.act != activation))
+    family = map(specs.find, specs.known())
+    return sorted(family, key=lambda spec: ((spec.stem_width,) != width, spec.act != activation))
 
 
 def _kind(key: str) -> str:
@@ -155,7 +217,7 @@ def _find_anchors(state: Mapping[str, Tensor]) -> tuple[str, Tensor] | None:
     return None
 
 
-def _with_anchors(spec: ModelSpec, found: tuple[str, Tensor] | None) -> ModelSpec:
+def _with_anchors(spec: Spec, found: tuple[str, Tensor] | None) -> Spec:
     """The spec with the file's anchors.
 
     Unchanged where they are of another number of levels.
@@ -190,7 +252,7 @@ def _find_classes(
 
 
 def _unknown(
-    keys: list[str], shapes: Signature, form: Form, tried: list[tuple[ModelSpec, Signature]]
+    keys: list[str], shapes: Signature, form: Form, tried: list[tuple[Spec, Signature]]
 ) -> EdgeYoloError:
     def agreeing(signature: Signature) -> int:
         pairs = enumerate(zip(shapes, signature, strict=False))

@@ -1,4 +1,4 @@
-"""A narrow three-class network with random weights, for tests of everything that takes a trained one."""
+"""Narrow three-class network with random weights, for tests and examples."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ CLASS_NAMES = ("cat", "dog", "bird")
 
 
 def sample_weights(path: str | Path) -> Path:
-    """Write the weights of the network "small" in training form, the same ones every time: a second's work.
+    """Write weights of the network "small" in training form.
 
-    It has every path of the real networks at 96 x 96 pixels, and detects something in any picture.
+    They are the same every time. The network has every path of the real ones, takes 96 x 96 pixels and detects
+    something in any picture; classes are `CLASS_NAMES`. Needs torch, and a second.
     """
     import torch
 

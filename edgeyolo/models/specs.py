@@ -1,25 +1,33 @@
-"""The eight networks, each in about ten lines, without torch.
+"""The networks by name; no torch here.
 
-What the parts mean stands in `topology`; how yolov7x, -e6 and -d6 follow from others by compound scaling
-(paper 3.2) in `scaling`.
+The eight of the family stand here, each in about ten lines. What the parts mean stands in `topology`; how yolov7x,
+-e6 and -d6 follow from others by compound scaling (paper 3.2) in `scaling`; the baselines in `baselines`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from edgeyolo.errors import UsageError
+from edgeyolo.models.baselines import make_baselines
+from edgeyolo.models.csp_topology import CspSpec, Spec
 from edgeyolo.models.topology import Activation, Anchors, Down, Elan, Form, ModelSpec, Stage, TopDown
 
 __all__ = [
     "Activation",
     "Anchors",
+    "CspSpec",
     "Elan",
     "Form",
     "ModelSpec",
+    "Spec",
     "Stage",
     "TopDown",
+    "baselines",
+    "find",
     "get",
+    "known",
     "names",
     "with_activation",
 ]
@@ -28,6 +36,16 @@ __all__ = [
 def names() -> tuple[str, ...]:
     """The names of the eight networks, smallest first."""
     return tuple(spec.name for spec in _FAMILY)
+
+
+def baselines() -> tuple[str, ...]:
+    """The names of the paper's baselines, in the order of its tables."""
+    return tuple(spec.name for spec in _BASELINES)
+
+
+def known() -> tuple[str, ...]:
+    """All names: the eight networks, then the baselines."""
+    return (*names(), *baselines())
 
 
 def get(name: str) -> ModelSpec:
@@ -41,7 +59,23 @@ def get(name: str) -> ModelSpec:
     raise UsageError(f"network {name!r} is not known; known are {', '.join(names())}")
 
 
-def with_activation(spec: ModelSpec, activation: Activation) -> ModelSpec:
+def find(name: str) -> Spec:
+    """The spec of any network, baselines included.
+
+    An unknown name is a UsageError that lists them.
+    """
+    for spec in _BASELINES:
+        if spec.name == name:
+            return spec
+    if name in names():
+        return get(name)
+    raise UsageError(f"network {name!r} is not known; known are {', '.join(known())}")
+
+
+_S = TypeVar("_S", bound=Spec)
+
+
+def with_activation(spec: _S, activation: Activation) -> _S:
     """The same network with another activation function.
 
     Such as "relu", which every device has.
@@ -66,6 +100,7 @@ def _anchors(*levels: tuple[int, ...]) -> Anchors:
 
 
 _ANCHORS_TINY = _anchors((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))
+_ANCHORS_V4_TINY = _anchors((23, 27, 37, 58, 81, 82), (81, 82, 135, 169, 344, 319))
 _ANCHORS_P5 = _anchors((12, 16, 19, 36, 40, 28), (36, 75, 76, 55, 72, 146), (142, 110, 192, 243, 459, 401))
 _ANCHORS_P6 = _anchors(
     (19, 27, 44, 40, 38, 94),
@@ -185,3 +220,4 @@ _FAMILY = (
     _p6("yolov7-d6", width=96, depth=8, down="downc", aux=(384, 768, 1152, 1536)),
     _p6("yolov7-e6e", width=80, depth=6, down="downc", aux=(320, 640, 960, 1280), twins=2),
 )
+_BASELINES = make_baselines(_ANCHORS_P5, _ANCHORS_P6, _ANCHORS_TINY, _ANCHORS_V4_TINY)

@@ -47,6 +47,8 @@ MAX_CLASSES = 10_000
 # Far above every network of the family; they keep a forged spec in a file from filling the memory.
 _LIMITS = {"width": 16384, "depth": 64, "stages": 8, "anchors": 16, "imgsz": 16384}
 
+_RARE: Mapping[str, Any] = {"tried": "", "inner_lateral": False}  # fields of a spec that its JSON may lack
+
 
 @dataclass(frozen=True)
 class Elan:
@@ -68,10 +70,10 @@ class Elan:
     twins: int = 1
 
     def __post_init__(self) -> None:
-        _check_width("Elan", self.width, self.out, self.chain_width)
-        _check_between("Elan.depth", self.depth, 1, _LIMITS["depth"])
-        _check_between("Elan.stride", self.stride, 1, self.depth)
-        _check_between("Elan.twins", self.twins, 1, 8)
+        check_width("Elan", self.width, self.out, self.chain_width)
+        check_between("Elan.depth", self.depth, 1, _LIMITS["depth"])
+        check_between("Elan.stride", self.stride, 1, self.depth)
+        check_between("Elan.twins", self.twins, 1, 8)
         if self.depth % self.stride:
             raise UsageError(f"Elan: depth {self.depth} is not a multiple of stride {self.stride}")
 
@@ -102,7 +104,7 @@ class Stage:
     def __post_init__(self) -> None:
         if self.down not in get_args(Down):
             raise UsageError(f"Stage.down: expected one of {', '.join(get_args(Down))}, got {self.down!r}")
-        _check_width("Stage", self.channels)
+        check_width("Stage", self.channels)
         if self.channels % 2:
             raise UsageError(f"Stage.channels must be even, got {self.channels}")
 
@@ -118,7 +120,7 @@ class TopDown:
     elan: Elan
 
     def __post_init__(self) -> None:
-        _check_width("TopDown", self.channels)
+        check_width("TopDown", self.channels)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class ModelSpec:
     rep: bool = False  # RepConv without identity before the outputs
     act: Activation = "silu"
     tried: Tried = ""
+    # The finest lateral reads the backbone block's concatenation in place of its output; see `other_names`.
+    inner_lateral: bool = False
 
     def __post_init__(self) -> None:
         _check_spec(self)
@@ -151,6 +155,11 @@ class ModelSpec:
     def levels(self) -> int:
         """The number of detection levels."""
         return len(self.lead)
+
+    @property
+    def stem_width(self) -> int:
+        """Output channels of the first convolution."""
+        return self.stem[0][0]
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -162,9 +171,9 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """The spec as plain values for a JSON file.
 
-        `tried` stands there only where there is something.
+        What hardly any network has stands there only where it does.
         """
-        return {key: value for key, value in asdict(self).items() if key != "tried" or value}
+        return {key: value for key, value in asdict(self).items() if key not in _RARE or value}
 
     @classmethod
     def from_json(cls, data: Any, where: str = "network spec") -> ModelSpec:
@@ -173,7 +182,7 @@ class ModelSpec:
         Raises DamagedFileError, beginning with `where`, on anything that is not one.
         """
         try:
-            values = dict(_object(cls, {"tried": "", **data} if isinstance(data, Mapping) else data))
+            values = dict(object_of(cls, {**_RARE, **data} if isinstance(data, Mapping) else data))
             values["stem"] = tuple((width, stride) for width, stride in values["stem"])
             values["backbone"] = tuple(_stage(item) for item in values["backbone"])
             values["bottom_up"] = tuple(_stage(item) for item in values["bottom_up"])
@@ -185,7 +194,11 @@ class ModelSpec:
             raise DamagedFileError(f"{where}: not a network spec ({error})") from error
 
 
-def _object(kind: type[Any], data: Any) -> Mapping[str, Any]:
+def object_of(kind: type[Any], data: Any) -> Mapping[str, Any]:
+    """The values of a dataclass from a JSON object with exactly its fields.
+
+    TypeError where it has others.
+    """
     expected = {field.name for field in fields(kind)}
     if not isinstance(data, Mapping) or set(data) != expected:
         found = sorted(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
@@ -194,23 +207,25 @@ def _object(kind: type[Any], data: Any) -> Mapping[str, Any]:
 
 
 def _stage(data: Any) -> Stage:
-    values = _object(Stage, data)
-    return Stage(values["down"], values["channels"], Elan(**_object(Elan, values["elan"])))
+    values = object_of(Stage, data)
+    return Stage(values["down"], values["channels"], Elan(**object_of(Elan, values["elan"])))
 
 
 def _top_down(data: Any) -> TopDown:
-    values = _object(TopDown, data)
-    return TopDown(values["channels"], Elan(**_object(Elan, values["elan"])))
+    values = object_of(TopDown, data)
+    return TopDown(values["channels"], Elan(**object_of(Elan, values["elan"])))
 
 
-def _check_between(what: str, value: Any, low: int, high: int) -> None:
+def check_between(what: str, value: Any, low: int, high: int) -> None:
+    """Raise UsageError unless `value` is a whole number in the range."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise UsageError(f"{what}: expected a whole number from {low} to {high}, got {value!r}")
 
 
-def _check_width(what: str, *widths: Any) -> None:
+def check_width(what: str, *widths: Any) -> None:
+    """Raise UsageError unless all are counts of channels."""
     for width in widths:
-        _check_between(f"{what} width", width, 1, _LIMITS["width"])
+        check_between(f"{what} width", width, 1, _LIMITS["width"])
 
 
 def _check_spec(spec: ModelSpec) -> None:
@@ -226,16 +241,16 @@ def _check_spec(spec: ModelSpec) -> None:
         )
     if spec.tried not in get_args(Tried):
         raise UsageError(f"{spec.name}: tried {spec.tried!r} is not one of {', '.join(get_args(Tried)[1:])}")
-    for flag in (spec.space_to_depth, spec.csp_spp, spec.rep):
+    for flag in (spec.space_to_depth, spec.csp_spp, spec.rep, spec.inner_lateral):
         if not isinstance(flag, bool):
             raise UsageError(f"{spec.name}: expected true or false, got {flag!r}")
-    _check_between(f"{spec.name}: stem convolutions", len(spec.stem), 1, _LIMITS["stages"])
-    _check_between(f"{spec.name}: backbone stages", len(spec.backbone), 2, _LIMITS["stages"])
-    _check_between(f"{spec.name}: imgsz", spec.imgsz, 1, _LIMITS["imgsz"])
+    check_between(f"{spec.name}: stem convolutions", len(spec.stem), 1, _LIMITS["stages"])
+    check_between(f"{spec.name}: backbone stages", len(spec.backbone), 2, _LIMITS["stages"])
+    check_between(f"{spec.name}: imgsz", spec.imgsz, 1, _LIMITS["imgsz"])
     for width, stride in spec.stem:
-        _check_width(f"{spec.name}: stem", width)
-        _check_between(f"{spec.name}: stem stride", stride, 1, 2)
-    _check_width(f"{spec.name}: spp, lead and aux", spec.spp, *spec.lead, *spec.aux)
+        check_width(f"{spec.name}: stem", width)
+        check_between(f"{spec.name}: stem stride", stride, 1, 2)
+    check_width(f"{spec.name}: spp, lead and aux", spec.spp, *spec.lead, *spec.aux)
     steps = len(spec.top_down)
     if not 1 <= steps < len(spec.backbone) or len(spec.bottom_up) != steps or spec.levels != steps + 1:
         raise UsageError(
@@ -243,15 +258,24 @@ def _check_spec(spec: ModelSpec) -> None:
             f"{spec.levels} lead widths do not fit: expected as many steps up as down, one lead width more, "
             "and more stages than steps"
         )
+    source = spec.backbone[-1 - steps].elan
+    if spec.inner_lateral and (source.concatenated != source.out or source.twins > 1):
+        raise UsageError(
+            f"{spec.name}: the concatenation has {source.concatenated} channels, not {source.out}"
+        )
     if len(spec.aux) not in (0, spec.levels):
         raise UsageError(f"{spec.name}: {len(spec.aux)} auxiliary widths for {spec.levels} levels")
-    _check_anchors(spec)
+    check_anchors(spec.name, spec.anchors, spec.levels)
 
 
-def _check_anchors(spec: ModelSpec) -> None:
-    counts = {len(level) for level in spec.anchors}
-    if len(spec.anchors) != spec.levels or len(counts) != 1 or not 1 <= counts.pop() <= _LIMITS["anchors"]:
-        raise UsageError(f"{spec.name}: expected the same number of anchors on each of {spec.levels} levels")
-    for side in (side for level in spec.anchors for pair in level for side in pair):
+def check_anchors(name: str, anchors: Anchors, levels: int) -> None:
+    """Raise UsageError unless each level has as many anchors.
+
+    All have positive sides.
+    """
+    counts = {len(level) for level in anchors}
+    if len(anchors) != levels or len(counts) != 1 or not 1 <= counts.pop() <= _LIMITS["anchors"]:
+        raise UsageError(f"{name}: expected the same number of anchors on each of {levels} levels")
+    for side in (side for level in anchors for pair in level for side in pair):
         if isinstance(side, bool) or not isinstance(side, int | float) or not 0 < side < math.inf:
-            raise UsageError(f"{spec.name}: an anchor side must be a positive number of pixels, got {side!r}")
+            raise UsageError(f"{name}: an anchor side must be a positive number of pixels, got {side!r}")

@@ -38,18 +38,20 @@ class ConvUnit(nn.Module):
 class ConvNorm(nn.Sequential):
     """A convolution without bias and its batch norm."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(c_out, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
 class ConvNormAct(ConvUnit):
     """Convolution, batch norm, activation (paper 4.3 (1))."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module, *, groups: int = 1
+    ) -> None:
         super().__init__()
-        self.branch = ConvNorm(c_in, c_out, kernel, stride)
+        self.branch = ConvNorm(c_in, c_out, kernel, stride, groups)
         self.act = act
 
     @property
@@ -86,9 +88,11 @@ class ConvAct(ConvUnit):
     The other two units become this one when folded.
     """
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, act: nn.Module, *, groups: int = 1
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2)
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups)
         self.act = act
 
     @property
@@ -106,9 +110,11 @@ class Convs:
     form: Form
     act: Activation
 
-    def __call__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1) -> ConvUnit:
+    def __call__(
+        self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, *, groups: int = 1
+    ) -> ConvUnit:
         kind = ConvAct if self.form == "plain" else ConvNormAct
-        return kind(c_in, c_out, kernel, stride, self.activation())
+        return kind(c_in, c_out, kernel, stride, self.activation(), groups=groups)
 
     def rep(self, c_in: int, c_out: int) -> ConvUnit:
         """The 3x3 convolution before an output of a network with RepConv."""

@@ -20,7 +20,8 @@ import numpy as np
 from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.artifact.trained_size import Size, as_size, size_of_provenance
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.models.topology import MAX_CLASSES, Form, ModelSpec
+from edgeyolo.models.csp_topology import Spec, spec_from_json
+from edgeyolo.models.topology import MAX_CLASSES, Form
 from edgeyolo.support.files import atomic_file
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _AGAIN = "Import the checkpoint again, or copy the file again."
 class WeightsInfo:
     """Metadata of a weights file."""
 
-    spec: ModelSpec
+    spec: Spec
     form: Form
     class_names: tuple[str, ...]
     provenance: dict[str, Any]
@@ -168,7 +169,7 @@ def read_info(path: str | Path) -> WeightsInfo:
             hint="Update edgeyolo, or import the checkpoint again.",
         )
     try:
-        spec = ModelSpec.from_json(_json(metadata["spec"]), f"{path}: the network spec")
+        spec = spec_from_json(_json(metadata["spec"]), f"{path}: the network spec")
         names, provenance = _json(metadata["class_names"]), _json(metadata["provenance"])
         form, classes, sha256 = metadata["form"], metadata["classes"], metadata["sha256"]
     except (KeyError, ValueError) as error:

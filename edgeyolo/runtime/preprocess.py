@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import UsageError
+from edgeyolo.runtime.planes import PlanarImage
 
 Pixels = NDArray[np.uint8]
 
@@ -107,7 +108,7 @@ class Preprocessor:
 
     def __call__(
         self,
-        images: Sequence[Pixels],
+        images: Sequence[Pixels | PlanarImage],
         *,
         size: tuple[int, int] | None = None,
         rows: int | None = None,
@@ -117,7 +118,7 @@ class Preprocessor:
         """Fill a batch.
 
         Args:
-            images: (h, w, 3) uint8 BGR arrays of any sizes.
+            images: (h, w, 3) uint8 BGR arrays of any sizes; or pictures in the planes of video.
             size: (height, width) of the input, where the contract leaves it open; default the contract's.
             rows: rows of the batch, at least one per image; further rows are padding. Default: one per image.
             out: array to fill, of the batch's shape and dtype. Without it the result is a buffer of this
@@ -176,13 +177,8 @@ class Preprocessor:
             setattr(self._buffers, name, flat)
         return flat[:count].reshape(shape)
 
-    def _fill(self, image: Pixels, box: Letterbox, row: NDArray[Any]) -> None:
-        scaled = image
-        if box.resized != box.image_size:
-            buffer = self._buffer("scaled", (*box.resized, 3), np.dtype(np.uint8))
-            scaled = np.asarray(
-                cv2.resize(image, box.resized[::-1], dst=buffer, interpolation=cv2.INTER_LINEAR)
-            )
+    def _fill(self, image: Pixels | PlanarImage, box: Letterbox, row: NDArray[Any]) -> None:
+        scaled = self._scaled(image, box)
         planar = self.contract.layout == "NCHW"
         canvas = row.transpose(1, 2, 0) if planar else row  # (height, width, 3) whatever the layout
         _pad(canvas, box, self._pad_value)
@@ -194,6 +190,14 @@ class Preprocessor:
                 self._store(plane, inside[..., channel])
         else:
             self._store(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if swap else scaled, inside)
+
+    def _scaled(self, image: Pixels | PlanarImage, box: Letterbox) -> Any:
+        if isinstance(image, PlanarImage):
+            return image.scaled(box.resized, self._buffer("scaled", (*box.resized, 3), np.dtype(np.uint8)))
+        if box.resized == box.image_size:
+            return image
+        buffer = self._buffer("scaled", (*box.resized, 3), np.dtype(np.uint8))
+        return cv2.resize(image, box.resized[::-1], dst=buffer, interpolation=cv2.INTER_LINEAR)
 
     def _store(self, pixels: Any, target: NDArray[Any]) -> None:
         if target.dtype == np.uint8:
@@ -271,7 +275,9 @@ def rectangular_shape(aspects: Sequence[float], size: int, stride: int) -> tuple
     return height, width
 
 
-def _check_image(image: Pixels) -> None:
+def _check_image(image: Pixels | PlanarImage) -> None:
+    if isinstance(image, PlanarImage):
+        return
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UsageError(

@@ -1,4 +1,7 @@
-"""Locks between processes: files that one holder at a time has locked, until it lets go or ends."""
+"""Locks between processes.
+
+A lock is a file that one holder at a time has locked, until it lets go or ends.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # som
 def locked(
     path: Path, *, wait_s: float = 3600.0, waiting: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Hold the lock file `path`, alone among processes and threads, for the block; the file stays.
+    """Hold the lock file `path` for the block, alone among processes and threads.
 
-    Waits up to `wait_s` seconds for another holder, and calls `waiting` once before it does. On a file system
-    without locks it holds nothing. Raises EdgeYoloError when the time is over, OSError where it cannot write.
+    The file stays. Waits up to `wait_s` seconds for another holder, and calls `waiting` once before it does. On a
+    file system without locks it holds nothing.
+
+    Raises EdgeYoloError when the time is over, OSError where it cannot write.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)

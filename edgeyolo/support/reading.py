@@ -130,6 +130,8 @@ def read_yaml(path: str | Path, *, error: type[EdgeYoloError] = EdgeYoloError) -
     try:
         _refuse_bomb(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), error, path)
         return yaml.load(text, _plain_loader(yaml))
+    except EdgeYoloError:
+        raise
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as problem:
         raise error(f"{path}: not valid YAML: {_shortened(str(problem))}") from problem
 

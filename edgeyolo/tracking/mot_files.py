@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import DatasetError
+from edgeyolo.support.reading import read_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +81,9 @@ def read_mot(path: str | Path, *, evaluated: bool = False) -> MotRows:
 
 def _text(path: str | Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: expected text of the MOT Challenge, got other bytes") from error
+        return read_text(path, error=DatasetError)
+    except FileNotFoundError as error:
+        raise DatasetError(f"cannot read {path}: there is no such file") from error
 
 
 def _numbers(path: str | Path, number: int, fields: list[str]) -> list[float]:

@@ -21,10 +21,10 @@ from edgeyolo.export.options import network_maps
 from edgeyolo.export.source import NetworkSource
 from edgeyolo.models import weights
 from edgeyolo.models.build import build
+from edgeyolo.models.csp_topology import spec_from_json
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network
 from edgeyolo.models.reparameterize import reparameterize
-from edgeyolo.models.topology import ModelSpec
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.finish import finish
 from edgeyolo.training.loop.listener import Listener
@@ -125,7 +125,7 @@ def resume_quantized(
     names = tuple(facts["class_names"])
     training = align_classes(training, names)
     validation = align_classes(validation, names) if validation is not None else None
-    network = build(ModelSpec.from_json(facts["network"], str(folder)), len(names), "plain")
+    network = build(spec_from_json(facts["network"], str(folder)), len(names), "plain")
     aware, about = quantized_training(), facts["technique"]
     teacher = weights.load(folder / TEACHER).network.to(processes.device) if about["distill"] else None
     with _graph(network, training.class_names, config.image_size) as source:

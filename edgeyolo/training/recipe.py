@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgeyolo.errors import UsageError
+from edgeyolo.models import specs
 from edgeyolo.support.reading import read_yaml
 from edgeyolo.training.loss.strategy import COARSE_TO_FINE, find_strategy
 
@@ -135,12 +136,12 @@ def find_recipe(name: str) -> Recipe:
 
 
 def recipe_for(network: str, *, fine_tuning: bool = False) -> Recipe:
-    """The recipe that the paper's authors used for a network of the family."""
+    """The recipe that the paper's authors used for a network, by its number of levels."""
     if fine_tuning:
         return CUSTOM
-    if network.startswith("yolov7-tiny"):
+    if "-tiny" in network:
         return TINY
-    return P5 if network in ("yolov7", "yolov7x") else P6
+    return P5 if network in specs.known() and specs.find(network).levels == 3 else P6
 
 
 def change(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:

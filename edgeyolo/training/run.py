@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,9 +13,10 @@ from edgeyolo.datasets import Dataset, describe_problems
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
+from edgeyolo.models.csp_topology import Spec, spec_from_json
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network
-from edgeyolo.models.topology import Activation, ModelSpec
+from edgeyolo.models.topology import Activation
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.data.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
 from edgeyolo.training.finish import finish
@@ -27,7 +28,7 @@ from edgeyolo.training.loop.trainer import STATE, Trainer
 from edgeyolo.training.loop.transfer import transfer
 from edgeyolo.training.recipe import SHORT, Recipe, recipe_for
 
-_NAMES = f"Names: {', '.join(specs.names())}."
+_NAMES = f"Names: {', '.join(specs.known())}."
 
 FEW_STEPS = 3000
 """Of SGD from scratch, below which a run is told of the recipe "short": a round number between those of the runs that
@@ -63,8 +64,8 @@ def prepare_network(
     network called by its name takes all that fits, and the anchors.
     """
     torch.manual_seed(seed)
-    if str(model) in specs.names():
-        spec, notes = specs.get(str(model)), list[str]()
+    if str(model) in specs.known():
+        spec, notes = specs.find(str(model)), list[str]()
         if activation:
             spec = specs.with_activation(spec, activation)
         if weights is not None:
@@ -124,7 +125,7 @@ def train(
         raise UsageError(
             f"{folder} holds a run already", hint="Resume it, or choose another folder for a new one."
         )
-    fresh = str(model) in specs.names() and weights is None
+    fresh = str(model) in specs.known() and weights is None
     recipe = recipe or recipe_for(str(model), fine_tuning=not fresh)
     start = prepare_network(
         model,
@@ -198,7 +199,7 @@ def resume(
             f"{', '.join(training.class_names)}"
         )
     processes = join_processes(config.device, config.batch_size)
-    spec = ModelSpec.from_json(facts["network"], str(folder))
+    spec = spec_from_json(facts["network"], str(folder))
     trainer = Trainer(
         build(spec, len(training.class_names)),
         training.class_names,
@@ -217,7 +218,7 @@ def resume(
 def _from_weights(
     file: str | Path,
     class_names: Sequence[str],
-    spec: ModelSpec | None = None,
+    spec: Spec | None = None,
     activation: Activation | None = None,
 ) -> Start:
     """A network of `spec`, or of the file's own, with what fits of the file's weights."""
@@ -249,9 +250,10 @@ def _from_weights(
     return Start(network, tuple(notes))
 
 
-def suit_anchors(
-    spec: ModelSpec, dataset: Dataset, image_size: int, ratio: float
-) -> tuple[ModelSpec, list[str]]:
+_S = TypeVar("_S", bound=Spec)
+
+
+def suit_anchors(spec: _S, dataset: Dataset, image_size: int, ratio: float) -> tuple[_S, list[str]]:
     """The spec with anchors that suit the objects, and sentences on them.
 
     Unchanged where its own are enough.

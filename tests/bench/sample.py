@@ -67,7 +67,7 @@ def measurement(
     random: bool = False, count: int = 400, seed: int = 0, classes: int = 80,
 ) -> Measurement:  # fmt: skip
     """A measurement of a network at the paper's size, as fast as `SPEED` says, with a tail of outliers."""
-    spec = specs.get(network)
+    spec = specs.find(network)
     side = size or spec.imgsz
     layers = conv_layers(spec, classes, (side, side))
     gflops = sum(layer.flops for layer in layers) / 1e9

@@ -112,11 +112,8 @@ def test_the_wheel_holds_the_harness_and_nothing_else_of_benchmarks(wheel: Path)
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {"edgeyolo", "edgeyolo_bench", "edgeyolo_calib", "edgeyolo_onnxruntime"} <= tops
-    assert not tops & {"benchmarks", "backends", "calib", "tests", "results", "weights"}
-    for name in ("py.typed", "report.schema.json", "paper_tables.csv", "remote/launcher.py"):
+    assert not tops & {"benchmarks", "backends", "calib", "docs", "examples", "tests", "results", "weights"}
+    for name in ("py.typed", "values/report.schema.json", "paper/paper_tables.csv", "remote/launcher.py"):
         assert f"edgeyolo_bench/{name}" in names
-    documents = {
-        "edgeyolo/detector/builtin/MODEL_CARD.md",
-        "docs/artifact-format.md",
-    }  # of the package itself
+    documents = {"edgeyolo/detector/builtin/MODEL_CARD.md"}  # of the package itself
     assert {name for name in names if name.endswith((".safetensors", ".md"))} == documents

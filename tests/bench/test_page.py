@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from edgeyolo.support.svg import Scale
 from edgeyolo_bench.limits.gemm import Peak
 from edgeyolo_bench.limits.peaks import Peaks
 from edgeyolo_bench.limits.roofline import Limits
 from edgeyolo_bench.render.page import render, write_page
 from edgeyolo_bench.render.page.scatter import scatter
-from edgeyolo_bench.render.page.svg import Scale
 from edgeyolo_bench.render.points import COCO, Point, front, mark_front, measured_points, paper_points
 from edgeyolo_bench.values.report import Report
 

@@ -40,7 +40,9 @@ def test_every_network_is_measured_once_at_the_papers_sizes() -> None:
     assert found == [
         ("yolov7-tiny", 320, 1), ("yolov7-tiny", 416, 32), ("yolov7-tiny-silu", 640, 1), ("yolov7", 640, 1),
         ("yolov7x", 640, 1), ("yolov7-w6", 1280, 1), ("yolov7-e6", 1280, 1), ("yolov7-d6", 1280, 1),
-        ("yolov7-e6e", 1280, 1),
+        ("yolov7-e6e", 1280, 1), ("yolov4-tiny", 416, 1), ("yolov4-csp", 640, 1), ("yolor-csp", 640, 1),
+        ("yolor-csp-x", 640, 1), ("yolor-p6", 1280, 1), ("yolor-w6", 1280, 1), ("yolor-e6", 1280, 1),
+        ("yolor-d6", 1280, 1),
     ]  # fmt: skip
 
 
@@ -87,7 +89,8 @@ def test_a_network_that_fails_is_noted_and_the_others_go_on(monkeypatch: pytest.
     monkeypatch.setattr(paper_run, "_measure", measure)
     found = run_tables(run(2), Listener())
     assert [item.artifact.model for item in found.measurements] == [
-        "yolov7-tiny-silu", "yolov7x", "yolov7-w6", "yolov7-e6", "yolov7-d6", "yolov7-e6e"
+        "yolov7-tiny-silu", "yolov7x", "yolov7-w6", "yolov7-e6", "yolov7-d6", "yolov7-e6e", "yolor-csp",
+        "yolor-csp-x", "yolor-p6", "yolor-w6", "yolor-e6", "yolor-d6",
     ]  # fmt: skip
     assert [(item.what, item.message) for item in found.failures] == [("yolov7 at 640", "out of memory")]
     assert [device.name for device in found.devices] == [DEVICE.name]
@@ -295,7 +298,7 @@ def test_one_roofline_of_each_kind_for_all_networks(
     monkeypatch.setattr(paper_run, "_measure", measure)
     found = run_tables(run(2), Listener())
     assert asked == ["cpu", "cuda"]
-    assert [(item.kind, len(item.placements)) for item in found.limits] == [("cpu", 7), ("cuda", 7)]
+    assert [(item.kind, len(item.placements)) for item in found.limits] == [("cpu", 13), ("cuda", 13)]
 
 
 def test_devices_without_measured_limits_are_left_as_they_are(small_artifact: Path) -> None:

@@ -1,12 +1,13 @@
 """Curves, the confusion matrix and their plots, on cases worked out by hand."""
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
 from edgeyolo.errors import RuntimeMissingError
-from edgeyolo.evaluation import coco_ap, count_confusion, measure_curves
+from edgeyolo.evaluation import coco_ap, count_confusion, drawn_names, measure_curves
 from edgeyolo.evaluation.matching import match
 from edgeyolo.evaluation.plots import write_plots
 
@@ -119,6 +120,35 @@ def test_plots_of_many_classes_and_of_none(make_dataset, make_predictions, tmp_p
     assert curves.best_f1 == 0
     write_plots(tmp_path / "none", curves, count_confusion(nothing, make_predictions()))
     assert sorted(path.name for path in (tmp_path / "none").iterdir()) == PLOTS
+
+
+def test_any_name_of_a_class_is_drawn(make_dataset, make_predictions, tmp_path):
+    names = ["a $\\nosuch$", "_hidden", "猫", "A_{$1$}", "two\nlines"]
+    dataset = make_dataset([(k, 20 * k, 0, 10, 10) for k in range(5)], names=names)
+    predictions = make_predictions(*((1, k, 0.9, 20 * k, 0, 10, 10) for k in range(5)))
+    curves, confusion = measure_curves(dataset, predictions), count_confusion(dataset, predictions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a glyph that is missing
+        write_plots(tmp_path, curves, confusion)
+    assert sorted(path.name for path in tmp_path.iterdir()) == PLOTS
+
+
+def test_names_are_drawn_as_written_or_by_number(monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    with drawn_names.drawable(["$x$", "_x", "é", "a\tb"]) as names:
+        assert names == ["$x$", " _x", "é", "class 3"]
+        assert matplotlib.rcParams["text.parse_math"] is False
+    assert matplotlib.rcParams["text.parse_math"] is True
+    ours = drawn_names.font_of("DejaVu Sans")
+    monkeypatch.setattr(drawn_names, "_has", lambda file: frozenset("cat") if file == ours else frozenset())
+    with drawn_names.drawable(["cat", "猫", "犬 2"]) as names:
+        assert names == ["cat", "class 1", "class 2"]
+    monkeypatch.setattr(
+        drawn_names, "_has", lambda file: frozenset("cat") if file == ours else frozenset("猫")
+    )
+    with drawn_names.drawable(["cat", "猫", "犬 2"]) as names:
+        assert names == ["cat", "猫", "class 2"]
+        assert len(matplotlib.rcParams["font.family"]) == 2
 
 
 def test_without_matplotlib(scene, tmp_path, monkeypatch):

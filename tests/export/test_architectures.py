@@ -1,4 +1,4 @@
-"""Every network of the family to ONNX, OpenVINO, Core ML and the TensorRT package, without auxiliary outputs."""
+"""Every network to ONNX, OpenVINO, Core ML and the TensorRT package, without auxiliary outputs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import torch
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
 from edgeyolo.export import ExportOptions, export
-from edgeyolo.models.specs import get, names
+from edgeyolo.models.specs import find, get, known
 from edgeyolo_bench.measure.random_weights import random_network, save_random
 
 TARGETS = ("cpu-onnx-fp32", "cpu-openvino-fp32", "ane-coreml-fp16", "jetson-trt-fp16")
 
 
-@pytest.fixture(scope="module", params=names())
+@pytest.fixture(scope="module", params=known())
 def weights(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Three-class weights in training form: auxiliary heads, RepConv, batch norms and all."""
     path = tmp_path_factory.mktemp("weights") / f"{request.param}.safetensors"
-    save_random(path, get(request.param), classes=3)
+    save_random(path, find(request.param), classes=3)
     yield path
     path.unlink()
 
@@ -36,7 +36,7 @@ def test_it_exports_without_auxiliary_maps(weights: Path, target: str, tmp_path:
     _, backend = registry.find_target(target)
     if not backend.can_compile().ok:
         pytest.skip(backend.can_compile().reason)
-    spec = get(weights.stem)
+    spec = find(weights.stem)
     artifact = export(weights, target, tmp_path / target, ExportOptions(size=(128, 128)))
     levels = [f"p{stride.bit_length() - 1}" for stride in spec.strides]
     assert outputs_of(artifact, target) == levels

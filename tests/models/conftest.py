@@ -80,6 +80,12 @@ def filled(published_shapes: Callable[[str, str], Shapes]) -> Callable[[str, str
     return make
 
 
+@pytest.fixture(scope="session")
+def value_of() -> Callable[[str, tuple[int, ...]], np.ndarray]:
+    """(key, shape) -> the values that an entry of a published state dict is filled with."""
+    return _value
+
+
 def _value(key: str, shape: tuple[int, ...]) -> np.ndarray:
     leaf = key.rpartition(".")[2]
     random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)

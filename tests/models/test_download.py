@@ -29,6 +29,7 @@ from edgeyolo.models.download import (
     fetch,
     fetch_weights,
     is_published,
+    published,
     weights_path,
 )
 from edgeyolo.models.download.table import RELEASE
@@ -80,7 +81,9 @@ class Server:
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            server.asked.append({key.lower(): value for key, value in self.headers.items()})
+            server.asked.append(
+                {":path": self.path} | {key.lower(): value for key, value in self.headers.items()}
+            )
             if server.statuses:
                 self.send_response(server.statuses.pop(0))
                 for key, value in server.headers.items():
@@ -627,15 +630,27 @@ def test_two_processes_do_not_disturb_each_other(server: Server, tmp_path: Path)
 
 def test_the_table_is_sound() -> None:
     names = [weights.name for weights in PUBLISHED]
-    assert len(names) == len(set(names)) == 13
+    assert len(names) == len(set(names)) == 14
     for weights in PUBLISHED:
-        assert weights.url == f"{RELEASE}{weights.name}.pt"
+        if weights.licence == "GPL-3.0":
+            assert weights.url == f"{RELEASE}{weights.name}.pt"
         assert (weights.sha256 is None) == (weights.bytes is None)
         assert weights.certainty
     assert {weights.name: weights.bytes for weights in PUBLISHED if weights.bytes} == {
         "yolov7-tiny": 12_639_769,
         "yolov7": 75_587_165,
     }
+
+
+def test_the_permissively_licensed_weights(server: Server, tmp_path: Path) -> None:
+    """Their file has another name in its release than here, and its own licence is said."""
+    entry = published("yolov7-mit")
+    assert (entry.licence, entry.file) == ("MIT", "yolov7-mit.pt")
+    assert entry.url == "https://github.com/MultimediaTechLab/YOLO/releases/download/v1.0-alpha/v7.pt"
+    fetched = fetch_weights("yolov7-mit", cache=tmp_path, base_url=server.url, patience=QUICK)
+    assert server.asked[-1][":path"].endswith("/v7.pt")
+    assert fetched.path == tmp_path / "weights" / "yolov7-mit.pt"
+    assert "published under MIT" in fetched.notice
 
 
 def test_names_are_found_with_and_without_their_suffix(tmp_path: Path) -> None:

@@ -19,10 +19,17 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from edgeyolo.errors import DamagedFileError, EdgeYoloError, UntrustedFileError, UsageError  # noqa: E402
+from edgeyolo.errors import (  # noqa: E402
+    DamagedFileError,
+    EdgeYoloError,
+    ForeignFileError,
+    UntrustedFileError,
+    UsageError,
+)
 from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.models.checkpoint import open_checkpoint, read_contents  # noqa: E402
 from edgeyolo.models.importer import import_checkpoint  # noqa: E402
+from edgeyolo.models.published import recognise  # noqa: E402
 
 Shapes = dict[str, tuple[int, ...]]
 Factory = Callable[..., nn.Module]
@@ -280,6 +287,93 @@ def test_state_dicts(wrap: str, published: Factory, tiny: Any, tmp_path: Path) -
     assert len(imported.notes) == 2
     assert "no class names" in imported.notes[0]
     assert "yolov7-tiny-silu" in imported.notes[1]
+
+
+def fuse(model: nn.Module, head_too: bool) -> None:
+    """Do to a model what the published code's `fuse()` does, and keep the bound methods it leaves behind."""
+
+    def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        fused = nn.Conv2d(conv.weight.shape[1], conv.weight.shape[0], conv.weight.shape[2])
+        fused.weight = nn.Parameter(conv.weight * gain.view(-1, 1, 1, 1))
+        fused.bias = nn.Parameter(norm.bias - norm.running_mean * gain)
+        return fused
+
+    model.float()
+    for module in list(model.modules()):
+        if hasattr(module, "bn"):
+            module.conv = fold(module.conv, module.bn)
+            del module.bn
+            module.forward = module.fuseforward
+    head = list(model.model.children())[-1]
+    if head_too:
+        for output, offset, scale in zip(head.m, head.ia, head.im, strict=True):
+            weight, gain = output.weight.detach().flatten(1), scale.implicit.detach().flatten()
+            bias = (output.bias.detach() + weight @ offset.implicit.detach().flatten()) * gain
+            output.weight = nn.Parameter(output.weight.detach() * gain.view(-1, 1, 1, 1))
+            output.bias = nn.Parameter(bias)
+        head.forward = head.fuseforward
+
+
+# A state dict alone cannot say that `fuse()` left its outputs out, as the earliest version did.
+@pytest.mark.parametrize(
+    "fused",
+    [
+        ("model", True),
+        ("model", False),
+        ("data parallel", True),
+        ("data parallel", False),
+        ("state dict", True),
+    ],
+)
+def test_a_fused_model(
+    fused: tuple[str, bool], published: Factory, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever `fuse()` left in the file, the network computes what the training form does."""
+    wrap, head_too = fused
+    model = published(tiny("training", 2), ["cat", "dog"])
+
+    def fuseforward(module: nn.Module, x: Tensor) -> Tensor:
+        raise AssertionError("nothing of the file is called")
+
+    for module in model.modules():
+        type(module).fuseforward = fuseforward
+    torch.save({"model": model}, tmp_path / "whole.pt")
+    fuse(model, head_too)
+    saved = {"model": model, "data parallel": nn.DataParallel(model), "state dict": model.state_dict()}
+    torch.save({"model": saved[wrap]}, tmp_path / "fused.pt")
+    unload(monkeypatch)
+    imported = import_checkpoint(tmp_path / "fused.pt")
+    assert (imported.network.spec.name, imported.network.form) == ("yolov7-tiny", "plain")
+    assert "fused by the published code" in "\n".join(imported.notes)
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = import_checkpoint(tmp_path / "whole.pt").network(images)
+        for found, reference in zip(imported.network(images), expected, strict=True):
+            assert torch.allclose(found, reference, rtol=1e-3, atol=1e-5 * float(reference.abs().max()))
+
+
+def test_a_fused_network_with_auxiliary_outputs(
+    published_shapes: Callable[[str, str], Shapes],
+) -> None:
+    """`fuse()` leaves implicit vectors and auxiliary outputs in the file; what counts is the rest."""
+    shapes = published_shapes("yolov7-w6", "training")
+    fused = {
+        key.replace(".bn.bias", ".conv.bias"): torch.zeros(shape, device="meta")
+        for key, shape in shapes.items()
+        if ".bn." not in key or key.endswith(".bn.bias")
+    }
+    fused = {key: value for key, value in fused.items() if "anchor" not in key}
+    found = recognise(fused)
+    assert (found.spec.name, found.form) == ("yolov7-w6", "plain")
+    assert len(found.network().aux_outputs) == 0
+
+
+def test_state_dicts_of_neighbours(published: Factory, tiny: Any, tmp_path: Path) -> None:
+    state = published(tiny("deploy", 2), ["cat", "dog"]).state_dict()
+    torch.save(state | {"model.118.m_kpt.0.0.conv.weight": torch.zeros(2, 2)}, tmp_path / "pose.pt")
+    with pytest.raises(ForeignFileError, match=r"pose\.pt: a state dict of YOLOv7-pose"):
+        import_checkpoint(tmp_path / "pose.pt")
 
 
 def test_bfloat16_weights(published: Factory, tiny: Any, tmp_path: Path) -> None:

@@ -57,7 +57,16 @@ def test_published_table(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("network", "recipe"),
-    [("yolov7", P5), ("yolov7x", P5), ("yolov7-tiny-silu", TINY), ("yolov7-w6", P6), ("yolov7-e6e", P6)],
+    [
+        ("yolov7", P5),
+        ("yolov7x", P5),
+        ("yolov7-tiny-silu", TINY),
+        ("yolov7-w6", P6),
+        ("yolov7-e6e", P6),
+        ("yolor-csp", P5),
+        ("yolov3", P5),
+        ("yolor-d6", P6),
+    ],
 )
 def test_recipe_of_a_network(network: str, recipe: Any) -> None:
     assert recipe_for(network) is recipe

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
+from edgeyolo.models.csp_topology import spec_from_json
 from edgeyolo.models.layers import ConvLayer, conv_layers
-from edgeyolo.models.topology import ModelSpec
 from edgeyolo_bench.limits.peaks import Peaks
 
 _VALUE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
@@ -92,7 +92,7 @@ def arithmetic_of(target: Target) -> str:
 
 def layers_of(manifest: Manifest) -> tuple[ConvLayer, ...]:
     """The convolutions of an artifact, from the spec in its manifest."""
-    spec = ModelSpec.from_json(manifest.spec, "manifest.json: spec")
+    spec = spec_from_json(manifest.spec, "manifest.json: spec")
     return conv_layers(spec, manifest.output.classes, manifest.input.size)
 
 

@@ -13,9 +13,9 @@ from torch import nn
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.models.build import build
-from edgeyolo.models.heads import ImplicitOutput
+from edgeyolo.models.csp_topology import Spec
+from edgeyolo.models.heads import ImplicitOutput, Output
 from edgeyolo.models.network import Network
-from edgeyolo.models.topology import ModelSpec
 from edgeyolo.models.weights import save
 from edgeyolo.runtime.preprocess import preprocess
 
@@ -23,14 +23,14 @@ SCENES, SEEN = 4, 256  # what random weights are fitted to: so many pictures of 
 NOTHING = -8.0  # raw objectness of a cell that holds nothing: a confidence below 0.001
 
 
-def save_random(path: Path, spec: ModelSpec, classes: int = 80, seed: int = 0) -> None:
+def save_random(path: Path, spec: Spec, classes: int = 80, seed: int = 0) -> None:
     """Write a weights file of a network with random weights."""
     names = [f"class {index}" for index in range(classes)]
     save(path, random_network(spec, classes, seed), names, {"source": "random", "seed": seed})
 
 
 @torch.inference_mode()
-def random_network(spec: ModelSpec, classes: int = 80, seed: int = 0) -> Network:
+def random_network(spec: Spec, classes: int = 80, seed: int = 0) -> Network:
     """A network in training form with stable random weights.
 
     In it a picture neither fades nor explodes from layer to layer.
@@ -49,7 +49,7 @@ def random_network(spec: ModelSpec, classes: int = 80, seed: int = 0) -> Network
     for hook in hooks:
         hook.remove()
     for output, each in zip(network.outputs, maps, strict=False):  # auxiliary maps follow, without a head
-        assert isinstance(output, ImplicitOutput)
+        assert isinstance(output, Output)
         _center(output, each, network.classes + 5)
     return network
 
@@ -60,7 +60,7 @@ def _fit(norm: nn.Module, given: tuple[torch.Tensor]) -> None:
     norm.running_var.fill_(given[0].square().mean())
 
 
-def _center(output: ImplicitOutput, maps: torch.Tensor, channels: int) -> None:
+def _center(output: Output, maps: torch.Tensor, channels: int) -> None:
     """Center raw maps, and let no anchor hold anything.
 
     Random scores lie near each other, and which of two overlapping boxes is ahead any rounding may change: detections
@@ -68,7 +68,8 @@ def _center(output: ImplicitOutput, maps: torch.Tensor, channels: int) -> None:
     """
     move = -maps.movedim(1, 0).flatten(1).mean(1)
     assert output.conv.bias is not None
-    output.conv.bias.add_(move / output.scale.flatten())
+    scale = output.scale.flatten() if isinstance(output, ImplicitOutput) else torch.ones_like(move)
+    output.conv.bias.add_(move / scale)
     # Whatever is seen: at another size than was fitted to, a random network's values may be several times as large.
     output.conv.weight[4::channels] = 0
-    output.conv.bias[4::channels] = NOTHING / output.scale.flatten()[4::channels]
+    output.conv.bias[4::channels] = NOTHING / scale[4::channels]

@@ -17,6 +17,7 @@ from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.pipeline import Pipeline, Pixels
+from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.preprocess import Letterbox
 from edgeyolo_bench.measure.scenarios import Scenario, query_shape
 from edgeyolo_bench.measure.workload import Workload
@@ -93,7 +94,12 @@ class _Empty(Pipeline):
     """The pipeline's own loop and clock around stages that do nothing."""
 
     def preprocess(
-        self, images: Sequence[Pixels], *, size: tuple[int, int] | None = None, enlarge: bool = True
+        self,
+        images: Sequence[Pixels | PlanarImage],
+        *,
+        size: tuple[int, int] | None = None,
+        enlarge: bool = True,
+        out: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         return _NOTHING, []
 

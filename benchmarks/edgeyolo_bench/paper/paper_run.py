@@ -70,12 +70,12 @@ class Cell:
 def cells(run: PaperRun) -> tuple[Cell, ...]:
     """Cells that the rows of the tables need.
 
-    Each once, smallest network first.
+    Each once: the eight, smallest first, then the baselines.
 
     Raises UsageError for a network that is in none of the tables, and for weights of a network that is not measured.
     """
     side = _side(run.wanted)
-    order, rows = specs.names(), _rows(run.numbers)
+    order, rows = specs.known(), _rows(run.numbers)
     chosen = [row for row in rows if not run.networks or row.network in run.networks]
     found = {
         Cell(order.index(row.network), row.network, side or row.imgsz, _batch(row, run.wanted))
@@ -244,7 +244,7 @@ def _models(
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         weights = Path(folder) / f"{cell.network}.safetensors"
         step(f"making random weights of {cell.network}")
-        save_random(weights, specs.get(cell.network))
+        save_random(weights, specs.find(cell.network))
         for target in wanted.targets:
             step(f"exporting {cell.network} at {cell.imgsz} for {target}")
             try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.evaluation.drawn_names import drawable
 from edgeyolo.support.files import atomic_file
 from edgeyolo_bench.limits.roofline import Limits
 from edgeyolo_bench.render.points import Point, front, measured_points, paper_points
@@ -57,12 +58,12 @@ def _save(file: Path, size: tuple[float, float], draw: Callable[[Axes], None]) -
         ) from error
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#ecedea", linewidth=0.8)
-    axes.set_axisbelow(True)
-    draw(axes)
-    with atomic_file(file) as draft:
+    with drawable(), atomic_file(file) as draft:  # models are called after their files
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#ecedea", linewidth=0.8)
+        axes.set_axisbelow(True)
+        draw(axes)
         figure.savefig(draft, dpi=150)
     return file
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeyolo.support.svg import Scale, tag
 from edgeyolo_calib.quantize.schemes import CLEARLY
 
 _WIDE, _HIGH = 288, 40  # of a drawn histogram, pixels
@@ -67,8 +68,8 @@ def _row(name: str, tensor: dict[str, Any]) -> str:
         decibels, f"{tensor['seen'][0]:.3g} to {tensor['seen'][1]:.3g}",
         f"{tensor['low']:.3g} to {tensor['high']:.3g}", f"{tensor['scale']:.3g}", f"{tensor['cut']:.4%}",
     )  # fmt: skip
-    numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)
-    return f'<tr><td class="name">{_text(name)}</td>{numbers}<td>{_histogram(tensor)}</td></tr>'
+    numbers = "".join(tag("td", cell, class_="n") for cell in cells)
+    return tag("tr", tag("td", _text(name), class_="name") + numbers + tag("td", _histogram(tensor)))
 
 
 def _histogram(tensor: dict[str, Any]) -> str:
@@ -77,15 +78,14 @@ def _histogram(tensor: dict[str, Any]) -> str:
     Heights are logarithmic, or outliers would not show.
     """
     counts = np.log1p(np.array(tensor["bars"], dtype=np.float64))
-    heights = counts / max(counts.max(), 1e-12) * _HIGH
-    step, (low, high) = _WIDE / len(heights), tensor["seen"]
-    path = "".join(f"M{i * step:.1f} {_HIGH}v{-height:.1f}" for i, height in enumerate(heights) if height)
-    ends = ""
-    for end in (tensor["low"], tensor["high"]):
-        x = (end - low) / max(high - low, 1e-12) * _WIDE
-        if 0 <= x <= _WIDE:
-            ends += f'<path class="end" d="M{x:.1f} 0v{_HIGH}"/>'
-    return f'<svg width="{_WIDE}" height="{_HIGH}"><path d="{path}"/>{ends}</svg>'
+    up = Scale(0.0, max(counts.max(), 1e-12), 0.0, -_HIGH)
+    along = Scale(0.0, len(counts), 0.0, _WIDE)
+    path = "".join(f"M{along(i):.1f} {_HIGH}v{up(count):.1f}" for i, count in enumerate(counts) if count)
+    low, high = tensor["seen"]
+    values = Scale(low, max(high, low + 1e-12), 0.0, _WIDE)
+    ends = [x for end in (tensor["low"], tensor["high"]) if 0 <= (x := values(end)) <= _WIDE]
+    lines = "".join(tag("path", class_="end", d=f"M{x:.1f} 0v{_HIGH}") for x in ends)
+    return tag("svg", tag("path", d=path) + lines, width=_WIDE, height=_HIGH)
 
 
 def _layers(found: dict[str, Any]) -> str:
@@ -94,10 +94,14 @@ def _layers(found: dict[str, Any]) -> str:
     shown = found["layers"][:_LAYERS]
     widest = max((each["error"] for each in shown), default=0.0) or 1.0
     bars = "".join(
-        f'<div class="bar{" float" if each["name"] in floats else ""}">'
-        f'<span title="{_text(each["name"])}">{_text(each["place"])}</span>'
-        f'<i style="width:{100 * each["error"] / widest:.1f}%"></i>'
-        f"<b>{each['error']:.4f}</b><em>{_points(each['lost'])}</em></div>"
+        tag(
+            "div",
+            tag("span", _text(each["place"]), title=each["name"])
+            + tag("i", style=f"width:{100 * each['error'] / widest:.1f}%")
+            + tag("b", f"{each['error']:.4f}")
+            + tag("em", _points(each["lost"])),
+            class_="bar float" if each["name"] in floats else "bar",
+        )
         for each in shown
     )
     whole, more = found["whole"], len(found["layers"]) - len(shown)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeyolo.errors import DamagedFileError, UntrustedFileError
+from edgeyolo.errors import DamagedFileError, ForeignFileError, UntrustedFileError
 from edgeyolo.models.checkpoint.limits import Limits
 
 AGAIN = "Copy or download the file again and compare its SHA-256 with the one its publisher gives."
@@ -48,6 +48,7 @@ class Archive:
         with _zip_errors(path, "its zip directory"):
             self._zip = zipfile.ZipFile(file)
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
+        _check_program(path, [info.filename for info in infos])
         _check_entries(path, self._zip.infolist(), file.seek(0, 2))
         self.folder = _folder_of(path, infos)
         self._infos = {info.filename[len(self.folder) + 1 :]: info for info in infos}
@@ -124,6 +125,22 @@ def _survey(file: BinaryIO) -> tuple[str, int]:
     return digest.hexdigest(), signatures
 
 
+def _check_program(path: Path, names: list[str]) -> None:
+    """Name the archives of traced programs; none of their entries is read.
+
+    They are often compressed, which a checkpoint never is.
+    """
+    program = {"constants.pkl": "TorchScript", "archive_format": "torch.export"}
+    for name in names:
+        folder, _, entry = name.partition("/")
+        if folder and entry in program:
+            raise ForeignFileError(
+                f"{path}: a {program[entry]} program ({name}), which holds code to run, expected a checkpoint",
+                hint="Import the .pt checkpoint it was traced from; or export that to ONNX with its own project's "
+                "tool, for `edgeyolo adopt`.",
+            )
+
+
 def _check_entries(path: Path, infos: list[zipfile.ZipInfo], file_bytes: int) -> None:
     seen: set[str] = set()
     for info in infos:
@@ -187,10 +204,5 @@ def _folder_of(path: Path, infos: list[zipfile.ZipInfo]) -> str:
     if stray is not None:
         raise UntrustedFileError(
             f"{path}: the entry {stray!r} lies outside the folder {folder!r}", hint=NOT_TORCH
-        )
-    if f"{folder}/constants.pkl" in names:
-        raise UntrustedFileError(
-            f"{path}: a TorchScript program ({folder}/constants.pkl), which holds code to run",
-            hint="Import the .pt checkpoint it was traced from.",
         )
     return folder

@@ -5,6 +5,8 @@ They are functions over records.
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +16,19 @@ import numpy as np
 from edgeyolo.models.checkpoint.records import (
     ArrayRecord,
     DtypeRecord,
+    ForeignRecord,
     Named,
     ObjectRecord,
     PathRecord,
     TensorRecord,
 )
+from edgeyolo.models.topology import MAX_CLASSES
 
 _DTYPE_CODES = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
+_TEXT_CODE = re.compile(r"U[0-9]{1,4}", re.ASCII)
+_OBJECT_CODE = "O8"  # an array of Python values, of which only lists of texts are taken
+# What the published code's `fuse()` puts in the place of a module's forward; nothing is looked up for it.
+_BOUND_METHODS = ("fuseforward", "forward_fuse")
 
 
 class RefusedCallError(Exception):
@@ -49,7 +57,7 @@ def fill_record(target: Any, state: Any) -> None:
         _fill_dtype(target, state)
     elif isinstance(target, ArrayRecord):
         _fill_array(target, state)
-    elif not (type(target) is dict and _is_attributes(state)):
+    elif not isinstance(target, ForeignRecord) and not (type(target) is dict and _is_attributes(state)):
         # An OrderedDict may carry attributes (a state dict's `_metadata`): they are dropped.
         raise RefusedCallError(f"state for a {_kind(target)}")
 
@@ -70,9 +78,32 @@ def _fill_dtype(target: DtypeRecord, state: Any) -> None:
 def _fill_array(target: ArrayRecord, state: Any) -> None:
     if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], DtypeRecord)):
         raise RefusedCallError("state for a numpy array that is no (version, shape, dtype, order, bytes)")
-    if not (_is_shape(state[1]) and isinstance(state[4], bytes)):
+    if not _is_shape(state[1]):
+        raise RefusedCallError("a numpy array whose shape is no tuple of integers")
+    target.shape, target.dtype, content = state[1], state[2], state[4]
+    if target.dtype.code == _OBJECT_CODE:
+        if type(content) is not list or not content or not all(type(value) is str for value in content):
+            raise RefusedCallError("a numpy array of objects that are not all text")
+        target.texts = tuple(content)
+    elif not isinstance(content, bytes):
         raise RefusedCallError("a numpy array whose content is not plain bytes")
-    target.shape, target.dtype = state[1], state[2]
+    elif _TEXT_CODE.fullmatch(target.dtype.code):
+        target.texts = _texts(target.dtype, content)
+
+
+def _texts(dtype: DtypeRecord, content: bytes) -> tuple[str, ...]:
+    """The texts of a numpy array of type "U<n>".
+
+    Each has n letters of four bytes, the unused ones zero.
+    """
+    length = int(dtype.code[1:])
+    if length == 0 or len(content) % (4 * length) or len(content) > 4 * length * MAX_CLASSES:
+        raise RefusedCallError(f"{len(content):,} bytes of numpy texts of {length} letters")
+    try:
+        letters = content.decode("utf-32-be" if dtype.order == ">" else "utf-32-le")
+    except UnicodeDecodeError as error:
+        raise RefusedCallError("a numpy text that is none") from error
+    return tuple(letters[at : at + length].rstrip("\0") for at in range(0, len(letters), length))
 
 
 def _is_attributes(state: Any) -> bool:
@@ -144,19 +175,46 @@ def make_path(arguments: tuple[Any, ...]) -> PathRecord:
 
 
 def make_dtype(arguments: tuple[Any, ...]) -> DtypeRecord:
-    if not arguments or type(arguments[0]) is not str or arguments[0] not in _DTYPE_CODES:
-        raise RefusedCallError(f"the type {str(arguments[0])[:20]!r}" if arguments else "no type")
-    return DtypeRecord(arguments[0])
+    code = arguments[0] if arguments else None
+    if type(code) is not str or not (
+        code in _DTYPE_CODES or code == _OBJECT_CODE or _TEXT_CODE.fullmatch(code)
+    ):
+        raise RefusedCallError(f"the type {str(code)[:20]!r}" if arguments else "no type")
+    return DtypeRecord(code)
 
 
-def make_scalar(arguments: tuple[Any, ...]) -> int | float | bool:
+def make_scalar(arguments: tuple[Any, ...]) -> int | float | bool | str:
     if len(arguments) == 2 and isinstance(arguments[0], DtypeRecord) and isinstance(arguments[1], bytes):
-        dtype = arguments[0].dtype
-        if len(arguments[1]) == dtype.itemsize:
-            value = np.frombuffer(arguments[1], dtype)[0].item()
+        record, content = arguments
+        if _TEXT_CODE.fullmatch(record.code) and len(texts := _texts(record, content)) == 1:
+            return texts[0]
+        if record.code in _DTYPE_CODES and len(content) == record.dtype.itemsize:
+            value = np.frombuffer(content, record.dtype)[0].item()
             if isinstance(value, int | float):
                 return value
-    raise RefusedCallError("a number that is no (dtype, bytes)")
+    raise RefusedCallError("a number or text that is no (dtype, bytes)")
+
+
+def make_date(arguments: tuple[Any, ...]) -> str:
+    """A date, which is how YAML reads a class name such as 2024-05-01, as its text."""
+    if len(arguments) == 1 and isinstance(arguments[0], bytes) and len(arguments[0]) == 4:
+        high, low, month, day = arguments[0]
+        try:
+            return datetime.date(high * 256 + low, month, day).isoformat()
+        except ValueError as error:
+            raise RefusedCallError(f"a date that does not exist: {error}") from error
+    raise RefusedCallError("a date that is no four bytes")
+
+
+def make_bound_method(arguments: tuple[Any, ...]) -> Named:
+    """The name of a bound method, which fused modules carry.
+
+    Their pickles ask for `getattr(module, "fuseforward")`; any other attribute is refused.
+    """
+    if len(arguments) == 2 and isinstance(arguments[0], ObjectRecord) and arguments[1] in _BOUND_METHODS:
+        return Named(arguments[1])
+    asked = ", ".join(a[:60] if type(a) is str else _kind(a) for a in arguments)
+    raise RefusedCallError(f"({asked}), an attribute that no checkpoint needs")
 
 
 def make_array(arguments: tuple[Any, ...]) -> ArrayRecord:

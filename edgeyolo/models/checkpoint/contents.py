@@ -15,13 +15,14 @@ from edgeyolo.errors import DamagedFileError, EdgeYoloError, UntrustedFileError
 from edgeyolo.models.checkpoint.archive import ACCEPTED, AGAIN, NOT_TORCH
 from edgeyolo.models.checkpoint.modules import state_dict, walk_modules
 from edgeyolo.models.checkpoint.reader import Checkpoint
-from edgeyolo.models.checkpoint.records import ObjectRecord, TensorRecord
+from edgeyolo.models.checkpoint.records import ArrayRecord, ObjectRecord, TensorRecord
 from edgeyolo.models.topology import Activation
 
 # Exponential moving averages are what was validated, so they win over the weights in training.
 _SOURCES = ("ema", "model", "state_dict", "model_state_dict")
 _FACTS = ("epoch", "best_fitness", "updates")
 _HEADS = ("Detect", "IDetect", "IAuxDetect")
+_WRAPPERS = ("DataParallel", "DistributedDataParallel")
 _LONGEST_NAME = 200
 _SIZES = ("imgsz", "img_size", "image_size")  # what trainers of the family call the side of their pictures
 _SETTINGS = ("opt", "args", "train_args")  # and where those that keep their options keep them
@@ -44,6 +45,8 @@ class Contents:
     class_names: tuple[str, ...] | None = None
     classes: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)  # epoch and the like; optimizer, ema: bool
+    implicit_folded: bool = True  # in a fused model: the outputs hold its implicit knowledge already
+    notes: tuple[str, ...] = ()
 
 
 def read_contents(checkpoint: Checkpoint) -> Contents:
@@ -57,21 +60,25 @@ def read_contents(checkpoint: Checkpoint) -> Contents:
     source, network = _find_network(root, where)
     facts = _training_facts(root) if source else {}
     if isinstance(network, ObjectRecord):
+        network = _unwrap(network)
         modules = walk_modules(network, where)
+        names, notes = _class_names(network.state.get("names"), where)
         found = Contents(
             tensors=state_dict(network, where),
             kind=network.kind,
             source=source,
             activation=_activation(modules, where),
-            class_names=_class_names(network.state.get("names"), where),
+            class_names=names,
             classes=_declared_classes(modules),
             training=facts,
+            implicit_folded=any("forward" in module.state for module in _heads(modules)),
+            notes=notes,
         )
         _check_norms(modules, where)
     else:
-        names = _class_names(root.get("names"), where) if source else None
+        names, notes = _class_names(root.get("names") if source else None, where)
         tensors = _plain_tensors(network, where)
-        found = Contents(tensors, "state dict", source, class_names=names, training=facts)
+        found = Contents(tensors, "state dict", source, class_names=names, training=facts, notes=notes)
     _check_amount(found.tensors, checkpoint)
     return found
 
@@ -91,6 +98,17 @@ def _find_network(root: Any, where: str) -> tuple[str, ObjectRecord | dict[Any, 
     raise DamagedFileError(
         f"{where}: no network in it: expected `ema`, `model` or a state dict, found {found}", hint=ACCEPTED
     )
+
+
+def _unwrap(network: ObjectRecord) -> ObjectRecord:
+    """The network inside the wrappers of training on several devices."""
+    while network.class_name in _WRAPPERS:
+        children = network.state.get("_modules")
+        inner = children.get("module") if isinstance(children, dict) else None
+        if not isinstance(inner, ObjectRecord):
+            break  # the walk over the modules says what is missing
+        network = inner
+    return network
 
 
 def _plain_tensors(values: Mapping[Any, Any], where: str) -> dict[str, TensorRecord]:
@@ -138,29 +156,42 @@ def _check_norms(modules: Mapping[str, ObjectRecord], where: str) -> None:
                 )
 
 
+def _heads(modules: Mapping[str, ObjectRecord]) -> list[ObjectRecord]:
+    return [module for module in modules.values() if module.class_name in _HEADS]
+
+
 def _declared_classes(modules: Mapping[str, ObjectRecord]) -> int | None:
-    declared = [module.state.get("nc") for module in modules.values() if module.class_name in _HEADS]
+    declared = [module.state.get("nc") for module in _heads(modules)]
     return declared[-1] if declared and type(declared[-1]) is int else None
 
 
-def _class_names(value: Any, where: str) -> tuple[str, ...] | None:
-    """Names from a list, or from a dict of index to name.
+def _class_names(value: Any, where: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Names from a list, an array or a dict of index to name, and notes on them.
 
-    Text that could disturb a terminal is refused.
+    A note says which names were no text in the file.
     """
+    if isinstance(value, ArrayRecord):
+        value = list(value.texts)
     if isinstance(value, dict) and set(value) == set(range(len(value))):
         value = [value[index] for index in range(len(value))]
     if not isinstance(value, list | tuple) or not value:
-        return None
-    if not all(type(name) is str for name in value):
+        return None, ()
+    if not all(type(name) in (str, int, float, bool, type(None)) for name in value):
         raise DamagedFileError(f"{where}: its class names are not all text", hint=AGAIN)
-    names = tuple(name.strip() for name in value)
+    names = tuple(str(name).replace("\t", " ").strip() for name in value)
     for name in names:
-        if len(name) > _LONGEST_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-            raise UntrustedFileError(
-                f"{where}: the class name {name[:40]!r} is no printable text", hint=NOT_TORCH
-            )
-    return names
+        _check_printable(name, where)
+    other = [name for name, given in zip(names, value, strict=True) if type(given) is not str]
+    note = f"{len(other)} class names are no text in the file (YAML reads no and 7 otherwise): {', '.join(other[:8])}"
+    return names, (note,) if other else ()
+
+
+def _check_printable(name: str, where: str) -> None:
+    """Refuse text that could disturb a terminal."""
+    if len(name) > _LONGEST_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise UntrustedFileError(
+            f"{where}: the class name {name[:40]!r} is no printable text", hint=NOT_TORCH
+        )
 
 
 def _training_facts(root: Mapping[Any, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeyolo.errors import DamagedFileError, FileRefusedError, UntrustedFileError, UsageError
+from edgeyolo.errors import DamagedFileError, EdgeYoloError, UntrustedFileError, UsageError
 from edgeyolo.models.checkpoint.allowlist import allowed_names
 from edgeyolo.models.checkpoint.archive import ACCEPTED, AGAIN, open_archive
+from edgeyolo.models.checkpoint.foreign import foreign_file, foreign_pickle
 from edgeyolo.models.checkpoint.graph import check_graph
 from edgeyolo.models.checkpoint.limits import Limits
 from edgeyolo.models.checkpoint.machine import PickleMachine
@@ -41,7 +42,8 @@ def open_checkpoint(path: Path | str, limits: Limits | None = None) -> Iterator[
     """Read a torch zip checkpoint without running any of it.
 
     Raises UntrustedFileError for anything outside the allow-list (named in the message), DamagedFileError for
-    files that are truncated or contradict themselves, UsageError where there is no such file.
+    files that are truncated or contradict themselves, ForeignFileError for other projects' (by name), UsageError
+    where there is no such file.
     """
     path, limits = Path(path), limits or Limits()
     if sniff(path, limits) != "torch":
@@ -50,7 +52,11 @@ def open_checkpoint(path: Path | str, limits: Limits | None = None) -> Iterator[
         tensors = TensorReader(archive, limits)
         where = f"{path} ({archive.folder}/data.pkl)"
         machine = PickleMachine(allowed_names(tensors.rebuild), tensors.storage, where, limits)
-        root = machine.run(archive.pickle())
+        pickled = archive.pickle()
+        try:
+            root = machine.run(pickled)
+        except UntrustedFileError as refusal:
+            raise foreign_pickle(archive, pickled, limits) or refusal from refusal
         check_graph(root, where, limits)
         yield Checkpoint(path, root, archive.sha256, archive.stored_bytes())
 
@@ -74,7 +80,7 @@ def sniff(path: Path, limits: Limits | None = None) -> Literal["torch", "safeten
     raise _refusal(path, head)
 
 
-def _refusal(path: Path, head: bytes) -> FileRefusedError:
+def _refusal(path: Path, head: bytes) -> EdgeYoloError:
     if head.startswith(_LEGACY):
         return UntrustedFileError(
             f"{path}: a checkpoint in torch's old format (before 1.6), a bare pickle that is not read here",
@@ -87,6 +93,8 @@ def _refusal(path: Path, head: bytes) -> FileRefusedError:
         )
     if not head:
         return DamagedFileError(f"{path}: the file is empty", hint=AGAIN)
+    if foreign := foreign_file(path, head, path.stat().st_size):
+        return foreign
     return DamagedFileError(
         f"{path}: neither a torch checkpoint (zip) nor safetensors: {head[:8]!r}...", hint=ACCEPTED
     )

@@ -34,6 +34,14 @@ class ObjectRecord:
         return self.kind.rpartition(".")[2]
 
 
+@dataclass(eq=False)
+class ForeignRecord:
+    """A value of a class off the allow-list; never handed out.
+
+    It stands in while a refused file's project is looked for.
+    """
+
+
 @dataclass(frozen=True)
 class PathRecord:
     """A `pathlib` path, as the text it was made from."""
@@ -50,7 +58,10 @@ class Named:
 
 @dataclass(eq=False)
 class DtypeRecord:
-    """A numpy dtype without its byte order ("f8"), and the order ("<", ">" or "|")."""
+    """A numpy dtype without its byte order ("f8", "U5"), and the order.
+
+    The order is "<", ">" or "|".
+    """
 
     code: str
     order: str = "<"
@@ -63,13 +74,14 @@ class DtypeRecord:
 
 @dataclass(eq=False)
 class ArrayRecord:
-    """A numpy array in the pickle itself (metrics, class weights).
+    """A numpy array in the pickle itself (metrics, class weights, class names).
 
-    Its values are not needed and not kept.
+    Of its values only texts are kept, in C order.
     """
 
     shape: tuple[int, ...] = ()
     dtype: DtypeRecord | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.models.download.table import (
-    LICENCE,
     PUBLISHED,
-    RELEASE,
     PublishedWeights,
     is_published,
     published,
@@ -121,11 +119,11 @@ def weights_path(weights: str | PublishedWeights, cache: Path | None = None) -> 
 
 
 def _address(weights: PublishedWeights, base_url: str | None) -> str:
-    base = base_url or os.environ.get("EDGEYOLO_WEIGHTS_URL") or RELEASE
+    base = base_url or os.environ.get("EDGEYOLO_WEIGHTS_URL") or weights.release
     if not base.lower().startswith(("https://", "http://")):
         hint = "Give base_url or EDGEYOLO_WEIGHTS_URL the address that the file name is added to."
         raise UsageError(f"expected an address starting with https:// or http://, not {base!r}", hint=hint)
-    return f"{base.rstrip('/')}/{weights.file}"
+    return f"{base.rstrip('/')}/{weights.remote}"
 
 
 def _download(
@@ -140,7 +138,8 @@ def _download(
         raise
     place(part, path)
     licence = (
-        f"{weights.file} is published under {LICENCE} ({RELEASE}): it is your own data to use under that."
+        f"{weights.file} is published under {weights.licence} ({weights.release}): it is your own data to use "
+        "under that."
     )
     return Fetched(path, found.sha256, "\n".join(filter(None, (licence, found.notice))))
 

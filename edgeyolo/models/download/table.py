@@ -1,8 +1,8 @@
 """The published YOLOv7 checkpoints.
 
-Names, addresses, and what is known of the files.
+Names, addresses, licences, and what is known of the files.
 
-They are GPL-3.0 data of their authors, which a user brings; nothing of them is part of edgeyolo.
+They are data of their authors, which a user brings; nothing of them is part of edgeyolo.
 """
 
 from __future__ import annotations
@@ -13,29 +13,40 @@ from edgeyolo.errors import UsageError
 
 RELEASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1/"
 LICENCE = "GPL-3.0"
+MIT_RELEASE = "https://github.com/MultimediaTechLab/YOLO/releases/download/v1.0-alpha/"
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One file of the release: a torch zip archive holding a pickled module.
+    """One file of a release.
 
-    `bytes` and `sha256` are None where no record of them is known; `certainty` says what the record rests on.
+    It is a torch zip archive holding a pickled module or a state dict. `bytes` and `sha256` are None where no
+    record of them is known; `certainty` says what the record rests on. `published_as` is the file's name in the
+    release where it is not `<name>.pt`.
     """
 
     name: str
     bytes: int | None = None
     sha256: str | None = None
     certainty: str = "no record is known"
+    release: str = RELEASE
+    licence: str = LICENCE
+    published_as: str = ""
 
     @property
     def file(self) -> str:
-        """The file's name in the release and in the cache."""
+        """The file's name in the cache."""
         return f"{self.name}.pt"
+
+    @property
+    def remote(self) -> str:
+        """The file's name in the release."""
+        return self.published_as or self.file
 
     @property
     def url(self) -> str:
         """Address at which the authors publish the file."""
-        return RELEASE + self.file
+        return self.release + self.remote
 
 
 # `_training` files hold the training form, to fine-tune from. There is none of yolov7-tiny.
@@ -63,6 +74,7 @@ PUBLISHED = (
     PublishedWeights("yolov7-e6_training"),
     PublishedWeights("yolov7-d6_training"),
     PublishedWeights("yolov7-e6e_training"),
+    PublishedWeights("yolov7-mit", release=MIT_RELEASE, licence="MIT", published_as="v7.pt"),
 )
 
 

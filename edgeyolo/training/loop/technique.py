@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from edgeyolo.artifact.learned_ranges import LearnedRanges
+from edgeyolo.models.csp_topology import Spec
 from edgeyolo.models.network import Network
-from edgeyolo.models.topology import Anchors, ModelSpec
+from edgeyolo.models.topology import Anchors
 
 Maps: TypeAlias = tuple[Tensor, ...]
 
@@ -30,7 +31,7 @@ class Wrapper(nn.Module):
         self.network = network
 
     @property
-    def spec(self) -> ModelSpec:
+    def spec(self) -> Spec:
         """The network's."""
         return self.network.spec
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import ImageError, RuntimeMissingError
+from edgeyolo.evaluation.drawn_names import drawable
 from edgeyolo.runtime.drawing import class_color, draw_detections
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.pipeline import Pipeline
@@ -20,6 +22,9 @@ from edgeyolo.support.files import atomic_file
 from edgeyolo.training.data.batches import Batch
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.state import Position
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _LONG_SIDE = 1920
 
@@ -82,11 +87,16 @@ def draw_labels(path: Path, dataset: Dataset) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise RuntimeMissingError("plots need matplotlib", hint='pip install "edgeyolo[train]"') from error
-    figure = Figure(figsize=(14, 5), layout="constrained")
+    with drawable(dataset.class_names) as names:
+        _draw_labels(path, Figure(figsize=(14, 5), layout="constrained"), dataset, names)
+
+
+def _draw_labels(path: Path, figure: Figure, dataset: Dataset, names: Sequence[str]) -> None:
     bars, sizes, places = figure.subplots(1, 3)
     classes = np.concatenate([sample.class_id for sample in dataset.images])
     counts = np.bincount(classes, minlength=len(dataset.class_names))
-    bars.barh(dataset.class_names, counts)
+    bars.barh(range(len(names)), counts)
+    bars.set_yticks(range(len(names)), names)
     bars.set(title=f"{len(classes)} objects in {len(dataset)} images", xlabel="objects")
     bars.invert_yaxis()
     relative = np.concatenate([sample.xywh / np.array(sample.size * 2) for sample in dataset.images])

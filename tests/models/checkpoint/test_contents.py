@@ -68,6 +68,47 @@ def test_a_model_saved_by_itself(asm: SimpleNamespace, forge: Forge) -> None:
     assert (found.source, found.class_names, found.training) == ("", None, {})
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "Bottleneck",
+        "BottleneckCSPA",
+        "BottleneckCSPB",
+        "BottleneckCSPC",
+        "SPP",
+        "Stem",
+        "Res",
+        "ResCSPB",
+        "ResCSPC",
+        "ResXCSPB",
+        "ResXCSPC",
+    ],
+)
+def test_the_blocks_of_the_baselines(block: str, asm: SimpleNamespace, forge: Forge) -> None:
+    inner = asm.module(f"models.common.{block}", _modules=asm.mapping(cv1=conv(asm)))
+    found = contents(forge(asm.stream(asm.mapping(model=model(asm, inner)))))
+    assert list(found.tensors) == ["model.0.cv1.conv.weight"]
+
+
+@pytest.mark.parametrize("wrapper", ["data_parallel.DataParallel", "distributed.DistributedDataParallel"])
+def test_models_wrapped_for_several_devices(wrapper: str, asm: SimpleNamespace, forge: Forge) -> None:
+    inner = model(asm, conv(asm), names=names(asm, "cell"))
+    outer = asm.module(f"torch.nn.parallel.{wrapper}", _modules=asm.mapping(module=inner), dim=asm.integer(0))
+    found = contents(forge(asm.stream(asm.mapping(model=outer))))
+    assert (list(found.tensors), found.kind) == (["model.0.conv.weight"], "models.yolo.Model")
+    assert found.class_names == ("cell",)
+    hollow = asm.module(f"torch.nn.parallel.{wrapper}")
+    assert contents(forge(asm.stream(asm.mapping(model=hollow, w=asm.tensor(0, [4], [1]))))).tensors == {}
+
+
+def test_what_training_saves_along(asm: SimpleNamespace, forge: Forge) -> None:
+    options = (
+        asm.name("argparse.Namespace") + b")\x81" + asm.mapping(lr=asm.integer(1), cfg=asm.text("x")) + b"b"
+    )
+    root = asm.mapping(model=model(asm, conv(asm)), opt=options, kind=asm.name("numpy.float32"))
+    assert list(contents(forge(asm.stream(root))).tensors) == ["model.0.conv.weight"]
+
+
 @pytest.mark.parametrize("source", ["ema", "model", "state_dict", "model_state_dict"])
 def test_state_dicts_under_their_usual_names(source: str, asm: SimpleNamespace, forge: Forge) -> None:
     weights = (
@@ -118,6 +159,57 @@ def test_networks_that_compute_something_else_are_refused(asm: SimpleNamespace, 
 def test_class_names_as_a_dict(asm: SimpleNamespace, forge: Forge) -> None:
     named = b"}(" + asm.integer(1) + asm.text("b") + asm.integer(0) + asm.text("a") + b"u"
     assert contents(forge(asm.stream(model(asm, conv(asm), names=named)))).class_names == ("a", "b")
+
+
+def texts_array(asm: SimpleNamespace, code: str, count: int, content: bytes) -> bytes:
+    """A numpy array as it is pickled: an empty one, filled with (version, shape, dtype, order, content)."""
+    empty = asm.call(
+        "numpy.core.multiarray._reconstruct", asm.name("numpy.ndarray"), asm.many(asm.integer(0)), b"C\x01b"
+    )
+    return bytes(
+        empty
+        + asm.many(asm.integer(1), asm.many(asm.integer(count)), dtype(asm, code), b"\x89", content)
+        + b"b"
+    )
+
+
+def dtype(asm: SimpleNamespace, code: str) -> bytes:
+    made = asm.call("numpy.dtype", asm.text(code), b"\x89", b"\x88")
+    return bytes(made + asm.many(asm.integer(3), asm.text("|" if code == "O8" else "<"), b"NNN") + b"b")
+
+
+def letters(*texts: str) -> bytes:
+    data = "".join(text.ljust(3, "\0") for text in texts).encode("utf-32-le")
+    return b"C" + bytes([len(data)]) + data
+
+
+def test_class_names_of_numpy(asm: SimpleNamespace, forge: Forge) -> None:
+    texts = [
+        asm.call("numpy._core.multiarray.scalar", dtype(asm, "U3"), letters(name)) for name in ("cat", "é")
+    ]
+    for named in (
+        texts_array(asm, "U3", 2, letters("cat", "é")),
+        texts_array(asm, "O8", 2, names(asm, "cat", "é")),
+        b"](" + b"".join(texts) + b"e",
+    ):
+        found = contents(forge(asm.stream(model(asm, conv(asm), names=named))))
+        assert (found.class_names, found.notes) == (("cat", "é"), ())
+
+
+def test_class_names_that_yaml_reads_as_something_else(asm: SimpleNamespace, forge: Forge) -> None:
+    date = asm.call("datetime.date", b"C\x04\x07\xe8\x05\x01")
+    named = (
+        b"](" + asm.integer(7) + b"\x89" + b"N" + asm.text("no\ttab") + date + b"G?\xe0\0\0\0\0\0\0" + b"e"
+    )
+    found = contents(forge(asm.stream(model(asm, conv(asm), names=named))))
+    assert found.class_names == ("7", "False", "None", "no tab", "2024-05-01", "0.5")
+    assert "4 class names are no text" in found.notes[0]
+    assert "7, False, None, 0.5" in found.notes[0]
+
+
+def test_class_names_that_cannot_be_names(asm: SimpleNamespace, forge: Forge) -> None:
+    with pytest.raises(DamagedFileError, match="not all text"):
+        contents(forge(asm.stream(model(asm, conv(asm), names=b"]]a"))))
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\nb", "x" * 300, "\x00"])

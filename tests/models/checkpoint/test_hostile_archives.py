@@ -130,10 +130,6 @@ def test_a_zip_without_a_pickle(tmp_path: Path, refuse: Refuse) -> None:
     assert "expected one <name>/data.pkl" in refuse(path, DamagedFileError)
 
 
-def test_a_torchscript_program(forge: Forge, refuse: Refuse) -> None:
-    assert "archive/constants.pkl" in refuse(forge(NOTHING, ("archive/constants.pkl", b"\x80\x02).")))
-
-
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.9, 0.99, 0.999])
 def test_truncated_files(share: float, shared: Path, tmp_path: Path, refuse: Refuse) -> None:
     whole = (shared / "data/checkpoints/yolov7-tiny-bccd-256.pt").read_bytes()

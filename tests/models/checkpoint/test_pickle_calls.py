@@ -63,7 +63,43 @@ CALLS: list[tuple[str, Callable[[Any], bytes], str]] = [
         ),
         "_rebuild_parameter",
     ),
-    ("numpy object dtype", lambda a: a.call("numpy.dtype", a.text("O8"), b"\x89", b"\x88"), "'O8'"),
+    ("numpy void dtype", lambda a: a.call("numpy.dtype", a.text("V8"), b"\x89", b"\x88"), "'V8'"),
+    (
+        "numpy object scalar",
+        lambda a: a.call(
+            "numpy.core.multiarray.scalar", a.call("numpy.dtype", a.text("O8")), b"C\x08abcdefgh"
+        ),
+        "multiarray.scalar",
+    ),
+    (
+        "numpy text of no letters",
+        lambda a: a.call(
+            "numpy.core.multiarray.scalar", a.call("numpy.dtype", a.text("U1")), b"C\x04\xff\xff\xff\x7f"
+        ),
+        "multiarray.scalar",
+    ),
+    (
+        "getattr of a model",
+        lambda a: a.call("__builtin__.getattr", a.module("models.yolo.Model"), a.text("forward")),
+        "getattr",
+    ),
+    (
+        "getattr of a class",
+        lambda a: a.call("__builtin__.getattr", a.name("models.yolo.Model"), a.text("fuseforward")),
+        "models.yolo.Model, fuseforward",
+    ),
+    (
+        "getattr of getattr",
+        lambda a: a.call("builtins.getattr", a.name("builtins.getattr"), a.text("__self__")),
+        "__self__",
+    ),
+    ("a date of other things", lambda a: a.call("datetime.date", a.text("2024")), "datetime.date"),
+    (
+        "a date that does not exist",
+        lambda a: a.call("datetime.date", b"C\x04\x07\xe8\x0d\x01"),
+        "datetime.date",
+    ),
+    ("a namespace with arguments", lambda a: a.call("argparse.Namespace", a.text("x")), "argparse.Namespace"),
     (
         "numpy object array",
         lambda a: (
@@ -74,6 +110,17 @@ CALLS: list[tuple[str, Callable[[Any], bytes], str]] = [
             + b"b"
         ),
         "numpy array",
+    ),
+    (
+        "numpy object array of lists",
+        lambda a: (
+            a.call(
+                "numpy.core.multiarray._reconstruct", a.name("numpy.ndarray"), a.many(a.integer(0)), b"C\x01b"
+            )
+            + a.many(a.integer(1), a.many(a.integer(1)), a.call("numpy.dtype", a.text("O8")), b"\x89", b"]]a")
+            + b"b"
+        ),
+        "not all text",
     ),
     (
         "numpy array of another class",

@@ -8,13 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.svg import tag
 from edgeyolo_bench.paper.beside_paper import is_in
 from edgeyolo_bench.paper.paper_tables import NUMBERS, PROTOCOLS
 from edgeyolo_bench.render.page.facts import device_facts, how_measured, layer_tables, warnings
 from edgeyolo_bench.render.page.panels import distributions, stage_split
 from edgeyolo_bench.render.page.roofline_chart import roofline_chart
 from edgeyolo_bench.render.page.scatter import legend, scatter
-from edgeyolo_bench.render.page.svg import tag
 from edgeyolo_bench.render.page.tables import change_table, comparison_table, sortable
 from edgeyolo_bench.render.points import measured_points, paper_points
 from edgeyolo_bench.render.result_table import beside_paper, placements, results

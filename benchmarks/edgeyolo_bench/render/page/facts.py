@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from edgeyolo.support.svg import tag
 from edgeyolo_bench.limits.roofline import Limits, Placement, bugs
-from edgeyolo_bench.render.page.svg import tag
 from edgeyolo_bench.render.page.tables import sortable
 from edgeyolo_bench.render.result_table import Cell, Table, number
 from edgeyolo_bench.render.table import warned

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from edgeyolo.support.svg import Scale, figure, tag, text, tip
 from edgeyolo_bench.render.page.scatter import series
-from edgeyolo_bench.render.page.svg import Scale, figure, tag, text, tip
 from edgeyolo_bench.values.measurement import STAGES, Measurement, Quantile, StageSummary
 
 _PANEL = (300, 128)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeyolo.support.svg import Frame, Scale, figure, marker, tag, text, tip
 from edgeyolo_bench.limits.roofline import Limits, Placement
 from edgeyolo_bench.render.page.scatter import series, shape, target_legend
-from edgeyolo_bench.render.page.svg import Frame, Scale, figure, marker, tag, text, tip
 from edgeyolo_bench.render.result_table import placed_label, verdict_words
 
 WIDTH, HEIGHT = 960, 420

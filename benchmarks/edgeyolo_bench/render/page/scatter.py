@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgeyolo_bench.render.page.svg import Frame, Scale, figure, marker, tag, text, tip
+from edgeyolo.support.svg import Frame, Scale, figure, marker, tag, text, tip
 from edgeyolo_bench.render.points import Point, front
 
 WIDTH, HEIGHT = 960, 460

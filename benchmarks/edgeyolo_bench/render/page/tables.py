@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from edgeyolo_bench.render.page.svg import tag
+from edgeyolo.support.svg import tag
 from edgeyolo_bench.render.result_table import DASH, Cell, Table, number
 from edgeyolo_bench.render.table import NOT_REPORTABLE
 from edgeyolo_bench.values.report import Report

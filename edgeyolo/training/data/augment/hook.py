@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.support.reading import read_yaml
 from edgeyolo.training.data.augment.picture import Picture
 
 _PARAMETERS = 'BboxParams(format="pascal_voc", label_fields=["class_id"])'
@@ -29,6 +30,8 @@ def load_albumentations(path: str | Path) -> Callable[[Picture, np.random.Genera
             f"{path}: albumentations is not installed", hint="pip install albumentations"
         ) from error
     form = "yaml" if Path(path).suffix.lower() in (".yaml", ".yml") else "json"
+    if form == "yaml":
+        read_yaml(path, error=UsageError)  # refuses what albumentations' own loader would hang on
     try:
         transform = albumentations.load(str(path), data_format=form)
     except Exception as error:  # whatever a transform of any version finds wrong with its arguments
