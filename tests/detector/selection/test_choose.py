@@ -155,7 +155,7 @@ def test_it_says_what_takes_long_and_explains_itself(world: World) -> None:
     assert any(text.startswith("measuring ") for text in world.told)
     data = json.loads(json.dumps(explanation.to_json()))
     assert data["target"] == "cpu-onnx-fp32"
-    assert {"target", "usable", "reason", "milliseconds"} == set(data["considered"][0])
+    assert {"target", "usable", "reason", "milliseconds", "unwanted"} == set(data["considered"][0])
     lines = str(explanation).splitlines()
     assert "cpu-onnx-fp32" in lines[0]
     assert "ms an image, measured here" in lines[1]
