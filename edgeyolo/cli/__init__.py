@@ -27,6 +27,8 @@ COMMANDS = (
     "detect",
     "track",
     "serve",
+    "predict",
+    "recipe",
     "val",
     "verify",
     "ablate",
