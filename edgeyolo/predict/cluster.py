@@ -68,8 +68,6 @@ def _filled(ray: Any, load: Load, shards: Sequence[Shard], workers: int) -> Any:
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
         num_cpus=load.arguments.get("threads", 1),
         num_gpus=int(load.gpu),
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     for row in filled.iter_rows():
         done += row["count"]
