@@ -140,10 +140,10 @@ def _readme(artifact: Artifact) -> str:
         "    ./build.sh                   # model.engine and libnvdsinfer_edgeyolo.so\n"
         "    ./check.sh video.mp4         # compares the files, runs the video through nvinfer\n\n"
         f"config_infer_primary.txt is for nvinfer, as primary detector; {streams}.\n\n"
-        "Preprocessing is nvinfer's: the aspect is kept and the padding symmetric as in the letterbox, but nvinfer pads "
-        f"with black, and has no setting for {manifest.input.pad_value}, and it scales with its own interpolation. Boxes "
-        "therefore differ a little from `edgeyolo detect`, most near the padding.\n"
+        "Preprocessing is nvinfer's: the aspect is kept and the padding symmetric as in the letterbox. nvinfer pads "
+        f"with black, without a setting for {manifest.input.pad_value}, and it scales with its own interpolation: "
+        "boxes differ a little from those of `edgeyolo detect`, most near the padding.\n"
     )
 
 
-DEEPSTREAM = Host("deepstream", "DeepStream", takes, _fill, _misfit)
+DEEPSTREAM = Host("deepstream", "DeepStream", takes, _fill, _misfit, ("config_infer_primary.txt",))

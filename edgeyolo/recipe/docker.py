@@ -13,7 +13,11 @@ from edgeyolo.version import __version__
 _PACKAGES = {"onnx": "", "openvino": "openvino", "tflite": "ai-edge-litert", "trt": "cuda-python"}
 """A runtime's package beside the base install; TensorRT itself is part of NVIDIA's images."""
 _PYTHON = "python:3.12-slim-bookworm"
-_TENSORRT = {"jetson": "nvcr.io/nvidia/l4t-tensorrt:r10.3.0-runtime", "": "nvcr.io/nvidia/tensorrt:24.10-py3"}
+_TENSORRT = {  # TensorRT 10.3; 10.4, the last with Volta; 10.5
+    "jetson": "nvcr.io/nvidia/l4t-tensorrt:r10.3.0-runtime",
+    "v100": "nvcr.io/nvidia/tensorrt:24.09-py3",
+    "gpu": "nvcr.io/nvidia/tensorrt:24.10-py3",
+}
 
 
 def dockerfile(manifest: Manifest) -> str:
@@ -22,14 +26,11 @@ def dockerfile(manifest: Manifest) -> str:
     package = _PACKAGES[target.runtime]
     version = manifest.tools.get(package)
     pinned = f" '{package}=={version}'" if package and version else f" {package}" if package else ""
-    image = _PYTHON
-    system = ""
+    image, system = _PYTHON, ""
     if target.runtime == "trt":
-        image = _TENSORRT.get(target.device, _TENSORRT[""])
-        system = (
-            "RUN apt-get update \\\n    && apt-get install -y --no-install-recommends python3-pip \\\n"
-            "    && rm -rf /var/lib/apt/lists/*\n"
-        )
+        image, system = _TENSORRT[target.device], _installed("python3-pip")
+    elif target.runtime == "openvino" and target.device == "gpu":
+        system = _installed("intel-opencl-icd")
     return (
         "# syntax=docker/dockerfile:1\n"
         f"FROM {image}\n"
@@ -44,8 +45,16 @@ def dockerfile(manifest: Manifest) -> str:
     )
 
 
+def _installed(package: str) -> str:
+    return (
+        "RUN apt-get update \\\n"
+        f"    && apt-get install -y --no-install-recommends {package} \\\n"
+        "    && rm -rf /var/lib/apt/lists/*\n"
+    )
+
+
 def _takes(target: Target) -> bool:
-    return target.runtime in _PACKAGES and target.device not in ("ncs", "edgetpu")
+    return target.runtime in _PACKAGES and target.device not in ("ncs", "npu", "edgetpu")
 
 
 def _fill(artifact: Artifact, folder: Path) -> None:
@@ -58,7 +67,7 @@ def _fill(artifact: Artifact, folder: Path) -> None:
     (folder / "Dockerfile").write_text(dockerfile(manifest), encoding="utf-8")
     (folder / ".dockerignore").write_text("*\n!artifact\n", encoding="utf-8")
     gpu = {"trt": "--gpus all " if manifest.target.device != "jetson" else "--runtime nvidia "}
-    devices = {"gpu": "--device /dev/dri ", "npu": "--device /dev/accel "}
+    devices = {"gpu": "--device /dev/dri "}
     flags = gpu.get(manifest.target.runtime) or devices.get(manifest.target.device, "")
     write_check(
         folder,

@@ -159,4 +159,4 @@ def _fill(artifact: Artifact, folder: Path) -> None:
     )
 
 
-FRIGATE = Host("frigate", "Frigate", _takes, _fill, _misfit)
+FRIGATE = Host("frigate", "Frigate", _takes, _fill, _misfit, ("config.yml",))

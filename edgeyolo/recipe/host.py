@@ -26,6 +26,7 @@ class Host:
         takes: tells for which targets it runs the files.
         fill: writes the recipe of an artifact into an empty folder.
         misfit: the reason why it cannot take this artifact although its target fits, with a hint; or None.
+        edited: names of configuration files that a user may change, so that no check compares them.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Host:
     takes: Callable[[Target], bool]
     fill: Callable[[Artifact, Path], None]
     misfit: Callable[[Manifest], tuple[str, str] | None] = lambda _: None
+    edited: tuple[str, ...] = ()
 
 
 def model_name(manifest: Manifest) -> str:

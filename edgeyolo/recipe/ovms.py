@@ -42,9 +42,9 @@ def _fill(artifact: Artifact, folder: Path) -> None:
         "        openvino/model_server:latest --config_path /models/config.json --rest_port 8000\n"
         "    ./check.sh http://localhost:8000\n    python3 client.py photo.jpg\n\n"
         "`check.sh` compares the files with SHA256SUMS and the server's answer to the golden picture with the values "
-        "that the export recorded. `client.py` needs `pip install edgeyolo` and speaks KServe v2 with binary tensors.\n",
+        "that the export recorded. `client.py` needs `pip install edgeyolo`; it speaks KServe v2 in binary.\n",
         encoding="utf-8",
     )
 
 
-OVMS = Host("ovms", "OpenVINO Model Server", _takes, _fill)
+OVMS = Host("ovms", "OpenVINO Model Server", _takes, _fill, edited=("config.json",))

@@ -118,7 +118,7 @@ def _readme(artifact: Artifact) -> str:
         "`check.sh` compares the files with SHA256SUMS and the server's answer to the golden picture with the values "
         "that the export recorded. `client.py` needs `pip install edgeyolo`, nothing of Triton's: it speaks KServe v2 "
         "with binary tensors.\n\nThe input is prepared by the client (letterbox, 114; manifest.json has the numbers). "
-        "An export with `--nms graph --input uint8` takes pixels and answers with boxes, so that no ensemble is needed; "
+        "An export with `--nms graph --input uint8` takes pixels and gives boxes, so that no ensemble is needed; "
         "one with `--batch dynamic` lets Triton batch requests.\n"
     )
 
@@ -127,4 +127,4 @@ def _misfit(manifest: Manifest) -> tuple[str, str] | None:
     return unbuilt(manifest) if manifest.target.runtime == "trt" else None
 
 
-TRITON = Host("triton", "Triton Inference Server", _takes, _fill, _misfit)
+TRITON = Host("triton", "Triton Inference Server", _takes, _fill, _misfit, ("config.pbtxt",))
