@@ -14,8 +14,6 @@
 
 namespace {
 
-float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
-
 const NvDsInferLayerInfo* find(const std::vector<NvDsInferLayerInfo>& layers, const char* name) {
     for (const auto& layer : layers)
         if (std::strcmp(layer.layerName, name) == 0) return &layer;
@@ -44,6 +42,8 @@ float threshold(const NvDsInferParseDetectionParams& params, unsigned int label)
 }
 
 #if EDGEYOLO_RAW_MAPS
+
+float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
 // A map is (anchors * (5 + classes), rows, columns): x, y, w, h, objectness, classes, before the sigmoid.
 void decode(const float* map, const EdgeyoloLevel& level, const NvDsInferNetworkInfo& network,

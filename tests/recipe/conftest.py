@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
@@ -41,3 +43,14 @@ def exported(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> C
         return export(small_weights, target, place, options)
 
     return artifact
+
+
+@pytest.fixture(scope="session")
+def farthest() -> Callable[[NDArray[np.float32], NDArray[np.float32]], float]:
+    """The largest distance of a row to the nearest of the other side, both ways; rows may stand in any order."""
+
+    def distance(rows: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+        apart = np.abs(rows[:, None] - others[None]).max(axis=2)
+        return float(max(apart.min(axis=0).max(), apart.min(axis=1).max()))
+
+    return distance
