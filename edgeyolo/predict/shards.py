@@ -156,8 +156,9 @@ def _interrupted(folder: Path, settings: Mapping[str, Any], out: Path) -> Job | 
         raise DamagedFileError(f"{file}: not the record of a prediction ({error})", hint=anew) from error
     if known != _SCHEMA:
         raise DamagedFileError(f"{file}: expected schema {_SCHEMA!r}, got {known!r}", hint=anew)
-    if other := [name for name in settings if job.settings.get(name) != settings[name]]:
-        got = ", ".join(f"{name} {job.settings.get(name)!r}, not {settings[name]!r}" for name in other)
+    names = sorted({*settings, *job.settings})
+    if other := [name for name in names if job.settings.get(name) != settings.get(name)]:
+        got = ", ".join(f"{name} {job.settings.get(name)!r}, not {settings.get(name)!r}" for name in other)
         raise UsageError(f"the interrupted prediction into {out} has {got}", hint=anew)
     return job
 

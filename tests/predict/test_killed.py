@@ -145,6 +145,8 @@ def test_another_prediction_is_not_gone_on_with(artifact: Artifact, photos: Path
     interrupted(artifact, photos, out)
     with pytest.raises(UsageError, match=r"has conf 0\.001, not 0\.5"):
         predict(artifact, photos, out, Options({"conf": 0.5}))
+    with pytest.raises(UsageError, match=r"has conf 0\.001, not None"):
+        predict(artifact, photos, out)
     predict(artifact, photos, out, Options({"conf": 0.5}, overwrite=True))
     assert pq.read_table(out).num_rows == IMAGES
 

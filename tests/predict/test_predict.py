@@ -15,6 +15,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from edgeyolo import Detector  # noqa: E402
 from edgeyolo.artifact.artifact import Artifact  # noqa: E402
+from edgeyolo.cli.predict_command import progress_text  # noqa: E402
 from edgeyolo.datasets.coco import read_coco  # noqa: E402
 from edgeyolo.datasets.scenes import make_scene  # noqa: E402
 from edgeyolo.detector import builtin  # noqa: E402
@@ -172,3 +173,9 @@ def test_without_ray_the_message_says_what_to_install(
         predict(artifact, photos, tmp_path / "out.parquet", Options(engine="ray"))
     assert caught.value.hint == "pip install edgeyolo[ray]" and caught.value.exit_code == 3
     assert not folder_of(tmp_path / "out.parquet").exists()
+
+
+def test_progress_reads_as_a_sentence() -> None:
+    assert progress_text(Progress(0, 10, 0.0)) == "0 of 10 images"
+    assert progress_text(Progress(1200, 10000, 34.5)) == "1200 of 10000 images, 34.5 images/s, 4:15 left"
+    assert progress_text(Progress(0, 36000, 5.0)).endswith("2:00:00 left")
