@@ -9,7 +9,7 @@ from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import GraphDetections, RawMaps
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.recipe.host import Host, described, write_check, write_labels, write_script
-from edgeyolo.recipe.trtexec import takes, unbuilt, write_build
+from edgeyolo.recipe.trtexec import PACKAGE, takes, unbuilt, write_build
 from edgeyolo.runtime.postprocess_config import settle
 
 _MODES = {"fp32": 0, "int8": 1, "fp16": 2}
@@ -37,7 +37,7 @@ def config(manifest: Manifest) -> dict[str, dict[str, str]]:
     return {
         "property": {
             "gpu-id": "0",
-            "onnx-file": "model.onnx",
+            "onnx-file": f"{PACKAGE}/model.onnx",
             "model-engine-file": ENGINE,
             "labelfile-path": "labels.txt",
             "batch-size": str(contract.batch),

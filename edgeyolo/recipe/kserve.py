@@ -14,7 +14,7 @@ from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.recipe import client
 from edgeyolo.recipe.host import model_name, place_golden, write_check
 
-SUFFIXES = {"onnx": (".onnx",), "openvino": (".xml", ".bin"), "trt": (".onnx", "build.json")}
+SUFFIXES = {"onnx": (".onnx",), "openvino": (".xml", ".bin")}
 """A runtime's files that are to be copied."""
 _READERS = {"onnx": "onnxruntime", "openvino": "openvino"}  # on any machine, whatever the device
 

@@ -106,7 +106,7 @@ def require_golden(
     found = _detected(manifest, where, outputs, letterboxes[:1], golden)
     agreed = _agreement(found, golden)
     deviation = _deviation(outputs, found, golden, agreed, manifest)
-    _require(manifest, where, deviation, tolerance, agreed, profile)
+    _require(manifest, where, deviation=deviation, tolerance=tolerance, agreed=agreed, profile=profile)
     return deviation, tolerance
 
 
@@ -170,6 +170,7 @@ def _deviation(
 def _require(
     manifest: Manifest,
     where: str,
+    *,
     deviation: float,
     tolerance: float,
     agreed: Agreement,

@@ -54,7 +54,9 @@ def test_the_configuration_says_what_the_manifest_says(
     assert graph or float(limits["nms-iou-threshold"]) == DISPLAY.iou
     assert "black" in (folder / "README.md").read_text()
     script = (folder / "build.sh").read_text()
-    assert of["model-engine-file"] in script and of["custom-lib-path"].removeprefix("./") in script
+    assert (
+        f"$PWD/{of['model-engine-file']}.new" in script and of["custom-lib-path"].removeprefix("./") in script
+    )
     subprocess.run(["sh", "-n", folder / "build.sh"], check=True)
 
 

@@ -224,6 +224,6 @@ def test_the_check_notices_a_server_with_other_answers(plain: Artifact, tmp_path
         assert client(folder, "--check", "--url", url).returncode == 0
     with server(model, wrong=1.0) as url:
         wrong = client(folder, "--check", "--url", url)
-    assert wrong.returncode == 1 and "is allowed" in wrong.stdout
+    assert wrong.returncode == 4 and "is allowed" in wrong.stderr
     gone = client(folder, "--check", "--url", url)
     assert gone.returncode == 1 and "Is the server up" in gone.stderr
