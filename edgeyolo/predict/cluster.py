@@ -1,6 +1,6 @@
-"""The engine of Ray Data: actors on a cluster, or on this machine, hold the model and fill shards.
+"""The engine of Ray Data: actors hold the model and fill shards.
 
-Actors write their shards themselves, so the output, the images and the artifact lie on storage that every node has
+They run on a cluster or on this machine. Actors write their shards themselves, so the output, the images and the artifact lie on storage that every node has
 under the same name. Ray restarts an actor that is killed and gives it its shard again.
 """
 

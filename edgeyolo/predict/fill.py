@@ -10,8 +10,9 @@ from edgeyolo.detector.detector import Detector
 from edgeyolo.errors import ImageError
 from edgeyolo.predict.columns import detected_row, failed_row, require_pyarrow
 from edgeyolo.predict.listing import is_address
-from edgeyolo.predict.shards import Shard, image_text, write_shard
+from edgeyolo.predict.shards import Shard, write_shard
 from edgeyolo.runtime.images import MAX_BYTES
+from edgeyolo.support.reading import readable
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ def fill_shard(
     rows: list[dict[str, Any]] = []
     for position, name in enumerate(shard.images):
         begin(position)
-        text = image_text(name)
+        text = readable(name)
         try:
             if position in fatal:
                 raise ImageError("the process that read this image was killed, three times")
             rows.append(detected_row(text, detector(_fetched(name)), model))
         except ImageError as error:
-            rows.append(failed_row(text, image_text(error.message), model))
+            rows.append(failed_row(text, readable(error.message), model))
     begin(len(shard.images))  # a process whose driver is gone ends here and writes nothing
     write_shard(shard, rows)
 

@@ -1,6 +1,6 @@
-"""The engine of local processes: each loads the model once and fills shards, one after another.
+"""The engine of local processes.
 
-A process that is killed loses the shard it was at; another takes its place and does that shard again. An image at
+Each loads the model once and fills shards, one after another. A process that is killed loses the shard it was at; another takes its place and does that shard again. An image at
 which three processes were killed becomes a row with an error.
 """
 

@@ -45,7 +45,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a prediction: images done and in all, and images/s since this process began."""
+    """State of a prediction: images done, images in all, images/s.
+
+    The rate is of the time since this process began.
+    """
 
     done: int
     total: int
@@ -59,7 +62,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a prediction wrote: images in the output, and how many of them are rows with an error."""
+    """Result of a prediction: images in the output, and those with an error."""
 
     images: int
     failed: int
@@ -74,7 +77,7 @@ def predict(
     progress: Callable[[Progress], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Predicted:
-    """Detect in every image of a folder, list or table and write one table, or COCO's json.
+    """Detect in every image of a source and write one table, or COCO's json.
 
     Killed at any moment and called again with the same arguments, it goes on where it was; each image is in the
     output once.
@@ -119,7 +122,7 @@ def predict(
 
 
 def workers_for(artifact: Artifact) -> int:
-    """Processes by default: one a core on a CPU, one on a device that they would share."""
+    """Processes by default: one a core on a CPU, one on any other device."""
     return (cores() or 1) if artifact.manifest.target.device == "cpu" else 1
 
 

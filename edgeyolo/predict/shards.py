@@ -1,4 +1,4 @@
-"""The folder of work beside the output: the job as it began, and a file for every piece that is done.
+"""The folder of work beside the output: the job, and a file for what is done.
 
     out.parquet.shards/
       job.json          the model, the settings and the images, in order
@@ -24,6 +24,7 @@ from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.predict.columns import require_pyarrow, schema
 from edgeyolo.support.files import atomic_file
 from edgeyolo.support.locks import hold
+from edgeyolo.support.reading import readable
 
 JOB, LOCK = "job.json", "lock"
 _SCHEMA = "edgeyolo-predict/1"
@@ -74,7 +75,7 @@ class Job:
                 table = pa.parquet.read_table(shard.file, schema=schema())
             except (OSError, pa.ArrowException) as error:
                 raise _damaged(shard) from error
-            if tuple(table.column("image").to_pylist()) != tuple(map(image_text, shard.images)):
+            if tuple(table.column("image").to_pylist()) != tuple(map(readable, shard.images)):
                 raise _damaged(shard)
             yield table
 
@@ -83,13 +84,6 @@ class Job:
         for file in self.folder.glob("*.parquet"):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def image_text(name: str) -> str:
-    r"""An image's name as a table can hold it; bytes that are no UTF-8 are shown as \xff."""
-    from edgeyolo.support.reading import readable
-
-    return readable(name)
 
 
 def write_shard(shard: Shard, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -109,9 +103,9 @@ def folder_of(out: Path) -> Path:
 def open_job(
     out: Path, images: Sequence[str], settings: Mapping[str, Any], size: int, *, overwrite: bool
 ) -> Iterator[Job]:
-    """Begin a job beside `out`, or take up the one that was interrupted there, alone among processes.
+    """Begin a job beside `out`, or take up the one that was interrupted.
 
-    A job that is taken up keeps the images that it began with. With `overwrite` it begins anew.
+    One process at a time may. A job that is taken up keeps the images that it began with. With `overwrite` it begins anew.
 
     Raises UsageError where another process is at it, the one there is of another model or other settings, or `out`
     is finished and is not to be overwritten.

@@ -1,4 +1,4 @@
-"""Everything another host needs beside an artifact's own files, made from its manifest."""
+"""Recipes: configuration and checks for other hosts, made from the manifest."""
 
 from edgeyolo.recipe.hosts import HOSTS
 from edgeyolo.recipe.write import write_recipe

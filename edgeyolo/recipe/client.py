@@ -1,4 +1,6 @@
-"""A client of a server that speaks KServe v2: Triton, OpenVINO Model Server. Recipes carry a copy of this file.
+"""A client of servers of KServe v2: Triton, OpenVINO Model Server.
+
+Recipes carry a copy of this file.
 
     python client.py photo.jpg --url http://localhost:8000
     python client.py --check             the golden picture: within the export's tolerance, or exit code 4

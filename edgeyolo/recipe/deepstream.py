@@ -1,4 +1,7 @@
-"""NVIDIA DeepStream 6 to 9: the configuration of nvinfer, labels, and a parser that is built on the device."""
+"""NVIDIA DeepStream 6 to 9: configuration of nvinfer, labels, and a parser.
+
+The parser is C++ and built on the device.
+"""
 
 from __future__ import annotations
 

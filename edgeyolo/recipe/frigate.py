@@ -43,7 +43,9 @@ model:
 
 
 def decoded(model: onnx.ModelProto, raw: RawMaps, contract: InputContract) -> onnx.ModelProto:
-    """A copy of a network with raw maps that gives Frigate's output instead, (1, 4 + classes, boxes) float32.
+    """A copy of a network that gives Frigate's output in place of raw maps.
+
+    The output is (1, 4 + classes, boxes) float32.
 
     A box's score of a class is objectness times class, each after the sigmoid; of one class alone, objectness
     (paper's YOLO head, `edgeyolo.runtime.decode`).

@@ -1,4 +1,4 @@
-"""The contract between the recipes and a host, and what several hosts' recipes share."""
+"""The contract between the recipes and a host, and what recipes share."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def write_script(path: Path, text: str) -> None:
 
 
 def write_check(folder: Path, lines: str) -> None:
-    """Write check.sh: the files are those of the recipe, then `lines` of the host's own."""
+    """Write check.sh: it compares the recipe's files, then runs `lines`."""
     write_script(
         folder / "check.sh",
         "#!/bin/sh\n"

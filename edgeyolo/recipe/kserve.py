@@ -1,4 +1,4 @@
-"""What recipes of KServe v2 servers share: the tensors of the model file, the client and its check."""
+"""Tensors of a model file, a client and its check, for servers of KServe v2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _READERS = {"onnx": "onnxruntime", "openvino": "openvino"}  # on any machine, wh
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a model: its name, NumPy's name of its type, its shape without the batch."""
+    """An input or output of a model.
+
+    `dtype` is NumPy's name of its type, `sides` its shape without the batch.
+    """
 
     name: str
     dtype: str
@@ -63,7 +66,7 @@ def _types(artifact: Artifact) -> dict[str, str]:
 
 
 def write_client(artifact: Artifact, folder: Path, url: str) -> None:
-    """Write client.py with what it needs, and a check that asks the server for the golden picture."""
+    """Write client.py with what it needs, and a check by the golden picture."""
     shutil.copyfile(client.__file__, folder / "client.py")
     (folder / "MODEL").write_text(f"{model_name(artifact.manifest)}\n", encoding="utf-8")
     place_golden(artifact, folder)

@@ -1,4 +1,7 @@
-"""Triton Inference Server: a model repository for its ONNX Runtime, OpenVINO and TensorRT backends."""
+"""Triton Inference Server: a model repository.
+
+It is for the backends of ONNX Runtime, OpenVINO and TensorRT.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _DELAY_US = 2000
 
 
 def config(artifact: Artifact) -> dict[str, Any]:
-    """The model configuration of an artifact, as fields of Triton's message ModelConfig.
+    """Model configuration of an artifact: fields of Triton's ModelConfig.
 
     A dynamic batch becomes `max_batch_size` with dynamic batching; with a fixed one Triton does not batch, and the
     shapes have the batch in front.
@@ -54,7 +57,7 @@ def config(artifact: Artifact) -> dict[str, Any]:
 
 
 class Name(str):
-    """The name of an enumeration's value, which protobuf's text format has without quotes."""
+    """The name of an enumeration's value; text format has it without quotes."""
 
     __slots__ = ()
 

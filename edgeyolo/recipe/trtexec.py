@@ -21,7 +21,10 @@ PACKAGE, SCRIPT = "package", "build.sh"
 
 
 def write_build(artifact: Artifact, folder: Path, engine: str) -> None:
-    """Copy the package and write build.sh, which has its own script write the engine to `engine`, in the folder."""
+    """Copy the package and write build.sh.
+
+    It has the package's own script write the engine to `engine`, a path in the folder.
+    """
     place(artifact, folder / PACKAGE, ".onnx", "build.json", SCRIPT)
     write_script(folder / "build.sh", _BUILD.format(package=PACKAGE, script=SCRIPT, engine=engine))
 
@@ -32,7 +35,7 @@ def takes(target: Target) -> bool:
 
 
 def unbuilt(manifest: Manifest) -> tuple[str, str] | None:
-    """Reason why an artifact has nothing to build an engine from, with a hint; or None."""
+    """Reason why no engine can be built from an artifact, with a hint; or None."""
     if SCRIPT in manifest.files:
         return None
     return (

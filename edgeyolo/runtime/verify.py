@@ -89,7 +89,9 @@ def verify(path: str | Path) -> Verified:
 def require_golden(
     manifest: Manifest, golden: Golden, session: Session, profile: TargetProfile | None, where: str
 ) -> tuple[float, float]:
-    """Run the golden picture on a session and compare; `where` names the artifact in messages.
+    """Run the golden picture on a session and compare.
+
+    `where` names the artifact in messages.
 
     Returns:
         The largest relative deviation, and what is allowed.
