@@ -1,7 +1,8 @@
 """The engine of Ray Data: actors hold the model and fill shards.
 
-They run on a cluster or on this machine. Actors write their shards themselves, so the output, the images and the artifact lie on storage that every node has
-under the same name. Ray restarts an actor that is killed and gives it its shard again.
+They run on a cluster or on this machine and write their shards themselves, so the output, the images and the artifact
+lie on storage that every node has under the same name. Ray restarts an actor that is killed and gives it its shard
+again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The engine of local processes.
 
-Each loads the model once and fills shards, one after another. A process that is killed loses the shard it was at; another takes its place and does that shard again. An image at
-which three processes were killed becomes a row with an error.
+Each loads the model once and fills shards, one after another. A process that is killed loses the shard it was at;
+another takes its place and does that shard again. An image at which three processes were killed becomes a row with an
+error.
 """
 
 from __future__ import annotations

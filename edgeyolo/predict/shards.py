@@ -105,7 +105,8 @@ def open_job(
 ) -> Iterator[Job]:
     """Begin a job beside `out`, or take up the one that was interrupted.
 
-    One process at a time may. A job that is taken up keeps the images that it began with. With `overwrite` it begins anew.
+    One process at a time may. A job that is taken up keeps the images that it began with. With `overwrite` it begins
+    anew.
 
     Raises UsageError where another process is at it, the one there is of another model or other settings, or `out`
     is finished and is not to be overwritten.
