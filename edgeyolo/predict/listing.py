@@ -27,7 +27,8 @@ def list_source(source: str | os.PathLike[str]) -> Listing:
     """List the images of a folder, a pattern, a text list or a Parquet table.
 
     A folder is taken with the folders below. A list has one image a line, a table a column `image`; relative names
-    start at the list's folder, addresses such as s3://bucket/a.jpg stay as they are. A name that stands there twice is taken once.
+    start at the list's folder, addresses such as s3://bucket/a.jpg stay as they are. A name that stands there twice
+    is taken once.
 
     Raises:
         ImageError: there is no such folder, or no image in it.
