@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE_ROOTS = (ROOT, ROOT / "backends", ROOT / "calib", ROOT / "benchmarks")
 WINGS = {
-    "artifact", "backend", "cli", "datasets", "detector", "evaluation", "export", "models", "runtime", "serve",
-    "stream", "support", "tracking", "training",
+    "artifact", "backend", "cli", "datasets", "detector", "evaluation", "export", "models", "predict", "recipe",
+    "runtime", "serve", "stream", "support", "tracking", "training",
 }  # fmt: skip
 FILES = {"__init__.py", "__main__.py", "errors.py", "py.typed", "version.py"}
 

@@ -116,16 +116,22 @@ def steps() -> Iterator[Callable[[str], None]]:
 def progress(description: str, unit: str = "") -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar on standard error.
 
-    Call what it yields with (done, total or None). Bytes for unit "B".
+    Call what it yields with (done, total or None). Bytes for unit "B"; any other unit is counted by the second.
     """
     from rich import progress as bars
     from rich.console import Console
+    from rich.text import Text
+
+    class Rate(bars.ProgressColumn):
+        def render(self, task: bars.Task) -> Text:
+            return Text(f"{task.speed or 0.0:.1f} {unit}/s")
 
     console = Console(stderr=True)
     count: bars.ProgressColumn = bars.DownloadColumn() if unit == "B" else bars.MofNCompleteColumn()
     columns = (
         bars.TextColumn("{task.description}"), bars.BarColumn(), count,
         bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
+        *([Rate()] if unit not in ("", "B") else []),
     )  # fmt: skip
     with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(printable_line(description), total=None)

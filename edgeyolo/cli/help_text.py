@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import click
 
 SECTIONS = {
-    "Detect and measure": ("detect", "track", "serve", "val", "bench"),
+    "Detect and measure": ("detect", "track", "predict", "val", "bench"),
     "Carry a network to a device": ("import", "check", "export", "calibrate", "build", "adopt", "verify"),
+    "Serve and hand on": ("serve", "recipe"),
     "Train": ("train", "ablate"),
     "Look up": ("models", "targets", "doctor"),
 }

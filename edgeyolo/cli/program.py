@@ -30,6 +30,8 @@ COMMANDS = (
     "detect",
     "track",
     "serve",
+    "predict",
+    "recipe",
     "val",
     "verify",
     "ablate",

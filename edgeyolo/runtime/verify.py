@@ -18,6 +18,7 @@ from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import GraphDetections
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.backend import registry
+from edgeyolo.backend.interface import Session
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.versions import apart
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, GateError
@@ -69,19 +70,9 @@ def verify(path: str | Path) -> Verified:
     golden = read_golden(artifact.file(GOLDEN), manifest.input, manifest.output)
     backend = registry.backend_of(artifact)
     profile = next((item for item in backend.profiles if item.target == manifest.target), None)
-    tolerance = _tolerance(manifest, profile)
     opened, runtime = registry.open_for_parity(artifact)
     with closing(opened) as session:
-        batch, letterboxes = preprocess([golden.image] * manifest.input.batch, manifest.input)
-        if np.abs(pixels_of(batch[0], manifest.input).astype(int) - golden.input).max() > 1:
-            raise DamagedFileError(
-                f"{artifact.path}: preprocessing gives another input tensor than the golden one"
-            )
-        outputs = {name: each[:1] for name, each in session.run(batch).items()}
-    found = _detected(artifact, outputs, letterboxes[:1], golden)
-    agreed = _agreement(found, golden)
-    deviation = _deviation(outputs, found, golden, agreed, manifest)
-    _require(artifact, deviation, tolerance, agreed, profile)
+        deviation, tolerance = require_golden(manifest, golden, session, profile, str(artifact.path))
     other = apart(artifact, backend) if runtime == manifest.backend else None
     notes = [f"{other.sentence()}; it gives the same values"] if other else []
     if manifest.sha256 is None:
@@ -95,6 +86,32 @@ def verify(path: str | Path) -> Verified:
     )  # fmt: skip
 
 
+def require_golden(
+    manifest: Manifest, golden: Golden, session: Session, profile: TargetProfile | None, where: str
+) -> tuple[float, float]:
+    """Run the golden picture on a session and compare.
+
+    `where` names the artifact in messages.
+
+    Returns:
+        The largest relative deviation, and what is allowed.
+
+    Raises:
+        DamagedFileError: the golden picture gives another input tensor here.
+        GateError: the session gives other values than the export recorded.
+    """
+    tolerance = _tolerance(manifest, profile)
+    batch, letterboxes = preprocess([golden.image] * manifest.input.batch, manifest.input)
+    if np.abs(pixels_of(batch[0], manifest.input).astype(int) - golden.input).max() > 1:
+        raise DamagedFileError(f"{where}: preprocessing gives another input tensor than the golden one")
+    outputs = {name: each[:1] for name, each in session.run(batch).items()}
+    found = _detected(manifest, where, outputs, letterboxes[:1], golden)
+    agreed = _agreement(found, golden)
+    deviation = _deviation(outputs, found, golden, agreed, manifest)
+    _require(manifest, where, deviation=deviation, tolerance=tolerance, agreed=agreed, profile=profile)
+    return deviation, tolerance
+
+
 def _tolerance(manifest: Manifest, profile: TargetProfile | None) -> float:
     """Tolerance of the export, and no more than the target's.
 
@@ -105,14 +122,18 @@ def _tolerance(manifest: Manifest, profile: TargetProfile | None) -> float:
 
 
 def _detected(
-    artifact: Artifact, outputs: Mapping[str, NDArray[Any]], letterboxes: list[Letterbox], golden: Golden
+    manifest: Manifest,
+    where: str,
+    outputs: Mapping[str, NDArray[Any]],
+    letterboxes: list[Letterbox],
+    golden: Golden,
 ) -> Boxes:
-    output = artifact.manifest.output
+    output = manifest.output
     try:
         return postprocess(outputs, output, letterboxes, weak_config(output, golden.conf))[0]
     except EdgeYoloError as error:
         raise GateError(
-            f"{artifact.path}: its manifest is not of what the file gives: {error.message}",
+            f"{where}: its manifest is not of what the file gives: {error.message}",
             hint="Copy the whole directory again, or export the weights again.",
         ) from error
 
@@ -149,18 +170,24 @@ def _deviation(
 
 
 def _require(
-    artifact: Artifact, deviation: float, tolerance: float, agreed: Agreement, profile: TargetProfile | None
+    manifest: Manifest,
+    where: str,
+    *,
+    deviation: float,
+    tolerance: float,
+    agreed: Agreement,
+    profile: TargetProfile | None,
 ) -> None:
-    made = f"Made with {dict(artifact.manifest.tools)}; `edgeyolo doctor` shows what is installed here."
+    made = f"Made with {dict(manifest.tools)}; `edgeyolo doctor` shows what is installed here."
     if not deviation <= tolerance:
         raise GateError(
-            f"{artifact.path}: golden vectors are missed by {deviation:.3g} (relative); {tolerance:g} is allowed",
+            f"{where}: golden vectors are missed by {deviation:.3g} (relative); {tolerance:g} is allowed",
             hint=made,
         )
     least = profile.agreement if profile else 1.0
     if agreed.share is not None and agreed.share < least:
         raise GateError(
-            f"{artifact.path}: of {agreed.detections} golden detections {agreed.share:.1%} are found; {least:.1%} are "
+            f"{where}: of {agreed.detections} golden detections {agreed.share:.1%} are found; {least:.1%} are "
             "demanded",
             hint=made,
         )

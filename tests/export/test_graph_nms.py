@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.backend.op_graph import TENSORRT_NMS
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo.export.graph_ends.nms import PLUGIN, suppression_graph
+from edgeyolo.export.graph_ends.nms import suppression_graph
 from edgeyolo.runtime.postprocess import Boxes, PostprocessConfig, postprocess
 from edgeyolo.runtime.postprocess_config import EVALUATION, settle
 from edgeyolo.runtime.preprocess import Letterbox
@@ -183,7 +184,7 @@ def test_the_plugin_gets_what_the_operator_gets(opset: int) -> None:
     onnx.checker.check_model(model)
     node = model.graph.node[-1]
     assert (node.op_type, node.domain, list(node.output)) == (
-        PLUGIN,
+        TENSORRT_NMS,
         "TRT",
         ["count", "boxes", "scores", "labels"],
     )

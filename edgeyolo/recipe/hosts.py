@@ -1,0 +1,15 @@
+"""The hosts that there are recipes for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgeyolo.recipe.deepstream import DEEPSTREAM
+from edgeyolo.recipe.docker import DOCKER
+from edgeyolo.recipe.frigate import FRIGATE
+from edgeyolo.recipe.host import Host
+from edgeyolo.recipe.ovms import OVMS
+from edgeyolo.recipe.triton import TRITON
+from edgeyolo.recipe.trtexec import TRTEXEC
+
+HOSTS: Mapping[str, Host] = {host.name: host for host in (TRITON, DEEPSTREAM, FRIGATE, OVMS, TRTEXEC, DOCKER)}
