@@ -39,9 +39,9 @@ class View:
 
 
 class Live:
-    """Detection in one source, in a session of its own; pictures are drawn while somebody looks.
+    """Detection in one source, in a session of its own.
 
-    It belongs to one event loop.
+    Pictures are drawn while somebody looks. It belongs to one event loop.
     """
 
     def __init__(self, model: Model, source: str) -> None:
