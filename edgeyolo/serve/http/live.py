@@ -15,7 +15,8 @@ _WAIT_SECONDS = 2.0  # less than what a stop should take
 async def live_picture(exchange: Exchange) -> Response:
     """Give the newest frame after the one that the client has.
 
-    Status 204 where there is none yet. A client that is slow misses frames and holds nothing up. What is known of the frame is in the header X-Live.
+    Status 204 where there is none yet. A client that is slow misses frames and holds nothing up. What is
+    known of the frame is in the header X-Live.
     """
     live = exchange.service.live
     if live is None:
