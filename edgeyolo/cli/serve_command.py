@@ -56,6 +56,7 @@ _PACKAGES = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
     type=click.Path(path_type=Path),
     help="Tokens, one a line; requests carry one as Authorization: Bearer TOKEN.",
 )
+@click.option("--live", metavar="SOURCE", help="Camera, film or address to be watched on the page /live.")
 @imgsz_option
 @target_option
 @device_option
@@ -66,9 +67,9 @@ _PACKAGES = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of each session.")
 def command(
     models: tuple[str, ...], host: str, port: int, workers: int, max_batch: int, max_delay: float, queue: int,
-    max_body: float, max_pixels: int, timeout: float, token_file: Path | None, size: tuple[int, int] | None,
-    target: str | None, device: str | None, conf: float | None, iou: float | None, classes: tuple[str, ...],
-    max_det: int | None, threads: int | None,
+    max_body: float, max_pixels: int, timeout: float, token_file: Path | None, live: str | None,
+    size: tuple[int, int] | None, target: str | None, device: str | None, conf: float | None, iou: float | None,
+    classes: tuple[str, ...], max_det: int | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Answer requests over HTTP: pictures in, detections out.
 
@@ -82,6 +83,7 @@ def command(
     curl --data-binary @photo.jpg http://127.0.0.1:8000/detect
     curl --data-binary @photo.jpg -H 'Accept: image/jpeg' http://127.0.0.1:8000/detect -o found.jpg
     edgeyolo serve day=day-openvino night=night-openvino --workers 2 --max-batch 4
+    edgeyolo serve cells-onnx --live rtsp://camera/path
     edgeyolo serve cells-onnx --host 0.0.0.0 --token-file tokens.txt
     """
     _require_packages()
@@ -92,7 +94,7 @@ def command(
     tokens = read_tokens(token_file) if token_file else frozenset()
     options = {"conf": conf, "iou": iou, "max_det": max_det, "threads": threads, "device": device}
     found = [_model(text, size, target, device, options, classes) for text in models or ("builtin",)]
-    settings = Settings(tuple(found), limits, max_batch, max_delay / 1e3, workers, tokens)
+    settings = Settings(tuple(found), limits, max_batch, max_delay / 1e3, workers, tokens, live)
     with listen(host, port) as listening:
         number = listening.getsockname()[1]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.errors import RequestRefusedError
+from edgeyolo.serve.live import Live
 from edgeyolo.serve.metrics import Metrics
 from edgeyolo.serve.queue import Queue
 from edgeyolo.serve.settings import Limits, Model, Settings
@@ -125,9 +126,12 @@ class Service:
         """Open the models; raises what `Detector` raises."""
         self.settings, self.metrics = settings, Metrics()
         self._models: dict[str, ServedModel] = {}
+        self.live: Live | None = None
         try:
             for model in settings.models:
                 self._models[model.name] = ServedModel(model, settings, self.metrics)
+            if settings.live is not None:
+                self.live = Live(settings.models[0], settings.live)
         except BaseException:
             self.close()
             raise
@@ -164,9 +168,13 @@ class Service:
         """Begin to take images, in the running event loop."""
         for model in self._models.values():
             model.start()
+        if self.live is not None:
+            self.live.start()
 
     async def stop(self) -> None:
         """Answer what was accepted and close everything."""
+        if self.live is not None:
+            await self.live.stop()
         await asyncio.gather(*(model.stop() for model in self._models.values()))
 
     def close(self) -> None:

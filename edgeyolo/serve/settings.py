@@ -71,6 +71,7 @@ class Settings:
         max_delay: seconds that an image waits for others, while a worker is free.
         workers: processes with a session each for every model; 0 runs one session in the server's process.
         tokens: a request must carry one of them; empty lets everybody in.
+        live: camera or film to be watched with the first model, as `Detector.stream` takes it; None for none.
     """
 
     models: tuple[Model, ...]
@@ -79,6 +80,7 @@ class Settings:
     max_delay: float = 0.002
     workers: int = 0
     tokens: frozenset[str] = frozenset()
+    live: str | None = None
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]

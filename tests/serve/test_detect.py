@@ -211,7 +211,7 @@ def test_the_openapi_document_names_every_address(served: Path) -> None:
             for method in getattr(route, "methods", None) or ()
             if method != "HEAD"
         }
-        pages = {("/", "get"), ("/docs", "get"), ("/openapi.json", "get")}
+        pages = {("/", "get"), ("/docs", "get"), ("/live", "get"), ("/openapi.json", "get")}
         said = {(path, method) for path, methods in described["paths"].items() for method in methods}
         assert said == routes - pages
 

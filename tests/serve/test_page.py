@@ -19,11 +19,22 @@ PROGRAM = find_chromium()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here (Debian: apt install chromium)")
 
 
+TOKEN = """(() => {
+    const input = document.querySelector('#token');
+    input.value = 'secret';
+    input.dispatchEvent(new Event('change'));
+})()"""
+
+
 @pytest.fixture(scope="module")
-def address(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(served: Path, pictures: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text("secret\n")
-    with running(f"day={served}", f"night={served}", "--max-det", 5, "--token-file", tokens) as server:
+    film = tmp_path_factory.mktemp("film")
+    for number, picture in enumerate(pictures[:3]):
+        (film / f"{number}.jpg").write_bytes(picture)
+    options = ("--max-det", 5, "--token-file", tokens, "--live", film)
+    with running(f"day={served}", f"night={served}", *options) as server:
         yield server.address
 
 
@@ -51,10 +62,7 @@ def test_a_picture_is_chosen_and_boxes_are_drawn(
     browser.choose("#file", picture)
     assert browser.becomes("document.querySelector('#status').className", "wrong")  # there is no token yet
     assert "token" in browser("document.querySelector('#status').textContent")
-    browser(
-        "(() => { const e = document.querySelector('#token'); e.value = 'secret';"
-        "e.dispatchEvent(new Event('change')); })()"
-    )
+    browser(TOKEN)
     assert browser.becomes("document.querySelectorAll('#rows tr').length", 5)
     with Detector(served, max_det=5) as detector:
         first = detector(picture)[0]
@@ -79,3 +87,16 @@ def test_the_api_is_described(browser: Page, address: str) -> None:
     assert browser.becomes("document.querySelector('h2')?.textContent", "POST /detect")
     assert browser("document.querySelectorAll('section').length") >= 9
     assert browser("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_live_page_shows_a_frame_and_its_counts(browser: Page, address: str) -> None:
+    browser.events.clear()
+    browser.open(address + "/live", scheme="dark", width=360)
+    assert browser.becomes("document.querySelector('#token-row').hidden", False)
+    browser(TOKEN)
+    assert browser.becomes("document.querySelector('#picture').naturalWidth", 640)
+    facts = browser("Array.from(document.querySelectorAll('#facts tr'), row => row.innerText)")
+    assert facts[0].startswith("Objects") and any(digit in facts[0] for digit in "12345")
+    assert any(row.startswith("Dropped") for row in facts)
+    assert browser("document.documentElement.scrollWidth <= innerWidth")
+    assert not [event for event in browser.events if event.get("method") == "Runtime.exceptionThrown"]

@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from edgeyolo.serve.http import kserve
 from edgeyolo.serve.http.detect import detect
 from edgeyolo.serve.http.exchange import Exchange, Handler, answering, error_response
+from edgeyolo.serve.http.live import live_picture
 from edgeyolo.serve.http.openapi import describe
 from edgeyolo.serve.metrics import CONTENT_TYPE
 from edgeyolo.serve.service import Service
@@ -53,6 +54,8 @@ def build_app(service: Service) -> Starlette:
         route("/v2/models/{name}/infer", "POST", kserve.infer),
         route("/v2/repository/index", "POST", kserve.index),
         route("/v2/repository/models/{name}/load", "POST", kserve.load),
+        route("/live.jpg", "GET", live_picture),
+        route("/live", "GET", _page("live.html"), open_to_all=True),
         route("/openapi.json", "GET", _openapi, open_to_all=True),
         route("/docs", "GET", _page("docs.html"), open_to_all=True),
         route("/", "GET", _page("index.html"), open_to_all=True),

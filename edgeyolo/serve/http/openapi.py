@@ -109,7 +109,18 @@ def _kserve() -> Json:
 
 def _rest() -> Json:
     text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    return {"/metrics": {"get": _operation("Counts and times", {"200": text})}}
+    picture = {"description": "JPEG; facts in X-Live.", "content": {"image/jpeg": {"schema": _TEXT}}}
+    views = {"200": picture, "204": {"description": "No later frame yet."}, **_errors(400, 404)}
+    after = {
+        "name": "after",
+        "in": "query",
+        "description": "The frame seen last.",
+        "schema": {"type": "integer"},
+    }
+    return {
+        "/metrics": {"get": _operation("Counts and times", {"200": text})},
+        "/live.jpg": {"get": _operation("Newest frame of the camera", views, parameters=[after])},
+    }
 
 
 _NUMBER = {"type": "number"}

@@ -50,6 +50,7 @@ def serve(settings: Settings, listening: socket.socket, started: Callable[[], No
         access_log=False,
         server_header=False,
         lifespan="on",
+        timeout_keep_alive=75,  # longer than proxies keep an idle connection, so that they never send into a closed one
         timeout_graceful_shutdown=int(settings.limits.timeout) + 5,
     )
     with _quiet_termination():

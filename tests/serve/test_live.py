@@ -1,0 +1,65 @@
+"""`/live`: a source is watched, its newest frame shown with boxes and counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from edgeyolo import Detector
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.errors import ImageError, SourceError
+from edgeyolo.serve.service import Service
+
+from .serving import ask, settings
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three pictures, which is a film too."""
+    folder = tmp_path_factory.mktemp("frames")
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), make_scene(number).image)
+    return folder
+
+
+def test_the_newest_frame_is_shown_with_what_was_found(
+    served: Path, detector: Detector, frames: Path
+) -> None:
+    last = detector(frames / "2.png")
+    drawn = cv2.imencode(".jpg", last.plot(frames / "2.png"), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        number, pictures, facts = 0, [], {}
+        while (answer := await client.get(f"/live.jpg?after={number}")).status_code == 200:
+            facts = json.loads(answer.headers["x-live"])
+            assert facts["number"] > number
+            number = facts["number"]
+            pictures.append(answer.content)
+        assert answer.status_code == 204 and number == 3  # the film has ended
+        assert pictures[-1] == drawn.tobytes()
+        assert facts["objects"] == {name: last.names.count(name) for name in set(last.names)}
+        assert facts["frames"] == 3 and facts["dropped"] == {}
+        assert (await client.get("/live.jpg?after=x")).status_code == 400
+        assert (await client.get("/live")).status_code == 200
+        again = await client.get("/live.jpg")
+        assert np.array_equal(np.frombuffer(again.content, np.uint8), drawn.reshape(-1))
+
+    ask(settings(served, live=str(frames)), talk)
+
+
+def test_without_a_source_there_is_nothing_to_see(served: Path) -> None:
+    async def talk(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/live.jpg")
+        assert answer.status_code == 404 and "--live" in answer.json()["error"]["hint"]
+
+    ask(settings(served), talk)
+
+
+def test_a_source_that_is_not_there_stops_the_start(served: Path, tmp_path: Path) -> None:
+    with pytest.raises((ImageError, SourceError), match="missing"):
+        Service(settings(served, live=str(tmp_path / "missing.mp4")))
