@@ -180,6 +180,8 @@ FIRST = {
     "verify": ("photos", 2, ""),
     "track": ("photos", 0, ""),
     "serve": ("nothing", 3, "[serve]"),
+    "predict": ("builtin photos -o out.parquet", 3, "[predict]"),
+    "recipe": ("photos --for triton -o out", 2, ""),
     "build": ("photos", 2, ""),
 }
 

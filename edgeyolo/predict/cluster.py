@@ -15,6 +15,7 @@ from typing import Any
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 from edgeyolo.predict.fill import Load, fill_shard
 from edgeyolo.predict.shards import Shard
+from edgeyolo.support.install import install_hint
 
 
 def require_ray() -> Any:
@@ -27,7 +28,7 @@ def require_ray() -> Any:
     except ImportError as missing:
         raise RuntimeMissingError(
             f"the engine ray needs the package ray, which is not installed ({missing})",
-            hint="pip install edgeyolo[ray]",
+            hint=install_hint("ray"),
         ) from missing
     return ray
 

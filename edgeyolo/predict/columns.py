@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +23,7 @@ def require_pyarrow() -> Any:
     except ImportError as missing:
         raise RuntimeMissingError(
             f"tables of detections need the package pyarrow, which is not installed ({missing})",
-            hint="pip install edgeyolo[predict]",
+            hint=install_hint("predict"),
         ) from missing
     return pyarrow
 

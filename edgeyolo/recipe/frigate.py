@@ -17,6 +17,7 @@ from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.recipe.host import Host, described, write_check, write_labels
+from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     import onnx
@@ -128,7 +129,7 @@ def _fill(artifact: Artifact, folder: Path) -> None:
     except ImportError as missing:
         raise RuntimeMissingError(
             f"Frigate's model is written with the package onnx, which is not installed ({missing})",
-            hint="pip install edgeyolo[export]",
+            hint=install_hint("export"),
         ) from missing
     manifest = artifact.manifest
     output, contract = manifest.output, manifest.input

@@ -26,6 +26,7 @@ from edgeyolo.predict.fill import fill_shard  # noqa: E402
 from edgeyolo.predict.listing import list_source  # noqa: E402
 from edgeyolo.predict.run import Progress  # noqa: E402
 from edgeyolo.predict.shards import Shard, folder_of  # noqa: E402
+from edgeyolo.support.install import install_hint  # noqa: E402
 
 CONF = 0.001  # generated scenes are no photographs: the model that comes with the package is unsure of them
 ONE = Options({"conf": CONF}, workers=1, shard=2)
@@ -162,7 +163,7 @@ def test_without_pyarrow_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(RuntimeMissingError) as caught:
         predict(artifact, photos, tmp_path / "out.parquet")
-    assert caught.value.hint == "pip install edgeyolo[predict]" and caught.value.exit_code == 3
+    assert caught.value.hint == install_hint("predict") and caught.value.exit_code == 3
 
 
 def test_without_ray_the_message_says_what_to_install(
@@ -171,7 +172,7 @@ def test_without_ray_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RuntimeMissingError) as caught:
         predict(artifact, photos, tmp_path / "out.parquet", Options(engine="ray"))
-    assert caught.value.hint == "pip install edgeyolo[ray]" and caught.value.exit_code == 3
+    assert caught.value.hint == install_hint("ray") and caught.value.exit_code == 3
     assert not folder_of(tmp_path / "out.parquet").exists()
 
 
