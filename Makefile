@@ -29,7 +29,7 @@ test: $(READY)
 
 # What `make test` leaves out: slow cases, and property tests with all their examples.
 test-slow: $(READY)
-	@EDGEYOLO_TESTS_EXAMPLES=all $(PYTEST) -m "slow or property"
+	@TESTS_EXAMPLES=all $(PYTEST) -m "slow or property"
 
 test-all: test test-slow
 

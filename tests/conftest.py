@@ -38,12 +38,12 @@ ALLOWED_SKIPS = (
     "needs ray, which is not installed for the tests",
     "needs supervision, which brings an opencv-python of its own",
 )
-"""Where EDGEYOLO_TESTS_STRICT is set, as CI does, a skip for any other reason fails."""
+"""Where TESTS_STRICT is set, as CI does, a skip for any other reason fails."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark property tests; run a part of their examples unless all are asked for."""
-    whole = os.environ.get("EDGEYOLO_TESTS_EXAMPLES") == "all"
+    whole = os.environ.get("TESTS_EXAMPLES") == "all"
     for item in items:
         function = getattr(item, "function", None)
         if not getattr(function, "is_hypothesis_test", False):
@@ -72,7 +72,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if not report.skipped or hasattr(report, "wasxfail") or "EDGEYOLO_TESTS_STRICT" not in os.environ:
+    if not report.skipped or hasattr(report, "wasxfail") or "TESTS_STRICT" not in os.environ:
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     if not any(allowed in reason for allowed in ALLOWED_SKIPS):

@@ -200,7 +200,7 @@ def test_predictions_must_have_matching_shapes():
 def test_without_either_library(monkeypatch, make_dataset, make_predictions):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
-    with pytest.raises(RuntimeMissingError, match=r"pip install edgeyolo\[eval\]") as caught:
+    with pytest.raises(RuntimeMissingError, match=r"pip install .*\[eval\]") as caught:
         coco_ap(make_dataset([(0, 0, 0, 10, 10)]), make_predictions())
     assert caught.value.exit_code == 3
 

@@ -155,5 +155,5 @@ def test_without_matplotlib(scene, tmp_path, monkeypatch):
     for module in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(RuntimeMissingError, match=r"pip install edgeyolo\[eval\]"):
+    with pytest.raises(RuntimeMissingError, match=r"pip install .*\[eval\]"):
         write_plots(tmp_path, measure_curves(*scene), count_confusion(*scene))
