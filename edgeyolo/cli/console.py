@@ -32,11 +32,16 @@ def print_json(value: Any) -> None:
 
     It is the same bytes in every locale, and nothing in it moves a cursor.
     """
+    begin_document()
+    click.echo(json.dumps(value, indent=2))
+
+
+def begin_document() -> None:
+    """Note that standard output holds its one JSON document, or the beginning of it: an error adds none."""
     context = click.get_current_context(silent=True)
     output = context.find_object(Output) if context else None
     if output is not None:
         output.document = True
-    click.echo(json.dumps(value, indent=2))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

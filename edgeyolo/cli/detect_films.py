@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.cli import interrupt
-from edgeyolo.cli.console import count_text, note, print_table
+from edgeyolo.cli.console import begin_document, count_text, note, print_table
 from edgeyolo.cli.result_files import label_lines, next_run
 from edgeyolo.cli.stream_results import (
     AnnotatedFilms,
@@ -171,6 +171,7 @@ class _Outputs:
         self._may_do_without = written.save is None and written.output is None
         self._arrays: list[JsonArray] = []
         if written.as_json:
+            begin_document()
             self._arrays.append(closing.enter_context(JsonArray(sys.stdout)))
         if written.json and folder:
             self._arrays.append(closing.enter_context(json_file(folder / "detections.json")))

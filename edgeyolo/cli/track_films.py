@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.cli import interrupt
-from edgeyolo.cli.console import count_text, note
+from edgeyolo.cli.console import begin_document, count_text, note
 from edgeyolo.cli.detect_films import Asked, sentence
 from edgeyolo.cli.result_files import next_run
 from edgeyolo.cli.stream_results import AnnotatedFilms, JsonArray, Screen, following, kept_file, tell
@@ -101,6 +101,7 @@ class _Following:
         self._files = files
         self._sinks: list[Callable[[Frame, Tracks], object]] = []
         if files.as_json:
+            begin_document()
             array = closing.enter_context(JsonArray(sys.stdout))
             self._sinks.append(lambda frame, tracks: array.add(self._entry(frame, tracks)))
         for path, sink in ((files.mot, _write_mot), (files.csv, _write_csv)):
