@@ -76,10 +76,10 @@ def contract_header(manifest: Manifest) -> str:
     output = manifest.output
     lines = [
         "#pragma once",
-        f"#define EDGEYOLO_RAW_MAPS {int(isinstance(output, RawMaps))}",
-        f"#define EDGEYOLO_CLASSES {output.classes}",
-        f"#define EDGEYOLO_CONF {settle(output).conf!r}f",
-        f"#define EDGEYOLO_MAX_DET {settle(output).max_det}",
+        f"#define YOLO_RAW_MAPS {int(isinstance(output, RawMaps))}",
+        f"#define YOLO_CLASSES {output.classes}",
+        f"#define YOLO_CONF {settle(output).conf!r}f",
+        f"#define YOLO_MAX_DET {settle(output).max_det}",
     ]
     if isinstance(output, RawMaps):
         count = len(output.anchors[0])
@@ -88,9 +88,9 @@ def contract_header(manifest: Manifest) -> str:
             for name, stride, anchors in zip(output.names, output.strides, output.anchors, strict=True)
         ]
         lines += [
-            f"#define EDGEYOLO_ANCHORS {count}",
+            f"#define YOLO_ANCHORS {count}",
             f"struct EdgeyoloLevel {{ const char* name; int stride; float anchors[{count}][2]; }};",
-            "static const EdgeyoloLevel EDGEYOLO_LEVELS[] = {",
+            "static const EdgeyoloLevel YOLO_LEVELS[] = {",
             *rows,
             "};",
         ]

@@ -38,10 +38,10 @@ void add(std::vector<NvDsInferObjectDetectionInfo>& objects, const NvDsInferNetw
 
 float threshold(const NvDsInferParseDetectionParams& params, unsigned int label) {
     const auto& own = params.perClassPreclusterThreshold;
-    return label < own.size() ? own[label] : EDGEYOLO_CONF;
+    return label < own.size() ? own[label] : YOLO_CONF;
 }
 
-#if EDGEYOLO_RAW_MAPS
+#if YOLO_RAW_MAPS
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
@@ -51,16 +51,16 @@ void decode(const float* map, const EdgeyoloLevel& level, const NvDsInferNetwork
     const int rows = static_cast<int>(network.height) / level.stride;
     const int columns = static_cast<int>(network.width) / level.stride;
     const int plane = rows * columns;
-    for (int anchor = 0; anchor < EDGEYOLO_ANCHORS; ++anchor) {
-        const float* first = map + static_cast<std::ptrdiff_t>(anchor) * (5 + EDGEYOLO_CLASSES) * plane;
+    for (int anchor = 0; anchor < YOLO_ANCHORS; ++anchor) {
+        const float* first = map + static_cast<std::ptrdiff_t>(anchor) * (5 + YOLO_CLASSES) * plane;
         for (int cell = 0; cell < plane; ++cell) {
             const float* value = first + cell;
             const float* classes = value + 5 * plane;
             int best = 0;
-            for (int label = 1; label < EDGEYOLO_CLASSES; ++label)
+            for (int label = 1; label < YOLO_CLASSES; ++label)
                 if (classes[label * plane] > classes[best * plane]) best = label;
             float confidence = sigmoid(value[4 * plane]);
-            if (EDGEYOLO_CLASSES > 1) confidence *= sigmoid(classes[best * plane]);
+            if (YOLO_CLASSES > 1) confidence *= sigmoid(classes[best * plane]);
             if (!(confidence > threshold(params, best))) continue;
             const float x = (2.0f * sigmoid(value[0]) - 0.5f + cell % columns) * level.stride;
             const float y = (2.0f * sigmoid(value[plane]) - 0.5f + cell / columns) * level.stride;
@@ -73,7 +73,7 @@ void decode(const float* map, const EdgeyoloLevel& level, const NvDsInferNetwork
 
 bool parse(const std::vector<NvDsInferLayerInfo>& layers, const NvDsInferNetworkInfo& network,
            const NvDsInferParseDetectionParams& params, std::vector<NvDsInferObjectDetectionInfo>& objects) {
-    for (const auto& level : EDGEYOLO_LEVELS) {
+    for (const auto& level : YOLO_LEVELS) {
         const auto* layer = find(layers, level.name);
         if (!layer) return false;
         decode(static_cast<const float*>(layer->buffer), level, network, params, objects);
@@ -88,7 +88,7 @@ bool parse(const std::vector<NvDsInferLayerInfo>& layers, const NvDsInferNetwork
     const auto *count = find(layers, "count"), *boxes = find(layers, "boxes");
     const auto *scores = find(layers, "scores"), *labels = find(layers, "labels");
     if (!count || !boxes || !scores || !labels) return false;
-    const int kept = std::min(*static_cast<const std::int32_t*>(count->buffer), EDGEYOLO_MAX_DET);
+    const int kept = std::min(*static_cast<const std::int32_t*>(count->buffer), YOLO_MAX_DET);
     const auto* corner = static_cast<const float*>(boxes->buffer);
     for (int i = 0; i < kept; ++i, corner += 4) {
         const auto label = static_cast<unsigned int>(static_cast<const std::int32_t*>(labels->buffer)[i]);
