@@ -91,7 +91,7 @@ extern "C" int call(int count, const char** names, void** buffers, int height, i
     std::vector<NvDsInferLayerInfo> layers(count);
     for (int i = 0; i < count; ++i) { layers[i].layerName = names[i]; layers[i].buffer = buffers[i]; }
     NvDsInferNetworkInfo network{static_cast<unsigned>(width), static_cast<unsigned>(height), 3};
-    NvDsInferParseDetectionParams params{EDGEYOLO_CLASSES, std::vector<float>(EDGEYOLO_CLASSES, conf), {}};
+    NvDsInferParseDetectionParams params{YOLO_CLASSES, std::vector<float>(YOLO_CLASSES, conf), {}};
     std::vector<NvDsInferObjectDetectionInfo> objects;
     if (!NvDsInferParseEdgeyolo(layers, network, params, objects)) return -1;
     for (int i = 0; i < std::min<int>(most, objects.size()); ++i) {
