@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # `edgeyolo --help` comes by here and does without numpy
 
 
 MAX_BATCH = 32
-"""What a dynamic batch goes up to where nothing else is asked for (InputContract.max_batch)."""
+"""Largest dynamic batch where nothing else is asked for (InputContract.max_batch)."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class RankedBoxes:
 
 
 OutputContract: TypeAlias = RawMaps | GraphDetections | DecodedBoxes | RankedBoxes
-"""What a file gives: the head maps as they are, detections, or boxes that are still to be suppressed or cut."""
+"""Output of a file: raw head maps, detections, or boxes that are still to be suppressed or cut."""
 
 
 def output_from_json(data: Any, where: str) -> OutputContract:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeyolo.backend.quantizer_options import QuantizerOptions
 
 Hint = Literal["latency", "throughput"]
-"""What a session is made for: one batch as soon as can be, or as many as can be of those that are in flight."""
+"""Aim of a session: one batch as soon as can be, or as many as can be of those in flight."""
 
 
 @dataclass(frozen=True)

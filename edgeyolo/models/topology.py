@@ -40,7 +40,7 @@ Tried = Literal[
     "rep-reversed-csp",
     "whole-aux",
 ]
-"""What the paper tries in its Tables 4, 5 and 8 but no network of the family has; see `models.planned`."""
+"""Variants of the paper's Tables 4, 5 and 8 that no network of the family has; see `models.planned`."""
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
 MAX_CLASSES = 10_000
 

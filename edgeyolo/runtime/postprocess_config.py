@@ -50,7 +50,7 @@ class PostprocessConfig:
 
 
 DISPLAY = PostprocessConfig()
-"""What a person wants to see: confidence 0.25, IoU 0.45, the best class of each box."""
+"""Thresholds for people: confidence 0.25, IoU 0.45, the best class of each box."""
 
 EVALUATION = PostprocessConfig(conf=0.001, iou=0.65, multi_label=True)
 """The protocol behind the paper's AP: confidence 0.001, IoU 0.65, every class, at most 300 detections."""

@@ -36,7 +36,7 @@ _HINTS = {
     errno.EAGAIN: "The system starts no more processes or threads: close other programs.",
 }
 SYSTEM_HINTS = frozenset(_HINTS.values())
-"""What errors of the system are hinted with."""
+"""Hints for errors of the system."""
 
 # Libraries with code of their own (safetensors, torch, OpenVINO) put the system's words into their errors.
 _WORDS = {os.strerror(number).lower(): number for number in (
