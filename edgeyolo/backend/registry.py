@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, PackageNotFoundError, distribution, entry_points
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgeyolo.artifact.target import Target
@@ -52,7 +52,7 @@ def _load_entry(name: str) -> Backend | Broken | None:
 
     Gives why it does not load, or None where none has that name.
     """
-    for entry in entry_points(group=GROUP, name=name):
+    for entry in _entries_called(name):
         try:
             backend = entry.load()()
             if not isinstance(backend, Backend):
@@ -61,6 +61,15 @@ def _load_entry(name: str) -> Backend | Broken | None:
             return Broken(name, f"{type(error).__name__}: {error}")
         return backend
     return None
+
+
+def _entries_called(name: str) -> EntryPoints:
+    """Entry points of that name: ours, or else anybody's, for which every installed distribution is looked through."""
+    try:
+        own = distribution("edgeyolo").entry_points.select(group=GROUP, name=name)
+    except PackageNotFoundError:  # run from its sources, uninstalled
+        return entry_points(group=GROUP, name=name)
+    return own or entry_points(group=GROUP, name=name)
 
 
 @lru_cache(maxsize=1)
