@@ -37,7 +37,10 @@ def print_json(value: Any) -> None:
 
 
 def begin_document() -> None:
-    """Note that standard output holds its one JSON document, or the beginning of it: an error adds none."""
+    """Note that standard output holds its one JSON document, or its beginning.
+
+    An error adds none then.
+    """
     context = click.get_current_context(silent=True)
     output = context.find_object(Output) if context else None
     if output is not None:
