@@ -64,7 +64,10 @@ def _load_entry(name: str) -> Backend | Broken | None:
 
 
 def _entries_called(name: str) -> EntryPoints:
-    """Entry points of that name: ours, or else anybody's, for which every installed distribution is looked through."""
+    """Entry points of that name: ours, or else anybody's.
+
+    For the latter every installed distribution is looked through.
+    """
     try:
         own = distribution("edgeyolo").entry_points.select(group=GROUP, name=name)
     except PackageNotFoundError:  # run from its sources, uninstalled
