@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream soak clean
+.PHONY: bench-integers setup demo test test-properties test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream soak clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --d
 
 test: $(READY)
 	@$(PYTEST)
+
+test-properties: $(READY)
+	@TESTS_EXAMPLES=all $(PYTEST) -m property
 
 # What `make test` leaves out: slow cases, and property tests with all their examples.
 test-slow: $(READY)
