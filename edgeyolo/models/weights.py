@@ -109,7 +109,25 @@ def save(
         draft.touch()
         readable = draft.stat().st_mode
         save_file(tensors, draft, metadata)
+        _sort_metadata(draft)
         draft.chmod(readable)  # safetensors makes files that only their owner can read
+
+
+def _sort_metadata(file: Path) -> None:
+    """Put a file's metadata into one order, so that equal weights are equal files.
+
+    safetensors writes it in another order each time. The header keeps its length: the same JSON, in the same form.
+    """
+    with file.open("r+b") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(length))
+        metadata = dict(sorted(header.pop("__metadata__").items()))
+        text = json.dumps(
+            {"__metadata__": metadata, **header}, ensure_ascii=False, separators=(",", ":")
+        ).encode()
+        if len(text) <= length:
+            handle.seek(8)
+            handle.write(text.ljust(length))
 
 
 def load(path: str | Path) -> Weights:

@@ -251,3 +251,13 @@ def test_others_may_read_what_they_may_read_elsewhere(small_weights: Path) -> No
     beside = small_weights.with_name("plain.txt")
     beside.write_text("")
     assert small_weights.stat().st_mode == beside.stat().st_mode
+
+
+def test_equal_networks_are_equal_files(tmp_path: Path, file: Path) -> None:
+    """safetensors puts metadata into another order each time; the file has one, and is read as before."""
+    weights = load(file)
+    for number in range(8):
+        save(tmp_path / f"{number}.safetensors", weights.network, weights.class_names, weights.provenance)
+    written = {(tmp_path / f"{number}.safetensors").read_bytes() for number in range(8)}
+    assert len(written) == 1
+    assert load(tmp_path / "0.safetensors").sha256 == weights.sha256
