@@ -147,7 +147,9 @@ def _read(remote: Remote, done: ssh.Done) -> Report:
     greeting, brace, rest = done.output.partition("{\n")  # a login script may have said something first
     if done.output.strip():
         try:
-            return Report.from_json(json.loads(brace + rest or greeting), f"the report of {host}")
+            document = json.loads(brace + rest or greeting)
+            if not isinstance(document, dict) or "error" not in document:  # which `done` tells as well
+                return Report.from_json(document, f"the report of {host}")
         except (ValueError, RecursionError) as error:
             raise DamagedFileError(
                 f"{host} sent no report but {done.output[:80]!r}", hint=f"It said: {done.said}"
