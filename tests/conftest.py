@@ -38,7 +38,7 @@ ALLOWED_SKIPS = (
     "needs ray, which is not installed for the tests",
     "needs supervision, which brings an opencv-python of its own",
 )
-"""Where TESTS_STRICT is set, as CI does, a skip for any other reason fails."""
+"""Reasons for a skip that do not fail under TESTS_STRICT, which CI sets."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

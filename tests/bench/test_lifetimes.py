@@ -1,4 +1,4 @@
-"""What a measurement starts ends with it, and what does not answer ends at a limit."""
+"""Lifetimes in bench: no process outlives its measurement, and a silent device ends at a limit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if __name__ == "__main__":
 
 
 def ended(process: int) -> bool:
-    """Whether it runs no more; one that nobody has waited for yet does not."""
+    """Return True if a process has ended, waited for or not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What the shell is offered when a user presses Tab, asked as click's generated scripts ask."""
+"""Shell completion, asked for as click's generated scripts ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands fail: one JSON document with --json, the exit code of the error's kind, a sentence."""
+"""Failing commands: one JSON document with --json, the exit code of the error's kind, a sentence."""
 
 from __future__ import annotations
 

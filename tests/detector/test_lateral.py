@@ -1,4 +1,4 @@
-"""Which edge the permissively licensed yolov7 was trained with: both are tried, the better one is kept."""
+"""Choice of the P3 edge of the permissively licensed yolov7: both are tried, the better one is kept."""
 
 from __future__ import annotations
 

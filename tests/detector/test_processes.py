@@ -25,7 +25,7 @@ IMAGE = make_scene(0).image
 
 
 def in_a_fork(work: Callable[[], Any]) -> Any:
-    """What `work` gives, or the error it raises, in a child that does not `exec`; a hang ends after a minute."""
+    """Run `work` in a child that does not `exec`; return its result or error. A hang ends after a minute."""
     context = multiprocessing.get_context("fork")
     answers: Any = context.Queue()
 

@@ -1,4 +1,4 @@
-"""What a package says of itself: a README with what to run, and a script that needs no Python."""
+"""Guides in TensorRT packages: a README with the lines to run, and a script that needs no Python."""
 
 from __future__ import annotations
 
