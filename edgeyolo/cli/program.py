@@ -50,7 +50,7 @@ class Commands(click.Group):
     context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *sorted(entry.name for entry in entry_points(group=GROUP))]
+        return [*COMMANDS, *sorted({entry.name for entry in entry_points(group=GROUP)} - set(COMMANDS))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if isinstance(ctx.obj, Output):

@@ -125,3 +125,18 @@ def test_a_command_of_a_third_party_is_listed_too(tmp_path: Path, capsys: pytest
     write_commands(group, click.Context(group), formatter)
     assert "Others:" in formatter.getvalue()
     assert "Do what I want." in formatter.getvalue()
+
+
+def test_a_command_that_two_distributions_bring_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "another-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: another\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[edgeyolo.commands]\nbuild = another:build\ndetect = another:detect\nmine = another:mine\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = cli.list_commands(click.Context(cli))
+    assert len(names) == len(set(names))
+    assert "mine" in names

@@ -21,28 +21,9 @@ from tensorrt_fakes.machine import FakeGpu, Machine
 from tensorrt_fakes.scenario import Install
 
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.backend import registry
 from edgeyolo.export import ExportOptions, export
 
 TENSORRT, CUDA = "10.3.0", "cuda-python 13.4.4"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The backend in the registry, also where this checkout was installed before it had one."""
-    site = tmp_path_factory.mktemp("site")
-    info = site / "edgeyolo_tensorrt_tests-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edgeyolo-tensorrt-tests\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[edgeyolo.backends]\ntensorrt = edgeyolo_tensorrt:TensorrtBackend\n"
-        "[edgeyolo.commands]\nbuild = edgeyolo_tensorrt.command:build\n"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(site))
-        registry.forget()
-        yield
-    registry.forget()
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +56,6 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
 def package(
     small_weights: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    registered: None,
 ) -> Callable[..., Artifact]:
     """`package("jetson-trt-fp16", dynamic=True)` exports the small network, once each, on a machine without GPU."""
 

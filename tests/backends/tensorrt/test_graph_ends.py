@@ -28,7 +28,6 @@ from edgeyolo_tensorrt.package.recipe import Recipe
 def suppressing(
     small_weights: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    registered: None,
 ) -> Artifact:
     options = ExportOptions(nms=PostprocessConfig(conf=0.05, max_det=50), input="uint8", batch=2)
     return export(small_weights, "jetson-trt-fp16", tmp_path_factory.mktemp("edges") / "artifact", options)
