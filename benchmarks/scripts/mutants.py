@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import importlib.abc
 import importlib.util
 import os
@@ -22,8 +21,9 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +31,7 @@ from result_files import write
 
 ROOT = Path(__file__).parents[2]
 LEAST = 0.90
+SMALL = 1e-4  # numbers below it are guards, not amounts
 SECONDS = 120  # a change that makes the tests run longer than that was noticed
 
 NEAREST = {
@@ -87,35 +88,56 @@ class Verdict:
 def changes(file: str) -> list[Change]:
     """Every change that can be made to a file, in the order of its nodes."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    return [Change(file, i, node.lineno, said) for i, (node, said) in enumerate(_places(tree))]
+    return [Change(file, i, line, said) for i, (line, said, _) in enumerate(_places(tree))]
 
 
 def changed(change: Change) -> ast.Module:
     """The file's tree with one change made."""
-    tree = copy.deepcopy(ast.parse((ROOT / change.file).read_text(encoding="utf-8")))
-    node, _ = list(_places(tree))[change.index]
-    _change(node)
+    tree = ast.parse((ROOT / change.file).read_text(encoding="utf-8"))
+    *_, make = list(_places(tree))[change.index]
+    make()
     return ast.fix_missing_locations(tree)
 
 
-def _places(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.AugAssign, str]]:
-    """Nodes that `_change` knows, with what it makes of them.
+Place = tuple[int, str, Callable[[], None]]
+"""Line of a node that can be changed, the change in words, and the function that makes it."""
 
-    Annotations and docstrings are left out.
+
+def _places(tree: ast.Module) -> Iterator[Place]:
+    """Changes that a tree allows.
+
+    Annotations, docstrings and messages are left out.
     """
     for node in _code(tree):
-        if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARISONS:
-            yield node, f"{type(node.ops[0]).__name__} -> {_COMPARISONS[type(node.ops[0])].__name__}"
-        elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _ARITHMETIC:
-            yield node, f"{type(node.op).__name__} -> {_ARITHMETIC[type(node.op)].__name__}"
-        elif isinstance(node, ast.BoolOp):
-            yield node, "and -> or" if isinstance(node.op, ast.And) else "or -> and"
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
-            yield node, f"{type(node.op).__name__} dropped"
-        elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-            yield node, f"{node.value} -> {_other(node.value)}"
-        elif isinstance(node, ast.Call) and _called(node) in _CALLS:
-            yield node, f"{_called(node)} -> {_CALLS[_called(node)]}"
+        if isinstance(node, ast.Compare):
+            for i, old in enumerate(node.ops):
+                if (kind := _COMPARISONS.get(type(old))) is not None:
+                    said = f"{type(old).__name__} -> {kind.__name__}"
+                    yield node.lineno, said, partial(node.ops.__setitem__, i, kind())
+        elif isinstance(node, ast.BinOp | ast.AugAssign):
+            if (operator := _ARITHMETIC.get(type(node.op))) is not None:
+                said = f"{type(node.op).__name__} -> {operator.__name__}"
+                yield node.lineno, said, partial(setattr, node, "op", operator())
+        elif isinstance(node, ast.expr):
+            yield from _simple(node)
+
+
+def _simple(node: ast.expr) -> Iterator[Place]:
+    line = node.lineno
+    if isinstance(node, ast.BoolOp):
+        either = isinstance(node.op, ast.And)
+        other = ast.Or() if either else ast.And()
+        yield line, "and -> or" if either else "or -> and", partial(setattr, node, "op", other)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield line, "not dropped", partial(setattr, node, "operand", ast.UnaryOp(ast.Not(), node.operand))
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield line, "minus dropped", partial(setattr, node, "op", ast.UAdd())
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        value = _other(node.value)  # type: ignore[arg-type]
+        yield line, f"{node.value!r} -> {value}", partial(setattr, node, "value", value)
+    elif isinstance(node, ast.Call) and (name := _CALLS.get(_called(node))):
+        attribute = "attr" if isinstance(node.func, ast.Attribute) else "id"
+        yield line, f"{_called(node)} -> {name}", partial(setattr, node.func, attribute, name)
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
@@ -123,7 +145,7 @@ def _code(node: ast.AST) -> Iterator[ast.AST]:
         if name in ("annotation", "returns"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.Raise):
+            if isinstance(child, ast.Raise | ast.JoinedStr):
                 continue  # the words of an error are not the logic
             if isinstance(child, ast.AST):
                 yield child
@@ -135,25 +157,10 @@ def _called(node: ast.Call) -> str:
 
 
 def _other(value: float) -> float:
-    return value + 1 if isinstance(value, int) else value * 1.5 + (value == 0)
-
-
-def _change(node: ast.expr | ast.AugAssign) -> None:
-    if isinstance(node, ast.Compare):
-        node.ops[0] = _COMPARISONS[type(node.ops[0])]()
-    elif isinstance(node, ast.BinOp | ast.AugAssign):
-        node.op = _ARITHMETIC[type(node.op)]()
-    elif isinstance(node, ast.BoolOp):
-        node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        node.operand = ast.UnaryOp(ast.Not(), node.operand)
-    elif isinstance(node, ast.UnaryOp):
-        node.op = ast.UAdd()
-    elif isinstance(node, ast.Constant):
-        node.value = _other(node.value)  # type: ignore[arg-type]
-    elif isinstance(node, ast.Call):
-        name = _CALLS[_called(node)]
-        setattr(node.func, "attr" if isinstance(node.func, ast.Attribute) else "id", name)
+    """Another number in place of one; a guard against division by zero goes, another small number would do as well."""
+    if isinstance(value, int):
+        return value + 1
+    return 0.0 if 0 < value < SMALL else value * 1.5 + (value == 0)
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -208,6 +215,7 @@ def _run(file: str, tree: ast.Module) -> int:
         "-p",
         "no:xdist",
         "--hypothesis-seed=0",
+        "--hypothesis-profile=unshrunk",
         f"--rootdir={ROOT}",
     ]
     return int(pytest.main([*options, *tests]))
@@ -236,11 +244,14 @@ def main() -> int:
     options = parser.parse_args()
     files = options.only or list(NEAREST)
     import cv2  # noqa: F401 - loaded once, in the process that all others are forked from
-    import hypothesis  # noqa: F401
     import onnxruntime  # noqa: F401
     import torch
+    from hypothesis import Phase, settings
 
     torch.set_num_threads(1)
+    # A failure is enough; the smallest one is not looked for.
+    found = [Phase.explicit, Phase.generate]
+    settings.register_profile("unshrunk", deadline=None, database=None, phases=found)
     require_passing(files)
     verdicts = []
     for file in files:
