@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import importlib.abc
 import importlib.util
 import os
@@ -35,7 +36,7 @@ SMALL = 1e-4  # numbers below it are guards, not amounts
 SECONDS = 120  # a change that makes the tests run longer than that was noticed
 
 NEAREST = {
-    "edgeyolo/runtime/decode.py": ("tests/runtime/test_postprocess.py",),
+    "edgeyolo/runtime/decode.py": ("tests/runtime/test_decode.py", "tests/runtime/test_postprocess.py"),
     "edgeyolo/runtime/nms.py": ("tests/runtime/test_nms.py", "tests/runtime/test_postprocess.py"),
     "edgeyolo/runtime/preprocess.py": ("tests/runtime/test_preprocess.py",),
     "edgeyolo/runtime/agreement.py": ("tests/runtime/test_agreement.py",),
@@ -207,18 +208,10 @@ def _run(file: str, tree: ast.Module) -> int:
         os.dup2(nothing.fileno(), 2)
     sys.meta_path.insert(0, _Changed(file, tree))
     tests = [str(ROOT / name) for name in NEAREST[file]]
-    options = [
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "--hypothesis-seed=0",
-        "--hypothesis-profile=unshrunk",
-        f"--rootdir={ROOT}",
-    ]
-    return int(pytest.main([*options, *tests]))
+    options = ["-x", "-q", "--assert=plain", "--hypothesis-seed=0", "--hypothesis-profile=unshrunk"]
+    without = ("cacheprovider", "xdist", "anyio", "unraisableexception")  # half of a short run's time
+    plugins = [part for name in without for part in ("-p", f"no:{name}")]
+    return int(pytest.main([*options, *plugins, f"--rootdir={ROOT}", *tests]))
 
 
 def require_passing(files: list[str]) -> None:
@@ -245,6 +238,7 @@ def main() -> int:
     files = options.only or list(NEAREST)
     import cv2  # noqa: F401 - loaded once, in the process that all others are forked from
     import onnxruntime  # noqa: F401
+    import pytest  # noqa: F401
     import torch
     from hypothesis import Phase, settings
 
@@ -252,6 +246,7 @@ def main() -> int:
     # A failure is enough; the smallest one is not looked for.
     found = [Phase.explicit, Phase.generate]
     settings.register_profile("unshrunk", deadline=None, database=None, phases=found)
+    gc.freeze()
     require_passing(files)
     verdicts = []
     for file in files:
