@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from result_files import write
 
@@ -69,12 +70,14 @@ _CALLS = {
 
 @dataclass(frozen=True)
 class Change:
-    """One change: `index` counts the nodes of a file that can be changed."""
+    """One change: `index` counts the places of a file that can be changed; `within` is a function, `of` its code."""
 
     file: str
     index: int
     line: int
     said: str
+    within: str
+    of: str
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,35 @@ class Verdict:
 def changes(file: str) -> list[Change]:
     """Every change that can be made to a file, in the order of its nodes."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    return [Change(file, i, line, said) for i, (line, said, _) in enumerate(_places(tree))]
+    return [
+        Change(file, i, place.node.lineno, place.said, _function(tree, place.node), ast.unparse(place.node))
+        for i, place in enumerate(_places(tree))
+    ]
 
 
 def changed(change: Change) -> ast.Module:
     """The file's tree with one change made."""
     tree = ast.parse((ROOT / change.file).read_text(encoding="utf-8"))
-    *_, make = list(_places(tree))[change.index]
-    make()
+    list(_places(tree))[change.index].make()
     return ast.fix_missing_locations(tree)
 
 
-Place = tuple[int, str, Callable[[], None]]
-"""Line of a node that can be changed, the change in words, and the function that makes it."""
+def _function(tree: ast.Module, node: ast.expr | ast.AugAssign) -> str:
+    """Name of the innermost function that holds a node, "" at the top of a file."""
+    around = [
+        each
+        for each in ast.walk(tree)
+        if isinstance(each, ast.FunctionDef) and each.lineno <= node.lineno <= (each.end_lineno or 0)
+    ]
+    return max(around, key=lambda each: each.lineno).name if around else ""
+
+
+class Place(NamedTuple):
+    """A node that can be changed, the change in words, and the function that makes it."""
+
+    node: ast.expr | ast.AugAssign
+    said: str
+    make: Callable[[], None]
 
 
 def _places(tree: ast.Module) -> Iterator[Place]:
@@ -114,31 +133,31 @@ def _places(tree: ast.Module) -> Iterator[Place]:
             for i, old in enumerate(node.ops):
                 if (kind := _COMPARISONS.get(type(old))) is not None:
                     said = f"{type(old).__name__} -> {kind.__name__}"
-                    yield node.lineno, said, partial(node.ops.__setitem__, i, kind())
+                    yield Place(node, said, partial(node.ops.__setitem__, i, kind()))
         elif isinstance(node, ast.BinOp | ast.AugAssign):
             if (operator := _ARITHMETIC.get(type(node.op))) is not None:
                 said = f"{type(node.op).__name__} -> {operator.__name__}"
-                yield node.lineno, said, partial(setattr, node, "op", operator())
+                yield Place(node, said, partial(setattr, node, "op", operator()))
         elif isinstance(node, ast.expr):
             yield from _simple(node)
 
 
 def _simple(node: ast.expr) -> Iterator[Place]:
-    line = node.lineno
     if isinstance(node, ast.BoolOp):
         either = isinstance(node.op, ast.And)
         other = ast.Or() if either else ast.And()
-        yield line, "and -> or" if either else "or -> and", partial(setattr, node, "op", other)
+        yield Place(node, "and -> or" if either else "or -> and", partial(setattr, node, "op", other))
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield line, "not dropped", partial(setattr, node, "operand", ast.UnaryOp(ast.Not(), node.operand))
+        twice = ast.UnaryOp(ast.Not(), node.operand)
+        yield Place(node, "not dropped", partial(setattr, node, "operand", twice))
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield line, "minus dropped", partial(setattr, node, "op", ast.UAdd())
+        yield Place(node, "minus dropped", partial(setattr, node, "op", ast.UAdd()))
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
         value = _other(node.value)  # type: ignore[arg-type]
-        yield line, f"{node.value!r} -> {value}", partial(setattr, node, "value", value)
+        yield Place(node, f"{node.value!r} -> {value}", partial(setattr, node, "value", value))
     elif isinstance(node, ast.Call) and (name := _CALLS.get(_called(node))):
         attribute = "attr" if isinstance(node.func, ast.Attribute) else "id"
-        yield line, f"{_called(node)} -> {name}", partial(setattr, node.func, attribute, name)
+        yield Place(node, f"{_called(node)} -> {name}", partial(setattr, node.func, attribute, name))
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:

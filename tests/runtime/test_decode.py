@@ -112,7 +112,7 @@ def test_objectness_times_class_must_be_above_the_threshold() -> None:
 
 def test_one_class_scores_by_objectness_whatever_is_asked() -> None:
     one = DecodedBoxes(("boxes",), 4, 1)
-    rows = array([50, 40, 20, 10, 0.75, 0.5], [50, 40, 20, 10, 0.25, 1.0])
+    rows = array([50, 40, 20, 10, 0.75, 1.0], [50, 40, 20, 10, 0.25, 1.0])
     for many in (False, True):
         assert described(read_decoded(rows, one, replace(DISPLAY, multi_label=many))) == [(0, 0.75)]
 
@@ -129,7 +129,9 @@ def test_ranked_rows_are_sorted_and_cut() -> None:
         [4, 0, 9, 9, ABOVE, 0],
     )
     found = read_ranked(rows, RANKED, DISPLAY)
-    assert found.xyxy[:, 0].tolist() == [2, 0, 3, 4], "equal scores in the order of the rows"
+    assert found.xyxy.tolist() == [[x, 0, 9, 9] for x in (2, 0, 3, 4)], (
+        "equal scores in the order of the rows"
+    )
     assert found.confidence.tolist() == [0.75, 0.5, 0.5, ABOVE]
     assert found.class_id.tolist() == [2, 0, 1, 0]
     assert read_ranked(rows, RANKED, replace(DISPLAY, max_det=2)).xyxy[:, 0].tolist() == [2, 0]
@@ -172,6 +174,16 @@ def test_the_first_image_of_a_batch_is_decoded_unless_another_is_named() -> None
     assert decode(maps, CELLS).confidence == pytest.approx([first], rel=1e-3)
     assert decode(maps, CELLS, image=1).confidence == pytest.approx([second], rel=1e-3)
     assert decode(maps, CELLS).xyxy.tolist() == [[-4, -12, 12, 20]]
+
+
+def test_no_candidates_are_no_boxes_of_the_usual_types() -> None:
+    none = decode(one_cell(-9, 9, 9), CELLS)
+    assert (none.xyxy.shape, none.confidence.shape, none.class_id.shape) == ((0, 4), (0,), (0,))
+    assert (none.xyxy.dtype, none.confidence.dtype, none.class_id.dtype) == (
+        np.float32,
+        np.float32,
+        np.int64,
+    )
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
