@@ -15,6 +15,7 @@ from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import GateError
 from edgeyolo.export.parity_gate import (
+    as_network_input,
     batches,
     deviations,
     measure_parity,
@@ -56,6 +57,17 @@ def test_every_contract_gives_the_same_maps(contract: InputContract) -> None:
     expected = reference_maps(Pooled(), preprocess(pictures(), PLAIN)[0], PLAIN, OUTPUT)
     found = reference_maps(Pooled(), preprocess(pictures(), contract)[0], contract, OUTPUT)
     assert max(deviations(expected, found).values()) < 1e-6
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_the_network_gets_red_first(order: str, layout: str) -> None:
+    contract = replace(PLAIN, layout=layout, color_order=order, dtype="uint8")
+    orange = np.full((32, 64, 3), (0, 51, 255), np.uint8)  # blue, green, red
+    given = as_network_input(preprocess([orange], contract)[0], contract)
+    assert given.shape == (1, 3, 32, 64)
+    assert given.flags.c_contiguous
+    assert given[0, :, 5, 7].tolist() == pytest.approx([1, 0.2, 0])
 
 
 def test_maps_come_in_the_artifacts_layout() -> None:
