@@ -29,6 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from equivalent_mutants import EQUIVALENT
 from result_files import write
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,22 @@ def changes(file: str) -> list[Change]:
         Change(file, i, place.node.lineno, place.said, _function(tree, place.node), ast.unparse(place.node))
         for i, place in enumerate(_places(tree))
     ]
+
+
+def countable(file: str) -> list[Change]:
+    """The changes to a file but for those that are known to change no result.
+
+    SystemExit for an entry of EQUIVALENT that meets no code of the file.
+    """
+    possible = changes(file)
+    known = {(each.within, each.of, each.said) for each in EQUIVALENT if each.file == file}
+    if stale := known - {_known_by(each) for each in possible}:
+        raise SystemExit(f"equivalent_mutants.py speaks of code that {file} does not have: {sorted(stale)}")
+    return [each for each in possible if _known_by(each) not in known]
+
+
+def _known_by(change: Change) -> tuple[str, str, str]:
+    return change.within, change.of, change.said
 
 
 def changed(change: Change) -> ast.Module:
@@ -269,7 +286,7 @@ def main() -> int:
     require_passing(files)
     verdicts = []
     for file in files:
-        possible = changes(file)
+        possible = countable(file)
         drawn = random.Random(options.seed).sample(possible, min(options.each, len(possible)))
         for change in sorted(drawn, key=lambda each: each.line):
             verdicts.append(judge(change))
@@ -291,6 +308,9 @@ def report(files: list[str], verdicts: list[Verdict], seed: int, *, whole: bool)
     lines += ["", f"{share:.1%} of {len(verdicts)} changes were noticed; seed {seed}. Not noticed:", ""]
     missed = [each.change for each in verdicts if not each.noticed]
     lines += [f"- {each.file}:{each.line}: {each.said}" for each in missed] or ["- none"]
+    lines += ["", "Not counted, as they change no result:", ""]
+    alike = [each for each in EQUIVALENT if each.file in files]
+    lines += [f"- {each.file}, `{each.of}`, {each.said}: {each.reason}" for each in alike] or ["- none"]
     print("\n".join(lines))
     if whole:
         write("mutants", {"seed": seed, "share": share, "missed": [asdict(each) for each in missed]}, lines)

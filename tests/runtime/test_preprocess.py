@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract, Quantization
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.preprocess import (
@@ -46,6 +46,7 @@ def random_image(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
         ((427, 640), (640, 640), (1.0, (427, 640), 106, 0)),  # 213 rows of padding: 106 above, 107 below
         ((640, 427), (640, 640), (1.0, (640, 427), 0, 106)),
         ((1, 3000), (64, 64), (64 / 3000, (1, 64), 31, 0)),  # a line stays a line
+        ((3000, 1), (64, 64), (64 / 3000, (64, 1), 0, 31)),
     ],
 )
 def test_geometry(
@@ -134,6 +135,27 @@ def test_every_layout_and_type(layout: str, dtype: str, color_order: str) -> Non
         else:
             tolerance = 1e-6 if dtype == "float32" else 1e-3
             assert np.abs(row.astype(np.float64) - expected / 255).max() < tolerance
+
+
+@pytest.mark.parametrize(
+    ("quantization", "values"),
+    [
+        (Quantization(1 / 255, -128), [-128, -127, 0, 126, 127]),  # the usual one: pixel - 128
+        (Quantization(1 / 255, -127), [-127, -126, 1, 127, 127]),
+        (Quantization(2 / 255, -64), [-64, -64, 0, 63, 64]),
+    ],
+)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_integers_of_an_int8_input(layout: str, quantization: Quantization, values: list[int]) -> None:
+    """Pixels 0, 1, 128, 254 and 255; padding is quantized as pixels are."""
+    pixels = np.repeat(np.uint8([0, 1, 128, 254, 255])[None, :, None], 3, axis=2)
+    contract = InputContract(3, 5, layout=layout, dtype="int8", quantization=quantization)
+    (row,), (box,) = preprocess([pixels], contract)
+    planes = row if layout == "NCHW" else row.transpose(2, 0, 1)
+    assert (box.top, row.dtype) == (1, np.int8)
+    assert planes[:, 1].tolist() == [values] * 3
+    padding = round(114 / 255 / quantization.scale) + quantization.zero_point
+    assert (planes[:, [0, 2]] == padding).all()
 
 
 def test_letterbox_gives_the_picture_itself() -> None:
@@ -242,6 +264,13 @@ def test_fit_long_side() -> None:
     assert (large.shape, ratio) == ((960, 1280, 3), 2.0)
     assert np.array_equal(large, cv2.resize(image, (1280, 960), interpolation=cv2.INTER_LINEAR))
     assert fit_long_side(image, 640)[0] is image
+    assert fit_long_side(image, 640)[1] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1)])
+def test_a_line_scaled_by_its_long_side_stays_a_line(shape: tuple[int, int]) -> None:
+    scaled, ratio = fit_long_side(random_image(*shape), 300)
+    assert (scaled.shape, ratio) == ((min(300, shape[0]), min(300, shape[1]), 3), 0.1)
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([32, 256, 640]))
