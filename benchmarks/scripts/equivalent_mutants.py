@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 _SIEVE = "a first sieve, for speed: `passing` decides afterwards"
 _NAN = "NaN spreads through the minimum as through the maximum"
+_HALF = "anything between 0 and 1/2 sends half a pixel the same way"
+_MEMORY = "how much is judged at once is a matter of memory"
 _FLIP = "the flip of a bit is for speed: the table is looked up in its place"
 _DECODE, _NMS, _PRE = (f"edgeyolo/runtime/{name}.py" for name in ("decode", "nms", "preprocess"))
-_ASSIGN = "edgeyolo/training/loss/assign.py"
+_ASSIGN, _CANDIDATES = (f"edgeyolo/training/loss/{name}.py" for name in ("assign", "candidates"))
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,25 @@ EQUIVALENT = (
         _DECODE, "_score", "config.conf / np.maximum(objectness.astype(np.float64), 1e-30)", "Div -> Mult",
         f"the floor is lower then; {_SIEVE}",
     ),
-    Equivalent(_NMS, "", "256", "256 -> 257", "the size of a block is a matter of speed"),
+    Equivalent(_NMS, "", "_BLOCK = 256", "256 -> 257", "the size of a block is a matter of speed"),
     Equivalent(
         _NMS, "nms", "len(kept) >= limit", "GtE -> Gt", "one more block is walked, and what it gives is cut off",
     ),
     Equivalent(
-        _PRE, "fit", "0.1", "0.1 -> 0.15000000000000002",
-        "anything between 0 and 1/2 sends half a pixel the same way",
+        _PRE, "fit", "(height - resized[0]) / 2 - 0.1", "0.1 -> 0.15000000000000002", _HALF,
     ),
+    Equivalent(
+        _PRE, "fit", "(width - resized[1]) / 2 - 0.1", "0.1 -> 0.15000000000000002", _HALF,
+    ),
+    Equivalent(_PRE, "fit_long_side", "size < long", "Lt -> LtE", "a picture of that size was returned before"),
     Equivalent(_PRE, "__init__", "-128", "minus dropped", _FLIP),
-    Equivalent(_PRE, "__init__", "128", "128 -> 129", _FLIP),
+    Equivalent(_PRE, "__init__", "np.arange(-128, 128)", "128 -> 129", _FLIP),
+    Equivalent(_PRE, "__init__", "-128", "128 -> 129", _FLIP),
     Equivalent(_PRE, "__init__", "self._table is not None", "IsNot -> Is", _FLIP),
+    Equivalent(_ASSIGN, "", "2 ** 22", "Pow -> Mult", _MEMORY),
+    Equivalent(_ASSIGN, "", "2 ** 22", "2 -> 3", _MEMORY),
+    Equivalent(_ASSIGN, "", "2 ** 22", "22 -> 23", _MEMORY),
+    Equivalent(
+        _CANDIDATES, "compact", "capacity + 1", "1 -> 2", "the column that takes what has no slot is cut off",
+    ),
 )  # fmt: skip

@@ -40,7 +40,7 @@ SECONDS = 120  # a change that makes the tests run longer than that was noticed
 NEAREST = {
     "edgeyolo/runtime/decode.py": ("tests/runtime/test_decode.py", "tests/runtime/test_postprocess.py"),
     "edgeyolo/runtime/nms.py": ("tests/runtime/test_nms.py", "tests/runtime/test_postprocess.py"),
-    "edgeyolo/runtime/preprocess.py": ("tests/runtime/test_preprocess.py",),
+    "edgeyolo/runtime/preprocess.py": ("tests/runtime/test_preprocess.py", "tests/runtime/test_planes.py"),
     "edgeyolo/runtime/agreement.py": ("tests/runtime/test_agreement.py",),
     "edgeyolo/export/parity_gate.py": ("tests/export/test_parity_gate.py",),
     "edgeyolo/export/accuracy_gate.py": ("tests/export/test_accuracy_gate.py",),
@@ -71,7 +71,10 @@ _CALLS = {
 
 @dataclass(frozen=True)
 class Change:
-    """One change: `index` counts the places of a file that can be changed; `within` is a function, `of` its code."""
+    """One change: `index` counts the places of a file that can be changed.
+
+    `within` is the function; `of` the code that is changed, of a number that around it.
+    """
 
     file: str
     index: int
@@ -93,8 +96,13 @@ class Verdict:
 def changes(file: str) -> list[Change]:
     """Every change that can be made to a file, in the order of its nodes."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    around = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+    def code(node: ast.expr | ast.AugAssign) -> str:
+        return ast.unparse(around[node] if isinstance(node, ast.Constant) else node)
+
     return [
-        Change(file, i, place.node.lineno, place.said, _function(tree, place.node), ast.unparse(place.node))
+        Change(file, i, place.node.lineno, place.said, _function(tree, place.node), code(place.node))
         for i, place in enumerate(_places(tree))
     ]
 

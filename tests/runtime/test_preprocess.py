@@ -189,6 +189,7 @@ def test_further_rows_are_padding() -> None:
     assert len(boxes) == 1
     assert np.allclose(batch[1:], 114 / 255), "nothing of the batch before is left"
     assert preprocessor([], rows=2)[0].shape == (2, 3, 64, 64)
+    assert preprocessor(IMAGES[:2], rows=2)[0].shape == (2, 3, 64, 64)
 
 
 def test_buffers_are_reused_and_out_is_filled() -> None:
@@ -197,6 +198,10 @@ def test_buffers_are_reused_and_out_is_filled() -> None:
     kept = first.copy()
     second, _ = preprocessor(IMAGES[1:2])
     assert np.shares_memory(first, second)
+    box = Letterbox.fit((97, 31), (64, 64))
+    assert np.shares_memory(
+        preprocessor._scaled(IMAGES[1], box), preprocessor._scaled(IMAGES[1][::-1].copy(), box)
+    ), "the scaled picture is written where the one before was"
     mine = np.empty((1, 3, 64, 64), np.float32)
     batch, _ = preprocessor(IMAGES[:1], out=mine)
     assert batch is mine

@@ -269,6 +269,8 @@ def test_a_device_that_is_not_here_says_what_is(world: World) -> None:
 
 def test_too_close_to_tell_leaves_it_to_the_order() -> None:
     assert fastest({"a": 10.2, "b": 10.0}, ["a", "b"]) == "a"
+    assert fastest({"a": 10.49, "b": 10.0}, ["a", "b"]) == "a"
+    assert fastest({"a": 10.51, "b": 10.0}, ["a", "b"]) == "b"
     assert fastest({"a": 11.0, "b": 10.0}, ["a", "b"]) == "b"
 
 
