@@ -33,7 +33,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def port(small_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a faultless port saves, made by the runtime itself."""
+    """Files of a faultless port, made by the runtime itself."""
     folder = tmp_path_factory.mktemp("port")
     artifact = Artifact.open(small_artifact)
     with np.load(small_artifact / "golden.npz") as golden:
@@ -178,7 +178,7 @@ def test_its_decoder_finds_the_golden_detections(small_artifact: Path, port: Pat
     assert len(apart) < 0.15 * (len(golden["xyxy"]) + len(rows))
 
 
-# --- what a port may be off by ---
+# --- tolerances ---
 
 
 @pytest.mark.parametrize(("steps", "right"), [(2, True), (3, False)])

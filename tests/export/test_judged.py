@@ -41,7 +41,7 @@ PARITY = Parity(0.5, {"p3": 0.1}, "4 pictures", 1.0, 0.85, LEAST_DETECTIONS)
         ("cpu-onnx-fp32", 0, replace(MEASURED, reference=0.0), False),
     ],
 )
-def test_what_judges(
+def test_least_evidence_for_a_judgement(
     small_artifact: Path, target: str, detections: int, accuracy: Accuracy | None, judged: bool
 ) -> None:
     manifest = Artifact.open(small_artifact).manifest

@@ -1,4 +1,4 @@
-"""Agreement of detections: what counts as a counterpart."""
+"""Agreement of detections: counterparts, margins and differences."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_another_class_place_or_nothing_is_no_counterpart() -> None:
 
 
 def test_a_counterpart_overlaps_by_half_or_more() -> None:
-    """Of two boxes one of which lies in the other, IoU is the share of the area."""
+    """IoU of a box inside another is its share of the area."""
     for share, matched in ((0.51, 2), (0.5, 2), (0.49, 0)):
         found = agreement(boxes(([0, 0, 100, 100], 0.9, 0)), boxes(([0, 0, 100 * share, 100], 0.9, 0)))
         assert found == Agreement(matched=matched, detections=2)
@@ -76,7 +76,7 @@ def test_the_largest_difference_counts_not_the_mean_nor_the_least() -> None:
         }
 
 
-def test_of_two_that_overlap_the_nearer_score_is_meant_and_of_two_scores_the_better_overlap() -> None:
+def test_counterpart_by_overlap_and_score() -> None:
     near, far = ([10.0, 10.0, 50.0, 49.0], 0.5, 0), (BOX, 0.9, 0)
     assert differences(boxes(near, far), boxes((BOX, 0.5, 0)), 40) == {
         "scores": 0.0,
@@ -99,7 +99,7 @@ def test_another_class_is_no_counterpart_however_near() -> None:
 
 
 @pytest.mark.parametrize(("conf", "least"), [(0.25, 0.25 / 0.6), (0.9, 0.95)])
-def test_what_the_other_side_must_have(conf: float, least: float) -> None:
+def test_least_confidence_beyond_doubt(conf: float, least: float) -> None:
     """Above the threshold by the margin, or half way to 1 where the margin would go beyond it."""
     found = boxes((BOX, least + 1e-4, 0), (BOX, least - 1e-4, 0))
     assert beyond_doubt(found, conf).confidence == pytest.approx([least + 1e-4])
@@ -121,7 +121,7 @@ def logits(*cells: tuple[int, int, float]) -> dict[str, np.ndarray]:
 
 
 def graph(*rows: tuple[tuple[float, float, float, float], float, int]) -> dict[str, np.ndarray]:
-    """What a graph gives for its detections, padded with zeros."""
+    """Output of a graph for its detections, padded with zeros."""
     given = {
         name: np.zeros(shape, np.float32)
         for name, shape in zip(GRAPH.names, GRAPH.shapes(1, (32, 32)), strict=True)

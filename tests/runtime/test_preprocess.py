@@ -240,7 +240,7 @@ def test_another_size_where_the_contract_leaves_it_open() -> None:
         ("photo.jpg", "got str"),
     ],
 )
-def test_what_is_not_bgr_pixels_is_refused(image: NDArray[np.uint8], message: str) -> None:
+def test_images_must_be_bgr_pixels(image: NDArray[np.uint8], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         preprocess([image], InputContract(64, 64))
 

@@ -57,7 +57,7 @@ def test_other_values_are_a_failed_gate(small_artifact: Path, tmp_path: Path) ->
     assert caught.value.exit_code == 4
 
 
-# --- what a golden picture may be off by ---
+# --- tolerances ---
 
 RAW = RawMaps(("p3",), (8,), (((8.0, 8.0),),), classes=2)
 INPUT = InputContract(32, 32)
@@ -185,7 +185,7 @@ def test_a_tolerance_from_the_file_cannot_exceed_the_target_s(small_artifact: Pa
         verify(place)
 
 
-def test_what_cannot_be_proved_is_said(small_artifact: Path, tmp_path: Path) -> None:
+def test_missing_manifest_hash_is_noted(small_artifact: Path, tmp_path: Path) -> None:
     place = edited(small_artifact, tmp_path / "old", lambda data: data["class_names"].reverse(), hashed=False)
     assert "cannot be proved" in verify(place).notes[0]
     assert not verify(small_artifact).notes

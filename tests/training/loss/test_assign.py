@@ -138,7 +138,7 @@ def test_equals_the_plain_reading(reach: Any, seed: int, scene: Callable[..., An
 def test_padded_form_without_reading_values(
     monkeypatch: pytest.MonkeyPatch, scene: Callable[..., Any], make_loss: Any
 ) -> None:
-    """What an accelerator computes: the same positives and loss, and no shape that depends on a value."""
+    """Computation on an accelerator: the same positives and loss, and no shape that depends on a value."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     maps, targets = scene([5, 0, 30], heads=2)
@@ -407,7 +407,7 @@ def test_padded_positives_have_a_slot_for_each_that_there_may_be(
 
 
 def test_padded_form_of_the_smallest_maps(monkeypatch: pytest.MonkeyPatch, make_loss: Any) -> None:
-    """What masks leave out points at cells that exist: one image, one target, one cell at each level."""
+    """Masked slots point at cells that exist: one image, one target, one cell at each level."""
     loss = DetectionLoss([[(8.0, 8.0)], [(8.0, 8.0)]], (8, 8), 2, image_size=8)
     maps = [torch.zeros(1, 7, 1, 1), torch.zeros(1, 7, 1, 1)]
     labels = pad_targets(torch.tensor([[0, 1, 0.5, 0.5, 1.0, 1.0]]), 1)
