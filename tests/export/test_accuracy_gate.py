@@ -109,6 +109,7 @@ def test_one_object_of_four_lost_is_a_quarter_of_ap(tmp_path: Path) -> None:
     assert 0 <= exact.low < 25 / 101 < exact.high < 1
     gained = measure_accuracy(part, whole, dataset, 3.5)
     assert gained.lost == pytest.approx(-100 * 25 / 101)
+    assert gained.interval == (pytest.approx(-100 * exact.high), pytest.approx(-100 * exact.low))
 
 
 def test_the_thresholds_of_a_graph_hold_for_both_sides(tmp_path: Path) -> None:
