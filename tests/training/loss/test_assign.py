@@ -180,6 +180,19 @@ def test_in_pieces_and_twice_gives_the_same(
     torch.testing.assert_close(loss(maps, labels).total, total)
 
 
+@pytest.mark.parametrize(("counts", "groups"), [([1, 1, 0], 1), ([1, 1, 9], 2), ([1, 7, 9], 3)])
+def test_positives_of_every_group_are_put_together(
+    counts: list[int], groups: int, monkeypatch: pytest.MonkeyPatch, scene: Callable[..., Any], make_loss: Any
+) -> None:
+    maps, targets = scene(counts)
+    loss, labels = make_loss(), pad_targets(targets, 3)
+    whole, _ = loss.positives(maps, labels)
+    monkeypatch.setattr(assignment, "PAIRS_AT_ONCE", 1000)
+    assert len(list(assignment._chunks(labels.counts, 45))) == groups
+    pieces, _ = loss.positives(maps, labels)
+    assert rows(pieces, labels) == rows(whole, labels)
+
+
 def test_fine_reaches_three_cells_and_coarse_five(make_loss: Any) -> None:
     loss = make_loss()
     maps = [torch.zeros(1, 27, 128 // stride, 128 // stride) for stride in (8, 16, 32)]
