@@ -196,7 +196,10 @@ def _called(node: ast.Call) -> str:
 
 
 def _other(value: float) -> float:
-    """Another number in place of one; a guard against division by zero goes, another small number would do as well."""
+    """Another number in place of one.
+
+    A guard against division by zero becomes 0, as another small number would do as well.
+    """
     if isinstance(value, int):
         return value + 1
     return 0.0 if 0 < value < SMALL else value * 1.5 + (value == 0)
@@ -224,7 +227,10 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def judge(change: Change) -> bool:
-    """Run the nearest tests on the change, in a process forked for it: True if one notices."""
+    """Run the nearest tests on the change: True if one notices.
+
+    They run in a process that is forked for it.
+    """
     process = os.fork()
     if not process:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
