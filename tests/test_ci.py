@@ -1,4 +1,4 @@
-"""What CI is told to run exists, and the versions of Python it runs on are those that the package promises."""
+"""CI: its commands exist, and its versions of Python are those that the package promises."""
 
 from __future__ import annotations
 

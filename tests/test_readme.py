@@ -1,4 +1,4 @@
-"""What README shows exists: commands, options, files, targets and the networks' figures."""
+"""README: its commands, options, files, targets and figures of networks exist."""
 
 from __future__ import annotations
 

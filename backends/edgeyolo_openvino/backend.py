@@ -136,6 +136,7 @@ class OpenvinoBackend:
         def finish(model: Any) -> Any:
             return with_graph_ends(model, source, OPSET)
 
+        # Floats as they are, ranges that training learned, or NNCF's; `finish` adds the graph's ends to all three.
         if target.precision != "int8":
             half = target.precision == "fp16"
             files = ir.write_ir(onnx, into, source.input, half=half, finish=finish)

@@ -75,6 +75,7 @@ def _suppress(writer: GraphWriter, node: onnx.NodeProto) -> None:
     by_class = writer.add("Transpose", scores, perm=[0, 2, 1])
     limits = (writer.constant([said[name]], np.float32) for name in ("iou_threshold", "score_threshold"))
     kept = writer.add("NonMaxSuppression", boxes, by_class, number, *limits)
+    # Scores of what stays on a map of zeros: the best of all classes are then one TopK away.
     nothing = writer.add("Mul", by_class, writer.constant(0, np.float32))
     staying = writer.add("ScatterND", nothing, kept, writer.add("GatherND", by_class, kept))
     staying = writer.reshape(writer.add("Transpose", staying, perm=[0, 2, 1]), (0, -1))

@@ -59,6 +59,7 @@ def reachable(index: int) -> Availability:
 
     It needs the driver, a build for CUDA, the GPU, and kernels for it.
     """
+    # From what is cheap to ask to what loads torch; the first thing missing is the answer.
     for found in (packages(), driver()):
         if not found.ok:
             return found

@@ -145,6 +145,7 @@ def _measure(  # noqa: PLR0917
             weights.name, source.input.size, source.trained, asked=size is not None, model=source.model
         ):
             note(remark)
+        # Ranges, then the scheme by them, then layers under that scheme: each step reads what the one before left.
         with progress("measuring ranges") as advance:
             statistics = observe(graph, source.input, images, keep=folder / RANGES, progress=advance)
             statistics.scheme = asked

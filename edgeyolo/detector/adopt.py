@@ -75,6 +75,7 @@ class Spec:
                 hint="`edgeyolo adopt FILE --template` prints a spec to fill in.",
             )
         names = _class_names(data["class_names"], where)
+        # The number of classes follows from the names; a spec that repeats it is checked below.
         output = data["output"]
         if isinstance(output, Mapping):
             output = {"classes": len(names), **output}

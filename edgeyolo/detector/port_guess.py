@@ -50,6 +50,7 @@ def recognise(
         given |= {"height": sides[0], "width": sides[1]}
     size = (given["height"], given["width"])
     count = len(known) if known else None
+    # The first layout that fits is taken: (rows, 6) may be detections, or boxes of one class with objectness.
     found = (
         _raw_maps(outputs, size)
         or _ranked(outputs, count)

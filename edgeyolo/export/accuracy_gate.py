@@ -19,9 +19,6 @@ from edgeyolo.evaluation.validate import validate
 from edgeyolo.export.parity_gate import reference_maps
 from edgeyolo.runtime.pipeline import Pipeline
 
-MAX_AP_DROP = 1.0
-"""AP points (hundredths) that an export may lose where nothing else is asked for."""
-
 
 class TorchSession:
     """The re-parameterized network in torch, fed and read as the artifact is."""

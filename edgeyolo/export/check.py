@@ -88,6 +88,7 @@ def check_graph(
     if limits.memory and (told := _memory_note(graph, limits)):
         notes.append(told)
     places = _places(graph, limits)
+    # Where a compiler cuts a graph once, all that follows the first operator elsewhere runs there too.
     is_cut = limits.cut and any(place.where == limits.fallback for place in places)
     places += tuple(
         replace(each, where=limits.fallback, reason=limits.cut) if is_cut else each

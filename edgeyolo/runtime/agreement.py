@@ -98,7 +98,7 @@ def differences(expected: Boxes, actual: Boxes, side: float) -> dict[str, float]
     found = {"scores": 0.0, "boxes": 0.0}
     if not len(expected) or not len(actual):
         return found
-    overlap = np.where(_same_class(actual, expected), box_iou(actual.xyxy, expected.xyxy), -1)
+    overlap = np.where(_same_class(actual, expected), box_iou(actual.xyxy, expected.xyxy), -np.inf)
     # Of counterparts that overlap alike, the one of the nearest score.
     near = overlap - np.abs(actual.confidence[:, None] - expected.confidence[None])
     best = near.argmax(axis=1)
@@ -115,8 +115,6 @@ def _one_way(boxes: Boxes, others: Boxes) -> Agreement:
 
 def matched(boxes: Boxes, others: Boxes) -> Agreement:
     """Count the boxes that have a counterpart among `others`."""
-    if not len(boxes) or not len(others):
-        return Agreement(0, len(boxes))
     meets = box_iou(boxes.xyxy, others.xyxy) >= LEAST_IOU
     return Agreement(int((meets & _same_class(boxes, others)).any(axis=1).sum()), len(boxes))
 

@@ -125,7 +125,7 @@ def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessCo
     if np.isnan(rows).any():
         raise _nan(output.names[0])
     scores = rows[:, 4:5] if output.classes == 1 else rows[:, 4:5] * rows[:, 5:]
-    if config.multi_label and output.classes > 1:
+    if config.multi_label:
         which, class_id = np.nonzero(scores > config.conf)
     else:
         which, class_id = np.arange(len(rows)), scores.argmax(axis=1)

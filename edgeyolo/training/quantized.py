@@ -90,6 +90,7 @@ def train_quantized(
     validation = align_classes(validation, names) if validation is not None else None
     for sentence in describe_problems(training.problems):
         listener.note(sentence)
+    # Quantizers stand where those of the exported graph do: training rounds as the deployed runtime will.
     aware = quantized_training()
     with _graph(network, training.class_names, config.image_size) as source:
         with measuring() as progress:

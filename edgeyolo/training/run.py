@@ -120,6 +120,7 @@ def train(
         DatasetError: no picture can be read, or labels contradict their images.
     """
     folder, config = Path(folder), config or TrainConfig()
+    # Processes join first, so that all of them come to the same refusals.
     processes = join_processes(config.device, config.batch_size)
     if (folder / STATE).exists():
         raise UsageError(f"{folder} holds a run already", hint=OCCUPIED)
@@ -193,6 +194,7 @@ def resume(
         UsageError: other classes than the run's, no run in `folder`, or fewer `epochs` than are done.
         DamagedFileError: the state of the run cannot be read.
     """
+    # A quantized run has another network and another step; its state says so.
     facts = read_facts(Path(folder) / STATE)
     if "technique" in facts:
         from edgeyolo.training.quantized import resume_quantized
@@ -237,6 +239,7 @@ def _from_weights(
     spec = spec or source.spec
     if activation:
         spec = specs.with_activation(spec, activation)
+    # The weights of a head are learned relative to its anchors, so these come along where they fit.
     if [len(level) for level in spec.anchors] == [len(level) for level in source.spec.anchors]:
         spec = replace(spec, anchors=source.spec.anchors)
     network = build(spec, len(class_names))

@@ -51,7 +51,7 @@ def edit(folder: Path, **changes: object) -> None:
     )
 
 
-def test_what_was_sealed_is_what_opens(sealed: Path) -> None:
+def test_sealed_artifact_opens_unchanged(sealed: Path) -> None:
     artifact = Artifact.open(sealed)
     assert set(artifact.manifest.files) == {"model.bin", "sub/more.bin"}
     assert replace(artifact.manifest, files={}) == MANIFEST_VALUE
@@ -85,7 +85,7 @@ def test_the_published_schema_is_that_of_the_code() -> None:
     )
 
 
-def test_what_is_sealed_keeps_the_published_schema(sealed: Path) -> None:
+def test_sealed_manifest_keeps_the_published_schema(sealed: Path) -> None:
     schema = json.loads(ARTIFACT.read_text(encoding="utf-8"))
     data = json.loads((sealed / MANIFEST).read_text(encoding="utf-8"))
     jsonschema.validate(data, schema)

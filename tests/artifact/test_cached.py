@@ -31,7 +31,7 @@ print(made_once(place, make).sha256)
 """
 
 
-def test_of_eight_processes_one_makes_it(small_artifact: Path, tmp_path: Path) -> None:
+def test_one_of_eight_processes_makes_the_artifact(small_artifact: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WORKER, str(small_artifact), str(tmp_path / "cache" / "it")]
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -33,7 +33,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def port(small_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a faultless port saves, made by the runtime itself."""
+    """Files of a faultless port, made by the runtime itself."""
     folder = tmp_path_factory.mktemp("port")
     artifact = Artifact.open(small_artifact)
     with np.load(small_artifact / "golden.npz") as golden:
@@ -176,3 +176,62 @@ def test_its_decoder_finds_the_golden_detections(small_artifact: Path, port: Pat
     # Cells of the padding see the same, so random weights find boxes of equal confidence; any of those may stay.
     assert len(golden["xyxy"]) > 50
     assert len(apart) < 0.15 * (len(golden["xyxy"]) + len(rows))
+
+
+# --- tolerances ---
+
+
+@pytest.mark.parametrize(("steps", "right"), [(2, True), (3, False)])
+def test_two_resizers_may_differ_by_two_steps(steps: int, right: bool) -> None:
+    golden = port_check.letterbox(make_scene(0, (120, 192)).image, 96, 96, 114)[0]
+    pixels = golden.astype(np.int64)
+    pixels[50, 50, 1] += steps if pixels[50, 50, 1] < 128 else -steps
+    assert (port_check.check_input(pixels, golden) == []) is right
+    assert port_check.check_input(golden[:-1], golden) != []
+
+
+@pytest.mark.parametrize(
+    ("stated", "off", "right"),
+    [
+        (None, 0.9e-3, True),
+        (None, 1.1e-3, False),
+        (1e-4, 0.9e-3, True),
+        (0.1, 0.09, True),
+        (0.1, 0.11, False),
+    ],
+)
+def test_maps_may_be_off_by_a_thousandth_or_by_what_the_artifact_states(
+    stated: float | None, off: float, right: bool, tmp_path: Path
+) -> None:
+    manifest = {
+        "parity": None if stated is None else {"tolerance": stated},
+        "output": {"names": ["p3"], "layout": "NCHW"},
+    }
+    expected = np.float32([-8, 4, 1])
+    golden = {"p3.index": np.array([0, 2, 3]), "p3.value": expected}
+    np.save(tmp_path / "p3.npy", np.float32([-8, 99, 4, 1 + 8 * off]))
+    assert (port_check.check_maps(tmp_path, golden, manifest) == []) is right
+    np.save(tmp_path / "p3.npy", np.float32([-8, 99, 4]))
+    assert "too few" in port_check.check_maps(tmp_path, golden, manifest)[0]
+
+
+@pytest.mark.parametrize(
+    ("width", "label", "score", "right"),
+    [
+        (90.5, 1, 0.9, True),
+        (89.5, 1, 0.9, False),  # IoU 0.9 is the least
+        (100, 2, 0.9, False),
+        (100, 2, 0.265, True),  # at the edge of the threshold
+        (100, 2, 0.275, False),
+    ],
+)
+def test_detections_of_a_port_meet_the_golden_ones(
+    width: float, label: int, score: float, right: bool
+) -> None:
+    golden = {
+        "xyxy": np.float32([[0, 0, 100, 50]]),
+        "confidence": np.float32([score]),
+        "class_id": np.array([1]),
+    }
+    found = np.float32([[0, 0, width, 50]]), np.float32([score]), np.array([label])
+    assert (port_check.check_detections(*found, golden) == []) is right

@@ -29,7 +29,7 @@ INTEGERS = (
 )
 
 
-def test_what_is_stated_is_what_the_file_has() -> None:
+def test_stated_ports_match_the_file() -> None:
     assert port_faults(GIVEN, OUTPUT, *PORTS) == []
     assert port_faults(*with_file_types(GIVEN, OUTPUT, *INTEGERS), *INTEGERS) == []
 
@@ -55,7 +55,7 @@ def test_types_and_scales_are_taken_from_the_file() -> None:
         (GIVEN, replace(OUTPUT, dtype="int8", quantization=(Quantization(0.1, 0),) * 2), "p3 is float32"),
     ],
 )
-def test_what_is_not_is_said(given: InputContract, output: RawMaps, said: str) -> None:
+def test_port_mismatches_are_named(given: InputContract, output: RawMaps, said: str) -> None:
     import re
 
     assert re.search(said, "; ".join(port_faults(given, output, *PORTS)))

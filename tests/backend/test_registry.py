@@ -18,7 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples/edgeyolo-opencv"
 
 
 def install(site: Path, entry_points: str) -> None:
-    """What pip leaves of a package: its metadata, from which entry points are read."""
+    """Metadata of an installed package, from which entry points are read."""
     info = site / "thirdparty-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty\nVersion: 1.0\n")

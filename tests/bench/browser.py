@@ -72,7 +72,7 @@ class Page:
         return answer["result"].get("value")
 
     def middle(self, selector: str) -> tuple[float, float]:
-        """Where an element is, once it is scrolled into sight."""
+        """Place of an element, once it is scrolled into sight."""
         x, y = self(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
             "e.scrollIntoView({block: 'center'});"
@@ -85,7 +85,7 @@ class Page:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def becomes(self, expression: str, wanted: object, seconds: float = 10.0) -> bool:
-        """Whether an expression has a value now or soon: events take effect when the page gets to them."""
+        """Wait shortly for an expression to have a value: events take effect when the page gets to them."""
         end = time.monotonic() + seconds
         while (found := self(expression)) != wanted and time.monotonic() < end:
             time.sleep(0.05)

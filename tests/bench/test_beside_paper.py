@@ -85,7 +85,7 @@ def test_tensorrt_is_named_and_the_gpu_is_the_device() -> None:
     assert "the paper does without TensorRT" in line.reasons
 
 
-def test_what_may_not_be_quoted_gives_no_speed() -> None:
+def test_unreportable_runs_give_no_speed() -> None:
     (line,) = lines(report(measurement("yolov7", "cpu-onnx-fp32", count=5)), 2, "yolov7")
     assert line.figure("fps").ours is None and line.figure("fps").ratio is None
     assert line.figure("params").ours is not None
@@ -97,7 +97,7 @@ def test_the_rows_own_size_wins_over_others() -> None:
     assert sizes == [416, 320]
 
 
-def test_of_several_runs_of_one_target_the_nearest_to_the_protocol_stands() -> None:
+def test_run_nearest_to_the_protocol_is_quoted() -> None:
     single = measurement("yolov7", "cpu-onnx-fp32", scenario="single-stream")
     paper = measurement("yolov7", "cpu-onnx-fp32")
     wide = replace(paper, scenario=replace(paper.scenario, batch=32, query_images=32))
@@ -155,7 +155,7 @@ def test_table_10_compares_precision_and_threshold() -> None:
     assert not any("IoU" in reason for line in lines for reason in line.reasons)
 
 
-def test_which_tables_a_report_belongs_to() -> None:
+def test_tables_of_a_report() -> None:
     tiny = report(measurement("yolov7-tiny", "cpu-onnx-fp32", size=416))
     assert [table for table in (1, 2, 9, 10) if is_in(tiny, table)] == [1]
 

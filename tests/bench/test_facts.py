@@ -78,7 +78,7 @@ def test_a_laptop(tmp_path: Path) -> None:
     assert "onnxruntime" in device.runtimes
 
 
-def test_what_a_run_did_to_it(tmp_path: Path) -> None:
+def test_watch_records_changes_during_a_run(tmp_path: Path) -> None:
     machine = recorded(tmp_path, LAPTOP)
     watch = Watch(machine, "mine")
     assert watch.load == 0.12

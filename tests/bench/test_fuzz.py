@@ -39,7 +39,7 @@ def raising(error: BaseException) -> fuzz_inputs.Kind:
     return fuzz_inputs.Kind(b"", fuzz_inputs.flip, read)
 
 
-def test_what_counts_as_a_failure() -> None:
+def test_outcomes_of_a_fuzzed_file() -> None:
     assert fuzz._attempt(raising(DatasetError("a sentence")), b"") == ("refused", "")
     outcome, why = fuzz._attempt(raising(RecursionError("deep")), b"")
     assert outcome == "failed" and why.startswith("RecursionError: deep (test_fuzz.py:")

@@ -80,7 +80,7 @@ def test_queries_fit_the_network(name: str, contract: InputContract, shape: tupl
     assert query_shape(SCENARIOS[name], contract) == shape
 
 
-def test_what_a_user_may_change() -> None:
+def test_open_and_fixed_settings_of_a_scenario() -> None:
     assert choose("paper", batch=32, min_duration=1, min_count=9).facts(
         InputContract(64, 96, dynamic_batch=True)
     ).query_images == 32  # fmt: skip
@@ -184,7 +184,7 @@ def test_a_slow_start_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert series() < 21
 
 
-def test_what_never_settles_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsettled_warm_up_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     found = settle(Series(monkeypatch, lambda number: 20 * 1.01**number), limit=30)
     assert not found.reached
     assert found.discarded > 100

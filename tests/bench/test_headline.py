@@ -40,7 +40,7 @@ def test_one_measurement_is_compared_with_nothing() -> None:
     assert "fastest" not in headline(report(GOOD))
 
 
-def test_what_may_not_be_quoted_is_not_quoted() -> None:
+def test_unreportable_figures_are_not_quoted() -> None:
     assert (
         headline(report(UNSURE))
         == "There is no figure that may be quoted: 5 queries, at least 64 are needed."

@@ -35,7 +35,7 @@ def test_random_weights_cost_the_next_process_nothing(tmp_path: Path) -> None:
     assert 200e6 < held < 260e6
 
 
-def test_how_a_process_ends_is_said() -> None:
+def test_process_endings_are_described() -> None:
     assert isolated.run([sys.executable, "-c", "raise SystemExit(4)"]).code == 4
     slow = isolated.run([sys.executable, "-c", "import time; time.sleep(0.2)"])
     assert (slow.code, slow.seconds > 0.2) == (0, True)

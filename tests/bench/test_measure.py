@@ -364,7 +364,7 @@ def test_without_ap_what_was_timed_still_stands(fakes: type[FakeWorker]) -> None
     assert (report.failures[0].what, exit_code(report)) == ("AP of b t", 3)
 
 
-def test_where_all_fail_the_first_error_is_raised(fakes: type[FakeWorker]) -> None:
+def test_first_error_is_raised_when_all_fail(fakes: type[FakeWorker]) -> None:
     fakes.failing["a", "open 1"] = fakes.failing["b", "warm_up 1"] = UsageError("no")
     with pytest.raises(UsageError):
         measure(fake_jobs())
@@ -414,7 +414,7 @@ def test_lost_ap_is_a_regression(fakes: type[FakeWorker]) -> None:
     assert (change.figure, change.before, change.now) == ("AP", 0.5, 0.4)
 
 
-def test_what_is_not_reportable_does_not_pass_as_unchanged(fakes: type[FakeWorker]) -> None:
+def test_unreportable_runs_do_not_pass_as_unchanged(fakes: type[FakeWorker]) -> None:
     before = measure(fake_jobs(names="a"))
     now = measure(fake_jobs(choose("single-stream", min_duration=0, min_count=20), "a"))
     judged = compare(now, before, 0.05)
@@ -489,7 +489,7 @@ def test_an_artifact_twice_gets_two_names(small_artifact: Path) -> None:
     assert not failures
 
 
-def test_what_does_not_fit_an_artifact_is_refused(small_artifact: Path) -> None:
+def test_options_unfit_for_an_artifact_are_refused(small_artifact: Path) -> None:
     with pytest.raises(UsageError, match="another size than the artifact's, 96x96"):
         make_jobs([small_artifact], Wanted(SHORT, WORKLOAD, size=(64, 64)))
     with pytest.raises(UsageError, match="exported for cpu-onnx-fp32, not for cpu-openvino-fp32"):

@@ -1,4 +1,4 @@
-"""What a report is written as: files, Markdown that can be read back, and plots that show what they should."""
+"""Outputs of a report: files, Markdown that can be read back, and plots."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_markdown_of_one_plain_measurement() -> None:
 
 
 def pixels(path: Path, colour: str) -> int:
-    """How many pixels of a picture have a colour, "#rrggbb"."""
+    """Count the pixels of a picture that have a colour, "#rrggbb"."""
     picture = cv2.imread(str(path))
     assert picture is not None
     wanted = np.array([int(colour[i : i + 2], 16) for i in (5, 3, 1)])

@@ -83,7 +83,7 @@ def test_words_of_a_report_are_text_and_never_markup() -> None:
     assert page.count("<script>") == 1
 
 
-def test_what_may_not_be_quoted_is_said_and_not_shown() -> None:
+def test_unreportable_figures_are_explained_and_not_shown() -> None:
     page = render(sample_report())
     assert "yolov7-e6e cpu-openvino-fp32, paper, may not be quoted: 12 queries" in page
     assert "not reportable: 12 queries" in page

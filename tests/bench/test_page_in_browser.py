@@ -103,7 +103,7 @@ def test_the_keyboard_reaches_a_point_and_escape_closes_it(page: Page) -> None:
 
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> int:
-    """How many pixels are of a colour, up to rounding."""
+    """Count the pixels of a colour, up to rounding."""
     return int((np.abs(pixels.astype(int) - np.array(colour)).max(-1) <= 3).sum())
 
 

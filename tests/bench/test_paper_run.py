@@ -59,7 +59,7 @@ def test_networks_size_and_batch_can_be_chosen() -> None:
         (run(2, wanted={"size": (320, 640)}), "square images"),
     ],
 )
-def test_what_fits_no_row_is_refused(asked: PaperRun, words: str) -> None:
+def test_runs_without_a_row_are_refused(asked: PaperRun, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         cells(asked)
 
@@ -96,7 +96,7 @@ def test_a_network_that_fails_is_noted_and_the_others_go_on(monkeypatch: pytest.
     assert [device.name for device in found.devices] == [DEVICE.name]
 
 
-def test_where_all_fail_the_first_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_error_is_raised_when_all_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(run: PaperRun, cell: Cell, *_: Any) -> Report:
         raise RuntimeMissingError(f"{cell.network} cannot")
 
@@ -118,7 +118,7 @@ def test_ctrl_c_keeps_what_was_completed(monkeypatch: pytest.MonkeyPatch) -> Non
         run_tables(run(2, networks=("yolov7x",)), Listener())
 
 
-def test_what_was_interrupted_within_a_network_ends_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_within_a_network_ends_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """A measurement that Ctrl-C ends gives what it has, and says so: the networks behind it are not begun."""
     begun: list[str] = []
 
@@ -158,7 +158,7 @@ def test_options_that_do_not_fit_are_refused(given: Any, words: str) -> None:
         tables_asked(*given)
 
 
-def test_what_the_options_ask_for(tmp_path: Path) -> None:
+def test_runs_from_the_options(tmp_path: Path) -> None:
     asked = tables_asked(("2", "1", "2"), False, "yolov7, yolov7x", None, (f"yolov7={tmp_path}",))
     assert asked is not None
     assert (asked.numbers, asked.networks, asked.kind) == ((2, 1), ("yolov7", "yolov7x"), "cpu")

@@ -98,7 +98,7 @@ def test_the_cores_figures_are_the_same() -> None:
                 assert figures.ap50 in (row.ap50, None)
 
 
-def test_what_is_derived() -> None:
+def test_derived_figures() -> None:
     (row,) = (row for row in table(2, ("yolov7",)) if isinstance(row, PaperRow))
     assert row.latency_ms == pytest.approx(1000 / 161)
     assert [row.batch32_ms for row in table(1, ("yolov7-tiny",)) if isinstance(row, PaperRow)] == [0.4, None]

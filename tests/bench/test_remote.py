@@ -87,7 +87,7 @@ def test_a_changed_host_key_is_refused(sshd, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=touch x", "", "a b"])
-def test_what_is_no_host_is_never_given_to_ssh(host: str) -> None:
+def test_bad_host_names_never_reach_ssh(host: str) -> None:
     with pytest.raises(UsageError, match="is no host"):
         ssh.run(host, "true", ())
 

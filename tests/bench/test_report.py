@@ -62,7 +62,7 @@ def test_floats_that_json_has_no_word_for_become_null(tmp_path: Path) -> None:
         (lambda data: data.update(devices={}), "a list"),
     ],
 )
-def test_what_is_no_report_is_refused_by_the_part_that_is_wrong(change: Any, words: str) -> None:
+def test_malformed_reports_are_refused_by_their_wrong_part(change: Any, words: str) -> None:
     data = json.loads(json.dumps(whole().to_json()))
     change(data)
     with pytest.raises(DamagedFileError, match=words.replace("(", r"\(")):

@@ -30,7 +30,7 @@ def placed(manifest: Manifest, milliseconds: float, batch: int = 1, peaks: Peaks
     return found
 
 
-def test_what_a_placement_counts(manifest: Manifest) -> None:
+def test_operations_and_bytes_of_a_placement(manifest: Manifest) -> None:
     layers = layers_of(manifest)
     found = placed(manifest, 2.0)
     flops = sum(layer.flops for layer in layers)
@@ -62,7 +62,7 @@ def test_integers_are_a_quarter_of_the_bytes(manifest: Manifest) -> None:
     assert placed(manifest, 2.0).bytes == pytest.approx(4 * placed(integer, 2.0).bytes)
 
 
-def test_what_cpus_compute_in() -> None:
+def test_arithmetic_of_targets() -> None:
     assert arithmetic_of(Target.parse("cpu-openvino-fp16")) == "fp32"
     assert arithmetic_of(Target.parse("jetson-trt-fp16")) == "fp16"
     assert arithmetic_of(Target.parse("cpu-onnx-int8")) == "int8"

@@ -108,7 +108,7 @@ def test_coverage_holds_where_queries_depend_on_each_other() -> None:
 
 @pytest.mark.parametrize(("between", "most"), [(0.0, 1.3), (1.0, 40.0)])
 def test_design_effect_is_what_theory_says(between: float, most: float) -> None:
-    """Of k clusters of m with intraclass correlation r it is 1 + (m - 1) r."""
+    """1 + (m - 1) r for k clusters of m with intraclass correlation r."""
     rng = np.random.default_rng(7)
     groups = np.repeat(np.arange(40), 50)
     values = rng.normal(size=2000) + between * np.repeat(rng.normal(size=40), 50)

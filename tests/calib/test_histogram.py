@@ -79,6 +79,6 @@ def test_a_damaged_histogram_is_refused(damage: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_is_an_error(bad: float) -> None:
+def test_nonfinite_values_are_an_error(bad: float) -> None:
     with pytest.raises(EdgeYoloError, match="no numbers"):
         filled([np.array([0.0, bad], np.float32)])

@@ -1,4 +1,4 @@
-"""Where quantizers stand in the written graph, against the runtimes' rules and without reading ours."""
+"""Places of quantizers in the written graph, against the runtimes' rules and without reading ours."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Written:
         return [node for node in self.takers(name) if node.op_type == "QuantizeLinear"]
 
     def for_float_only(self, name: str) -> bool:
-        """Whether all that is made of a tensor ends in float convolutions."""
+        """Return True if all that is made of a tensor ends in float convolutions."""
         return all(
             not self.in_integers(taker) if taker.op_type == "Conv" else self.for_float_only(taker.output[0])
             for taker in self.takers(name)
@@ -74,7 +74,7 @@ def write(source: onnx.ModelProto, statistics: Statistics, rules: Rules) -> Writ
 
 
 @each_rules
-def test_what_only_moves_values_has_one_scale_on_all_sides(
+def test_operators_that_only_move_values_share_one_scale(
     source: onnx.ModelProto, statistics: Statistics, rules: Rules
 ) -> None:
     written = write(source, statistics, rules)

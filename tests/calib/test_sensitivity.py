@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -25,7 +27,13 @@ from edgeyolo.cli import cli  # noqa: E402
 from edgeyolo.datasets.scenes import make_scene  # noqa: E402
 from edgeyolo.errors import DamagedFileError, GateError, UnsupportedTargetError, UsageError  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
-from edgeyolo_calib.choice.budget import CANDIDATES, require_reached, search  # noqa: E402
+from edgeyolo_calib.choice.budget import (  # noqa: E402
+    CANDIDATES,
+    require_points,
+    require_reached,
+    require_something_to_lose,
+    search,
+)
 from edgeyolo_calib.choice.ledger import Ledger  # noqa: E402
 from edgeyolo_calib.choice.sensitivity import measure  # noqa: E402
 from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
@@ -115,10 +123,10 @@ def _search(variants: Variants, compared: Compared, losses: Sequence[float], poi
 
 
 def test_layers_are_taken_until_the_budget_is_met(variants: Variants, compared: Compared) -> None:
-    found = _search(variants, compared, [1.0, 0.8, 0.9, 0.3], 0.3, Ledger(None, {}))
+    found = _search(variants, compared, [1.0, 0.8, 0.3001, 0.3], 0.3, Ledger(None, {}))
     assert found.reached
     require_reached(found)
-    assert [step.lost.points for step in found.steps] == [0.8, 0.9, 0.3]
+    assert [step.lost.points for step in found.steps] == [0.8, 0.3001, 0.3]
     assert len(set(found.floats)) == 3
     errors = [step.error for step in found.steps]
     assert errors == sorted(errors, reverse=True)
@@ -126,8 +134,21 @@ def test_layers_are_taken_until_the_budget_is_met(variants: Variants, compared: 
     assert found.floats[0] == min(tried, key=lambda name: compared.error(variants.without([name])))
 
 
+@pytest.mark.parametrize(("points", "refused"), [(-0.01, True), (0.0, False), (100.0, False), (100.1, True)])
+def test_a_budget_is_a_number_of_ap_points(points: float, refused: bool) -> None:
+    with pytest.raises(UsageError, match="from 0 to 100") if refused else nullcontext():
+        require_points(points)
+
+
+@pytest.mark.parametrize(("ap", "refused"), [(0.003, True), (0.0031, False), (None, True)])
+def test_a_budget_that_cannot_be_missed_is_refused(ap: float | None, refused: bool) -> None:
+    judge = SimpleNamespace(exact=SimpleNamespace(metrics={"AP": ap}), dataset=SimpleNamespace(name="scenes"))
+    with pytest.raises(GateError, match="cannot be missed") if refused else nullcontext():
+        require_something_to_lose(judge, Ledger(None, {}), 0.3)  # type: ignore[arg-type]
+
+
 def test_nothing_is_taken_where_nothing_is_lost(variants: Variants, compared: Compared) -> None:
-    found = _search(variants, compared, [0.1], 0.3, Ledger(None, {}))
+    found = _search(variants, compared, [0.3], 0.3, Ledger(None, {}))
     assert found.reached
     assert found.floats == ()
 

@@ -55,7 +55,7 @@ def test_all_targets_in_one_document(small_weights: Path) -> None:
 
 
 def test_suppression_in_the_graph_is_part_of_the_answer(small_weights: Path, tmp_path: Path) -> None:
-    """Of `check` and of a dry run alike; exit code 5 where the file cannot have it."""
+    """`check` and a dry run alike; exit code 5 where the file cannot have it."""
     asked = ("--nms", "graph", "--conf", "0.3")
     code, out, _ = run("check", small_weights, "--target", "gpu-trt-fp16", *asked)
     assert code == 0
@@ -86,7 +86,7 @@ def test_export_checks_before_it_builds(small_weights: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
-def test_what_no_images_would_help_is_said_before_they_are_asked_for(
+def test_hopeless_targets_are_refused_before_images_are_asked_for(
     small_weights: Path, tmp_path: Path, dry: tuple[str, ...]
 ) -> None:
     arguments = ("--target", "edgetpu-tflite-int8", "-o", tmp_path / "made", *dry)

@@ -1,4 +1,4 @@
-"""What the command line says of devices, specs and variables."""
+"""Devices, specs and variables on the command line."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_an_annotated_film_keeps_the_times(run: Run, film: Path, tmp_path: Path)
     assert "street.mp4" in done.stdout
 
 
-def test_where_the_film_goes(run: Run, film: Path, tmp_path: Path) -> None:
+def test_place_of_the_written_film(run: Run, film: Path, tmp_path: Path) -> None:
     assert run(film, "-o", "out/result.mp4", "--max-fps", "5").returncode == 0
     assert len(list(open_source(tmp_path / "out/result.mp4"))) == 3
     assert run(film, "-o", "folder", "--json").returncode == 0

@@ -54,7 +54,7 @@ def test_an_unknown_target_stops_before_any_work(small_weights: Path, tmp_path: 
     assert not (tmp_path / "made").exists()
 
 
-def test_what_it_is_calibrated_on_it_is_compared_on(
+def test_calibration_images_are_the_compared_ones(
     small_weights: Path, calibration: CalibrationSource, tmp_path: Path
 ) -> None:
     """Photographs of one's own come first, then the calibration's, at last generated ones."""

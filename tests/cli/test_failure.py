@@ -65,7 +65,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("line", "kind"), WRONG, ids=[line for line, _ in WRONG])
-def test_what_is_not_there_is_wrong_usage_and_one_document(
+def test_missing_things_are_wrong_usage_in_one_document(
     line: str, kind: str, small_artifact: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -125,7 +125,7 @@ def test_kinds_and_codes(error: BaseException, code: int, kind: str) -> None:
     assert failure.defect == (kind == "Defect")
 
 
-def test_what_an_error_was_raised_from_counts() -> None:
+def test_cause_of_an_error_counts() -> None:
     """A library that wraps the system's error has not made a defect of it."""
     try:
         try:

@@ -72,7 +72,7 @@ def test_without_a_width_a_row_is_a_line() -> None:
     assert len(lay_out([column, Column("n", ("1",), True)], None)) == 3
 
 
-def test_what_does_not_fit_stands_below_under_its_name() -> None:
+def test_wide_columns_move_below_the_row() -> None:
     columns = [
         Column("name", ("x" * 20,), False),
         Column("AP", ("0.5",), True),

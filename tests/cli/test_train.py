@@ -224,9 +224,7 @@ def test_another_activation_is_learned_kept_and_told_to_the_target(
     assert kinds & {"Relu", "LeakyRelu", "Sigmoid"} == {"Relu" if fits else "LeakyRelu"}
 
 
-def test_what_comes_first_of_activations_is_the_one_that_was_asked_for(
-    data: tuple[str, ...], small_weights: Path
-) -> None:
+def test_activation_option_wins(data: tuple[str, ...], small_weights: Path) -> None:
     """Before the name's own, and before that of the weights; a file alone keeps its own."""
     from edgeyolo.datasets import load_dataset
     from edgeyolo.training.run import prepare_network

@@ -147,7 +147,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(run: Path) -> None:
     assert not (run / "run" / LOCK).exists()
 
 
-def test_of_two_trainings_into_one_new_folder_one_is_refused(run: Path, small_weights: Path) -> None:
+def test_second_training_into_the_same_new_folder_is_refused(run: Path, small_weights: Path) -> None:
     files = [next((run / name).glob("*.json")) for name in ("train", "val")]
     words = [
         "train",

@@ -82,7 +82,7 @@ def test_problems_are_counted_by_kind():
 
 
 @pytest.mark.parametrize("name", ["nowhere", "file.csv", "empty"])
-def test_what_is_no_data_set(tmp_path, name):
+def test_other_paths_are_no_data_set(tmp_path, name):
     (tmp_path / "file.csv").write_text("a,b\n")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"COCO json file, a YOLO data\.yaml, or a VOC folder"):

@@ -193,7 +193,7 @@ def test_an_area_that_cannot_be_used_costs_no_label(tmp_path, area):
 
 
 @pytest.mark.parametrize("more", [{"iscrowd": "maybe"}, {"iscrowd": 2}, {"iscrowd": [0]}, {"difficult": 0.5}])
-def test_what_is_neither_yes_nor_no_is_said(tmp_path, more):
+def test_odd_flags_are_reported(tmp_path, more):
     dataset = load_dataset(
         write_coco(tmp_path, [annotation(1, 10, [1, 1, 8, 8]), annotation(2, 10, [2, 2, 8, 8], **more)])
     )

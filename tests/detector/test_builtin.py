@@ -123,7 +123,7 @@ def test_another_size_is_exported_from_the_weights(
     assert len(list((tmp_path / "cache/artifacts").iterdir())) == 1
 
 
-def test_where_the_weights_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builtin_weights_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "_HERE", Path("/nowhere/edgeyolo/builtin"))
     with pytest.raises(UsageError, match="not installed, only what runs on this CPU"):
         builtin.weights_path()
@@ -136,7 +136,7 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert not builtin.is_builtin("builtin")
 
 
-def test_which_argument_is_the_model(tmp_path: Path) -> None:
+def test_model_argument_is_recognised(tmp_path: Path) -> None:
     images, artifact = tmp_path / "photos", tmp_path / "cells-onnx"
     images.mkdir()
     artifact.mkdir()

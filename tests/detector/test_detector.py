@@ -417,7 +417,7 @@ def test_names_come_before_numbers(
         ("9" * 5000, "there is no class"),
     ],
 )
-def test_what_names_no_class_or_several_is_said(wanted: str, words: str) -> None:
+def test_ambiguous_and_unknown_class_names_are_refused(wanted: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         resolve_classes([wanted], ("no-helmet", "no_helmet"))
 

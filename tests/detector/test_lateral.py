@@ -72,7 +72,7 @@ def test_names_of_the_file_stay(imported: Imported, dataset: Dataset) -> None:
     assert choose_lateral(named, dataset, lambda *_: 0.0).imported.class_names == ("a", "b")
 
 
-def test_what_leaves_no_choice(imported: Imported, dataset: Dataset) -> None:
+def test_lateral_edge_without_a_choice(imported: Imported, dataset: Dataset) -> None:
     plain = replace(imported, network=build(scale_width(get("yolov7"), 1 / 16), classes=2).eval())
     with pytest.raises(UsageError, match=r"v7\.pt: yolov7.* leaves nothing to choose"):
         choose_lateral(plain, dataset)

@@ -1,4 +1,4 @@
-"""How images are put together into batches."""
+"""Grouping of images into batches."""
 
 from edgeyolo.evaluation.rectangular import Batch, rectangular_batches, square_batches
 

@@ -84,7 +84,7 @@ def ported(
     layout: str,
     conf: float,
 ) -> NDArray[np.float64]:
-    """What the compiled sketch prints: rows of x1, y1, x2, y2, confidence, class."""
+    """Output of the compiled sketch: rows of x1, y1, x2, y2, confidence, class."""
     output, size = artifact.manifest.output, artifact.manifest.input.size
     arguments: list[object] = [*image.shape[:2], *size, output.classes, int(layout == "NHWC")]
     for name, stride, anchors in zip(output.names, output.strides, output.anchors, strict=True):

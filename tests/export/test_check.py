@@ -1,4 +1,4 @@
-"""What every target says of a network before it is built."""
+"""`check`: verdicts of every target on a network before it is built."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_suppression_in_the_graph_is_placed_too(target: str, expected: tuple[str
 
 
 def test_its_operators_are_those_of_the_file(small_weights: Path, tmp_path: Path) -> None:
-    """What `check` says of decoding and suppression, against the nodes of an export."""
+    """Verdicts of `check` on decoding and suppression, against the nodes of an export."""
     import onnx
 
     options = ExportOptions(nms=PostprocessConfig(), input="float")

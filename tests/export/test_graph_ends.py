@@ -44,7 +44,7 @@ def graph_artifact(small_weights: Path, tmp_path_factory: pytest.TempPathFactory
 def test_the_same_detections_from_the_graph_and_from_the_host(
     target: str, small_weights: Path, calibration: CalibrationSource, tmp_path: Path
 ) -> None:
-    """Of the same runtime and precision, so that nothing but the edges differs."""
+    """Artifacts of one runtime and precision, so that nothing but the edges differs."""
     if "openvino" in target:
         pytest.importorskip("openvino")
     if target == "cpu-openvino-int8":

@@ -75,7 +75,7 @@ def both(
     *,
     dynamic: bool = False,
 ) -> list[tuple[Boxes, Boxes]]:
-    """What the host finds in the maps, and what the graph found, image by image, in pixels of the input."""
+    """Detections by the host and by the graph, image by image, in pixels of the input."""
     batch = len(maps[raw.names[0]])
     contract = InputContract(*size, batch=1 if dynamic else batch, dynamic_batch=dynamic)
     outputs = run(suppression_graph(raw, graph, contract, 18), maps)
@@ -219,7 +219,7 @@ def test_thresholds_may_be_tightened() -> None:
         ({"agnostic": True}, "across classes"),
     ],
 )
-def test_what_a_graph_cannot_undo_is_refused(asked: dict[str, float], said: str) -> None:
+def test_thresholds_settled_in_the_graph_cannot_be_loosened(asked: dict[str, float], said: str) -> None:
     with pytest.raises(UsageError, match=said) as told:
         settle(GraphDetections(3, conf=0.3, iou=0.5, max_det=20), **asked)  # type: ignore[arg-type]
     assert "--nms" in told.value.hint

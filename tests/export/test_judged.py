@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,12 +35,13 @@ PARITY = Parity(0.5, {"p3": 0.1}, "4 pictures", 1.0, 0.85, LEAST_DETECTIONS)
         ("cpu-onnx-int8", LEAST_DETECTIONS - 1, None, False),
         ("cpu-onnx-int8", 0, MEASURED, True),
         ("cpu-onnx-int8", 0, replace(MEASURED, reference=0.01), False),  # one point, which may be lost whole
+        ("cpu-onnx-int8", 0, replace(MEASURED, reference=0.0101), True),  # a little more than may be lost
         ("cpu-onnx-int8", 99, replace(MEASURED, reference=0.0), False),
         ("cpu-onnx-fp32", 0, None, True),
         ("cpu-onnx-fp32", 0, replace(MEASURED, reference=0.0), False),
     ],
 )
-def test_what_judges(
+def test_least_evidence_for_a_judgement(
     small_artifact: Path, target: str, detections: int, accuracy: Accuracy | None, judged: bool
 ) -> None:
     manifest = Artifact.open(small_artifact).manifest
@@ -83,6 +87,40 @@ def test_suppression_in_the_graph_that_nothing_judges_fails(silent_weights: Path
         export(silent_weights, "cpu-onnx-fp32", tmp_path / "made", ExportOptions(nms=PostprocessConfig()))
     made = export(silent_weights, "cpu-onnx-fp32", tmp_path / "plain")  # raw maps are compared in any picture
     assert not Artifact.open(made.path).manifest.unjudged
+
+
+@pytest.mark.parametrize(("changed", "refused"), [(1e-4, False), (np.nextafter(1e-4, 1), True)])
+def test_reparameterization_may_change_a_ten_thousandth(
+    small_weights: Path, monkeypatch: pytest.MonkeyPatch, changed: float, refused: bool
+) -> None:
+    from edgeyolo.export.exporter import prepared
+    from edgeyolo.models import reparameterize as folding
+
+    exact = folding.reparameterize
+
+    def fold(network: Any) -> Any:
+        made = exact(network)
+        levels = (folding.Deviation(0, 0.0, 0.0), folding.Deviation(1, 0.0, float(changed)))
+        return replace(made, report=replace(made.report, levels=levels))
+
+    monkeypatch.setattr(folding, "reparameterize", fold)
+    told = pytest.raises(GateError, match=r"0\.0001 is allowed") if refused else nullcontext()
+    with told, prepared(small_weights, "cpu-onnx-fp32", ExportOptions()):
+        pass
+
+
+@pytest.mark.parametrize(("value", "refused"), [(65504.0, False), (65505.0, True), (float("nan"), True)])
+def test_the_largest_float16_is_still_within_reach(
+    value: float, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeyolo.export import half_range
+
+    profile, _ = registry.find_target("cuda-torch-fp16")
+    monkeypatch.setattr(half_range, "reach", lambda *_: half_range.Reach(value, "stem.0", "add"))
+    source = SimpleNamespace(network=None, input=None)
+    told = pytest.raises(GateError, match="ends at 65504") if refused else nullcontext()
+    with told:
+        half_range.require_range(source, profile, [], "one picture")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

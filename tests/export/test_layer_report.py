@@ -93,7 +93,7 @@ def test_layers_are_compared_in_order_and_by_their_own_scale() -> None:
     assert "first layer" not in table(found[:1], 0.3)
 
 
-def test_what_is_looked_at_takes_a_bounded_memory_and_ends_with_the_outputs() -> None:
+def test_layer_report_is_bounded_and_ends_with_the_outputs() -> None:
     info = onnx.helper.make_tensor_value_info
     nodes = [onnx.helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"], name=f"n{i}") for i in range(100)]
     ends = (info("t0", onnx.TensorProto.FLOAT, [1, 250]), info("t100", onnx.TensorProto.FLOAT, [1, 250]))

@@ -44,7 +44,7 @@ def test_in_another_process(small_weights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [str(profile.target) for profile, _ in registry.profiles()])
-def test_of_every_target(
+def test_same_bytes_for_every_target(
     target: str, small_weights: Path, calibration: CalibrationSource, tmp_path: Path
 ) -> None:
     options = ExportOptions(calibration=calibration)

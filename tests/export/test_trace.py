@@ -60,7 +60,7 @@ def test_weights_are_not_needed() -> None:
     assert graph.largest_weight == 0.0
 
 
-def test_what_is_alive_at_once_is_counted() -> None:
+def test_peak_of_live_tensors() -> None:
     """The stem of yolov7-tiny-silu: its map, the sigmoid and their product, 32 channels at half the size."""
     graph = trace(build("yolov7-tiny-silu", form="plain", device="meta"), InputContract(320, 320))
     assert graph.peak_elements() == 3 * 32 * 160 * 160

@@ -343,7 +343,7 @@ def test_small_networks_of_every_kind(spec: CspSpec | TinySpec, scramble: Callab
 
 
 def test_shortcuts_and_splits_count(scramble: Callable[..., Any]) -> None:
-    """What a spec says of a block is what it computes: by hand, for one block of each kind."""
+    """One block of each kind computes what its spec says, by hand."""
     from edgeyolo.models.csp_blocks import CspBlock
     from edgeyolo.models.units import Convs
 

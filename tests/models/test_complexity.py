@@ -106,5 +106,5 @@ def test_a_size_that_the_strides_do_not_divide_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", specs.known())
-def test_what_is_written_down_is_what_is_counted(name: str) -> None:
+def test_counts_match_the_recorded_figures(name: str) -> None:
     assert described(name) == describe(name)

@@ -16,7 +16,7 @@ from edgeyolo.models.topology import Tried
 
 
 def tried() -> list[specs.ModelSpec]:
-    """What the paper's Tables 4, 5 and 8 try, each in a network that takes it."""
+    """Variants of the paper's Tables 4, 5 and 8, each in a network that takes it."""
     place = {"whole-aux": "yolov7-e6e"}
     words = [word for word in get_args(Tried) if word]
     return [replace(specs.get(place.get(word, "yolov7-w6")), tried=word) for word in words]

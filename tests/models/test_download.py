@@ -57,7 +57,7 @@ UNKNOWN = PublishedWeights("unknown")
 
 @dataclass
 class Server:
-    """What the server has, how it behaves, and what it was asked."""
+    """Files of the server, its behaviour, and the requests it got."""
 
     body: bytes = BODY
     etag: str = '"one"'
@@ -75,7 +75,7 @@ class Server:
 
     @property
     def offsets(self) -> list[int]:
-        """Where each request wanted to begin."""
+        """First byte of each request."""
         return [
             int(headers["range"].removeprefix("bytes=").rstrip("-")) if "range" in headers else 0
             for headers in self.asked

@@ -39,7 +39,7 @@ def published(published_shapes: Callable[..., Any]) -> Callable[..., State]:
 
 
 def _fused(state: State) -> State:
-    """What the published code's own fusion leaves: convolutions with bias under their old names."""
+    """Remains of the published code's own fusion: convolutions with bias under their old names."""
     fused: State = {}
     for key, value in state.items():
         if ".rbr_dense.0." in key:
@@ -182,7 +182,7 @@ def _renamed(state: State) -> State:
         (_renamed, r"nearest is yolov7 in training form.*model\.30\.bn\.mean"),
     ],
 )
-def test_what_is_not_of_the_family_is_told_by_the_first_difference(
+def test_foreign_network_is_refused_by_its_first_difference(
     change: Callable[[State], State], message: str, published: Callable[..., State]
 ) -> None:
     with pytest.raises(EdgeYoloError, match=message) as caught:

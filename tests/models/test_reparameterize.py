@@ -92,6 +92,6 @@ def test_weights_that_are_not_finite_show_in_the_report(rich_spec: Any, scramble
     assert (report.largest.level, report.largest.relative) == (1, math.inf)
 
 
-def test_what_has_no_rule_is_refused() -> None:
+def test_modules_without_a_folding_rule_are_refused() -> None:
     with pytest.raises(TypeError, match="no rule to fold Linear"):
         fold(torch.nn.Linear(2, 2))

@@ -36,7 +36,7 @@ def test_strides_and_anchors_are_the_published_ones(summary: dict[tuple[str, str
         assert flat == json.loads(row["anchors_px"])
 
 
-def test_what_is_special_about_a_network_reads_off_its_spec() -> None:
+def test_related_networks_differ_in_few_fields() -> None:
     tiny, silu = specs.get("yolov7-tiny"), specs.get("yolov7-tiny-silu")
     assert replace(tiny, name=silu.name, act="silu") == silu
     e6, e6e = specs.get("yolov7-e6"), specs.get("yolov7-e6e")

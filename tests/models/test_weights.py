@@ -201,7 +201,7 @@ def test_other_safetensors_files_are_told_apart(tmp_path: Path, file: Path) -> N
         (20).to_bytes(8, "little") + b"[" * 20,
     ],
 )
-def test_what_is_not_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_formats_than_safetensors_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     assert not is_weights(path)

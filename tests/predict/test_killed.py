@@ -249,7 +249,7 @@ def test_a_model_that_kills_every_process_is_given_up(
     assert not multiprocessing.active_children()
 
 
-def test_what_a_worker_cannot_do_is_raised_by_the_driver(photos: Path, tmp_path: Path) -> None:
+def test_worker_errors_are_raised_by_the_driver(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         fill_locally(Load(str(tmp_path / "none"), "hash"), shards_of(photos, tmp_path), 1, lambda _: None)
     assert caught.value.hint

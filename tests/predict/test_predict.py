@@ -110,7 +110,7 @@ def test_lists_and_tables_name_images(photos: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_what_lists_nothing_is_refused(photos: Path) -> None:
+def test_empty_listings_are_refused(photos: Path) -> None:
     empty = photos / "empty.txt"
     empty.write_text("\n")
     with pytest.raises(UsageError, match="no image is listed"):

@@ -1,4 +1,4 @@
-"""Agreement of detections: what counts as a counterpart."""
+"""Agreement of detections: counterparts, margins and differences."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_another_class_place_or_nothing_is_no_counterpart() -> None:
 
 
 def test_a_counterpart_overlaps_by_half_or_more() -> None:
-    """Of two boxes one of which lies in the other, IoU is the share of the area."""
-    for share, matched in ((0.51, 2), (0.49, 0)):
+    """IoU of a box inside another is its share of the area."""
+    for share, matched in ((0.51, 2), (0.5, 2), (0.49, 0)):
         found = agreement(boxes(([0, 0, 100, 100], 0.9, 0)), boxes(([0, 0, 100 * share, 100], 0.9, 0)))
         assert found == Agreement(matched=matched, detections=2)
 
@@ -65,8 +65,41 @@ def test_differences_are_of_boxes_that_meet() -> None:
     assert differences(boxes((BOX, 0.1, 0)), half, 40)["boxes"] == pytest.approx(0.5)
 
 
+def test_the_largest_difference_counts_not_the_mean_nor_the_least() -> None:
+    second = [100.0, 100.0, 140.0, 140.0]
+    expected = boxes((BOX, 0.9, 0), (second, 0.5, 1))
+    for order in ([0, 1], [1, 0]):
+        actual = boxes(([10, 10, 50, 52], 0.8, 0), ([100, 100, 140, 144], 0.45, 1))[np.array(order)]
+        assert differences(expected, actual, 400) == {
+            "scores": pytest.approx(0.1),
+            "boxes": pytest.approx(4 / 400),
+        }
+
+
+def test_counterpart_by_overlap_and_score() -> None:
+    near, far = ([10.0, 10.0, 50.0, 49.0], 0.5, 0), (BOX, 0.9, 0)
+    assert differences(boxes(near, far), boxes((BOX, 0.5, 0)), 40) == {
+        "scores": 0.0,
+        "boxes": pytest.approx(1 / 40),
+    }
+    alike = boxes((BOX, 0.5, 0), ([10.0, 10.0, 50.0, 30.0], 0.5, 0))
+    assert differences(alike, boxes((BOX, 0.5, 0)), 40) == {"scores": 0.0, "boxes": 0.0}
+
+
+@pytest.mark.parametrize(("score", "nearest"), [(0.6, 0.9), (0.4, 0.1)])
+def test_the_nearer_score_is_meant_on_either_side(score: float, nearest: float) -> None:
+    found = differences(boxes((BOX, 0.9, 0), (BOX, 0.1, 0)), boxes((BOX, score, 0)), 400)
+    assert found["scores"] == pytest.approx(abs(score - nearest))
+
+
+def test_another_class_is_no_counterpart_however_near() -> None:
+    expected = boxes((BOX, 0.3, 1), ([10.0, 10.0, 50.0, 40.0], 0.9, 0))
+    found = differences(expected, boxes((BOX, 0.5, 0)), 40)
+    assert found == {"scores": pytest.approx(0.4), "boxes": pytest.approx(10 / 40)}
+
+
 @pytest.mark.parametrize(("conf", "least"), [(0.25, 0.25 / 0.6), (0.9, 0.95)])
-def test_what_the_other_side_must_have(conf: float, least: float) -> None:
+def test_least_confidence_beyond_doubt(conf: float, least: float) -> None:
     """Above the threshold by the margin, or half way to 1 where the margin would go beyond it."""
     found = boxes((BOX, least + 1e-4, 0), (BOX, least - 1e-4, 0))
     assert beyond_doubt(found, conf).confidence == pytest.approx([least + 1e-4])
@@ -88,7 +121,7 @@ def logits(*cells: tuple[int, int, float]) -> dict[str, np.ndarray]:
 
 
 def graph(*rows: tuple[tuple[float, float, float, float], float, int]) -> dict[str, np.ndarray]:
-    """What a graph gives for its detections, padded with zeros."""
+    """Output of a graph for its detections, padded with zeros."""
     given = {
         name: np.zeros(shape, np.float32)
         for name, shape in zip(GRAPH.names, GRAPH.shapes(1, (32, 32)), strict=True)
@@ -108,10 +141,65 @@ def test_detections_of_a_graph_beside_those_in_the_maps() -> None:
     off, agreed = compare_detections(
         logits((1, 1, 2.0)), RAW, graph(((4.0, 4.0, 20.0, 21.6), score - 0.1, 0)), GRAPH, LETTERBOX
     )
-    # Half of the largest logit, 8, is the unit.
+    # Half of the largest logit, 8, is the unit; and the long side of the picture.
     assert off == {"scores": pytest.approx(0.1 / 4, rel=1e-4), "boxes": pytest.approx(1.6 / 32 / 4, rel=1e-4)}
     assert agreed == Agreement(2, 2)
     _, agreed = compare_detections(logits((1, 1, 2.0)), RAW, graph(), GRAPH, LETTERBOX)
     assert agreed == Agreement(0, 1), "torch is sure of one that the graph does not have"
     _, agreed = compare_detections(logits(), RAW, graph((at, score, 0)), GRAPH, LETTERBOX)
     assert agreed == Agreement(0, 1), "the graph has one that torch does not"
+
+
+def test_corners_are_measured_by_the_long_side() -> None:
+    wide = preprocess([np.zeros((16, 32, 3), np.uint8)], InputContract(32, 32))[1]
+    found = graph(((4.0, 9.6, 20.0, 20.0), scored(2.0), 0))
+    off, _ = compare_detections(logits((1, 1, 2.0)), RAW, found, GRAPH, wide)
+    assert off["boxes"] == pytest.approx(1.6 / 32 / 4, rel=1e-4)
+
+
+def scored(logit: float) -> float:
+    """Confidence of a cell of `logits` with that objectness."""
+    return float(1 / (1 + np.exp(-logit)) / (1 + np.exp(-8.0)))
+
+
+def test_a_detection_at_the_edge_of_the_threshold_is_looked_for_with_a_margin() -> None:
+    """Torch's score of 0.2 is below the threshold of 0.25 and above 0.6 of it; 0.14 is not."""
+    for logit, matched in ((-1.38, 1), (-1.8, 0)):
+        maps, at = logits((1, 1, logit)), (4.0, 4.0, 20.0, 20.0)
+        _, agreed = compare_detections(maps, RAW, graph((at, 0.26, 0)), GRAPH, LETTERBOX)
+        assert agreed == Agreement(matched, 1)
+
+
+def test_no_detection_is_missed_that_scores_less_than_the_last_of_a_full_graph() -> None:
+    """Torch has a fifth of 0.45, and the graph's fourth and last row scores 0.5; with room left, both are lost."""
+    cells = [(0, 0, 3.0), (0, 2, 3.0), (2, 0, 3.0), (2, 2, 0.0)]
+    maps = logits(*cells, (3, 3, -0.2))
+    rows = [
+        ((8.0 * x - 4, 8.0 * y - 4, 8.0 * x + 12, 8.0 * y + 12), scored(logit), 0) for y, x, logit in cells
+    ]
+    clipped = [(tuple(np.clip(box, 0, 32).tolist()), score, label) for box, score, label in rows]
+    _, full = compare_detections(maps, RAW, graph(*clipped), GRAPH, LETTERBOX)
+    assert full == Agreement(7, 7)
+    _, room = compare_detections(maps, RAW, graph(*clipped[:3]), GRAPH, LETTERBOX)
+    assert room == Agreement(6, 8)
+
+
+def test_deviations_are_the_worst_of_all_images_and_parts_of_the_largest_logit() -> None:
+    raw = RawMaps(("p3", "p4"), (8, 16), (((16.0, 16.0),), ((16.0, 16.0),)), classes=2)
+    at, score = (4.0, 4.0, 20.0, 20.0), scored(2.0)
+    for order in ([0, 1], [1, 0]):
+        graphs = [graph((at, score - 0.2, 0)), graph((at, score - 0.1, 0))]
+        given = {
+            name: np.concatenate([graphs[i][name] for i in order])
+            for name in ("count", "boxes", "scores", "labels")
+        }
+        maps = {
+            "p3": np.concatenate([logits((1, 1, 2.0))["p3"]] * 2),
+            "p4": np.full((2, 7, 2, 2), -16, np.float32),
+        }
+        worst, agreed = compare_detections(maps, raw, given, GRAPH, LETTERBOX * 2)
+        assert worst == {
+            "scores": pytest.approx(0.2 / 8, rel=1e-4),
+            "boxes": pytest.approx(0.0, abs=1e-6),
+        }
+        assert agreed == Agreement(4, 4)

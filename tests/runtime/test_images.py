@@ -334,7 +334,7 @@ def test_a_thumbnails_end_is_not_the_pictures_end(picture: NDArray[np.uint8]) ->
 
 
 def test_a_jpeg_filled_up_with_zeros_is_truncated(picture: NDArray[np.uint8]) -> None:
-    """What a broken-off download leaves in a file whose space was reserved."""
+    """Remains of a broken-off download in a file of reserved space."""
     data = encoded(pil(picture), "JPEG")
     with pytest.raises(ImageError, match="truncated JPEG"):
         read_image(data[: len(data) // 2] + bytes(len(data) // 2))
@@ -431,7 +431,7 @@ def test_list_a_file_and_a_pattern(tree: Path) -> None:
     )
 
 
-def test_what_is_left_out_is_said(tree: Path) -> None:
+def test_files_left_out_are_listed(tree: Path) -> None:
     assert find_images(tree).sentences() == [f"1 x hidden: {tree / '._d.jpg'}"]
     with pytest.raises(ImageError, match=r"no image found; left out: 1 x hidden"):
         find_images(f"{tree}/.*.jpg")

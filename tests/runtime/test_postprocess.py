@@ -184,7 +184,7 @@ def test_the_best_candidates_enter_the_suppression() -> None:
     assert np.array_equal(suppress(everything, limited).xyxy, suppress(everything[best], config).xyxy)
 
 
-def test_of_equal_candidates_the_first_are_taken() -> None:
+def test_first_of_equal_candidates_is_taken() -> None:
     maps = {
         name: np.zeros(shape, np.float32)
         for name, shape in zip(SMALL.names, SMALL.shapes(1, (32, 48)), strict=True)

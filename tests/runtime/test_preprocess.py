@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import InputContract
+from edgeyolo.artifact.contracts import InputContract, Quantization
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.preprocess import (
@@ -46,6 +46,7 @@ def random_image(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
         ((427, 640), (640, 640), (1.0, (427, 640), 106, 0)),  # 213 rows of padding: 106 above, 107 below
         ((640, 427), (640, 640), (1.0, (640, 427), 0, 106)),
         ((1, 3000), (64, 64), (64 / 3000, (1, 64), 31, 0)),  # a line stays a line
+        ((3000, 1), (64, 64), (64 / 3000, (64, 1), 0, 31)),
     ],
 )
 def test_geometry(
@@ -136,6 +137,27 @@ def test_every_layout_and_type(layout: str, dtype: str, color_order: str) -> Non
             assert np.abs(row.astype(np.float64) - expected / 255).max() < tolerance
 
 
+@pytest.mark.parametrize(
+    ("quantization", "values"),
+    [
+        (Quantization(1 / 255, -128), [-128, -127, 0, 126, 127]),  # the usual one: pixel - 128
+        (Quantization(1 / 255, -127), [-127, -126, 1, 127, 127]),
+        (Quantization(2 / 255, -64), [-64, -64, 0, 63, 64]),
+    ],
+)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_integers_of_an_int8_input(layout: str, quantization: Quantization, values: list[int]) -> None:
+    """Pixels 0, 1, 128, 254 and 255; padding is quantized as pixels are."""
+    pixels = np.repeat(np.uint8([0, 1, 128, 254, 255])[None, :, None], 3, axis=2)
+    contract = InputContract(3, 5, layout=layout, dtype="int8", quantization=quantization)
+    (row,), (box,) = preprocess([pixels], contract)
+    planes = row if layout == "NCHW" else row.transpose(2, 0, 1)
+    assert (box.top, row.dtype) == (1, np.int8)
+    assert planes[:, 1].tolist() == [values] * 3
+    padding = round(114 / 255 / quantization.scale) + quantization.zero_point
+    assert (planes[:, [0, 2]] == padding).all()
+
+
 def test_letterbox_gives_the_picture_itself() -> None:
     picture, box = letterbox(IMAGES[0], (96, 96))
     assert np.array_equal(picture, written_out(IMAGES[0], (96, 96)))
@@ -167,6 +189,7 @@ def test_further_rows_are_padding() -> None:
     assert len(boxes) == 1
     assert np.allclose(batch[1:], 114 / 255), "nothing of the batch before is left"
     assert preprocessor([], rows=2)[0].shape == (2, 3, 64, 64)
+    assert preprocessor(IMAGES[:2], rows=2)[0].shape == (2, 3, 64, 64)
 
 
 def test_buffers_are_reused_and_out_is_filled() -> None:
@@ -175,6 +198,10 @@ def test_buffers_are_reused_and_out_is_filled() -> None:
     kept = first.copy()
     second, _ = preprocessor(IMAGES[1:2])
     assert np.shares_memory(first, second)
+    box = Letterbox.fit((97, 31), (64, 64))
+    assert np.shares_memory(
+        preprocessor._scaled(IMAGES[1], box), preprocessor._scaled(IMAGES[1][::-1].copy(), box)
+    ), "the scaled picture is written where the one before was"
     mine = np.empty((1, 3, 64, 64), np.float32)
     batch, _ = preprocessor(IMAGES[:1], out=mine)
     assert batch is mine
@@ -213,7 +240,7 @@ def test_another_size_where_the_contract_leaves_it_open() -> None:
         ("photo.jpg", "got str"),
     ],
 )
-def test_what_is_not_bgr_pixels_is_refused(image: NDArray[np.uint8], message: str) -> None:
+def test_images_must_be_bgr_pixels(image: NDArray[np.uint8], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         preprocess([image], InputContract(64, 64))
 
@@ -242,6 +269,13 @@ def test_fit_long_side() -> None:
     assert (large.shape, ratio) == ((960, 1280, 3), 2.0)
     assert np.array_equal(large, cv2.resize(image, (1280, 960), interpolation=cv2.INTER_LINEAR))
     assert fit_long_side(image, 640)[0] is image
+    assert fit_long_side(image, 640)[1] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1)])
+def test_a_line_scaled_by_its_long_side_stays_a_line(shape: tuple[int, int]) -> None:
+    scaled, ratio = fit_long_side(random_image(*shape), 300)
+    assert (scaled.shape, ratio) == ((min(300, shape[0]), min(300, shape[1]), 3), 0.1)
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([32, 256, 640]))

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
-from edgeyolo.artifact.manifest import content_hash
+from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.artifact.manifest import Manifest, Parity, content_hash
+from edgeyolo.artifact.target import Target
+from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import DamagedFileError, GateError
-from edgeyolo.runtime.verify import verify
+from edgeyolo.runtime.golden import Golden, pixels_of
+from edgeyolo.runtime.postprocess import postprocess
+from edgeyolo.runtime.preprocess import preprocess
+from edgeyolo.runtime.verify import require_golden, verify
 
 
 def changed(artifact: Path, place: Path, **arrays: object) -> Path:
@@ -46,6 +55,87 @@ def test_other_values_are_a_failed_gate(small_artifact: Path, tmp_path: Path) ->
     with pytest.raises(GateError, match="golden vectors are missed") as caught:
         verify(other)
     assert caught.value.exit_code == 4
+
+
+# --- tolerances ---
+
+RAW = RawMaps(("p3",), (8,), (((8.0, 8.0),),), classes=2)
+INPUT = InputContract(32, 32)
+PROFILE = TargetProfile(Target.parse("cpu-onnx-fp32"), "", parity=1e-3, agreement=0.6)
+GREY = np.full((32, 32, 3), 100, np.uint8)
+
+
+def logits(sure: int = 5) -> np.ndarray:
+    """A map of five objects in five cells, `sure` of which are found."""
+    maps = np.full((1, 7, 4, 4), -4, np.float32)
+    for place in range(sure):
+        maps[0, :, place // 4, place % 4] = (0, 0, 0, 0, 4, 4, -4)
+    return maps
+
+
+def held(
+    values: np.ndarray, *, stated: float | None = 1e-2, profile: TargetProfile | None = PROFILE
+) -> float:
+    """Deviation of a session that gives `values` from golden vectors of `logits()`, where it is within its limits."""
+    parity = None if stated is None else Parity(stated, {"p3": 0.0}, "one picture")
+    manifest = Manifest(PROFILE.target, "onnxruntime", "small", {}, ("cat", "dog"), INPUT, RAW, {}, parity)
+    batch, letterboxes = preprocess([GREY], INPUT)
+    golden = Golden(
+        GREY,
+        pixels_of(batch[0], INPUT),
+        {"p3": (np.arange(112), logits().ravel())},
+        {},
+        postprocess({"p3": logits()}, RAW, letterboxes)[0],
+        0.25,
+    )
+    session = SimpleNamespace(run=lambda batch: {"p3": values})
+    deviation, allowed = require_golden(manifest, golden, session, profile, "it")  # type: ignore[arg-type]
+    assert deviation <= allowed
+    return deviation
+
+
+def shifted(amount: float) -> np.ndarray:
+    """`logits` with one value off by a part of the largest."""
+    maps = logits()
+    maps[0, 6, 3, 3] -= 4 * amount
+    return maps
+
+
+@pytest.mark.parametrize(
+    ("stated", "profile", "allowed"),
+    [(1e-2, PROFILE, 1e-3), (1e-4, PROFILE, 1e-4), (1e-2, None, 1e-2), (None, None, 1e-4)],
+)
+def test_values_may_be_off_by_what_export_and_target_allow(
+    stated: float | None, profile: TargetProfile | None, allowed: float
+) -> None:
+    """The smaller of the two; a ten-thousandth where neither says anything."""
+    assert held(shifted(0.9 * allowed), stated=stated, profile=profile) == pytest.approx(
+        0.9 * allowed, rel=0.01
+    )
+    with pytest.raises(GateError, match=f"{allowed:g} is allowed"):
+        held(shifted(1.1 * allowed), stated=stated, profile=profile)
+
+
+def test_golden_detections_must_be_found_to_the_target_s_share() -> None:
+    """0.6 of both sides together: of 5 and 3, six meet; of 5 and 2, four of seven."""
+    lax = replace(PROFILE, parity=10.0)
+    assert held(logits(3), stated=10.0, profile=lax) > 0
+    with pytest.raises(GateError, match=r"of 7 golden detections 57\.1% are found; 60\.0% are demanded"):
+        held(logits(2), stated=10.0, profile=lax)
+    with pytest.raises(GateError, match=r"100\.0% are demanded"):
+        held(logits(4), stated=10.0, profile=None)
+
+
+@pytest.mark.parametrize(("steps", "refused"), [(1, False), (2, True)])
+def test_a_golden_input_may_be_one_step_of_a_pixel_away(
+    small_artifact: Path, tmp_path: Path, steps: int, refused: bool
+) -> None:
+    def move(pixels: np.ndarray) -> np.ndarray:
+        return np.where(pixels < 128, pixels + steps, pixels - steps).astype(np.uint8)
+
+    near = changed(small_artifact, tmp_path / "near", input=move)
+    with pytest.raises(DamagedFileError, match="another input tensor") if refused else nullcontext():
+        verify(near)
 
 
 def edited(artifact: Path, place: Path, change: Callable[[dict[str, Any]], object], *, hashed: bool) -> Path:
@@ -95,7 +185,7 @@ def test_a_tolerance_from_the_file_cannot_exceed_the_target_s(small_artifact: Pa
         verify(place)
 
 
-def test_what_cannot_be_proved_is_said(small_artifact: Path, tmp_path: Path) -> None:
+def test_missing_manifest_hash_is_noted(small_artifact: Path, tmp_path: Path) -> None:
     place = edited(small_artifact, tmp_path / "old", lambda data: data["class_names"].reverse(), hashed=False)
     assert "cannot be proved" in verify(place).notes[0]
     assert not verify(small_artifact).notes

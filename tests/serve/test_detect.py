@@ -144,7 +144,7 @@ def test_requests_that_are_too_large_are_refused(served: Path, pictures: list[by
     ask(settings(served, limits=Limits(body=50_000, pixels=400_000)), talk)
 
 
-def test_what_is_wrong_with_a_request_is_said(served: Path, pictures: list[bytes]) -> None:
+def test_bad_requests_get_a_reason(served: Path, pictures: list[bytes]) -> None:
     async def talk(client: httpx.AsyncClient) -> None:
         cases = [
             (404, await client.post("/detect?model=other", content=pictures[0])),

@@ -155,7 +155,7 @@ def test_the_server_and_its_models_are_described(served: Path) -> None:
 def test_an_artifact_is_loaded_again(
     served: Path, pictures: list[bytes], tmp_path: Path, broken: bool
 ) -> None:
-    """Where it has been damaged, the server says so and goes on with what it has."""
+    """A damaged one is reported, and the server goes on with the model it has."""
     copy = tmp_path / "copy"
     shutil.copytree(served, copy)
 

@@ -61,7 +61,7 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     assert sorted(left_out(root, walk)[TWICE]) == ["again", "camera/self", "real/up"]
 
 
-def test_what_is_no_file_is_counted(tmp_path: Path) -> None:
+def test_other_entries_than_files_are_counted(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")

@@ -39,7 +39,7 @@ def pretend(patch: pytest.MonkeyPatch, packages: dict[str, str], build: str | No
         (["opencv-python-headless"], None, "not usable", "--no-deps opencv-python-headless"),
     ],
 )
-def test_what_is_said(
+def test_opencv_findings_and_hints(
     packages: list[str], build: str | None, says: str, to_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, dict.fromkeys(packages, "5.0.0.93"), build)
@@ -70,6 +70,6 @@ def test_an_opencv_that_does_not_load(error: ImportError) -> None:
     assert "opencv-python-headless" in explain(error).hint
 
 
-def test_what_is_installed_here_is_whole() -> None:
+def test_installed_opencv_is_whole() -> None:
     text, advice = opencv.describe()
     assert "windows" in text or advice

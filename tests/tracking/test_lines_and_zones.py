@@ -102,7 +102,7 @@ def test_a_polygon_with_a_notch() -> None:
     assert [visit.track_id for visit in zone.update(tracks).visits] == [1, 3]
 
 
-def test_what_is_no_line_and_no_zone() -> None:
+def test_bad_lines_and_zones_are_refused() -> None:
     with pytest.raises(UsageError, match="two different points"):
         LineCounter((1, 1), (1, 1))
     with pytest.raises(UsageError, match="three corners"):

@@ -148,7 +148,7 @@ def test_each_tracker_counts_for_itself_and_a_copy_goes_its_own_way() -> None:
     assert one.update(found((9, 9), confidence=0.99), 0.0).track_id.tolist() == [1]
 
 
-def test_what_was_given_for_a_frame_does_not_depend_on_later_ones() -> None:
+def test_results_do_not_depend_on_later_frames() -> None:
     rng = np.random.default_rng(0)
     frames = [found(*rng.uniform(50, 400, (5, 2)), confidence=rng.uniform(0.3, 1, 5)) for _ in range(30)]
     whole = Tracker()

@@ -62,7 +62,7 @@ def test_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
         TRACKS.to_supervision()
 
 
-def test_what_does_not_belong_together_is_refused() -> None:
+def test_mismatched_arrays_are_refused() -> None:
     two = np.array([1, 1])
     with pytest.raises(UsageError, match="each once"):
         Tracks(np.zeros((2, 4)), two, np.zeros(2), two, two)

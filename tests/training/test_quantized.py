@@ -144,7 +144,7 @@ def test_a_run_that_broke_off_ends_with_the_same_bits(
     assert weights.read_info(again).ranges == weights.read_info(whole).ranges
 
 
-def test_what_it_cannot_start_from_is_refused(small_weights: Path, data: Dataset, tmp_path: Path) -> None:
+def test_unfit_starting_weights_are_refused(small_weights: Path, data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="starts from trained weights"):
         train_quantized("yolov7-tiny", data, None, tmp_path / "run", config=CONFIG)
     others = Dataset("o", "coco", data.source, ("fish", "cat", "dog"), (1, 2, 3), data.images)

@@ -72,7 +72,7 @@ def test_the_second_stage_starts_from_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TRAININGS))
-def test_what_is_written_down_can_be_trained(name: str) -> None:
+def test_recorded_recipes_can_be_trained(name: str) -> None:
     training = TRAININGS[name]
     assert with_epochs(training, 7).stages[-1].config.epochs == 7
     assert all(stage.config.seed == 0 for stage in training.stages)

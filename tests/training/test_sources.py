@@ -1,4 +1,4 @@
-"""Which data a run learns from and is judged on, and which device it computes on."""
+"""Training and validation data of a run, and its device."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_rate_is_made_for_one_optimizer(
     told: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Who takes the other optimiser and leaves the rate is told of it."""
+    """Changing the optimiser alone gives a note about the learning rate."""
     with train.make_context("train", ["yolov7-tiny", "--data", "data.yaml", *given]) as context:
         recipe = run_recipe(context.params, default)
     assert (recipe.optimizer, recipe.lr0) == chosen

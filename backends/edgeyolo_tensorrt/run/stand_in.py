@@ -118,6 +118,7 @@ def with_roundings(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == half:
             values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    # Behind each operator a cast to float16 and back; those that only move values have nothing to round.
     nodes: list[onnx.NodeProto] = []
     for node in explicit.graph.node:
         nodes.append(node)

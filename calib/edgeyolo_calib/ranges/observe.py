@@ -68,6 +68,7 @@ def observe(
         return found
     runner = _Runner.load(graph, threads, limit)
     saved = time.monotonic()
+    # Batches already counted are skipped, so that an interrupted run ends with the statistics of a whole one.
     for batch in islice(source.batches(contract), found.done, None):
         for name, values in runner.tensors(batch):
             try:

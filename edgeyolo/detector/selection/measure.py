@@ -62,6 +62,7 @@ def measure(
             runs[name] = (session, batch.copy(), contract.batch)
             for _ in range(WARM_UP):
                 session.run(runs[name][1])
+        # All sessions are open and warm before the first round: they then take turns under the same conditions.
         least, most = rounds
         spent = 0.0
         while (done := len(next(iter(times.values())))) < most:

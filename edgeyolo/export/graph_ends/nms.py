@@ -83,6 +83,7 @@ def suppression_graph(
         _by_plugin(writer, given, boxes, scores, labels)
     else:
         _by_operator(writer, given, boxes, scores, labels)
+    # A model of its own: `with_suppression` joins it to a network.
     batch: int | str = "batch" if contract.dynamic_batch else contract.batch
     shapes = raw.shapes(0, contract.size)
     inputs = [

@@ -67,6 +67,7 @@ def with_pixels(model: onnx.ModelProto, contract: InputContract, *, by_cast: boo
         for position, name in enumerate(taker.input):
             if name == contract.name:
                 taker.input[position] = names["float"]
+    # Nodes must stand in the order of their inputs: the new ones come first.
     kept = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *kept])

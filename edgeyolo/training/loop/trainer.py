@@ -205,6 +205,7 @@ class Trainer:
             position.iteration += 1
             position.updates = self.step.ema.updates
             position.seconds = before + time.monotonic() - started
+            # Reading a loss waits for the GPU, so losses are read in bundles, and before anything is saved.
             self._unread.append(items)
             stop, due = self._asked(
                 interrupts.wanted, time.monotonic() - saved > 60 * self.config.save_minutes

@@ -34,7 +34,7 @@ SourceOf = Callable[["Network", tuple[str, ...], tuple[int, int]], NetworkSource
 
 @pytest.fixture(scope="session")
 def source_of(tmp_path_factory: pytest.TempPathFactory) -> SourceOf:
-    """What the export pipeline hands to a backend: (folded network, class names, (height, width)) -> source."""
+    """Sources as the export pipeline hands them to a backend: (folded network, class names, size) -> source."""
     scratch = tmp_path_factory.mktemp("coreml-source")
 
     def make(network: Network, names: tuple[str, ...], size: tuple[int, int]) -> NetworkSource:

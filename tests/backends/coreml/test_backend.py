@@ -1,4 +1,4 @@
-"""What the backend says of itself and of the machine."""
+"""Answers of the backend about itself and the machine."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_missing_package_comes_with_the_way_to_install_it(
 
 
 def test_coremltools_without_its_native_part_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What pip builds from source on a Python without wheels: it imports and cannot write a package."""
+    """coremltools built from source, without wheels: it imports and cannot write a package."""
     (tmp_path / "__init__.py").touch()
     bare = ModuleSpec("coremltools", None, origin=str(tmp_path / "__init__.py"))
     real = backend.find_spec

@@ -1,4 +1,4 @@
-"""What the packages hold is what the network was rounded to, bit for bit."""
+"""Compressed packages hold the rounded weights bit for bit."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_elementwise_and_shape_rules() -> None:
         ("slice_by_index", {"x": X, "begin": (0,), "end": (1,), "stride": (-1,)}),
     ],
 )
-def test_what_a_rule_does_not_know_is_an_error(rule: str, arguments: dict[str, object]) -> None:
+def test_bad_arguments_of_a_rule_are_an_error(rule: str, arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         operators.RULES[rule](**arguments)
 
@@ -119,7 +119,7 @@ def test_tables_agree_with_coremltools(bits: int) -> None:
 
 
 def _materialized(kind: str, **arguments: object) -> np.ndarray:
-    """What coremltools computes for a constexpr operation."""
+    """Value that coremltools computes for a constexpr operation."""
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 

@@ -77,7 +77,7 @@ def test_errors_cancel_far_better_than_rounding_to_nearest(rounder: object) -> N
     assert ours < theirs / 5
 
 
-def test_what_is_already_on_a_level_stays() -> None:
+def test_values_on_a_level_stay() -> None:
     halves = filters(1).astype(np.float16)
     assert np.array_equal(to_half(halves), halves)
     few = np.random.default_rng(0).choice([-1.5, -0.25, 0.0, 0.5, 2.0], (3, 100))

@@ -113,7 +113,7 @@ def test_a_wrong_batch_and_a_closed_session_are_refused(
 
 
 @pytest.mark.usefixtures("loaded")
-def test_what_core_ml_cannot_compile_is_refused(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+def test_core_ml_compilation_failure_is_refused(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(artifacts["fp16"].path, tmp_path / "copy"))
     weights = copy / "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     weights.write_bytes(b"this is not a network " * 50)

@@ -26,7 +26,7 @@ class Machine:
         self.open = 0  # networks that are on a device now
 
     def module(self, real: Any) -> Any:
-        """What takes the place of the module `openvino`."""
+        """Stand-in for the module `openvino`."""
         return Module(self, real)
 
 

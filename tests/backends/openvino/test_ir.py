@@ -1,4 +1,4 @@
-"""What the OpenVINO files hold: the same bytes every time, nothing of this machine, operators that 2022 knows."""
+"""OpenVINO files: the same bytes every time, nothing of this machine, operators that 2022 knows."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_class_names_of_any_script_survive(onnx_file: Path, source: NetworkSourc
     assert json.loads(read.get_rt_info(["framework", "class_names"]).astype(str)) == names
 
 
-def test_what_is_no_network_is_refused_with_the_reason(source: NetworkSource, tmp_path: Path) -> None:
+def test_broken_networks_are_refused_with_the_reason(source: NetworkSource, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"rubbish" * 100)
     with pytest.raises(EdgeYoloError, match="cannot convert"):
         write_ir(tmp_path / "net.onnx", tmp_path, source.input, half=False)

@@ -1,4 +1,4 @@
-"""Which OpenVINO is here and what it sees; answered as values with hints."""
+"""OpenVINO's version and devices on this machine, as values with hints."""
 
 from __future__ import annotations
 

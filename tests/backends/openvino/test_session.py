@@ -88,7 +88,7 @@ def test_futures_give_what_run_gives(artifact: Artifact) -> None:
 
 
 def requests_of(detector: Detector) -> int:
-    """How many inference requests OpenVINO wants in flight."""
+    """Number of inference requests that OpenVINO wants in flight."""
     session = detector.pipeline.session
     assert isinstance(session, OpenvinoSession)
     return int(session._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -178,7 +178,7 @@ def test_a_callback_may_close_the_session(artifact: Artifact, batch: np.ndarray)
     assert closed.wait(timeout=10)
 
 
-def test_who_waits_for_a_request_is_told_of_the_closing(artifact: Artifact, batch: np.ndarray) -> None:
+def test_closing_wakes_waiting_requests(artifact: Artifact, batch: np.ndarray) -> None:
     session = OpenvinoBackend().open(artifact)
     taken = []
     while session._free:

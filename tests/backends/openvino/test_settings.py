@@ -1,4 +1,4 @@
-"""What a session asks of OpenVINO, by target, device and environment."""
+"""Settings of a session by target, device and environment."""
 
 from __future__ import annotations
 

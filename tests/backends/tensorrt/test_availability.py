@@ -32,7 +32,7 @@ from edgeyolo_tensorrt import TensorrtBackend, library
         ({"gpus": [FakeGpu("Jetson Nano", (5, 3))]}, "Maxwell", "tensorrt<9.0"),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_said(device: Install, setting: dict[str, object], reason: str, hint: str) -> None:
+def test_missing_parts_are_named(device: Install, setting: dict[str, object], reason: str, hint: str) -> None:
     machine = device(*setting.pop("gpus", []), **setting)  # type: ignore[misc]
     answer = TensorrtBackend().can_run()
     assert not answer.ok
@@ -41,7 +41,7 @@ def test_what_is_missing_is_said(device: Install, setting: dict[str, object], re
     assert machine.left_over() == []
 
 
-def test_where_all_is_there_it_runs(device: Install) -> None:
+def test_complete_installation_is_usable(device: Install) -> None:
     machine = device()
     answer = TensorrtBackend().can_run()
     assert (answer.ok, answer.version) == (True, "10.3.0")

@@ -121,7 +121,7 @@ def test_a_cache_is_names_and_bits_of_scales() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "images: 3c010204", "TRT-8601-EntropyCalibration2\nimages: xyz"])
-def test_what_is_no_cache_is_refused(text: str) -> None:
+def test_malformed_calibration_caches_are_refused(text: str) -> None:
     with pytest.raises(DamagedFileError, match="cache"):
         read_cache(text)
 

@@ -49,7 +49,7 @@ def test_arguments_are_called_as_in_the_real_bindings(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", TENSORRT)
-def test_what_cannot_be_set_there_cannot_be_set_here(version: str) -> None:
+def test_fakes_are_as_closed_as_the_real_modules(version: str) -> None:
     trt = make_tensorrt(m.Machine(), version)
     config = trt.IBuilderConfig()
     with pytest.raises(AttributeError):

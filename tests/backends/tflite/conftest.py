@@ -46,7 +46,7 @@ SourceOf = Callable[..., NetworkSource]
 
 @pytest.fixture(scope="session")
 def source_of(tmp_path_factory: pytest.TempPathFactory) -> SourceOf:
-    """What the export pipeline hands to a backend: (folded network, side of the image, **fields) -> source."""
+    """Sources as the export pipeline hands them to a backend: (folded network, image side, **fields) -> source."""
 
     def make(network: Network, size: int, **changes: Any) -> NetworkSource:
         spec = network.spec

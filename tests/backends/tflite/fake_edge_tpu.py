@@ -1,4 +1,4 @@
-"""What a machine with a Coral edge TPU has and this one has not.
+"""Stand-ins for the parts of a machine with a Coral edge TPU.
 
 `compile_graph` is what edgetpu_compiler does to a file; `Module` is `ai_edge_litert.interpreter` on a machine where
 libedgetpu is installed. Both fail as the real ones do: an interpreter without the delegate meets an unknown custom

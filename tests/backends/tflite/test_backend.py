@@ -137,7 +137,7 @@ def test_integers_need_images(ready: object, source: NetworkSource, tmp_path: Pa
         ("small_weights", 4, "one image at a time, batch 4 was asked for", ""),
     ],
 )
-def test_what_the_chip_cannot_take_is_refused_before_any_work(  # noqa: PLR0917
+def test_chip_limits_are_checked_before_any_work(  # noqa: PLR0917
     weights: str, batch: int, sentence: str, hint: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     convert = request.getfixturevalue("convert")
@@ -157,7 +157,7 @@ def test_a_network_that_misfits_is_refused_before_an_image_is_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What only the converted graph shows: here, as if the network had hidden its activation."""
+    """Faults that only the converted graph shows: here, as if the network had hidden its activation."""
 
     class Unread:
         sha256, count, described = "0" * 64, 1, "one picture"

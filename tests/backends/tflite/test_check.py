@@ -1,4 +1,4 @@
-"""What the edge TPU does not take is found in the flatbuffer, and said."""
+"""Operators that the edge TPU does not take are found in the flatbuffer, and named."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_slices_with_gaps_are_refused(integer_model: bytes) -> None:
 
 
 def test_float_edges_are_refused(integer_model: bytes) -> None:
-    """What other tools call full integer: float32 in and out, converted inside."""
+    """Full integer in the sense of other tools: float32 in and out, converted inside."""
 
     def float_output(model: Any) -> None:
         model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]].type = schema.TensorType.FLOAT32

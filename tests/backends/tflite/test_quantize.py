@@ -107,7 +107,7 @@ def test_ranges_cover_nine_images_of_ten(float_model: bytes, calibration: list[n
         assert highs.max() >= high == pytest.approx(np.quantile(highs, 0.9))
 
 
-def test_what_silu_takes_is_cut_where_silu_gives_nothing(float_model: bytes) -> None:
+def test_silu_inputs_are_clipped_at_its_flat_end(float_model: bytes) -> None:
     tree = flatbuffer.read(float_model)
     before = {
         flatbuffer.name(flatbuffer.tensors(tree, operator.inputs)[0])

@@ -1,4 +1,4 @@
-"""Which interpreter is taken, and what is said where there is none, or no edge TPU."""
+"""Choice of the interpreter, and hints where there is none, or no edge TPU."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Machine:
         self.violations.append(text)
 
     def module(self, architectures: tuple[str, ...] = ("sm_75", "sm_80", "sm_90", "compute_90")) -> Any:
-        """What takes the place of the module `torch`."""
+        """Stand-in for the module `torch`."""
         cuda = SimpleNamespace(
             is_available=lambda: bool(self.gpus and self.cuda),
             device_count=lambda: len(self.gpus),

@@ -52,7 +52,7 @@ def batch(seed: int = 0, shape: tuple[int, ...] = (1, 3, 96, 96)) -> Any:
 
 
 def test_the_surface_is_torchs_own() -> None:
-    """What the simulation offers, torch has, with the parameters that are given."""
+    """Everything that the simulation offers exists in torch, with the parameters that are given."""
     module = Machine(L4).module()
     assert all(hasattr(torch, name) for name in vars(module))
     assert all(hasattr(torch.cuda, name) for name in vars(module.cuda))

@@ -169,7 +169,7 @@ def test_integers_are_never_chosen(world: World) -> None:
     assert world.exported == []
 
 
-def test_what_was_measured_is_remembered(world: World) -> None:
+def test_measurements_are_remembered(world: World) -> None:
     world.choose()
     opened = [each.opened for each in world.backends]
     again = world.choose()
@@ -251,7 +251,7 @@ def test_a_gpu_comes_before_the_processor_unmeasured(world: World) -> None:
     assert "slower class" in explanation.decided
 
 
-def test_where_the_gpus_toolchain_fails_the_processor_is_taken(world: World) -> None:
+def test_processor_is_taken_when_the_gpu_toolchain_fails(world: World) -> None:
     world.backends[4].runs = ""
     world.fails["gpu-trt-fp16"] = GateError("overflow")
     assert world.choose().explanation.target == "cpu-onnx-fp32"
@@ -269,6 +269,8 @@ def test_a_device_that_is_not_here_says_what_is(world: World) -> None:
 
 def test_too_close_to_tell_leaves_it_to_the_order() -> None:
     assert fastest({"a": 10.2, "b": 10.0}, ["a", "b"]) == "a"
+    assert fastest({"a": 10.49, "b": 10.0}, ["a", "b"]) == "a"
+    assert fastest({"a": 10.51, "b": 10.0}, ["a", "b"]) == "b"
     assert fastest({"a": 11.0, "b": 10.0}, ["a", "b"]) == "b"
 
 

@@ -101,7 +101,7 @@ def test_models_wrapped_for_several_devices(wrapper: str, asm: SimpleNamespace, 
     assert contents(forge(asm.stream(asm.mapping(model=hollow, w=asm.tensor(0, [4], [1]))))).tensors == {}
 
 
-def test_what_training_saves_along(asm: SimpleNamespace, forge: Forge) -> None:
+def test_options_saved_beside_the_network_are_passed_over(asm: SimpleNamespace, forge: Forge) -> None:
     options = (
         asm.name("argparse.Namespace") + b")\x81" + asm.mapping(lr=asm.integer(1), cfg=asm.text("x")) + b"b"
     )

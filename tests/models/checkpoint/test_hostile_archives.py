@@ -28,7 +28,7 @@ def rewrite(path: Path, change: Callable[[bytearray], None]) -> Path:
 
 
 def directory_entry(data: bytearray, name: str) -> int:
-    """Where the central directory's record of `name` starts: its name comes 46 bytes later."""
+    """Offset of the central directory's record of `name`: its name comes 46 bytes later."""
     return data.index(name.encode(), data.index(b"PK\x01\x02")) - 46
 
 

@@ -97,7 +97,7 @@ def test_warps(seed: int, outlined: bool, kind: str) -> None:
 
 
 def _whole(picture: Picture) -> bool:
-    """Whether no object touches the border, where bounds of a turned box are wider than what is left of it."""
+    """Return True if no object touches the border: there a turned box has wider bounds than what is left of it."""
     height, width = picture.size
     box = picture.boxes[0]
     return bool((box[:2] > 0).all() and box[2] < width and box[3] < height)
@@ -225,7 +225,7 @@ def test_grey_around(rng: np.random.Generator) -> None:
 
 
 class _FakePipeline:
-    """What an albumentations.Compose looks like from outside; it mirrors."""
+    """Stand-in for an albumentations.Compose that mirrors."""
 
     seed: int | None = None
 
@@ -253,7 +253,7 @@ def rng() -> np.random.Generator:
 
 
 class Reader:
-    """What the package albumentations looks like to `load_albumentations`: it reads one file."""
+    """Stand-in for the package albumentations, of which `load_albumentations` reads one file."""
 
     __version__ = "0"
 

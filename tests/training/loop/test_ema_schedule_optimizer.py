@@ -1,4 +1,4 @@
-"""What follows the network, what changes over the run, and which parameter gets what."""
+"""Moving average, schedules over a run, and parameter groups of the optimiser."""
 
 from __future__ import annotations
 

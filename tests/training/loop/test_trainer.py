@@ -307,7 +307,7 @@ def test_damaged_images_are_told_once(data: Dataset, tmp_path: Path) -> None:
     assert told == [str(tmp_path / "missing.png")]
 
 
-def test_what_is_refused(data: Dataset, tmp_path: Path) -> None:
+def test_trainer_refusals(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected a multiple of 32"):
         trainer(tmp_path, data, image_size=100)
     with pytest.raises(UsageError, match="no training state to resume"):

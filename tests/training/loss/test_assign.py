@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_equals_the_plain_reading(reach: Any, seed: int, scene: Callable[..., An
 def test_padded_form_without_reading_values(
     monkeypatch: pytest.MonkeyPatch, scene: Callable[..., Any], make_loss: Any
 ) -> None:
-    """What an accelerator computes: the same positives and loss, and no shape that depends on a value."""
+    """Computation on an accelerator: the same positives and loss, and no shape that depends on a value."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     maps, targets = scene([5, 0, 30], heads=2)
@@ -177,6 +178,19 @@ def test_in_pieces_and_twice_gives_the_same(
     pieces, _ = loss.positives(maps, labels)
     assert rows(pieces, labels) == rows(whole, labels)
     torch.testing.assert_close(loss(maps, labels).total, total)
+
+
+@pytest.mark.parametrize(("counts", "groups"), [([1, 1, 0], 1), ([1, 1, 9], 2), ([1, 7, 9], 3)])
+def test_positives_of_every_group_are_put_together(
+    counts: list[int], groups: int, monkeypatch: pytest.MonkeyPatch, scene: Callable[..., Any], make_loss: Any
+) -> None:
+    maps, targets = scene(counts)
+    loss, labels = make_loss(), pad_targets(targets, 3)
+    whole, _ = loss.positives(maps, labels)
+    monkeypatch.setattr(assignment, "PAIRS_AT_ONCE", 1000)
+    assert len(list(assignment._chunks(labels.counts, 45))) == groups
+    pieces, _ = loss.positives(maps, labels)
+    assert rows(pieces, labels) == rows(whole, labels)
 
 
 def test_fine_reaches_three_cells_and_coarse_five(make_loss: Any) -> None:
@@ -255,3 +269,173 @@ def test_labels_that_do_not_fit_are_refused(make_loss: Any, scene: Callable[...,
     targets[0, 1] = 4
     with pytest.raises(ValueError, match="classes 0 to 3"):
         make_loss()(maps, targets)
+
+
+# --- edges ---
+
+
+def one_cell(side: float = 8, centre: tuple[float, float] = (0.5, 0.5), box: Any = (8.0, 8.0)) -> Any:
+    """Candidates of one target of `box` pixels in a picture of `side` pixels, at stride 8, with one anchor 8 x 8."""
+    cells = int(side // 8)
+    levels = Levels(torch.tensor([[[8.0, 8.0]]]), torch.tensor([8.0]), torch.tensor([[cells, cells]]))
+    row = [0, 0, *centre, box[0] / side, box[1] / side]
+    return find_candidates(pad_targets(torch.tensor([row]), 1), levels, "coarse")
+
+
+@pytest.mark.parametrize(
+    ("box", "fits"),
+    [
+        ((31.0, 8.0), True),
+        ((32.0, 8.0), False),
+        ((8.0, 31.0), True),
+        ((8.0, 32.0), False),
+        ((2.25, 8.0), True),
+        ((2.0, 8.0), False),
+        ((8.0, 2.0), False),
+        ((31.0, 2.25), True),
+    ],
+)
+def test_sides_are_within_four_times_the_anchors(box: tuple[float, float], fits: bool) -> None:
+    """Strictly, of either side, larger or smaller; 4 where nothing else is asked for."""
+    assert bool(one_cell(64, box=box).valid.any()) is fits
+
+
+def test_the_ratio_may_be_asked_for(scene: Callable[..., Any], make_loss: Any) -> None:
+    levels = Levels(torch.tensor([[[8.0, 8.0]]]), torch.tensor([8.0]), torch.tensor([[8, 8]]))
+    labels = pad_targets(torch.tensor([[0, 0, 0.5, 0.5, 3 * 8 / 64, 8 / 64]]), 1)
+    maps = [torch.zeros(1, 7, 8, 8)]
+    for ratio, found in ((3.0, False), (3.1, True)):
+        assert bool(find_candidates(labels, levels, "fine", ratio).valid.any()) is found
+        assert bool(len(assignment.assign(maps, labels, levels, "fine", top=None, ratio=ratio).row)) is found
+    default = assignment.assign(maps, labels, levels, "fine", top=None)
+    assert len(default.row) > 0
+    wide = pad_targets(torch.tensor([[0, 0, 0.5, 0.5, 4 * 8 / 64, 8 / 64]]), 1)
+    assert len(assignment.assign(maps, wide, levels, "fine", top=None).row) == 0
+
+
+@pytest.mark.parametrize(
+    ("x", "columns"),
+    [(1.0, {1, 2}), (1.01, {0, 1, 2}), (2.99, {1, 2, 3}), (3.0, {2, 3}), (0.5, {0, 1}), (3.5, {2, 3})],
+)
+def test_neighbours_count_more_than_one_cell_from_the_border(x: float, columns: set[int]) -> None:
+    """In a grid of 4: at 1 nothing to the left counts, at 3 nothing to the right."""
+    found = one_cell(32, (x / 4, 0.5))
+    here = found.valid & (found.row == 2)
+    assert set(found.column[here].tolist()) == columns
+
+
+@pytest.mark.parametrize(("part", "before", "after"), [(0.49, 1, 0), (0.5, 0, 0), (0.51, 0, 1)])
+def test_fine_takes_the_nearer_neighbour_and_none_from_the_middle(
+    part: float, before: int, after: int
+) -> None:
+    levels = Levels(torch.tensor([[[8.0, 8.0]]]), torch.tensor([8.0]), torch.tensor([[4, 4]]))
+    labels = pad_targets(torch.tensor([[0, 0, (2 + part) / 4, 0.625, 0.25, 0.25]]), 1)
+    found = find_candidates(labels, levels, "fine")
+    columns = found.column[found.valid].tolist()
+    assert (columns.count(1), columns.count(2), columns.count(3)) == (before, 1, after)
+
+
+def test_labels_are_padded_to_the_fullest_image() -> None:
+    rows = torch.tensor([[2, 1, 0.1, 0.2, 0.3, 0.4], [0, 2, 0.5, 0.6, 0.7, 0.8], [2, 3, 0.2, 0.2, 0.2, 0.2]])
+    labels = pad_targets(rows, 4)
+    assert labels.counts == (1, 0, 2, 0)
+    assert labels.valid.tolist() == [[True, False], [False, False], [True, True], [False, False]]
+    assert labels.classes.tolist() == [[2, 0], [0, 0], [1, 3], [0, 0]]
+    torch.testing.assert_close(labels.boxes[2], rows[[0, 2], 2:])
+    assert labels.boxes[[1, 3]].sum() == labels.boxes[0, 1].sum() == 0
+    assert pad_targets(rows[1:2], 1).valid.tolist() == [[True]]
+    empty = pad_targets(torch.zeros(0, 6), 2)
+    assert (empty.valid.shape, empty.boxes.shape, empty.counts) == ((2, 1), (2, 1, 4), (0, 0))
+    assert pad_targets(rows, 3).counts == (1, 0, 2)
+    part = labels.images(torch.tensor([2, 0]), 1)
+    assert part.classes.tolist() == [[1], [2]]
+    with pytest.raises(ValueError, match=r"got \(6,\)"):
+        pad_targets(rows[0], 1)
+
+
+def test_slots_of_a_target(make_loss: Any) -> None:
+    loss = make_loss()
+    levels = Levels.of(
+        [torch.zeros(1, 27, 4, 6), torch.zeros(1, 27, 2, 3), torch.zeros(1, 27, 1, 2)],
+        loss.anchors,
+        loss.strides,
+    )
+    assert levels.slots == 3 * 3 * 5
+    assert levels.grids.tolist() == [[6, 4], [3, 2], [2, 1]]
+
+
+def test_compact_without_anything_keeps_one_slot() -> None:
+    position, valid = compact(torch.zeros(2, 5, dtype=torch.bool), 5)
+    assert (position.tolist(), valid.tolist()) == ([[0], [0]], [[False], [False]])
+    assert compact(torch.zeros(0, 5, dtype=torch.bool), 3)[0].shape == (0, 3)
+
+
+def test_compact_of_a_fixed_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidate_module, "host_reads", lambda tensor: False)
+    position, valid = compact(torch.tensor([[True, False, True], [False] * 3, [True] * 3]), 3)
+    assert valid.tolist() == [[True, True, False], [False] * 3, [True] * 3]
+    assert position.tolist() == [[0, 2, 0], [0, 0, 0], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("limit", [1, 40, 160, 250, 10_000])
+def test_pairs_at_once_are_bounded(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of images of like counts, as large as the limit allows; one alone may be beyond it."""
+    monkeypatch.setattr(assignment, "PAIRS_AT_ONCE", limit)
+    counts, each = (3, 0, 1, 5, 2, 1, 0, 3), 10
+    groups = [(group.tolist(), slots) for group, slots in assignment._chunks(counts, each)]
+    assert sorted(image for group, _ in groups for image in group) == list(range(8))
+    for group, slots in groups:
+        assert group == sorted(group)
+        assert slots == max(1, *(counts[image] for image in group))
+        assert len(group) == 1 or len(group) * slots * slots * each <= limit
+    for (group, _), (following, _) in pairwise(groups):
+        least = max(1, min(counts[image] for image in following))
+        assert max(counts[image] for image in group) <= max(counts[image] for image in following)
+        assert (len(group) + 1) * least * least * each > limit
+    assert list(assignment._chunks((), each)) == []
+
+
+@pytest.mark.parametrize(("top", "most"), [(None, 45 * 2), (10, 2 * 10), (1, 2), (60, 45 * 2)])
+def test_padded_positives_have_a_slot_for_each_that_there_may_be(
+    top: int | None,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
+    scene: Callable[..., Any],
+    make_loss: Any,
+) -> None:
+    """Two targets claim `top` candidates each, of the 45 slots of each."""
+    maps, targets = scene([2, 1])
+    loss, labels = make_loss(), pad_targets(targets, 2)
+    levels = Levels.of(maps, loss.anchors, loss.strides)
+    expected = assignment.assign(maps, labels, levels, "fine", top=top)
+    monkeypatch.setattr(candidate_module, "host_reads", lambda tensor: False)
+    monkeypatch.setattr(assignment, "host_reads", lambda tensor: False)
+    padded = assignment.assign(maps, labels, levels, "fine", top=top)
+    assert padded.valid.shape == (2 * most,)
+    assert rows(padded, labels) == rows(expected, labels)
+    for level in range(3):
+        here = padded.at(level)
+        assert here.valid.shape == padded.valid.shape
+        assert rows(here, labels) == rows(expected.at(level), labels)
+
+
+def test_padded_form_of_the_smallest_maps(monkeypatch: pytest.MonkeyPatch, make_loss: Any) -> None:
+    """Masked slots point at cells that exist: one image, one target, one cell at each level."""
+    loss = DetectionLoss([[(8.0, 8.0)], [(8.0, 8.0)]], (8, 8), 2, image_size=8)
+    maps = [torch.zeros(1, 7, 1, 1), torch.zeros(1, 7, 1, 1)]
+    labels = pad_targets(torch.tensor([[0, 1, 0.5, 0.5, 1.0, 1.0]]), 1)
+    expected = loss(maps, labels).items
+    monkeypatch.setattr(candidate_module, "host_reads", lambda tensor: False)
+    monkeypatch.setattr(assignment, "host_reads", lambda tensor: False)
+    torch.testing.assert_close(loss(maps, labels).items, expected)
+
+
+def test_a_target_that_no_prediction_meets_still_gets_its_cheapest() -> None:
+    """IoU 0 with all of them: k is 1, and the cost stays finite."""
+    levels = Levels(torch.tensor([[[8.0, 8.0]]]), torch.tensor([8.0]), torch.tensor([[8, 8]]))
+    labels = pad_targets(torch.tensor([[0, 0, 0.56, 0.56, 0.2, 0.2]]), 1)
+    maps = torch.zeros(1, 7, 8, 8)
+    maps[:, 2:4] = -200  # boxes without area
+    maps[0, 4:6, 4, 5] = 5  # the surest of the candidates
+    found = assignment.assign([maps], labels, levels, "coarse", top=10)
+    assert (found.row.tolist(), found.column.tolist()) == ([4], [5])

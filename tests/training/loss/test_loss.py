@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeyolo.training.loss.loss import ciou, distance_bound  # noqa: E402
+from edgeyolo.training.loss.assign import Positives  # noqa: E402
+from edgeyolo.training.loss.loss import DetectionLoss, ciou, distance_bound  # noqa: E402
 from edgeyolo.training.loss.strategy import BOUNDED, COARSE_TO_FINE, SIMPLE, STRATEGIES  # noqa: E402
 
 
@@ -170,3 +171,173 @@ def test_maps_that_do_not_fit_are_refused(scene: Callable[..., Any], make_loss: 
         make_loss()(maps[:2], targets)
     with pytest.raises(ValueError, match="of 30 channels"):
         make_loss(classes=5)(maps, targets)
+
+
+# --- options by hand ---
+
+
+def some_positives(valid: tuple[bool, ...]) -> Positives:
+    """Positives of image 0, level 0: as many as `valid` has values, the n-th in row n."""
+    zero = torch.zeros(len(valid), dtype=torch.long)
+    number = torch.arange(len(valid))
+    return Positives(zero, zero, zero, number, zero, number, number, torch.tensor(valid))
+
+
+def plain_bce(raw: Any, wanted: Any) -> Any:
+    p = 1 / (1 + np.exp(-raw.double().numpy()))
+    return -(wanted.numpy() * np.log(p) + (1 - wanted.numpy()) * np.log(1 - p))
+
+
+RAW = torch.tensor([[-2.0, 0.5, 3.0], [1.0, -1.0, 0.0]])
+WANTED = torch.tensor([[0.0, 1.0, 0.25], [1.0, 0.0, 0.0]])
+
+
+def test_focal_loss_by_hand(make_loss: Any) -> None:
+    """BCE times alpha (1/4 for what is there, 3/4 for what is not) times (1 - right)^gamma."""
+    p = 1 / (1 + np.exp(-RAW.double().numpy()))
+    wanted = WANTED.numpy()
+    right = wanted * p + (1 - wanted) * (1 - p)
+    expected = plain_bce(RAW, WANTED) * (0.25 * wanted + 0.75 * (1 - wanted)) * (1 - right) ** np.float64(1.5)
+    found = make_loss(focal_gamma=1.5)._bce(RAW, WANTED, 1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_weight_of_positives_by_hand(make_loss: Any) -> None:
+    p = 1 / (1 + np.exp(-RAW.double().numpy()))
+    wanted = WANTED.numpy()
+    for weight in (0.5, 1.0, 2.0):
+        expected = -(weight * wanted * np.log(p) + (1 - wanted) * np.log(1 - p))
+        np.testing.assert_allclose(make_loss()._bce(RAW, WANTED, weight), expected, rtol=1e-5)
+
+
+def test_class_loss_by_hand(make_loss: Any) -> None:
+    """Smoothing by s asks for 1 - s/2 of the class and s/2 of the others; the mean is over valid positives."""
+    for smoothing in (0.0, 0.2):
+        loss = make_loss(3, label_smoothing=smoothing)
+        low = smoothing / 2
+        wanted = torch.tensor([[low, 1 - low, low], [1 - low, low, low]])
+        each = plain_bce(RAW, wanted).mean(1)
+        for valid, expected in (((True, True), each.mean()), ((False, True), each[1]), ((False, False), 0)):
+            found = loss._class_term(RAW, torch.tensor([1, 0]), some_positives(valid))
+            assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_means_are_over_the_positives_of_all_processes(make_loss: Any) -> None:
+    """With twice as many positives in the mean process, each of ours counts half."""
+    loss = make_loss()
+    values, valid = torch.tensor([1.0, 3.0, 8.0]), torch.tensor([True, True, False])
+    assert loss._mean(values, valid) == 2
+    loss.mean_over_processes = lambda value: 2 * value
+    assert loss._mean(values, valid) == 1
+    loss.mean_over_processes = lambda value: value / 4  # less than one a process
+    assert loss._mean(values, valid) == 8
+
+
+@pytest.mark.parametrize(
+    ("strides", "balance", "measure"),
+    [
+        ((8, 16, 32), (4.0, 1.0, 0.4), 1),
+        ((16, 32, 8), (4.0, 1.0, 0.4), 0),
+        ((8, 32, 64), (4.0, 1.0, 0.4), 0),
+        ((8, 16), (4.0, 1.0), 1),
+        ((8, 16, 32, 64), (4.0, 1.0, 0.25, 0.06), 1),
+        ((4, 8, 16, 32, 64), (4.0, 1.0, 0.25, 0.06, 0.02), 2),
+    ],
+)
+def test_weights_of_levels(strides: tuple[int, ...], balance: tuple[float, ...], measure: int) -> None:
+    loss = DetectionLoss([[(8.0, 8.0)]] * len(strides), strides, 2)
+    assert loss.balance.tolist() == pytest.approx(list(balance))
+    loss._rebalance(torch.full((len(strides),), 0.5))
+    assert loss.balance[measure] == 1
+    assert (loss.balance == 1).sum() == 1
+
+
+@pytest.mark.parametrize("levels", [3, 4])
+def test_gains_are_scaled_by_levels_classes_and_size(levels: int) -> None:
+    strides = (8, 16, 32, 64)[:levels]
+    loss = DetectionLoss([[(8.0, 8.0)]] * levels, strides, 20, image_size=1280)
+    assert loss.gains == pytest.approx((0.05 * 3 / levels, 0.7 * 4 * 3 / levels, 0.3 * 3 / levels / 4))
+    loss.suit(320)
+    assert loss.gains[1] == pytest.approx(0.7 / 4 * 3 / levels)
+    plain = DetectionLoss([[(8.0, 8.0)]] * 3, (8, 16, 32), 80)
+    assert plain.gains == pytest.approx((0.05, 0.7, 0.3))
+
+
+def test_autobalance_is_off_unless_asked_for_and_of_the_lead_head(
+    scene: Callable[..., Any], make_loss: Any
+) -> None:
+    maps, targets = scene([5, 5], heads=2)
+    still = make_loss()
+    still(maps, targets)
+    assert still.balance.tolist() == pytest.approx([4.0, 1.0, 0.4])
+    lead, both = make_loss(autobalance=True, top=20), make_loss(autobalance=True)
+    lead(maps[:3], targets)
+    both(maps, targets)
+    assert torch.equal(lead.balance, both.balance)
+    shared = make_loss(autobalance=True)
+    shared.mean_over_processes = lambda value: 2 * value
+    shared(maps, targets)
+    assert not torch.equal(shared.balance, both.balance)
+
+
+def test_one_step_of_autobalance_without_objectness_stays_finite(make_loss: Any) -> None:
+    loss = make_loss(autobalance=True)
+    loss._rebalance(torch.zeros(3))
+    assert torch.isfinite(loss.balance).all()
+
+
+@pytest.mark.parametrize(("label", "refused"), [(-1, True), (0, False), (3, False), (4, True)])
+def test_classes_of_labels_end_where_the_networks_do(
+    label: int, refused: bool, scene: Callable[..., Any], make_loss: Any
+) -> None:
+    maps, _ = scene([2])
+    targets = torch.tensor([[0, 2, 0.5, 0.5, 0.2, 0.2], [0, label, 0.2, 0.2, 0.2, 0.2]])
+    if refused:
+        with pytest.raises(ValueError, match="expected classes 0 to 3"):
+            make_loss()(maps, targets)
+    else:
+        assert torch.isfinite(make_loss()(maps, targets).total)
+
+
+def test_as_many_ious_make_up_k_as_the_heads_ask_for(scene: Callable[..., Any], make_loss: Any) -> None:
+    """10 without auxiliary heads, 20 with them, where nothing else is asked for."""
+    maps, targets = scene([9, 9], heads=2, seed=2)
+    assert torch.equal(make_loss()(maps[:3], targets).items, make_loss(top=10)(maps[:3], targets).items)
+    assert torch.equal(make_loss()(maps, targets).items, make_loss(top=20)(maps, targets).items)
+    assert not torch.equal(make_loss(top=1)(maps, targets).items, make_loss(top=20)(maps, targets).items)
+
+
+@pytest.mark.parametrize("number", [2, 4, 5, 7])
+def test_a_number_of_maps_between_one_head_and_two_is_refused(
+    number: int, scene: Callable[..., Any], make_loss: Any
+) -> None:
+    maps, targets = scene([1], heads=3)
+    with pytest.raises(ValueError, match="expected 3 lead maps"):
+        make_loss()(maps[:number], targets)
+
+
+def test_ciou_of_boxes_without_area_is_finite() -> None:
+    """Points and lines, alike and apart; their gradients too."""
+    boxes = torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 2], [1, 1, 2, 0], [1, 1, 0, 0]], requires_grad=True)
+    found = ciou(boxes, torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 2], [1, 1, 2, 0], [3, 1, 1, 1]]))
+    found.sum().backward()
+    assert torch.isfinite(found).all()
+    assert torch.isfinite(boxes.grad).all()
+
+
+def test_ciou_of_boxes_that_overlap_in_part() -> None:
+    """Intersection 3 x 1, centres (1, 2) apart, a hull of 5 x 5, one box twice as wide as high and one square."""
+    found = ciou(torch.tensor([[2.0, 1.0, 4.0, 2.0]]), torch.tensor([[3.0, 3.0, 4.0, 4.0]])).item()
+    inter = (4 - 1) * (2 - 1)
+    iou = inter / (8 + 16 - inter)
+    shape = 4 / np.pi**2 * (np.arctan(1) - np.arctan(2)) ** 2
+    expected = iou - (1 + 4) / (5**2 + 5**2) - shape**2 / (shape - iou + 1)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("offset", "bound"),
+    [((0.5, 1.5), 1), ((0.5, 1.75), 0.75), ((-1.0, 0.5), 0.5), ((2.5, 0.5), 0), ((0.5, -1.75), 0)],
+)
+def test_bound_falls_between_one_cell_and_two(offset: tuple[float, float], bound: float) -> None:
+    assert distance_bound(torch.tensor([offset])).tolist() == pytest.approx([bound])

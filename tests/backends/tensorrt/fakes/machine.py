@@ -299,7 +299,7 @@ class Machine:
             self.enqueue(handle, work)
 
     def left_over(self) -> list[str]:
-        """What was never given back."""
+        """Resources that were never given back."""
         kinds = {
             "GPU memory": self.allocations,
             "page-locked memory": self.pinned,

@@ -1,4 +1,4 @@
-"""What the fake TensorRT builds: the graph and what it was built for; ONNX Runtime gives the numbers."""
+"""Plans of the fake TensorRT: the graph and its build settings; ONNX Runtime gives the numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests do again and again: pictures in, expected maps, an engine opened."""
+"""Common steps of the tests: pictures in, expected maps, an engine opened."""
 
 from __future__ import annotations
 

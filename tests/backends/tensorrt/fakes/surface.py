@@ -1,4 +1,4 @@
-"""What the real modules offer, as `read_surface.py` read it."""
+"""Names in the real modules, as `read_surface.py` read them."""
 
 from __future__ import annotations
 

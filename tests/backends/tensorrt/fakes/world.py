@@ -1,4 +1,4 @@
-"""What TensorRT's objects have in common: a machine, a version, and the one logger of the process."""
+"""Common state of TensorRT's objects: a machine, a version, and the one logger of the process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class World:
         return self.machine.gpus[self.machine.current()]
 
     def register(self, logger: Any) -> None:
-        """What every Builder and Runtime does first: the first logger hears everything, for ever."""
+        """First step of every Builder and Runtime: the first logger hears everything, for ever."""
         expect(logger, self.module.ILogger, "logger")
         if not getattr(logger, "_ready", False):
             raise TypeError("ILogger.__init__() must be called when overriding __init__")
