@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from edgeyolo.cli.console import note
+from edgeyolo.cli.idle_options import given_options, refuse_idle
 
 if TYPE_CHECKING:
     from edgeyolo.training.config import TrainConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _COUNT = click.IntRange(min=1)
 # What a run is told to try where its rate was made for the other optimiser.
+UNFIT_FOR_QAT = ("weights", "freeze", "activation", "no_autoanchor")
 _RATES = {"sgd": "0.01", "adamw": "0.001"}
 
 DATA_OPTIONS = (
@@ -114,9 +116,17 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
             "--data is missing: a COCO json, a YOLO data.yaml or a Pascal VOC folder",
             hint="For example --data coco.yaml, or --data train.json --val-data val.json",
         )
+    alone = Path(options["data"]).suffix.lower() == ".json"  # the default names no part of one
+    whole = options["split"] == "all" or (alone and not given_options({"split"}))
+    if alone and not options["val_data"]:
+        refuse_idle(
+            {"val_split", "val_image_folder"},
+            f"{options['data']} is one split by itself, so nothing of it is left to validate on",
+            hint="Name the json of the validation images: --val-data val.json",
+        )
     return DataSource(
         options["data"],
-        None if options["split"] == "all" else options["split"],
+        None if whole else options["split"],
         options["val_data"],
         options["val_split"],
         options["image_folder"],
@@ -186,7 +196,7 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
             names = ", ".join("--" + name.replace("_", "-") for name in given)
             raise UsageError(f"{names}: only for quantization-aware training", hint="Add --qat.")
         return None
-    unfit = [f"--{name}" for name in ("weights", "freeze", "activation") if options[name]]
+    unfit = [f"--{name.replace('_', '-')}" for name in UNFIT_FOR_QAT if options[name]]
     if unfit:
         raise UsageError(
             f"--qat goes on from a whole weights file as it is: {', '.join(unfit)} cannot be had with it",

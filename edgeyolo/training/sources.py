@@ -6,7 +6,7 @@ It settles the files to learn from and those to be judged on, and how a resumed 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class DataSource:
         training = load_dataset(self.path, self.split, image_folder=self.image_folder, polygons=True)
         if not self.validate:
             return Data(training, None)
-        if self.val_path is None and Path(self.path).suffix.lower() == ".json":
+        if self.val_path is None and _is_json(self.path):
             advice = "no validation data: a json file holds one split. --val-data names another"
             return Data(training, None, (advice,))
         validation = load_dataset(
@@ -98,7 +98,10 @@ class DataSource:
         file = folder / FILE
         try:
             values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**values)
+            source = cls(**values)
+            return (
+                replace(source, split=None) if source.split == "train" and _is_json(source.path) else source
+            )
         except FileNotFoundError as error:
             raise UsageError(
                 f"{folder} does not say what data its run learns from: no {FILE}",
@@ -126,6 +129,11 @@ class SourceListener(Listener):
 
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         self.source.save(self.folder)
+
+
+def _is_json(path: str) -> bool:
+    """Tell a single COCO file, which is one split, by its name."""
+    return Path(path).suffix.lower() == ".json"
 
 
 def _overlap(training: Dataset, validation: Dataset) -> tuple[str, ...]:
