@@ -112,9 +112,8 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     A fleet file lists `devices`, each with a `host` and, where wanted, `name`, `python`, `wheel`, `config`, `threads`
     and `targets`.
     """
-    from edgeyolo.cli.console import note
     from edgeyolo.support.files import require_writable
-    from edgeyolo_bench.measure.jobs import Wanted, make_jobs, size_remarks, split_targets
+    from edgeyolo_bench.measure.jobs import Wanted, make_jobs, split_targets
     from edgeyolo_bench.measure.measure import measure
     from edgeyolo_bench.measure.physics import with_limits
     from edgeyolo_bench.measure.scenarios import choose
@@ -154,9 +153,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
                 members, places, wanted, labelled=labelled, limits=limits, command=spoken(), listener=listener
             )
         else:
-            jobs, failures = make_jobs(places, wanted, listener.step)
-            for remark in size_remarks(jobs, places, wanted):
-                note(remark)
+            jobs, failures = make_jobs(places, wanted, listener.step, listener.remark)
             report = measure(
                 jobs, failures, labelled=labelled, device=device, command=spoken(), listener=listener
             )

@@ -125,7 +125,7 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     from edgeyolo.errors import UsageError
     from edgeyolo.models import specs
     from edgeyolo.training.recipe import QAT, recipe_for
-    from edgeyolo.training.run import train
+    from edgeyolo.training.run import starting_size, train
 
     if not model:
         raise UsageError(
@@ -139,6 +139,9 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     aware = quantized_options(options)
     fresh = model in specs.known() and weights is None
     recipe = run_recipe(options, QAT if aware else recipe_for(model, fine_tuning=not fresh))
+    if options["image_size"] is None and not fresh:
+        options["image_size"], said = starting_size(weights or model)
+        note(said)
     config = run_config(options)
     source = data_source(options, validate=not options["no_val"])
     data = source.load()

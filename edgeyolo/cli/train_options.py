@@ -40,8 +40,8 @@ DATA_OPTIONS = (
 )
 RUN_OPTIONS = (
     click.option(
-        "--imgsz", "--img-size", "image_size", type=_COUNT, default=640, show_default=True,
-        help="Side of the square pictures in pixels.",
+        "--imgsz", "--img-size", "image_size", type=_COUNT, metavar="PIXELS",
+        help="Side of the square pictures (default: the one that the weights were trained at; of none, 640).",
     ),
     click.option(
         "--grow-from", "first_size", type=_COUNT, default=None, metavar="PIXELS",
