@@ -227,15 +227,21 @@ def run_folder(
 
 @contextmanager
 def resumable(command: str, state: Path) -> Iterator[None]:
-    """Tell how to resume an interrupted run.
+    """Tell how to resume a run that was interrupted, or whose disk is full, closed or gone.
 
     It is by `command`, if its `state` was saved.
     """
-    from edgeyolo.cli.console import note
+    from edgeyolo.errors import EdgeYoloError
+    from edgeyolo.support.system_errors import SYSTEM_HINTS, explain_system_error
 
     try:
         yield
     except KeyboardInterrupt:
         if state.exists():
             note(f"stopped; the state is saved. Go on with: {command}")
+        raise
+    except Exception as error:
+        known = error if isinstance(error, EdgeYoloError) else explain_system_error(error)
+        if known is not None and known.hint in SYSTEM_HINTS and state.exists():
+            note(f"the last state that was written is whole. When that is mended, go on with: {command}")
         raise
