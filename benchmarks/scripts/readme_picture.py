@@ -1,4 +1,6 @@
-"""README's picture of detections: drawn by `Detections.plot`, and by supervision's annotators.
+"""README's picture of detections.
+
+They are drawn by `Detections.plot`, and by supervision's annotators.
 
 python benchmarks/scripts/readme_picture.py [--output docs/pictures/detections.jpg]
 
@@ -14,12 +16,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import supervision
-from demo import PICTURE_SEED, SIDE, WEIGHTS
+from demo import SIDE, WEIGHTS
 
 from edgeyolo import Detections, Detector
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.runtime.pixel_values import Pixels
 
+SCENE = 2006  # as the demo draws
 DRAWN = Path(__file__).parents[2] / "docs" / "pictures" / "detections.jpg"
 
 
@@ -37,8 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=DRAWN)
     options = parser.parse_args()
-    picture = make_scene(PICTURE_SEED).image
-    with Detector(WEIGHTS, size=SIDE) as detector:
+    picture = make_scene(SCENE).image
+    with Detector(WEIGHTS, size=SIDE, conf=0.445) as detector:
         detections = detector(picture)
     halves = [detections.plot(picture), by_supervision(picture, detections)]
     gap = np.full((picture.shape[0], 8, 3), 255, np.uint8)

@@ -55,7 +55,10 @@ class Written:
     as_json: bool = False
 
     def folder(self, *, camera: bool = False) -> Path | None:
-        """The folder that files go to, made if it is named for the user; None where none are written."""
+        """The folder that files go to; None where none are written.
+
+        One that is named for the user is made.
+        """
         if not self._wanted(camera):
             return None
         if self.film is not None:

@@ -12,7 +12,10 @@ from click.core import ParameterSource
 
 
 def given_options(names: Collection[str]) -> list[str]:
-    """Options among the running command's parameters that its command line gives, as `--help` shows them."""
+    """Options among these parameters that the command line gives.
+
+    They are called as `--help` of the running command shows them.
+    """
     context = click.get_current_context()
     return [
         next(name for name in parameter.opts if name.startswith("--"))
@@ -35,7 +38,7 @@ def refuse_idle(names: Collection[str], reason: str, *, hint: str) -> None:
 
 
 def refuse_all_but(names: Collection[str], reason: str, *, hint: str) -> None:
-    """Raise UsageError if the command line gives an option that is none of these parameters."""
+    """Raise UsageError if the command line gives any other option."""
     others = {str(parameter.name) for parameter in click.get_current_context().command.params} - {*names}
     refuse_idle(others, reason, hint=hint)
 

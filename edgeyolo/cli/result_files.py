@@ -60,9 +60,9 @@ def result_folder(output: Path | None, mode: str, root: Path = Path("runs")) -> 
 
 
 class ResultWriter:
-    """Writer of annotated pictures, unless `pictures` is False, and on request labels and one JSON file.
+    """Writer of annotated pictures, labels and one JSON file.
 
-    They go into `folder` (None: it writes nothing).
+    Pictures are written unless `pictures` is False, the others on request. They go into `folder` (None: it writes nothing).
     """
 
     def __init__(

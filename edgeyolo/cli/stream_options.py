@@ -24,7 +24,7 @@ show_option = click.option("--show", is_flag=True, help="Show the frames in a wi
 
 
 def refuse_idle_staleness(sources: Sequence[str], policy: str) -> None:
-    """Raise UsageError for --max-staleness where no source has a clock that goes on by itself."""
+    """Raise UsageError for --max-staleness where no frame can grow old."""
     from edgeyolo.stream.open_source import is_camera
 
     if policy != "freshest" and not any(is_camera(source) for source in sources):

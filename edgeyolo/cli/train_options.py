@@ -227,9 +227,9 @@ def run_folder(
 
 @contextmanager
 def resumable(command: str, state: Path) -> Iterator[None]:
-    """Tell how to resume a run that was interrupted, or whose disk is full, closed or gone.
+    """Tell how to resume a run that was interrupted.
 
-    It is by `command`, if its `state` was saved.
+    Or one whose disk is full, closed or gone. It is by `command`, if its `state` was saved.
     """
     from edgeyolo.errors import EdgeYoloError
     from edgeyolo.support.system_errors import SYSTEM_HINTS, explain_system_error

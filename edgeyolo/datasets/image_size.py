@@ -22,9 +22,9 @@ def read_image_size(path: Path) -> tuple[int, int]:
 
 
 def read_stored_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) as a JPEG or PNG stores its pixels, whichever way up; None where that is not told quickly.
+    """(width, height) as a JPEG or PNG stores its pixels, whichever way up.
 
-    In tens of microseconds, for questions that are asked of every image of a set.
+    None where that is not told quickly: it takes tens of microseconds, for what is asked of every image of a set.
     """
     try:
         if not path.is_file():

@@ -69,7 +69,10 @@ def load_dataset(
 
 
 def _require_its_split(file: Path, split: str | None) -> None:
-    """A json file holds one split: its own name, or that of its folder, may be asked for."""
+    """Raise MissingDatasetError where another split than a json file's is asked for.
+
+    It holds one, which its own name or that of its folder may tell.
+    """
     if split is not None and split not in file.stem and split != file.parent.name:
         raise MissingDatasetError(
             f"{file}: no split {split!r}: a COCO json file is one split by itself, expected the file of that split",

@@ -77,7 +77,7 @@ def decode_image(
 
 
 def pixel_limit(asked: int | None) -> int:
-    """The most pixels that are decoded: those asked for, else EDGEYOLO_MAX_PIXELS, else MAX_PIXELS."""
+    """Limit of pixels: the one asked for, EDGEYOLO_MAX_PIXELS, or MAX_PIXELS."""
     return asked if asked is not None else environment.max_pixels() or MAX_PIXELS
 
 
@@ -113,9 +113,9 @@ def _decode(image: Image.Image, data: bytes, name: str, scale: float | None) -> 
 
 
 def _decode_webp(image: Image.Image, data: bytes, name: str) -> Pixels:
-    """A still WebP by OpenCV, whose decoder is the same library's and refuses a truncated file too.
+    """A still WebP, decoded by OpenCV.
 
-    Pillow's is that for animations, which keeps four copies of the picture.
+    Its decoder is the same library's as Pillow's, and refuses a truncated file too. Pillow's is that for animations, which keeps four copies of the picture.
     """
     orientation = read_orientation(image)
     image.close()

@@ -1,4 +1,7 @@
-"""Pixel values of any type to uint8; the range of values is never guessed from the type alone."""
+"""Pixel values of any type to uint8.
+
+Their range is never guessed from the type alone.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,9 @@ def limits_of(values: NDArray[Any]) -> tuple[int, int]:
 def settle_values(
     dtype: np.dtype[Any], limits: Callable[[], tuple[int, int]], name: str, scale: float | None
 ) -> Callable[[NDArray[Any]], Pixels]:
-    """What makes uint8 of an image's values, or of a part of them, by the rules of `to_uint8`.
+    """Conversion of an image's values to uint8 by the rules of `to_uint8`.
 
-    `limits` gives the least and the largest value of the whole image, where they decide.
+    It takes all of them or a part. `limits` gives the least and the largest value of the whole image, where they decide.
     """
     if scale is not None:
         if dtype.kind not in "uifb" or not (math.isfinite(scale) and scale > 0):

@@ -44,7 +44,10 @@ def threads(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def max_pixels(environment: Mapping[str, str] = os.environ) -> int | None:
-    """EDGEYOLO_MAX_PIXELS, or None; anything but a whole number from 1 raises UsageError."""
+    """EDGEYOLO_MAX_PIXELS, or None.
+
+    Anything but a whole number from 1 raises UsageError.
+    """
     return _count("EDGEYOLO_MAX_PIXELS", environment)
 
 

@@ -1,4 +1,6 @@
-"""The strongly typed form of a graph with quantizers: float16 wherever it is not int8.
+"""The strongly typed form of a graph with quantizers.
+
+It is float16 wherever it is not int8.
 
 TensorRT 11 has no flag that would let it compute in float16 what has no quantizers, and obeys the types of the graph.
 Versions before 10 read no graph that says so, hence a package holds both forms.

@@ -152,7 +152,7 @@ class Trainer:
 
         State (network, average, momenta) and weights, and the new one of each beside the old while it is written.
         """
-        learned = 4 * sum(value.numel() for value in self.step.network.parameters())
+        learned: int = 4 * sum(value.numel() for value in self.step.network.parameters())
         state = learned * (2 + _MOMENTA[self.recipe.optimizer])
         held = sum(
             file.stat().st_size for file in map(self.folder.joinpath, (STATE, LAST, BEST)) if file.exists()
