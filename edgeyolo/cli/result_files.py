@@ -62,7 +62,8 @@ def result_folder(output: Path | None, mode: str, root: Path = Path("runs")) -> 
 class ResultWriter:
     """Writer of annotated pictures, labels and one JSON file.
 
-    Pictures are written unless `pictures` is False, the others on request. They go into `folder` (None: it writes nothing).
+    Pictures are written unless `pictures` is False, the others on request. They go into `folder` (None: it writes
+    nothing).
     """
 
     def __init__(

@@ -115,7 +115,8 @@ def _decode(image: Image.Image, data: bytes, name: str, scale: float | None) -> 
 def _decode_webp(image: Image.Image, data: bytes, name: str) -> Pixels:
     """A still WebP, decoded by OpenCV.
 
-    Its decoder is the same library's as Pillow's, and refuses a truncated file too. Pillow's is that for animations, which keeps four copies of the picture.
+    Its decoder is the same library's as Pillow's, and refuses a truncated file too. Pillow's is that for animations,
+    which keeps four copies of the picture.
     """
     orientation = read_orientation(image)
     image.close()

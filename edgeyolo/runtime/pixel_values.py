@@ -42,7 +42,7 @@ def settle_values(
 ) -> Callable[[NDArray[Any]], Pixels]:
     """Conversion of an image's values to uint8 by the rules of `to_uint8`.
 
-    It takes all of them or a part. `limits` gives the least and the largest value of the whole image, where they decide.
+    It takes all of them or a part. `limits` gives the least and the largest value of the image, where they decide.
     """
     if scale is not None:
         if dtype.kind not in "uifb" or not (math.isfinite(scale) and scale > 0):
