@@ -108,6 +108,7 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
 
     `--split all` is every image of a VOC folder that has no lists.
     """
+    from edgeyolo.datasets.load import require_its_split
     from edgeyolo.errors import UsageError
     from edgeyolo.training.sources import DataSource
 
@@ -116,8 +117,9 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
             "--data is missing: a COCO json, a YOLO data.yaml or a Pascal VOC folder",
             hint="For example --data coco.yaml, or --data train.json --val-data val.json",
         )
-    alone = Path(options["data"]).suffix.lower() == ".json"  # the default names no part of one
-    whole = options["split"] == "all" or (alone and not given_options({"split"}))
+    alone = Path(options["data"]).suffix.lower() == ".json"
+    if alone and options["split"] != "all" and given_options({"split"}):  # the default names no part of it
+        require_its_split(Path(options["data"]), options["split"])
     if alone and not options["val_data"]:
         refuse_idle(
             {"val_split", "val_image_folder"},
@@ -126,7 +128,7 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
         )
     return DataSource(
         options["data"],
-        None if whole else options["split"],
+        None if options["split"] == "all" else options["split"],
         options["val_data"],
         options["val_split"],
         options["image_folder"],

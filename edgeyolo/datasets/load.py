@@ -45,7 +45,7 @@ def load_dataset(
     if source.is_dir():
         source = _entrance(source, split)
     elif source.suffix.lower() == ".json":
-        _require_its_split(source, split)
+        require_its_split(source, split)
     if image_folder is not None and source.suffix.lower() != ".json":
         raise MissingDatasetError(
             f"{source}: {image_folder} was given for its images; only a COCO json has them elsewhere",
@@ -68,7 +68,7 @@ def load_dataset(
     return dataset
 
 
-def _require_its_split(file: Path, split: str | None) -> None:
+def require_its_split(file: Path, split: str | None) -> None:
     """Raise MissingDatasetError where another split than a json file's is asked for.
 
     It holds one, which its own name or that of its folder may tell.

@@ -6,7 +6,7 @@ It settles the files to learn from and those to be judged on, and how a resumed 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ class DataSource:
 
         DatasetError where one cannot be read or their classes contradict each other.
         """
-        training = load_dataset(self.path, self.split, image_folder=self.image_folder, polygons=True)
+        split = None if self.split == "train" and _is_json(self.path) else self.split  # one split by itself
+        training = load_dataset(self.path, split, image_folder=self.image_folder, polygons=True)
         if not self.validate:
             return Data(training, None)
         if self.val_path is None and _is_json(self.path):
@@ -98,10 +99,7 @@ class DataSource:
         file = folder / FILE
         try:
             values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            source = cls(**values)
-            return (
-                replace(source, split=None) if source.split == "train" and _is_json(source.path) else source
-            )
+            return cls(**values)
         except FileNotFoundError as error:
             raise UsageError(
                 f"{folder} does not say what data its run learns from: no {FILE}",

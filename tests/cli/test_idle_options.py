@@ -122,10 +122,12 @@ def test_the_default_split_of_a_training_is_none_of_a_coco_file(coco: Path) -> N
     def command(**options: object) -> None:
         found.append(data_source(options))
 
-    for words, split in (([], None), (["--split", "train"], "train")):
+    for words in ([], ["--split", "val"], ["--split", "all"]):
         done = CliRunner().invoke(command, ["--data", str(coco), *words], catch_exceptions=False)
         assert done.exit_code == 0
-        assert found.pop().split == split
+        assert len(found.pop().load().training) == 1
+    done = CliRunner().invoke(command, ["--data", str(coco), "--split", "train"])
+    assert "no split 'train'" in str(done.exception)
     done = CliRunner().invoke(command, ["--data", str(coco), "--val-split", "val"])
     assert "nothing of it is left to validate on" in str(done.exception)
 
