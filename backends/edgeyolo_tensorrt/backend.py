@@ -28,7 +28,15 @@ from edgeyolo_tensorrt.options import VARIABLES, DeviceOptions
 from edgeyolo_tensorrt.package.guide import GUIDES, SCRIPT
 from edgeyolo_tensorrt.package.int8 import CACHE
 from edgeyolo_tensorrt.package.limits import limits
-from edgeyolo_tensorrt.package.recipe import FILE, Recipe, batch_range, graph_plugins, graph_types
+from edgeyolo_tensorrt.package.recipe import (
+    FILE,
+    GRAPH,
+    TYPED,
+    Recipe,
+    batch_range,
+    graph_plugins,
+    graph_types,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +46,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("edgeyolo_tensorrt")
 
-GRAPH = "model.onnx"
 # Measured (benchmarks/results) on the graph that engines are built from, by the stand-in, which rounds where its types
 # say. fp32: 9.3e-7. fp16: 3.1e-3 (trained yolov7-tiny, 0.02 AP points lost), 4.8e-3 (yolov7-tiny-silu, random weights);
 # twice that is left, as engines may sum in float16. int8: 0.12 (scenes) to 0.43 (blood cells at 320 pixels), AP lost
@@ -68,7 +75,7 @@ def _profile(device: str, precision: str, note: str) -> TargetProfile:
         mixed=True,
         take_ranges=True,
         agreement=INT8_AGREEMENT,
-        files=(GRAPH, FILE, *GUIDES, "calibration.json", CACHE),
+        files=(GRAPH, TYPED, FILE, *GUIDES, "calibration.json", CACHE),
     )
 
 
@@ -164,8 +171,8 @@ class TensorrtBackend:
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.onnx`, typed float16 for fp16 targets, and `build.json`.
 
-        int8 targets get Q/DQ operators in the graph, and their ranges as `calibration.json` and as a
-        calibration cache.
+        int8 targets get Q/DQ operators in the graph, the same as `typed.onnx` with float16 between them, and their
+        ranges as `calibration.json` and as a calibration cache.
 
         Raises UnsupportedTargetError where the network cannot be typed float16.
         """
@@ -176,6 +183,7 @@ class TensorrtBackend:
         from edgeyolo_tensorrt.package.guide import write_guides
         from edgeyolo_tensorrt.package.half import to_half
         from edgeyolo_tensorrt.package.int8 import write_quantized
+        from edgeyolo_tensorrt.package.typed import to_typed
 
         profile = next(item for item in self.profiles if item.target == target)
         model = constants_as_weights(onnx.load(source.onnx(opset=OPSET)))
@@ -183,11 +191,15 @@ class TensorrtBackend:
             model = to_half(model)
         elif target.precision == "int8":
             model = constants_as_weights(write_quantized(model, source, into))
-        model = with_graph_ends(model, source, tensorrt=True)
-        onnx.checker.check_model(model, full_check=source.detections is None)  # it knows no plugins
-        (into / GRAPH).write_bytes(model.SerializeToString(deterministic=True))
+        graphs = {GRAPH: model} | ({TYPED: to_typed(model)} if target.precision == "int8" else {})
+        for name, graph in graphs.items():
+            graphs[name] = with_graph_ends(graph, source, tensorrt=True)
+            onnx.checker.check_model(
+                graphs[name], full_check=source.detections is None
+            )  # it knows no plugins
+            (into / name).write_bytes(graphs[name].SerializeToString(deterministic=True))
         given, gives = edge_contracts(source)
-        recipe = _recipe(given, target, model)
+        recipe = _recipe(given, target, graphs)
         (into / FILE).write_text(recipe.to_json(), encoding="utf-8")
         write_guides(recipe, into)
         return Compiled(profile.files, given, gives, {"onnx": version("onnx")})
@@ -246,19 +258,25 @@ class TensorrtBackend:
         )
 
     def open_for_parity(self, artifact: Artifact) -> Session:
-        """The packaged graph in ONNX Runtime on the CPU, for the parity gate.
+        """The strongly typed graph in ONNX Runtime on the CPU, for the parity gate.
 
         See `stand_in`.
         """
         from edgeyolo_tensorrt.run.stand_in import StandIn
 
-        return StandIn(artifact.file(".onnx"), artifact.manifest.input, artifact.manifest.output)
+        recipe = Recipe.read(artifact.file(FILE))
+        return StandIn(artifact.path / recipe.typed, artifact.manifest.input, artifact.manifest.output)
 
 
-def _recipe(contract: InputContract, target: Target, model: onnx.ModelProto) -> Recipe:
+def _recipe(contract: InputContract, target: Target, graphs: Mapping[str, onnx.ModelProto]) -> Recipe:
+    from edgeyolo_tensorrt.package.fusions import broken_fusions
+
     below, reason = "", ""
-    types = set(graph_types(model))
-    # Decoding in the graph is not for float16: there, integers stay strongly typed, and the rest float32.
+    model = graphs[GRAPH]
+    types, broken = set(graph_types(model)), broken_fusions(model)
+    for sentence in broken:
+        _LOG.warning("%s; this costs speed", sentence)
+    # Flags hold for the whole graph, and decoding is not for float16: with it, old versions keep the rest float32.
     if target.precision == "int8" and not graph_plugins(model):
         types.add("float16")
     if target.device == "v100":
@@ -267,6 +285,8 @@ def _recipe(contract: InputContract, target: Target, model: onnx.ModelProto) -> 
         target=str(target),
         precision=target.precision,
         types=tuple(sorted(types)),
+        typed=TYPED if TYPED in graphs else GRAPH,
+        broken_fusions=len(broken),
         plugins=graph_plugins(model),
         input=contract.name,
         image=contract.shape()[1:],

@@ -18,6 +18,11 @@ MINIMUM: Version = (8, 5)
 # Source: onnx/onnx-tensorrt, docs/operators.md of each release; TensorRT 11 documentation, "ONNX Opset Guide".
 OPSET = 17
 
+# From this opset on a QuantizeLinear takes float16 and a DequantizeLinear gives it, by their scale's type; parsers of
+# TensorRT 10 and newer read it and keep that type. Source: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
+# (version 19); onnx/onnx-tensorrt, onnxOpImporters.cpp, QuantDequantLinearHelper, and docs/operators.md of 10.0-GA.
+TYPED_OPSET = 19
+
 
 @dataclass(frozen=True)
 class Generation:

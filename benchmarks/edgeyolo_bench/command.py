@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from edgeyolo.cli.completion import complete_models, complete_targets
 from edgeyolo.cli.console import json_option
+from edgeyolo.cli.idle_options import refuse_idle, refuse_lone_split
 from edgeyolo.cli.options import imgsz_option, locate_weights
 from edgeyolo_bench.paper.paper_options import paper_options, tables_asked
 
@@ -111,9 +112,8 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     A fleet file lists `devices`, each with a `host` and, where wanted, `name`, `python`, `wheel`, `config`, `threads`
     and `targets`.
     """
-    from edgeyolo.cli.console import note
     from edgeyolo.support.files import require_writable
-    from edgeyolo_bench.measure.jobs import Wanted, make_jobs, size_remarks, split_targets
+    from edgeyolo_bench.measure.jobs import Wanted, make_jobs, split_targets
     from edgeyolo_bench.measure.measure import measure
     from edgeyolo_bench.measure.physics import with_limits
     from edgeyolo_bench.measure.scenarios import choose
@@ -125,6 +125,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     from edgeyolo_bench.values.report import load_report
 
     asked = tables_asked(**paper)
+    _refuse_idle_options(split_targets(targets), data=data, remote=remote, fleet=fleet, baseline=baseline)
     scenario = _one_kind(models, scenario, bool(asked), remote or fleet)
     chosen = choose(scenario, batch=batch, min_duration=min_duration, min_count=min_count)
     earlier = load_report(baseline) if baseline else None  # a mistake in it should not cost a measurement
@@ -152,9 +153,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
                 members, places, wanted, labelled=labelled, limits=limits, command=spoken(), listener=listener
             )
         else:
-            jobs, failures = make_jobs(places, wanted, listener.step)
-            for remark in size_remarks(jobs, places, wanted):
-                note(remark)
+            jobs, failures = make_jobs(places, wanted, listener.step, listener.remark)
             report = measure(
                 jobs, failures, labelled=labelled, device=device, command=spoken(), listener=listener
             )
@@ -189,6 +188,35 @@ def _one_kind(models: tuple[str, ...], scenario: str, tables: bool, elsewhere: o
             f"--table is measured by the paper's protocol, not {scenario}", hint="Leave out --scenario."
         )
     return "paper"
+
+
+def _refuse_idle_options(
+    targets: tuple[str, ...],
+    *,
+    data: str | None,
+    remote: str | None,
+    fleet: Path | None,
+    baseline: Path | None,
+) -> None:
+    refuse_lone_split(data)
+    if baseline is None:
+        refuse_idle(
+            {"tolerance"}, "how far from --baseline, which is not given", hint="Add --baseline report.json."
+        )
+    if remote is None:
+        refuse_idle(
+            {"remote_python", "remote_wheel", "ssh_config"},
+            "for the device of --remote, which is not given",
+            hint="In a fleet file each device has its own python, wheel and config."
+            if fleet
+            else "Add --remote HOST.",
+        )
+    if fleet is not None:
+        refuse_idle({"device"}, "devices are called as the fleet file says", hint="Write name: there.")
+    if fleet is None and not any(target.endswith("-int8") for target in targets):
+        refuse_idle(
+            {"calib"}, "for INT8 targets of weights, and --target names none", hint="Add one to --target."
+        )
 
 
 def _members(  # noqa: PLR0917 - as click names them

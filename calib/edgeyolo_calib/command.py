@@ -10,6 +10,7 @@ import click
 
 from edgeyolo.cli.completion import complete_models, complete_targets
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress, steps
+from edgeyolo.cli.idle_options import refuse_idle, refuse_lone_split
 from edgeyolo.cli.options import imgsz_option, locate_weights
 from edgeyolo.cli.quantizer_options import calibration_sample
 
@@ -85,6 +86,13 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
     from edgeyolo_calib.images.source import open_images
     from edgeyolo_calib.report.report import write_report
 
+    refuse_lone_split(data)
+    if not (sensitivity and data):
+        refuse_idle(
+            {"ap_layers"},
+            "of how many layers --sensitivity measures AP on --data",
+            hint="Add --sensitivity --data DATA.",
+        )
     judged = _labelled(data, split, sensitivity, ap_budget)
     rules, asked = _choices(target_name, method, percentile)
     images = open_images(calib, calib_images, seed=calib_seed, evaluation=judged)

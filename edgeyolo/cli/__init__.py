@@ -2,7 +2,9 @@
 
 Each command is a thin file here or a third party's entry point `edgeyolo.commands`.
 
-Importing this package imports next to nothing, so that Ctrl-C while the rest loads still ends in one word.
+Importing this package imports next to nothing, so that Ctrl-C while the rest loads still ends in one word. Before that
+it is Python's: while the interpreter starts it ends without a word, and while it loads `site`, and what the script that
+pip wrote imports before this (`re`, in pips of 2023), it shows Python's traceback.
 """
 
 from __future__ import annotations

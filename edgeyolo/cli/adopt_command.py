@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, say
+from edgeyolo.cli.idle_options import refuse_idle
 
 
 @click.command("adopt")
@@ -38,6 +39,11 @@ def command(
     from edgeyolo.errors import UsageError
 
     if template:
+        refuse_idle(
+            {"spec", "output", "overwrite"},
+            "for an artifact, and --template makes none",
+            hint="Leave out --template.",
+        )
         sentences, blank = adoption.template(file)
         for sentence in sentences:
             note(f"{file}: {sentence}")

@@ -11,8 +11,15 @@ import click
 
 from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import count_text, json_option, note, print_json, print_table, progress, say
+from edgeyolo.cli.idle_options import refuse_all_but, refuse_idle
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
-from edgeyolo.cli.stream_options import max_fps_option, max_staleness_option, policy_option, show_option
+from edgeyolo.cli.stream_options import (
+    max_fps_option,
+    max_staleness_option,
+    policy_option,
+    refuse_idle_staleness,
+    show_option,
+)
 
 if TYPE_CHECKING:
     from edgeyolo.backend.interface import Hint
@@ -118,8 +125,12 @@ def command(
             hint="edgeyolo detect MODEL photo.jpg, or edgeyolo detect photo.jpg to find everyday objects",
         )
     moving = any(is_moving(source) for source in sources)
-    if show and not moving:
-        raise UsageError("--show is for films and cameras", hint="Pictures are written to a folder.")
+    _refuse_idle_options(
+        moving=moving, explain=explain, files=save is not False or save_txt or save_conf or save_json
+    )
+    refuse_idle_staleness(sources, policy)
+    if output is not None and output.suffix.lower() == ".mp4" and not moving and not explain:
+        raise UsageError(f"-o {output} names a film, and there is none to read", hint="-o names a folder.")
     images = [] if moving else _images(sources)
     written = Written(output, save, save_txt or save_conf, save_conf, save_json, as_json)
     if not explain:
@@ -147,6 +158,22 @@ def command(
             _detect_in_images(detector, images, written)
 
 
+def _refuse_idle_options(*, moving: bool, explain: bool, files: bool) -> None:
+    streams = {"policy", "max_fps", "max_staleness", "show"}
+    if explain:
+        refuse_all_but(
+            {"model", "size", "target", "device", "spec", "explain", "as_json"},
+            "for detecting, and --explain ends before",
+            hint="Leave out --explain.",
+        )
+    if not moving:
+        refuse_idle(streams, "for films and cameras, and these are pictures", hint="Leave it out.")
+    if not files:
+        refuse_idle(
+            {"output"}, "where to write, and --no-save writes nothing", hint="Leave out one or the other."
+        )
+
+
 def _images(sources: Sequence[str]) -> list[Path]:
     from edgeyolo.runtime.images import find_images
 
@@ -164,7 +191,10 @@ def _detect_in_images(detector: Detector, images: list[Path], written: Written) 
     # Only now that nothing is wrong with the arguments is a folder made.
     folder = written.folder()
     try:
-        writer = ResultWriter(folder, text=written.text, confidence=written.confidence, json=written.json)
+        writer = ResultWriter(
+            folder, pictures=written.pictures(),
+            text=written.text, confidence=written.confidence, json=written.json,
+        )  # fmt: skip
         with writer, progress("detecting") as advance:
             found, unreadable = detect_all(detector, images, writer, advance)
     finally:

@@ -55,7 +55,10 @@ class Written:
     as_json: bool = False
 
     def folder(self, *, camera: bool = False) -> Path | None:
-        """Make the folder that annotated pictures go to; None where none are written."""
+        """The folder that files go to; None where none are written.
+
+        One that is named for the user is made.
+        """
         if not self._wanted(camera):
             return None
         if self.film is not None:
@@ -68,9 +71,13 @@ class Written:
             film = self.film
             require_writable(film.parent if film is not None else self.output or Path("runs", "detect"))
 
-    def _wanted(self, camera: bool) -> bool:
+    def pictures(self, *, camera: bool = False) -> bool:
+        """Tell whether annotated pictures or films are written."""
         given = self.save is not None or self.output is not None
         return self.save is not False and (given or not (self.as_json or camera))
+
+    def _wanted(self, camera: bool) -> bool:
+        return self.text or self.json or self.pictures(camera=camera)
 
     @property
     def film(self) -> Path | None:
@@ -101,7 +108,8 @@ def detect_in_films(detector: Detector, sources: Sequence[str], written: Written
     said: list[str] = []
     with ExitStack() as outputs:
         outputs.callback(lambda: _conclude(tally, said, folder, written))
-        sink = _Outputs(outputs, folder, written, asked, tally)
+        camera = any(is_camera(source) for source in sources)
+        sink = _Outputs(outputs, folder, written, asked, tally, films=written.pictures(camera=camera))
         for group in _groups(sources):
             try:
                 _detect_in(detector, group, sink, asked, said)
@@ -164,10 +172,19 @@ class _Outputs:
     """Everything that is done with a frame."""
 
     def __init__(
-        self, closing: ExitStack, folder: Path | None, written: Written, asked: Asked, tally: Tally
+        self,
+        closing: ExitStack,
+        folder: Path | None,
+        written: Written,
+        asked: Asked,
+        tally: Tally,
+        *,
+        films: bool,
     ) -> None:
         self._folder, self._written, self._tally = folder, written, tally
-        self._films = closing.enter_context(AnnotatedFilms(folder, written.film)) if folder else None
+        self._films = (
+            closing.enter_context(AnnotatedFilms(folder, written.film)) if folder and films else None
+        )
         self._may_do_without = written.save is None and written.output is None
         self._arrays: list[JsonArray] = []
         if written.as_json:

@@ -12,6 +12,7 @@ import click
 
 from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, steps
+from edgeyolo.cli.idle_options import refuse_idle, refuse_lone_split
 from edgeyolo.cli.nms_options import nms_options
 from edgeyolo.cli.options import Batch, imgsz_option, locate_weights, split_targets, targets_option
 from edgeyolo.cli.quantizer_options import calibration_sample, quantizer_choices, quantizer_options
@@ -103,6 +104,8 @@ def command(
     from edgeyolo.export import ExportOptions, export
     from edgeyolo.runtime.images import find_images
 
+    names = split_targets(targets, half=half)
+    _refuse_idle_options(names, data=data, calib=calib, dynamic=batch is None)
     path = locate_weights(weights)
     found = find_images(images) if images else None
     for line in found.sentences() if found else ():
@@ -130,7 +133,6 @@ def command(
         opset=opset,
         unjudged=unjudged,
     )
-    names = split_targets(targets, half=half)
     if len(names) == 1:
         places = {names[0]: output or Path(f"{path.stem}-{names[0]}")}
     else:
@@ -150,6 +152,31 @@ def command(
         _print(made, failed, as_json, path.name, asked=size is not None)
     if failed:
         click.get_current_context().exit(max(error.exit_code for error in failed.values()))
+
+
+def _refuse_idle_options(names: list[str], *, data: str | None, calib: str | None, dynamic: bool) -> None:
+    from edgeyolo.artifact.target import Target
+
+    refuse_lone_split(data)
+    if not data:
+        refuse_idle({"max_ap_drop"}, "AP is measured on --data, which is not given", hint="Add --data DATA.")
+    if not calib:
+        refuse_idle(
+            {"calib_images", "calib_seed"},
+            "a sample of --calib, which is not given",
+            hint="Add --calib DATA.",
+        )
+    if not dynamic:
+        refuse_idle({"max_batch"}, "how far a dynamic batch goes", hint="Add --batch dynamic.")
+    integers = [Target.parse(name) for name in names if name.endswith("-int8")]
+    if not integers:
+        refuse_idle({"ranges"}, f"for INT8 targets, and {', '.join(names)} is none", hint="Leave it out.")
+    if not any(target.runtime == "openvino" for target in integers):
+        refuse_idle(
+            {"preset", "float_layers", "accuracy_aware"},
+            f"for the INT8 targets of OpenVINO, and {', '.join(names)} is none",
+            hint="Leave it out; --ap-budget leaves layers in float for the others.",
+        )
 
 
 def _calibration(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, say
+from edgeyolo.cli.idle_options import refuse_lone_split
 from edgeyolo.cli.options import locate_weights
 
 
@@ -42,6 +43,7 @@ def command(
     from edgeyolo.models.weights import save
     from edgeyolo.support.files import require_writable
 
+    refuse_lone_split(data)
     path = locate_weights(file)
     output = output or Path(path.with_suffix(".safetensors").name)
     if output.exists() and not overwrite:

@@ -60,14 +60,22 @@ def result_folder(output: Path | None, mode: str, root: Path = Path("runs")) -> 
 
 
 class ResultWriter:
-    """Writer of annotated pictures, and on request labels and one JSON file.
+    """Writer of annotated pictures, labels and one JSON file.
 
-    They go into `folder` (None: it writes nothing).
+    Pictures are written unless `pictures` is False, the others on request. They go into `folder` (None: it writes
+    nothing).
     """
 
     def __init__(
-        self, folder: Path | None, *, text: bool = False, confidence: bool = False, json: bool = False
+        self,
+        folder: Path | None,
+        *,
+        pictures: bool = True,
+        text: bool = False,
+        confidence: bool = False,
+        json: bool = False,
     ) -> None:
+        self._pictures = pictures
         self._folder, self._text, self._confidence, self._json = folder, text, confidence, json
         self._taken: set[str] = set()
         self._found: list[dict[str, Any]] = []
@@ -79,6 +87,15 @@ class ResultWriter:
         if self._folder is None:
             return
         name = self._name(source)
+        if self._pictures:
+            self._draw(name, source, detections)
+        if self._text:
+            with atomic_file(self._folder / "labels" / f"{name}.txt") as draft:
+                draft.write_text("".join(label_lines(detections, confidence=self._confidence)))
+        self._found.append({"image": path_text(source), "detections": detections.to_json()})
+
+    def _draw(self, name: str, source: Path, detections: Detections) -> None:
+        assert self._folder is not None
         # Formats that OpenCV cannot write (gif, heic ...) become PNG.
         suffix = (
             source.suffix.lower()
@@ -90,10 +107,6 @@ class ResultWriter:
             raise EdgeYoloError(f"{source}: OpenCV could not encode the annotated picture as {suffix}")
         with atomic_file(self._folder / f"{name}{suffix}") as draft:
             draft.write_bytes(encoded.tobytes())
-        if self._text:
-            with atomic_file(self._folder / "labels" / f"{name}.txt") as draft:
-                draft.write_text("".join(label_lines(detections, confidence=self._confidence)))
-        self._found.append({"image": path_text(source), "detections": detections.to_json()})
 
     def _name(self, source: Path) -> str:
         candidates = itertools.chain([source.stem], (f"{source.stem}-{n}" for n in itertools.count(2)))

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table
+from edgeyolo.cli.idle_options import refuse_all_but
 from edgeyolo.cli.options import device_option, target_option
 from edgeyolo.cli.points import Points
-from edgeyolo.cli.stream_options import max_fps_option, max_staleness_option, policy_option, show_option
+from edgeyolo.cli.stream_options import (
+    max_fps_option,
+    max_staleness_option,
+    policy_option,
+    refuse_idle_staleness,
+    show_option,
+)
 
 if TYPE_CHECKING:
     from edgeyolo.cli.detect_films import Asked
@@ -85,15 +92,24 @@ def command(
     from edgeyolo.tracking.tracker import Tracker
 
     if truth is not None:
-        if len(arguments) != 1 or detections or seqinfo or mot:
-            raise UsageError(
-                "--eval compares one file with the ground truth and takes no other option but --json",
-                hint="edgeyolo track --eval gt.txt tracks.txt",
-            )
+        example = "edgeyolo track --eval gt.txt tracks.txt"
+        refuse_all_but(
+            {"truth", "as_json"},
+            "--eval compares a file with the ground truth and takes --json only",
+            hint=example,
+        )
+        if len(arguments) != 1:
+            raise UsageError("--eval compares one file with the ground truth", hint=example)
         evaluate(truth, Path(arguments[0]), as_json)
     elif detections is not None and seqinfo is not None and not arguments:
+        refuse_all_but(
+            {"detections", "seqinfo", "mot", "lost", "agnostic", "as_json"},
+            "for films and cameras; --detections are tracked as the file has them",
+            hint="edgeyolo track --detections det.txt --seqinfo seqinfo.ini --mot tracks.txt",
+        )
         track_file(detections, seqinfo, mot, lost, agnostic, as_json)
     elif detections is None and seqinfo is None and arguments:
+        refuse_idle_staleness(arguments, policy)
         files = TrackFiles(mot, csv_file, jsonl, save, output, as_json)
         asked = Asked(policy, max_fps, max_staleness, show)
         chosen = Chosen(conf, classes, target, device)

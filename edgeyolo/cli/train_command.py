@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, print_table, progress
+from edgeyolo.cli.idle_options import refuse_idle
 from edgeyolo.cli.options import locate_weights
 from edgeyolo.cli.train_options import (
     DATA_OPTIONS,
@@ -124,7 +125,7 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     from edgeyolo.errors import UsageError
     from edgeyolo.models import specs
     from edgeyolo.training.recipe import QAT, recipe_for
-    from edgeyolo.training.run import train
+    from edgeyolo.training.run import starting_size, train
 
     if not model:
         raise UsageError(
@@ -133,10 +134,14 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
         )
     if builtin.is_builtin(model):
         model = str(builtin.weights_path())
+    _refuse_idle_options(options)
     weights = locate_weights(options["weights"]) if options["weights"] else None
     aware = quantized_options(options)
     fresh = model in specs.known() and weights is None
     recipe = run_recipe(options, QAT if aware else recipe_for(model, fine_tuning=not fresh))
+    if options["image_size"] is None and not fresh:
+        options["image_size"], said = starting_size(weights or model)
+        note(said)
     config = run_config(options)
     source = data_source(options, validate=not options["no_val"])
     data = source.load()
@@ -153,6 +158,19 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
             else:
                 history = _fine_tune(model, data, folder, aware, listener=listener, **run)
         return folder, history
+
+
+def _refuse_idle_options(options: dict[str, Any]) -> None:
+    if options["no_val"]:
+        refuse_idle(
+            {"val_data", "val_split", "val_image_folder", "validate_every", "rect"},
+            "for validation, and --no-val learns without",
+            hint="Leave out one or the other.",
+        )
+    if options["output"]:
+        refuse_idle(
+            {"project"}, "the place of folders that are named for you; -o names one", hint="Leave it out."
+        )
 
 
 def _fine_tune(

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from edgeyolo.cli.console import note
+from edgeyolo.cli.idle_options import given_options, refuse_idle
 
 if TYPE_CHECKING:
     from edgeyolo.training.config import TrainConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _COUNT = click.IntRange(min=1)
 # What a run is told to try where its rate was made for the other optimiser.
+UNFIT_FOR_QAT = ("weights", "freeze", "activation", "no_autoanchor")
 _RATES = {"sgd": "0.01", "adamw": "0.001"}
 
 DATA_OPTIONS = (
@@ -38,8 +40,8 @@ DATA_OPTIONS = (
 )
 RUN_OPTIONS = (
     click.option(
-        "--imgsz", "--img-size", "image_size", type=_COUNT, default=640, show_default=True,
-        help="Side of the square pictures in pixels.",
+        "--imgsz", "--img-size", "image_size", type=_COUNT, metavar="PIXELS",
+        help="Side of the square pictures (default: the one that the weights were trained at; of none, 640).",
     ),
     click.option(
         "--grow-from", "first_size", type=_COUNT, default=None, metavar="PIXELS",
@@ -106,6 +108,7 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
 
     `--split all` is every image of a VOC folder that has no lists.
     """
+    from edgeyolo.datasets.load import require_its_split
     from edgeyolo.errors import UsageError
     from edgeyolo.training.sources import DataSource
 
@@ -113,6 +116,15 @@ def data_source(options: dict[str, Any], *, validate: bool = True) -> DataSource
         raise UsageError(
             "--data is missing: a COCO json, a YOLO data.yaml or a Pascal VOC folder",
             hint="For example --data coco.yaml, or --data train.json --val-data val.json",
+        )
+    alone = Path(options["data"]).suffix.lower() == ".json"
+    if alone and options["split"] != "all" and given_options({"split"}):  # the default names no part of it
+        require_its_split(Path(options["data"]), options["split"])
+    if alone and not options["val_data"]:
+        refuse_idle(
+            {"val_split", "val_image_folder"},
+            f"{options['data']} is one split by itself, so nothing of it is left to validate on",
+            hint="Name the json of the validation images: --val-data val.json",
         )
     return DataSource(
         options["data"],
@@ -186,7 +198,7 @@ def quantized_options(options: dict[str, Any]) -> QuantizedOptions | None:
             names = ", ".join("--" + name.replace("_", "-") for name in given)
             raise UsageError(f"{names}: only for quantization-aware training", hint="Add --qat.")
         return None
-    unfit = [f"--{name}" for name in ("weights", "freeze", "activation") if options[name]]
+    unfit = [f"--{name.replace('_', '-')}" for name in UNFIT_FOR_QAT if options[name]]
     if unfit:
         raise UsageError(
             f"--qat goes on from a whole weights file as it is: {', '.join(unfit)} cannot be had with it",
@@ -217,15 +229,21 @@ def run_folder(
 
 @contextmanager
 def resumable(command: str, state: Path) -> Iterator[None]:
-    """Tell how to resume an interrupted run.
+    """Tell how to resume a run that was interrupted.
 
-    It is by `command`, if its `state` was saved.
+    Or one whose disk is full, closed or gone. It is by `command`, if its `state` was saved.
     """
-    from edgeyolo.cli.console import note
+    from edgeyolo.errors import EdgeYoloError
+    from edgeyolo.support.system_errors import SYSTEM_HINTS, explain_system_error
 
     try:
         yield
     except KeyboardInterrupt:
         if state.exists():
             note(f"stopped; the state is saved. Go on with: {command}")
+        raise
+    except Exception as error:
+        known = error if isinstance(error, EdgeYoloError) else explain_system_error(error)
+        if known is not None and known.hint in SYSTEM_HINTS and state.exists():
+            note(f"the last state that was written is whole. When that is mended, go on with: {command}")
         raise

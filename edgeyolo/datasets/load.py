@@ -31,18 +31,26 @@ def load_dataset(
 
     `path` is an annotation file (.json), a data.yaml, or a folder that holds a data.yaml, VOC's folders or
     COCO's json files. `split` picks one of several; by default the first of val, test, train that exists. A
-    COCO file is one split by itself. `image_folder` is where a COCO file's images are when not beside
-    it. `class_names` fixes the class order of VOC folders, which have none. `polygons` keeps objects'
-    outlines. `need_images=False` reads the annotations alone. `need_objects=False` takes images of which it is said
-    that nothing is on them: a part to validate on may be of those.
+    COCO file is one split by itself, and none other can be asked for. `image_folder` is where a COCO file's images
+    are when not beside it. `class_names` fixes the class order of VOC folders, which have none. `polygons` keeps
+    objects' outlines. `need_images=False` reads the annotations alone. `need_objects=False` takes images of which it
+    is said that nothing is on them: a part to validate on may be of those.
 
-    Labels that cannot be used are left out and listed in `problems`. Raises DatasetError where none is left.
+    Labels that cannot be used are left out and listed in `problems`. Raises DatasetError where none is left, and
+    MissingDatasetError where there is no such split, or `image_folder` is given for what is no COCO file.
     """
     source = Path(path)
     if not source.exists():
         raise MissingDatasetError(f"{source}: there is no such file or folder", hint=_HINT)
     if source.is_dir():
         source = _entrance(source, split)
+    elif source.suffix.lower() == ".json":
+        require_its_split(source, split)
+    if image_folder is not None and source.suffix.lower() != ".json":
+        raise MissingDatasetError(
+            f"{source}: {image_folder} was given for its images; only a COCO json has them elsewhere",
+            hint="Leave out the image folder: data.yaml and VOC folders say themselves where images are.",
+        )
     if source.is_dir():
         dataset = read_voc(source, split, class_names=class_names, need_images=need_images)
     elif source.suffix.lower() in (".yaml", ".yml"):
@@ -58,6 +66,18 @@ def load_dataset(
         found = "; ".join(describe_problems(dataset.problems)) or "the labels are empty"
         raise DatasetError(f"{source}: none of its {len(dataset)} images has a usable label: {found}")
     return dataset
+
+
+def require_its_split(file: Path, split: str | None) -> None:
+    """Raise MissingDatasetError where another split than a json file's is asked for.
+
+    It holds one, which its own name or that of its folder may tell.
+    """
+    if split is not None and split not in file.stem and split != file.parent.name:
+        raise MissingDatasetError(
+            f"{file}: no split {split!r}: a COCO json file is one split by itself, expected the file of that split",
+            hint="Leave out the split, or give that file, or the folder of all of them.",
+        )
 
 
 def _is_empty_on_purpose(dataset: Dataset) -> bool:

@@ -6,13 +6,14 @@ They come out checked, image by image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeyolo.datasets.image_size import read_header
+from edgeyolo.datasets.image_size import read_header, read_stored_size
 from edgeyolo.datasets.parse import EXACT
 from edgeyolo.datasets.values import Outline, Problem, Sample
 from edgeyolo.errors import ImageError
@@ -22,7 +23,7 @@ DEGENERATE = "degenerate box"
 OUTSIDE = "box outside the image"
 DUPLICATE = "duplicate label"
 SWAPPED = "swapped image size"
-_PROBED = 20  # headers of a data set that are read to find out whether its sizes are swapped
+_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -198,18 +199,18 @@ def _settle_sizes(
 ) -> list[ImageEntry]:
     """The images with their own sizes where the annotations say height x width.
 
-    Headers are read of a few images and of those that a box reaches out of; of all, where one of them is swapped.
+    Every image's own header decides: a set may be swapped in part, where it was put together from several.
     """
     sizes = np.array([entry.size or (np.inf, np.inf) for entry in images], dtype=np.float64).reshape(-1, 2)
     with np.errstate(invalid="ignore"):
         beyond = set(owner[((rows[:, :2] + rows[:, 2:]) > sizes[owner] + 1).any(axis=1)].tolist())
-    probed = {int(i) for i in np.linspace(0, len(images) - 1, min(_PROBED, len(images)))} | beyond
-    swapped = {i for i in probed if _is_swapped(images[i], beyond=i in beyond)}
-    if swapped:
-        rest = set(range(len(images))) - probed
-        swapped |= {i for i in rest if _is_swapped(images[i], beyond=False)}
+    with ThreadPoolExecutor(_READERS) as pool:  # a disk answers many questions at once
+        found = pool.map(
+            lambda i: _is_swapped(images[i], beyond=i in beyond), range(len(images)), chunksize=256
+        )
+        swapped = [i for i, is_swapped in enumerate(found) if is_swapped]
     settled = list(images)
-    for i in sorted(swapped):
+    for i in swapped:
         width, height = images[i].size or (0, 0)
         settled[i] = replace(images[i], size=(height, width))
         detail = f"the annotations say {width} x {height}, the image is {height} x {width}"
@@ -224,6 +225,8 @@ def _is_swapped(entry: ImageEntry, *, beyond: bool) -> bool:
     reaches out of that (`beyond`).
     """
     if entry.size is None or entry.size[0] == entry.size[1]:
+        return False
+    if not beyond and read_stored_size(entry.path) == entry.size:
         return False
     try:
         size, sideways = read_header(entry.path)

@@ -75,7 +75,7 @@ class Detector:
 
         Args:
             model: the directory of an exported artifact, or a weights file (.safetensors, .pt), which is
-                exported once into a cache; that takes `pip install edgeyolo[export]`. Or a file of another tool,
+                exported once into a cache; that takes `pip install 'edgeyolo[export]'`. Or a file of another tool,
                 with `spec`. By default the model that comes with the package, which finds twenty kinds of everyday
                 objects.
             conf: report detections of a confidence above this, 0..1; by default 0.25.

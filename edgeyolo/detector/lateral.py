@@ -84,6 +84,6 @@ def measure_ap(imported: Imported, dataset: Dataset) -> float | None:
 
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         weights = Path(folder) / "weights.safetensors"
-        save(weights, imported.network, imported.class_names, imported.provenance)
+        save(weights, imported.network, imported.class_names, imported.provenance, size=imported.size)
         with open_to_judge(export(weights, _TARGET, Path(folder) / "artifact")) as (pipeline, _):
             return validate(pipeline, dataset).metrics["AP"]

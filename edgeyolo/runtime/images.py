@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import ImageError, MissingImageError, UsageError
-from edgeyolo.runtime.encoded_image import MAX_PIXELS, Pixels, check_size, decode_image, pil_to_bgr, to_uint8
+from edgeyolo.runtime.encoded_image import check_size, decode_image, pixel_limit
+from edgeyolo.runtime.pil_image import pil_to_bgr
+from edgeyolo.runtime.pixel_values import Pixels, to_uint8
 from edgeyolo.support.folders import Walk, match_files, walk_files
 from edgeyolo.support.reading import path_text, read_regular
 
@@ -29,7 +31,7 @@ MAX_BYTES = 1 << 30
 """Files above one GiB are not images that a detector reads; they are refused before they fill the memory."""
 
 
-def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, scale: float | None = None) -> Pixels:
+def read_image(source: ImageSource, *, max_pixels: int | None = None, scale: float | None = None) -> Pixels:
     """Read an image into (height, width, 3) uint8, BGR, upright.
 
     Args:
@@ -38,7 +40,8 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, scale: floa
             dropped; of an animation the first frame is taken. A contiguous BGR array of uint8 is returned as it is,
             not copied. 16-bit values (uint16, 16-bit files) are 0..65535 and keep their high byte; other integers
             are taken where all are in 0..255.
-        max_pixels: refuse files and bytes whose header announces more pixels (decompression bombs).
+        max_pixels: refuse files and bytes whose header announces more pixels (decompression bombs); by default
+            120 million, or EDGEYOLO_MAX_PIXELS.
         scale: what values that are no 8-bit ones are multiplied by to become 0..255, for all other ranges: 1 / 16 for
             a camera of 12 bits in uint16, 1 / 4 for one of 10 bits, 255 for floats in 0..1, 1 for 0..255.
 
@@ -141,9 +144,9 @@ def _is_pil(source: object) -> bool:
     return module is not None and isinstance(source, module.Image)
 
 
-def _from_pil(image: Any, max_pixels: int, scale: float | None) -> Pixels:
+def _from_pil(image: Any, max_pixels: int | None, scale: float | None) -> Pixels:
     name = f"PIL image {getattr(image, 'filename', '') or image.mode}"
-    check_size(image.size, name, max_pixels)
+    check_size(image.size, name, pixel_limit(max_pixels))
     try:
         return pil_to_bgr(image, name, scale=scale)
     except ImageError:

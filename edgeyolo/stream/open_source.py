@@ -76,7 +76,7 @@ def open_source(
         reconnection: when to connect again after a stream broke; None ends with the error.
         silent_after: seconds without a frame after which a stream is connected again.
         on_event: called with every `Event`: connected, disconnected, silent, waiting, damaged, resized ...
-        decoder: "pyav", "opencv", or "auto": PyAV where it is installed (pip install edgeyolo[video]).
+        decoder: "pyav", "opencv", or "auto": PyAV where it is installed (pip install 'edgeyolo[video]').
         options: options of FFmpeg for films and streams, `{"rtsp_transport": "udp"}` for one.
         planes: keep the colour planes of video until they are scaled to the network's input, and make BGR of them only
             where `frame.image` is asked for; by PyAV. Colours differ from those of the other way by rounding, and with

@@ -19,6 +19,7 @@ VARIABLES: Mapping[str, str] = {
     "EDGEYOLO_TARGET": "the target that weights are run on, such as cpu-openvino-fp32; an artifact knows its own",
     "EDGEYOLO_DEVICE": "the device to run on: auto, cpu, cuda, cuda:1, intel:gpu, tpu ... (edgeyolo.backend.devices)",
     "EDGEYOLO_THREADS": "CPU threads of the runtime",
+    "EDGEYOLO_MAX_PIXELS": "the most pixels of an image that is read, 120000000 where it is not set",
     "EDGEYOLO_MEASURE": "0: device auto takes the documented order and measures nothing",
     "EDGEYOLO_CACHE": "the directory for downloads, exported weights, engines and what was measured",
     "EDGEYOLO_WEIGHTS_URL": "where published weights are downloaded from; the file's name is added",
@@ -39,14 +40,23 @@ def device(environment: Mapping[str, str] = os.environ) -> str | None:
 
 def threads(environment: Mapping[str, str] = os.environ) -> int | None:
     """EDGEYOLO_THREADS, or None; anything but a whole number from 1 raises UsageError."""
-    text = environment.get("EDGEYOLO_THREADS", "").strip()
+    return _count("EDGEYOLO_THREADS", environment)
+
+
+def max_pixels(environment: Mapping[str, str] = os.environ) -> int | None:
+    """EDGEYOLO_MAX_PIXELS, or None.
+
+    Anything but a whole number from 1 raises UsageError.
+    """
+    return _count("EDGEYOLO_MAX_PIXELS", environment)
+
+
+def _count(name: str, environment: Mapping[str, str]) -> int | None:
+    text = environment.get(name, "").strip()
     if not text:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(
-            f"EDGEYOLO_THREADS={text!r}: expected a whole number from 1",
-            hint="Correct or unset EDGEYOLO_THREADS.",
-        )
+    if not (text.isascii() and text.isdecimal() and len(text) < 19) or int(text) < 1:
+        raise UsageError(f"{name}={text!r}: expected a whole number from 1", hint=f"Correct or unset {name}.")
     return int(text)
 
 

@@ -111,6 +111,21 @@ def require_writable(folder: str | Path) -> None:
         _sync(probe)
 
 
+def require_room(folder: str | Path, needed: int) -> None:
+    """Raise EdgeYoloError where less than `needed` bytes are free on a folder's disk.
+
+    The folder, or what it will be made in, must be there.
+    """
+    place = Path(folder).resolve()
+    place = next(each for each in (place, *place.parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise EdgeYoloError(
+            f"{folder}: about {needed / 1e6:,.0f} MB will be written, and {free / 1e6:,.0f} MB are free",
+            hint="Free some space there, or choose another place with -o.",
+        )
+
+
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file as 64 lower-case hexadecimal digits, read in pieces."""
     digest = hashlib.sha256()

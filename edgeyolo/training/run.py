@@ -17,6 +17,7 @@ from edgeyolo.models.csp_topology import Spec, spec_from_json
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network
 from edgeyolo.models.topology import Activation
+from edgeyolo.models.weights import is_weights, read_info
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.data.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
 from edgeyolo.training.finish import finish, go_on
@@ -33,6 +34,26 @@ _NAMES = f"Names: {', '.join(specs.known())}."
 FEW_STEPS = 3000
 """Of SGD from scratch, below which a run is told of the recipe "short": a round number between those of the runs that
 are compared beside `SHORT`."""
+
+
+def starting_size(weights: str | Path) -> tuple[int, str]:
+    """The side of pictures to go on from weights with, and a sentence on it.
+
+    It is the one that they were trained at, of a rectangle the longer; where they do not say, TrainConfig's.
+
+    Raises what `import_checkpoint` does, and UsageError where there is no file.
+    """
+    name = Path(weights).name
+    if not Path(weights).is_file():
+        raise UsageError(f"{weights}: neither a network's name nor a weights file", hint=_NAMES)
+    known = read_info(weights).size if is_weights(weights) else import_checkpoint(weights).size
+    if known is None:
+        side = TrainConfig.image_size
+        return (
+            side,
+            f"{name} does not say what size it was trained at: {side} is a guess; --imgsz says another",
+        )
+    return max(known), f"pictures of {max(known)} pixels, as {name} was trained at; --imgsz says another size"
 
 
 @dataclass(frozen=True)

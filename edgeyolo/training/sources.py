@@ -58,10 +58,11 @@ class DataSource:
 
         DatasetError where one cannot be read or their classes contradict each other.
         """
-        training = load_dataset(self.path, self.split, image_folder=self.image_folder, polygons=True)
+        split = None if self.split == "train" and _is_json(self.path) else self.split  # one split by itself
+        training = load_dataset(self.path, split, image_folder=self.image_folder, polygons=True)
         if not self.validate:
             return Data(training, None)
-        if self.val_path is None and Path(self.path).suffix.lower() == ".json":
+        if self.val_path is None and _is_json(self.path):
             advice = "no validation data: a json file holds one split. --val-data names another"
             return Data(training, None, (advice,))
         validation = load_dataset(
@@ -126,6 +127,11 @@ class SourceListener(Listener):
 
     def start(self, config: TrainConfig, schedule: Schedule, position: Position) -> None:
         self.source.save(self.folder)
+
+
+def _is_json(path: str) -> bool:
+    """Tell a single COCO file, which is one split, by its name."""
+    return Path(path).suffix.lower() == ".json"
 
 
 def _overlap(training: Dataset, validation: Dataset) -> tuple[str, ...]:

@@ -508,3 +508,27 @@ def test_a_target_that_cannot_run_here_costs_the_others_nothing(
     assert str(jobs[0].artifact).startswith(str(tmp_path))
     with pytest.raises(RuntimeMissingError, match="cannot be measured here"):
         make_jobs([small_weights], replace(wanted, targets=("ane-coreml-fp16",)))
+
+
+def test_what_is_said_of_the_size_of_weights_is_said_of_any_device(
+    small_weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once, also for several devices; not of artifacts, whose export has said it."""
+    monkeypatch.setenv("EDGEYOLO_CACHE", str(tmp_path))
+
+    def away(remote: Remote, jobs: list[Job], *, limits: bool, hear: Any) -> Report:
+        return measure([], device=remote.host)
+
+    monkeypatch.setattr(elsewhere, "measure_remotely", away)
+    said: list[str] = []
+    wanted = Wanted(SHORT, WORKLOAD, ("cpu-onnx-fp32",))
+    elsewhere.measure_elsewhere(
+        [Member(Remote("one"))], [small_weights], wanted, listener=Listener(remark=said.append)
+    )
+    assert len(said) == 1
+    assert "does not say what size it was trained at" in said[0]
+    here: list[str] = []
+    jobs, _ = make_jobs([small_weights], wanted, remark=here.append)
+    assert here == said
+    make_jobs([jobs[0].artifact], Wanted(SHORT, WORKLOAD), remark=here.append)
+    assert here == said

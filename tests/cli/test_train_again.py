@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ pytest.importorskip("faster_coco_eval")
 
 from edgeyolo.cli import main  # noqa: E402
 from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
+from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.support.locks import hold  # noqa: E402
 from edgeyolo.training.loop.state import read_facts  # noqa: E402
 from edgeyolo.training.loop.trainer import LOCK, STATE  # noqa: E402
@@ -224,3 +227,58 @@ def test_the_table_holds_the_loss_of_validation(first: Path) -> None:
         (row,) = csv.DictReader(file)
     for name in ("box", "obj", "cls"):
         assert 0 < float(row[f"val_{name}"]) < 10
+
+
+def hashes(place: Path) -> dict[str, str]:
+    files = {name: place / f"run/weights/{name}.safetensors" for name in ("last", "best")}
+    return {name: weights.read_info(file).sha256 for name, file in files.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(first: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of the weights after three epochs."""
+    place = tmp_path_factory.mktemp("undisturbed") / "run"
+    shutil.copytree(first, place)
+    assert edgeyolo("train", "--resume", "run", "--epochs", 3, cwd=place)[0] == 0
+    return hashes(place)
+
+
+@pytest.mark.parametrize("what", ["weights", "state", "pictures"])
+def test_a_disk_that_fills_midway_leaves_a_run_that_goes_on(
+    undisturbed: dict[str, str], run: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Three epochs, with a full disk in the second, end with the bits of three that nothing disturbed."""
+    places = {
+        "weights": "edgeyolo.models.weights.save",
+        "state": "edgeyolo.training.loop.trainer.save_state",
+        "pictures": "edgeyolo.training.report.pages.PageListener.epoch",
+    }
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(places[what], full)
+        code, _, err = edgeyolo("train", "--resume", "run", "--epochs", 3, cwd=run)
+    assert code == 1
+    assert "error: cannot write" in err or "error: there: No space left on device" in err
+    assert "No space left on device" in err
+    assert "go on with: edgeyolo train --resume run" in err
+    assert not list(run.glob("run/**/.edgeyolo*"))  # no drafts
+    code, _, err = edgeyolo("train", "--resume", "run", "--epochs", 3, cwd=run)
+    assert code == 0, err
+    assert hashes(run) == undisturbed
+
+
+def test_a_disk_without_room_for_the_run_is_refused_before_it(
+    first: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(total=10**9, used=10**9 - 10**6, free=10**6)
+    monkeypatch.setattr("edgeyolo.support.files.shutil.disk_usage", lambda _: usage)
+    files = [next((first / name).glob("*.json")) for name in ("train", "val")]
+    options = ("--data", files[0], "--val-data", files[1], *SHORT, "--epochs", 1, "-o", "out/run")
+    code, _, err = edgeyolo("train", small_weights, *options, cwd=tmp_path)
+    assert code == 1
+    assert "MB will be written, and 1 MB are free" in err
+    assert "epoch 1" not in err
+    assert not (tmp_path / "out").exists()

@@ -236,3 +236,16 @@ def test_the_file_name_in_an_xml_stays_inside_the_folder(tmp_path):
     (folder / "Annotations" / "a.xml").write_text(xml.replace("a.jpg", "../../outside.jpg"))
     with pytest.raises(DatasetError, match="missing image"):
         load_dataset(folder)
+
+
+def test_one_swapped_size_among_many_is_found(tmp_path):
+    """No box reaches out of it, and most sizes of the set are right."""
+    folder = write_voc(tmp_path, {f"{number:03}": [element(box=(1, 1, 20, 20))] for number in range(90)})
+    file = folder / "Annotations" / "037.xml"
+    width, height = "<width>80</width>", "<height>60</height>"
+    text = file.read_text()
+    assert width in text and height in text
+    file.write_text(text.replace(width, "<width>60</width>").replace(height, "<height>80</height>"))
+    dataset = load_dataset(folder)
+    assert {sample.size for sample in dataset.images} == {(80, 60)}
+    assert [problem.kind for problem in dataset.problems] == ["swapped image size"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -54,3 +55,18 @@ def test_modules_and_their_packages() -> None:
     assert (package_of("yaml"), package_of("cv2"), package_of("faster_coco_eval")) == (
         "pyyaml", "opencv-python-headless", "faster-coco-eval",
     )  # fmt: skip
+
+
+def test_hints_in_docstrings_are_quoted_as_those_in_messages() -> None:
+    """zsh takes bare brackets for a pattern."""
+    root = Path(__file__).parents[2]
+    bare = [
+        f"{file.relative_to(root)}: {line.strip()}"
+        for place in ("edgeyolo", "backends", "calib", "benchmarks", "docs", "README.md")
+        for file in (
+            [root / place] if (root / place).is_file() else sorted((root / place).rglob("*.[pm][yd]"))
+        )
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if re.search(r"pip install (-e )?(edgeyolo|\.)\[", line)
+    ]
+    assert bare == []

@@ -17,8 +17,9 @@ from rich.console import Console  # noqa: E402
 
 from edgeyolo.datasets import Dataset, Problem, Sample  # noqa: E402
 from edgeyolo.errors import UsageError  # noqa: E402
-from edgeyolo.models import weights  # noqa: E402
+from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
+from edgeyolo.models.scaling import scale_width  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.data.batches import Batch  # noqa: E402
 from edgeyolo.training.loop.listener import Listener, Listeners, TensorBoardListener  # noqa: E402
@@ -27,7 +28,7 @@ from edgeyolo.training.loop.state import Position  # noqa: E402
 from edgeyolo.training.recipe import SHORT, TINY, Recipe  # noqa: E402
 from edgeyolo.training.report.pages import PageListener, draw_batch, draw_labels  # noqa: E402
 from edgeyolo.training.report.progress import ProgressListener  # noqa: E402
-from edgeyolo.training.run import advice_from_scratch, prepare_network, resume, train  # noqa: E402
+from edgeyolo.training.run import advice_from_scratch, prepare_network, resume, starting_size, train  # noqa: E402
 
 CONFIG = TrainConfig(epochs=1, batch_size=2, image_size=32)
 
@@ -152,3 +153,46 @@ def test_tensorboard(tmp_path: Path) -> None:
     listener.epoch({"epoch": 0, "loss": 6.0, "AP": 0.5}, Position())
     listener.end(Position())
     assert any(path.stat().st_size > 100 for path in tmp_path.iterdir())
+
+
+def test_training_goes_on_at_the_size_of_its_weights(tmp_path: Path) -> None:
+    network = build(scale_width(specs.get("yolov7-tiny"), 1 / 16), 2)
+    for size, side, words in (
+        ((96, 96), 96, "pictures of 96 pixels, as w.safetensors was trained at"),
+        ((64, 96), 96, "pictures of 96 pixels"),
+        (None, 640, "does not say what size it was trained at: 640 is a guess"),
+    ):
+        weights.save(tmp_path / "w.safetensors", network, ("cat", "dog"), {}, size=size)
+        found, said = starting_size(tmp_path / "w.safetensors")
+        assert found == side
+        assert words in said
+        assert "--imgsz" in said
+    with pytest.raises(UsageError, match="neither a network's name nor a weights file"):
+        starting_size(tmp_path / "nothing.pt")
+
+
+@pytest.mark.parametrize("words", [[], ["--qat"], ["--imgsz", "128"]])
+def test_the_command_takes_that_size_where_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    from click.testing import CliRunner
+
+    from edgeyolo.cli import cli
+    from edgeyolo.datasets.scenes import write_dataset
+
+    network = build(scale_width(specs.get("yolov7-tiny"), 1 / 16), 20)
+    weights.save(tmp_path / "w.safetensors", network, tuple(map(str, range(20))), {}, size=(96, 96))
+    data = write_dataset(tmp_path / "scenes", range(2), (96, 96))
+    taken: list[TrainConfig] = []
+
+    def begin(*_: Any, config: TrainConfig, **__: Any) -> list[dict[str, Any]]:
+        taken.append(config)
+        return [{"epoch": 0, "AP": None}]
+
+    monkeypatch.setattr("edgeyolo.training.run.train", begin)
+    monkeypatch.setattr("edgeyolo.training.quantized.train_quantized", begin)
+    options = ["--data", str(data), "-o", str(tmp_path / "out"), *words]
+    done = CliRunner().invoke(cli, ["train", str(tmp_path / "w.safetensors"), *options])
+    assert done.exit_code == 0, done.exception
+    assert taken[0].image_size == (128 if "--imgsz" in words else 96)
+    assert ("as w.safetensors was trained at" in done.stderr) == ("--imgsz" not in words)

@@ -75,7 +75,7 @@ def build_engine(
             record = None if force else stored(folder, network)
             if record is not None:
                 return Engine(folder / ENGINE, record, reused=True)
-            job = Job(library, recipe, artifact.file(".onnx"), cuda.gpu, options, progress)
+            job = Job(library, recipe, artifact.path, cuda.gpu, options, progress)
             return Engine(folder / ENGINE, _build(job, network, folder, cuda), reused=False)
     finally:
         cuda.close()

@@ -38,7 +38,7 @@ class EngineRecord:
     It runs nowhere else.
     """
 
-    network: str  # SHA-256 over the hashes of model.onnx and build.json
+    network: str  # SHA-256 over the hashes of the ONNX files and build.json
     engine_sha256: str
     tensorrt: str
     gpu: str

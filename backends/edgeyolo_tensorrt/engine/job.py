@@ -27,12 +27,12 @@ MIB = 1 << 20
 class Job:
     """A network to build, and the settings and GPU to build it for.
 
-    `graph` is the ONNX file.
+    `package` is the folder of its ONNX files.
     """
 
     library: Library
     recipe: Recipe
-    graph: Path
+    package: Path
     gpu: Gpu
     options: DeviceOptions
     progress: Progress | None = None
@@ -49,16 +49,19 @@ class Job:
 
         Its flag came with 10; 11 knows nothing else.
 
-        DLA in TensorRT 10 wants builder flags as in 8, that is, a network that is not strongly typed; and so do the
-        integers of `Recipe.flagged`.
+        DLA in TensorRT 10 wants builder flags as in 8, that is, a network that is not strongly typed.
         """
         if self.library.version >= (11,):
             return True
         return (
             hasattr(self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
             and self.options.dla_core is None
-            and not self.recipe.flagged
         )
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file that says its types in the way that this build reads."""
+        return self.package / (self.recipe.typed if self.strongly_typed else self.recipe.graph)
 
     def cancel(self) -> None:
         """Ask a running build to stop.

@@ -76,7 +76,7 @@ def limits(device: str, precision: str) -> Limits:
         largest_activation=65504.0 if precision != "fp32" else None,
         opsets=(13 if precision == "int8" else 11, OPSET),
         versions=versions,
-        weight_bytes=2.0 if precision == "fp16" else 4.0,
+        weight_bytes={"fp16": 2.0, "int8": 6.0}.get(precision, 4.0),  # integers: both forms, see `typed`
         notes=(_INT8_NOTES[device],) if precision == "int8" else (),
         no_precisions=MappingProxyType({"fp8": f"{device}: FP8 needs Ada, Hopper or newer GPUs"}),
         sources=SOURCES,

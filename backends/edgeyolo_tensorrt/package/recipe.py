@@ -1,6 +1,6 @@
 """The build recipe.
 
-`build.json`, which tells the device how to make its engine from `model.onnx`.
+`build.json`, which tells the device how to make its engine, and from which ONNX file.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 
     from edgeyolo.artifact.contracts import InputContract
 
-SCHEMA = "edgeyolo-tensorrt-build/1"
+SCHEMA = "edgeyolo-tensorrt-build/2"
 FILE = "build.json"
+GRAPH = "model.onnx"
+TYPED = "typed.onnx"  # the strongly typed form, where it is another file
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Recipe of an engine.
 
-    `types` are the element types that are computed in ("float32", "float16", "int8"). TensorRT 10 and 11 read them from
-    the graph itself (strong typing), older versions need a builder flag for each but float32 (`flagged` ones up to
-    10). `batch` is the
-    smallest, the usual and the largest number of images; equal where the graph's batch is fixed. `plugins` are the
-    operators of TensorRT's plugin library (trtexec loads it unasked). `workspace_mib` limits TensorRT's scratch memory.
-    `tf32` lets float32 convolutions round their inputs to 10 bits of mantissa, which
-    TensorRT does by default and parity does not bear. `tensorrt_below` is "" where no version is too new for the
-    target's GPU, `reason` then says nothing either.
+    `types` are the element types that are computed in ("float32", "float16", "int8"). TensorRT 10 and newer read them
+    from the graph `typed` itself (strong typing), older versions build `graph` and need a builder flag for each but
+    float32. Both are one file, but for integers, as old versions read no float16 beside them. `broken_fusions`
+    counts the quantizers in the way of fused kernels. `batch` is the smallest, the usual and the largest number of
+    images; equal where the graph's batch is fixed. `plugins` are the operators of TensorRT's plugin library (trtexec
+    loads it unasked). `workspace_mib` limits TensorRT's scratch memory. `tf32` lets float32 convolutions round their
+    inputs to 10 bits of mantissa, which TensorRT does by default and parity does not bear. `tensorrt_below` is ""
+    where no version is too new for the target's GPU, `reason` then says nothing either.
     """
 
     target: str
@@ -42,6 +44,9 @@ class Recipe:
     input: str
     image: tuple[int, int, int]  # as the graph takes it: channels first, or last for uint8
     batch: tuple[int, int, int]  # smallest, usual, largest
+    graph: str = GRAPH
+    typed: str = GRAPH
+    broken_fusions: int = 0
     plugins: tuple[str, ...] = ()
     workspace_mib: int = 2048
     tf32: bool = False
@@ -49,16 +54,6 @@ class Recipe:
     tensorrt_below: str = ""
     reason: str = ""
     schema: str = SCHEMA
-
-    @property
-    def flagged(self) -> bool:
-        """Tell if builder flags say the types to TensorRT below 11.
-
-        They do for integers whose other layers shall be float16.
-
-        Strongly typed, what has no quantizers would be computed in float32, as the graph says.
-        """
-        return {"int8", "float16"} <= set(self.types)
 
     @property
     def dynamic(self) -> bool:
@@ -96,14 +91,14 @@ class Recipe:
             texts = ["x".join(str(side) for side in shape) for shape in self.shapes()]
             options = zip(("minShapes", "optShapes", "maxShapes"), texts, strict=True)
             shapes = "".join(f" --{name}={self.input}:{text}" for name, text in options)
-        common = f"--onnx=model.onnx --saveEngine={engine} --memPoolSize=workspace:{self.workspace_mib}"
+        common = f"--saveEngine={engine} --memPoolSize=workspace:{self.workspace_mib}"
         common += shapes + ("" if self.tf32 else " --noTF32")
         flags = {"float16": " --fp16", "int8": " --int8"}
         typed = "".join(flags.get(kind, "") for kind in self.types)
         return {
-            "8": f"trtexec {common}{typed}",
-            "10": f"trtexec {common}{typed if self.flagged else ' --stronglyTyped'}",
-            "11": f"trtexec {common}",
+            "8": f"trtexec --onnx={self.graph} {common}{typed}",
+            "10": f"trtexec --onnx={self.typed} {common} --stronglyTyped",
+            "11": f"trtexec --onnx={self.typed} {common}",
         }
 
     @classmethod

@@ -44,42 +44,37 @@ class Wanted:
 
 
 def make_jobs(
-    models: Sequence[Path], wanted: Wanted, step: Callable[[str], None] = lambda _: None
+    models: Sequence[Path],
+    wanted: Wanted,
+    step: Callable[[str], None] = lambda _: None,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Job], list[Failure]]:
     """A job for each artifact and for each pair of weights and target.
 
-    It also gives what cannot be measured here.
+    It also gives what cannot be measured here. `remark` is told once of weights that are measured at another size than
+    that of their training, or at a guess.
 
     Where nothing can be measured, the first error is raised.
     """
     jobs: list[Job] = []
     failures: list[Failure] = []
     errors: list[EdgeYoloError] = []
+    told: set[str] = set()
     pairs = [(model, target) for model in models for target in _targets_of(model, wanted)]
     for model, target in pairs:
         name = f"{model.name if model.is_dir() else model.stem} {target}".strip()
         try:
             place = _artifact_of(model, target, wanted, step)
             jobs.append(_job(model, place, wanted))
+            if target and (text := _size_remark(model, place, wanted)) not in ("", *told):
+                remark(text)
+                told.add(text)
         except EdgeYoloError as error:
             errors.append(error)
             failures.append(Failure.of(name, error))
     if errors and not jobs:
         raise errors[0]
     return _distinct(jobs), failures
-
-
-def size_remarks(jobs: Sequence[Job], models: Sequence[Path], wanted: Wanted) -> list[str]:
-    """Remarks on the size of artifacts that were made of weights.
-
-    The size is a guess, or not that of the training.
-    """
-    made = [job for job in jobs if job.artifact not in models]
-    found = [
-        manifest_remark(Artifact.open(job.artifact).manifest, job.name, asked=wanted.size is not None)
-        for job in made
-    ]
-    return [text for text in dict.fromkeys(found) if text]
 
 
 def split_targets(texts: Sequence[str]) -> tuple[str, ...]:
@@ -89,6 +84,10 @@ def split_targets(texts: Sequence[str]) -> tuple[str, ...]:
     """
     parts = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     return tuple(dict.fromkeys(str(registry.find_target(part)[0].target) for part in parts))
+
+
+def _size_remark(weights: Path, place: Path, wanted: Wanted) -> str:
+    return manifest_remark(Artifact.open(place).manifest, weights.name, asked=wanted.size is not None)
 
 
 def _targets_of(model: Path, wanted: Wanted) -> tuple[str, ...]:

@@ -32,12 +32,13 @@ class Labelled:
 class Listener:
     """Listener to the progress of a measurement.
 
-    It is told the `step` of what is being done, `turns` and `images` (done, in all).
+    It is told the `step` of what is being done, `turns` and `images` (done, in all), and a `remark` that stays.
     """
 
     step: Callable[[str], None] = lambda _: None
     turns: Callable[[int, int | None], None] = lambda done, total: None
     images: Callable[[int, int | None], None] = lambda done, total: None
+    remark: Callable[[str], None] = lambda _: None
 
 
 SILENT = Listener()

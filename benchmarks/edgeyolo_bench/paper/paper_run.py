@@ -191,8 +191,8 @@ def _measure(
     if cell.network in run.weights and run.weights[cell.network].is_dir():
         wanted = replace(wanted, size=None, targets=())  # an artifact's own
     with _models(run, cell, wanted, listener.step) as (models, failed):
-        jobs, failures = make_jobs(models, wanted, listener.step)
         random = cell.network not in run.weights
+        jobs, failures = make_jobs(models, wanted, listener.step, listener.remark)
         jobs = [replace(_checked(job, cell.network), name=name, random_weights=random) for job in jobs]
         labelled = None if random else run.labelled
         failures = [*failed, *failures]

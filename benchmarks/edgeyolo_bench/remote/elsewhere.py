@@ -41,7 +41,7 @@ def measure_elsewhere(
     def measure(member: Member) -> Report:
         listener.step(f"preparing {member.name}")
         here = replace(wanted, runs_here=False, targets=member.targets or wanted.targets)
-        jobs, failures = make_jobs(models, here, listener.step)
+        jobs, failures = make_jobs(models, here, listener.step, listener.remark)
         report = measure_remotely(
             member.remote,
             jobs,

@@ -46,4 +46,11 @@ def listening() -> Iterator[Listener]:
         def images(done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total)
 
-        yield Listener(step, turns, images)
+        said: set[str] = set()
+
+        def remark(text: str) -> None:
+            if text not in said:  # of several devices or rows
+                console.print(printable_line(text), soft_wrap=True)
+                said.add(text)
+
+        yield Listener(step, turns, images, remark)

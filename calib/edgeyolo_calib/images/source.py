@@ -187,7 +187,7 @@ def _is_dataset(path: Path) -> bool:
 
 
 def _load(path: Path, split: str | None) -> Dataset:
-    if split is not None:
+    if split is not None or path.suffix.lower() == ".json":  # a json file is one split
         return load_dataset(path, split)
     try:
         return load_dataset(path, "train")

@@ -26,6 +26,7 @@ from edgeyolo.evaluation.result import ValidationResult
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
 from edgeyolo.runtime.pipeline import Pipeline
+from edgeyolo.support.files import require_room
 from edgeyolo.support.locks import hold
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.data.augment import load_albumentations
@@ -51,6 +52,7 @@ LAST, BEST = "weights/last.safetensors", "weights/best.safetensors"
 
 _AGREE_EVERY = 20  # iterations
 _DIVERGED = "Lower lr0 (--set lr0=...), or train in fp32 or bf16."
+_MOMENTA = {"sgd": 1, "adamw": 2}  # tensors that the optimiser keeps for each of the network's
 LOCK = ".running"
 """The file that a run keeps locked while it writes into its folder."""
 
@@ -140,7 +142,22 @@ class Trainer:
         if self.ended and self.position.history:
             return self.position.history
         with self._alone():
+            if self.processes.leads:
+                require_room(self.folder, self.room)
             return self._run()
+
+    @property
+    def room(self) -> int:
+        """Bytes that the run keeps on disk at most, about.
+
+        State (network, average, momenta) and weights, and the new one of each beside the old while it is written.
+        """
+        learned: int = 4 * sum(value.numel() for value in self.step.network.parameters())
+        state = learned * (2 + _MOMENTA[self.recipe.optimizer])
+        held = sum(
+            file.stat().st_size for file in map(self.folder.joinpath, (STATE, LAST, BEST)) if file.exists()
+        )
+        return max(2 * state + 3 * learned - held, state)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

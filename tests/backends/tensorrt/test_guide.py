@@ -35,8 +35,11 @@ def test_the_readme_says_what_to_copy_and_to_run() -> None:
         ("8502", ("float16",), "--fp16", "--stronglyTyped"),
         ("8601", ("float16", "int8"), "--int8", "--stronglyTyped"),
         ("100300", ("float16",), "--stronglyTyped", "--fp16"),
-        ("100300", ("float16", "float32", "int8"), "--fp16", "--stronglyTyped"),
+        ("100300", ("float16", "float32", "int8"), "--stronglyTyped", "--fp16"),
         ("110401", ("float16", "float32", "int8"), "--noTF32", "--fp16"),
+        ("8601", ("float16", "float32", "int8"), "--onnx=model.onnx", "--onnx=typed.onnx"),
+        ("100300", ("float16", "float32", "int8"), "--onnx=typed.onnx", "--onnx=model.onnx"),
+        ("110401", ("float16", "float32", "int8"), "--onnx=typed.onnx", "--onnx=model.onnx"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell script")
@@ -45,7 +48,8 @@ def test_the_script_runs_trtexec_as_its_version_wants(
 ) -> None:
     package = tmp_path / "a package"
     package.mkdir()
-    (package / "build.sh").write_text(script(replace(RECIPE, types=types)))
+    typed = "typed.onnx" if "int8" in types else "model.onnx"
+    (package / "build.sh").write_text(script(replace(RECIPE, types=types, typed=typed)))
     tool = tmp_path / "trtexec"
     tool.write_text(TRTEXEC.format(number=number))
     tool.chmod(0o755)

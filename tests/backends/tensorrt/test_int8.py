@@ -29,7 +29,7 @@ def artifact(
 
 @pytest.fixture(scope="module")
 def graph(artifact: Artifact) -> onnx.GraphProto:
-    return onnx.load(str(artifact.file(".onnx"))).graph
+    return onnx.load(str(artifact.file("model.onnx"))).graph
 
 
 def arrays(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
@@ -92,10 +92,13 @@ def test_the_recipe_names_the_types_and_the_limit_of_volta(artifact: Artifact) -
     assert recipe.types == ("float16", "float32", "int8")  # what has no quantizers shall be float16
     assert recipe.tensorrt_below == "10.5"
     lines = json.loads((artifact.path / FILE).read_text())["trtexec"]
-    for version in ("8", "10"):
-        assert "--fp16 --int8" in lines[version]
-        assert "--stronglyTyped" not in lines[version]
-    assert "--int8" not in lines["11"]  # it knows no such flag and obeys the graph
+    assert recipe.broken_fusions == 0
+    assert "--onnx=model.onnx" in lines["8"]
+    assert "--fp16 --int8" in lines["8"]
+    for version in ("10", "11"):  # the graph says its types
+        assert "--onnx=typed.onnx" in lines[version]
+        assert "--int8" not in lines[version]
+    assert "--stronglyTyped" in lines["10"]
 
 
 def test_the_cache_has_the_scales_of_the_graph(artifact: Artifact, graph: onnx.GraphProto) -> None:
