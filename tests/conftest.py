@@ -38,6 +38,8 @@ ALLOWED_SKIPS = (
     "needs ray, which is not installed for the tests",
     "needs a C++ compiler",
     "needs CMake",
+    "needs Node.js",
+    "needs onnxruntime-web",
     "needs supervision, which brings an opencv-python of its own",
 )
 """Reasons for a skip that do not fail under TESTS_STRICT, which CI sets."""

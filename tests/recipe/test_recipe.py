@@ -24,7 +24,7 @@ def test_the_command_knows_every_host() -> None:
     assert set(recipe_command.HOSTS) == set(HOSTS)
 
 
-@pytest.mark.parametrize("host", ["triton", "frigate", "ovms", "docker"])
+@pytest.mark.parametrize("host", ["triton", "frigate", "ovms", "docker", "web"])
 def test_a_recipe_is_whole_and_its_check_notices(host: str, plain: Artifact, tmp_path: Path) -> None:
     folder = write_recipe(plain, host, tmp_path / "recipe")
     names = {path.name for path in folder.iterdir()}
@@ -69,6 +69,7 @@ TAKEN = {
     "ovms": {"onnx", "openvino"},
     "trtexec": {"trt"},
     "docker": {"onnx", "openvino", "tflite", "trt"},
+    "web": {"onnx"},
 }
 
 
