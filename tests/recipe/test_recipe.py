@@ -65,7 +65,7 @@ def test_a_folder_appears_whole_or_not_at_all(
 TAKEN = {
     "triton": {"onnx", "openvino", "trt"},
     "deepstream": {"trt"},
-    "frigate": {"onnx"},
+    "frigate": {"onnx", "tflite"},
     "ovms": {"onnx", "openvino"},
     "trtexec": {"trt"},
     "docker": {"onnx", "openvino", "tflite", "trt"},
