@@ -38,7 +38,10 @@ class CoralNetwork:
         """(1, height, width, 3) uint8 RGB -> (20, 6) float32: class, score, top, left, bottom, right in 0..1."""
         self.interpreter.set_tensor(self.entry, self.table[picture])
         self.interpreter.invoke()
-        found = [self._level(number, self.interpreter.get_tensor(index)[0]) for number, index in enumerate(self.maps)]
+        found = [
+            self._level(number, self.interpreter.get_tensor(index)[0])
+            for number, index in enumerate(self.maps)
+        ]
         boxes, scores, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
         rows = np.zeros((ROWS, 6), np.float32)
         kept: list[int] = []
@@ -47,7 +50,11 @@ class CoralNetwork:
                 break
             same = [other for other in kept if labels[other] == labels[each]]
             if not same or (_iou(boxes[each], boxes[same]) <= OVERLAP).all():
-                rows[len(kept)] = (labels[each], scores[each], *(boxes[each] / self.sides)[[1, 0, 3, 2]].clip(0, 1))
+                rows[len(kept)] = (
+                    labels[each],
+                    scores[each],
+                    *(boxes[each] / self.sides)[[1, 0, 3, 2]].clip(0, 1),
+                )
                 kept.append(int(each))
         return rows
 
@@ -64,7 +71,10 @@ class CoralNetwork:
         classes = values[:, 5:] if self.output["classes"] > 1 else np.ones((len(values), 1), np.float32)
         scores = values[:, 4] * classes.max(axis=1)
         corner = np.stack([cell % columns, cell // columns], axis=1)
-        centre, half = (2 * values[:, :2] - 0.5 + corner) * stride, (2 * values[:, 2:4]) ** 2 * anchors[anchor] / 2
+        centre, half = (
+            (2 * values[:, :2] - 0.5 + corner) * stride,
+            (2 * values[:, 2:4]) ** 2 * anchors[anchor] / 2,
+        )
         keep = scores > LEAST
         boxes = np.concatenate([centre - half, centre + half], axis=1)
         return boxes[keep], scores[keep], classes.argmax(axis=1)[keep]

@@ -40,7 +40,8 @@ def dockerfile(manifest: Manifest, *, serve: bool = False) -> str:
         "# syntax=docker/dockerfile:1\n"
         f"FROM {image}\n"
         f"# A version, or a wheel's address.\nARG EDGEYOLO=edgeyolo{extra}=={__version__}\n"
-        f'{system}# The version is that of EDGEYOLO.\n# hadolint ignore=DL3013\nRUN python3 -m pip install --no-cache-dir "$EDGEYOLO"{pinned}\n'
+        f"{system}# The version is that of EDGEYOLO.\n# hadolint ignore=DL3013\n"
+        f'RUN python3 -m pip install --no-cache-dir "$EDGEYOLO"{pinned}\n'
         "COPY artifact /model\n"
         "RUN useradd --create-home --uid 1000 edgeyolo\n"
         "USER 1000:1000\n"
@@ -52,7 +53,7 @@ def dockerfile(manifest: Manifest, *, serve: bool = False) -> str:
 _SERVER = (
     "EXPOSE 8000\n"
     "HEALTHCHECK --start-period=60s CMD "
-    f"[\"python3\", \"-c\", \"import urllib.request as u; u.urlopen('{_HEALTH}', timeout=2)\"]\n"
+    f'["python3", "-c", "import urllib.request as u; u.urlopen(\'{_HEALTH}\', timeout=2)"]\n'
     "STOPSIGNAL SIGTERM\n"
     f'CMD ["serve", "model=/model", "--host", "0.0.0.0", "--token-file", "{_TOKENS}"]\n'
 )

@@ -13,7 +13,7 @@ from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import RawMaps
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.recipe import coral_network
-from edgeyolo.recipe.host import MANIFEST, described, place, write_check, write_labels
+from edgeyolo.recipe.host import MANIFEST, described, write_check, write_labels
 
 PLUGIN = "edgeyolo_coral.py"
 _COMPILED = "model_edgetpu.tflite"
@@ -95,13 +95,17 @@ def fill(artifact: Artifact, folder: Path) -> None:
     contract = manifest.input
     (folder / "config.yml").write_text(
         _CONFIG.format(
-            compiled=_COMPILED, width=contract.width, height=contract.height, colors=contract.color_order.lower()
+            compiled=_COMPILED,
+            width=contract.width,
+            height=contract.height,
+            colors=contract.color_order.lower(),
         ),
         encoding="utf-8",
     )
     write_check(
         folder,
-        f"test -s {_COMPILED} || {{ echo 'model.tflite is to be compiled: edgetpu_compiler model.tflite' >&2; exit 3; }}\n"
+        f"test -s {_COMPILED} || {{\n"
+        "    echo 'model.tflite is to be compiled: edgetpu_compiler model.tflite' >&2\n    exit 3\n}\n"
         "# Where Frigate runs: docker exec frigate sh -c 'cd /config/edgeyolo && ./check.sh'\n"
         "if python3 -c 'import frigate' 2>/dev/null; then\n"
         "    python3 -c 'from frigate.detectors.detector_types import api_types; api_types[\"edgeyolo_coral\"]'\nfi\n",

@@ -86,7 +86,8 @@ def _fill(artifact: Artifact, folder: Path) -> None:
     )
     (folder / "README.md").write_text(
         f"# Browser\n\n{described(artifact)}\n"
-        "Static files; the picture stays in the browser. ONNX Runtime Web is not part of them. Put it beside the page:\n\n"
+        "Static files; the picture stays in the browser. ONNX Runtime Web is not part of them; put it beside the "
+        "page:\n\n"
         f"    npm pack {RUNTIME} && tar xzf onnxruntime-web-*.tgz && mv package/dist ort\n"
         "    ./check.sh && python3 -m http.server\n\n"
         "or name the address of a copy, with a slash at its end, as `runtime` in config.json. `provider` is `auto` "

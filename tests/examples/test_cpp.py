@@ -165,9 +165,8 @@ def test_golden_pictures_become_golden_boxes(
     for prefix, threshold in (("weak.", conf), ("", 0.25)):
         if f"{prefix}xyxy" not in golden:
             continue
-        if not isinstance(manifest.output, RawMaps):
-            threshold = 0.01
-        rows = detected(port, artifact, picture, arrays, threshold)
+        own = threshold if isinstance(manifest.output, RawMaps) else 0.01
+        rows = detected(port, artifact, picture, arrays, own)
         assert rows[:, 5].tolist() == golden[f"{prefix}class_id"].tolist()
         np.testing.assert_allclose(rows[:, 4], golden[f"{prefix}confidence"], atol=1e-5)
         np.testing.assert_allclose(rows[:, :4], golden[f"{prefix}xyxy"], atol=1e-3)

@@ -42,7 +42,10 @@ def artifact(calibration: CalibrationSource, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def frigate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The two modules of Frigate's that a detector imports."""
-    api, config = ModuleType("frigate.detectors.detection_api"), ModuleType("frigate.detectors.detector_config")
+    api, config = (
+        ModuleType("frigate.detectors.detection_api"),
+        ModuleType("frigate.detectors.detector_config"),
+    )
     api.DetectionApi = type("DetectionApi", (), {})  # type: ignore[attr-defined]
     config.BaseDetectorConfig = type("BaseDetectorConfig", (), {})  # type: ignore[attr-defined]
     for name in ("frigate", "frigate.detectors"):

@@ -47,7 +47,7 @@ const bytes = (name) => new Uint8Array(readFileSync(`${folder}/${name}`));
 const said = given.map(({ what, ...rest }) => {
   if (what === "fit") return fit(rest.image, rest.size);
   const picture = rest.picture && { ...rest.picture, data: bytes(rest.picture.file) };
-  if (what === "resize") { writeFileSync(`${folder}/${rest.out}`, resize(picture, rest.rows, rest.columns)); return null; }
+  if (what === "resize") return writeFileSync(`${folder}/${rest.out}`, resize(picture, rest.rows, rest.columns)) ?? null;
   if (what === "prepare") {
     const { tensor, shape } = prepare(picture, rest.input);
     writeFileSync(`${folder}/${rest.out}`, tensor);
@@ -260,7 +260,7 @@ def test_without_the_runtime_the_page_says_what_to_do(
 
 @needs_chromium
 @pytest.mark.parametrize("kind", ["raw maps", "boxes from pixels"])
-def test_the_page_finds_what_the_detector_finds(
+def test_the_page_finds_what_the_detector_finds(  # noqa: PLR0917 - fixtures
     kind: str, browser: Page, plain: Artifact, suppressing: Artifact, ort: Path,
     hosted: Callable[[Path], str], tmp_path: Path,
 ) -> None:  # fmt: skip
