@@ -35,7 +35,10 @@ class CoralNetwork:
         self.maps = [indices[name] for name in self.output["names"]]
 
     def __call__(self, picture: Array) -> Array:
-        """(1, height, width, 3) uint8 RGB -> (20, 6) float32: class, score, top, left, bottom, right in 0..1."""
+        """(1, height, width, 3) uint8 RGB -> (20, 6) float32.
+
+        A row is class, score, top, left, bottom, right; the sides are parts of the input's, 0..1.
+        """
         self.interpreter.set_tensor(self.entry, self.table[picture])
         self.interpreter.invoke()
         found = [
@@ -59,7 +62,10 @@ class CoralNetwork:
         return rows
 
     def _level(self, number: int, values: Array) -> tuple[Array, Array, Array]:
-        """Boxes (n, 4) in pixels of the input, scores and classes of one map (rows, columns, channels)."""
+        """Boxes, scores and classes of one map (rows, columns, channels).
+
+        Boxes are (n, 4) corners in pixels of the input.
+        """
         anchors, stride = np.array(self.output["anchors"][number], np.float32), self.output["strides"][number]
         scale = self.output["quantization"][number]
         rows, columns, _ = values.shape

@@ -1,4 +1,7 @@
-"""Docker images of the base runtime and one artifact, without torch: for its commands, and for its server."""
+"""Docker images of the base runtime and one artifact, without torch.
+
+One is for its commands, one for its server.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ _HEALTH = "http://127.0.0.1:8000/v2/health/ready"
 
 
 def dockerfile(manifest: Manifest, *, serve: bool = False) -> str:
-    """The Dockerfile of an artifact that lies beside it in `artifact/`; with `serve` that of its server."""
+    """The Dockerfile of an artifact, or with `serve` that of its server.
+
+    The artifact lies beside it in `artifact/`.
+    """
     target = manifest.target
     package = _PACKAGES[target.runtime]
     version = manifest.tools.get(package)

@@ -1,4 +1,4 @@
-"""Frigate: its `yolo-generic` model for the ONNX and OpenVINO detectors, and a detector for the Coral.
+"""Frigate: `yolo-generic` for its ONNX and OpenVINO detectors, and the Coral.
 
 Frigate reads one output (1, 4 + classes, boxes): centre x, centre y, width, height in pixels of the input, then a
 score per class. The artifact's raw maps get that decoding appended, as operators.

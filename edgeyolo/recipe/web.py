@@ -25,9 +25,9 @@ RUNTIME = "onnxruntime-web@1.30.0"
 
 
 def golden_values(golden: Golden, tolerance: float, agreement: float) -> dict[str, Any]:
-    """What the page's check compares, by the rules of `edgeyolo verify`.
+    """Golden values for the page's check, by the rules of `edgeyolo verify`.
 
-    It is values of raw maps at flat positions, and the detections above `conf`; of those from `certain` on a share of
+    They are values of raw maps at flat positions, and the detections above `conf`; of those from `certain` on a share of
     `agreement` must have a counterpart on the other side.
     """
     found = golden.found

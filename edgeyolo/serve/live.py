@@ -77,7 +77,10 @@ class Live:
         return self._ended or self._dismissed
 
     def dismiss(self) -> None:
-        """Send those who watch home, so that a server can stop; it may be called from a signal's handler."""
+        """Send those who watch home, so that a server can stop.
+
+        It may be called from a signal's handler.
+        """
         self._dismissed = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake)

@@ -47,7 +47,10 @@ const bytes = (name) => new Uint8Array(readFileSync(`${folder}/${name}`));
 const said = given.map(({ what, ...rest }) => {
   if (what === "fit") return fit(rest.image, rest.size);
   const picture = rest.picture && { ...rest.picture, data: bytes(rest.picture.file) };
-  if (what === "resize") return writeFileSync(`${folder}/${rest.out}`, resize(picture, rest.rows, rest.columns)) ?? null;
+  if (what === "resize") {
+    writeFileSync(`${folder}/${rest.out}`, resize(picture, rest.rows, rest.columns));
+    return null;
+  }
   if (what === "prepare") {
     const { tensor, shape } = prepare(picture, rest.input);
     writeFileSync(`${folder}/${rest.out}`, tensor);

@@ -1,4 +1,7 @@
-"""Frames with boxes: `/live.mjpeg` pushes them to the page `/live`, `/live.jpg` gives one."""
+"""Frames of a camera with boxes.
+
+`/live.mjpeg` pushes them to the page `/live`, `/live.jpg` gives one.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,9 @@ async def live_picture(exchange: Exchange) -> Response:
 
 
 async def live_stream(exchange: Exchange) -> Response:
-    """Push every newest frame after the one that the client has, as multipart/x-mixed-replace.
+    """Push newest frames as multipart/x-mixed-replace.
 
-    Each part has the header X-Live. Status 204 where there is no frame. It ends with the source, or with the server.
+    They are those after the one that the client has. Each part has the header X-Live. Status 204 where there is no frame. It ends with the source, or with the server.
     """
     live, view = await _next(exchange)
     if view is None:
@@ -56,7 +59,10 @@ async def _next(exchange: Exchange) -> tuple[Live, View | None]:
 
 
 async def _parts(live: Live, first: View) -> AsyncIterator[bytes]:
-    """Parts of the stream: a client that is slow to take one gets the newest frame next."""
+    """Parts of the stream.
+
+    A client that is slow to take one gets the newest frame next.
+    """
     view: View | None = first
     number = first.number
     while view is not None or not live.over:

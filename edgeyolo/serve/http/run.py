@@ -58,7 +58,10 @@ def serve(settings: Settings, listening: socket.socket, started: Callable[[], No
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which waits for open requests: those that watch a camera end when it is told to stop."""
+    """A server of uvicorn's that ends while a camera is watched.
+
+    uvicorn waits for open requests, and those that watch would never end by themselves.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
