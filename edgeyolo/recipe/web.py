@@ -27,8 +27,8 @@ RUNTIME = "onnxruntime-web@1.30.0"
 def golden_values(golden: Golden, tolerance: float, agreement: float) -> dict[str, Any]:
     """Golden values for the page's check, by the rules of `edgeyolo verify`.
 
-    They are values of raw maps at flat positions, and the detections above `conf`; of those from `certain` on a share of
-    `agreement` must have a counterpart on the other side.
+    They are values of raw maps at flat positions, and the detections above `conf`; of those from `certain` on a
+    share of `agreement` must have a counterpart on the other side.
     """
     found = golden.found
     return {

@@ -120,7 +120,8 @@ def instructions(text: str) -> list[tuple[str, str]]:
     """The instructions of a Dockerfile, continued lines joined; anything else is an error."""
     lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
     found = [tuple(line.split(" ", 1)) for line in lines]
-    known = set("FROM ARG RUN COPY USER WORKDIR ENTRYPOINT CMD EXPOSE HEALTHCHECK STOPSIGNAL".split())
+    known = {"FROM", "ARG", "RUN", "COPY", "USER", "WORKDIR", "ENTRYPOINT", "CMD"}
+    known |= {"EXPOSE", "HEALTHCHECK", "STOPSIGNAL"}
     assert all(len(each) == 2 and each[0] in known for each in found), lines
     return found  # type: ignore[return-value]
 

@@ -34,7 +34,8 @@ async def live_picture(exchange: Exchange) -> Response:
 async def live_stream(exchange: Exchange) -> Response:
     """Push newest frames as multipart/x-mixed-replace.
 
-    They are those after the one that the client has. Each part has the header X-Live. Status 204 where there is no frame. It ends with the source, or with the server.
+    They are those after the one that the client has, each with the header X-Live. Status 204 where there is none. It
+    ends with the source, or with the server.
     """
     live, view = await _next(exchange)
     if view is None:

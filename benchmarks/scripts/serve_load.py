@@ -1,0 +1,367 @@
+"""Load on `edgeyolo serve`: at its capacity, at twice as much, and with a worker killed.
+
+    python benchmarks/scripts/serve_load.py [MODEL] [--seconds 300] [--workers 0] [--connections 16] [--write]
+
+The client runs on the same machine and takes its part of the processor. The rate at capacity stands beside that of
+`Detector.submit` in one process, measured before and after in turns. Checked are: no wrong answer; no status but 200
+and 503; memory of all the server's processes within 5 MB of what it was after warm-up; the 99th percentile of accepted
+requests within the queue's length times the seconds that an image takes; a killed worker loses the requests of its
+batch only. Ends with 1 where a check fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from result_files import write
+
+from edgeyolo import Detector
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.support.machine import cores, processor_name
+
+QUEUE, BATCH = 64, 8  # what `edgeyolo serve` does without being told
+LEAST_RATE, MOST_MB, MOST_WAIT = 0.9, 5.0, 1.0
+TURNS = 3
+
+PICTURES = [cv2.imencode(".jpg", make_scene(seed).image)[1].tobytes() for seed in range(16)]
+
+
+@dataclass
+class Seen:
+    """Answers of a phase."""
+
+    seconds: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: int = 0
+    milliseconds: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Images a second that were answered."""
+        return self.statuses[200] / self.seconds
+
+    def __str__(self) -> str:
+        p50, p99 = np.percentile(self.milliseconds or [np.nan], (50, 99))
+        counts = ", ".join(f"{status}: {count}" for status, count in sorted(self.statuses.items()))
+        return f"{self.rate:.1f} images/s, p50 {p50:.0f} ms, p99 {p99:.0f} ms; {counts}; wrong: {self.wrong}"
+
+
+class Client:
+    """Requests over kept connections, as cheap as can be.
+
+    The server needs the processor.
+    """
+
+    def __init__(self, port: int, wanted: list[object]) -> None:
+        self._port, self._wanted = port, wanted
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def detect(self, number: int, seen: Seen) -> None:
+        """Send one of the pictures and note the answer."""
+        picture = PICTURES[number % len(PICTURES)]
+        begin = time.perf_counter()
+        status, body = await self.ask(b"POST", b"/detect", picture)
+        seen.statuses[status] += 1
+        if status == 200:
+            seen.milliseconds.append((time.perf_counter() - begin) * 1e3)
+            seen.wrong += json.loads(body)["detections"] != self._wanted[number % len(PICTURES)]
+
+    async def ask(self, method: bytes, path: bytes, body: bytes = b"") -> tuple[int, bytes]:
+        """Answer to a request: its status and its body."""
+        pair = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = pair
+        writer.write(b"%s %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (method, path, len(body)))
+        writer.write(body)
+        head = await reader.readuntil(b"\r\n\r\n")
+        found = re.search(rb"(?i)content-length: (\d+)", head)
+        assert found is not None, head
+        answer = await reader.readexactly(int(found[1]))
+        self._free.append(pair)
+        return int(head.split()[1]), answer
+
+    async def workers(self) -> int:
+        """Workers that take images, by the server's metrics."""
+        _, text = await self.ask(b"GET", b"/metrics")
+        found = re.search(rb"(?m)^edgeyolo_workers\{.*\} (\S+)", text)
+        assert found is not None
+        return int(float(found[1]))
+
+
+async def closed_loop(client: Client, connections: int, seconds: float) -> Seen:
+    """Answers to clients that each send a picture when the last one is answered."""
+    seen, begin = Seen(), time.perf_counter()
+
+    async def loop(first: int) -> None:
+        number = first
+        while time.perf_counter() - begin < seconds:
+            await client.detect(number, seen)
+            number += connections
+
+    await asyncio.gather(*(loop(first) for first in range(connections)))
+    seen.seconds = time.perf_counter() - begin
+    return seen
+
+
+async def open_loop(client: Client, rate: float, seconds: float) -> Seen:
+    """Answers to pictures that are sent at a rate, whatever becomes of those before."""
+    seen, begin = Seen(), time.perf_counter()
+    asked = []
+    for number in range(round(rate * seconds)):
+        await asyncio.sleep(max(begin + number / rate - time.perf_counter(), 0))
+        asked.append(asyncio.create_task(client.detect(number, seen)))
+    await asyncio.gather(*asked)
+    seen.seconds = time.perf_counter() - begin
+    return seen
+
+
+def bare_rate(detector: Detector, seconds: float) -> float:
+    """Images a second of `Detector.submit` with the same files, two in flight."""
+    begin, count = time.perf_counter(), 0
+    flying = deque(detector.submit(PICTURES[0]) for _ in range(2))
+    while time.perf_counter() - begin < seconds:
+        flying.popleft().result()
+        count += 1
+        flying.append(detector.submit(PICTURES[count % len(PICTURES)]))
+    return count / (time.perf_counter() - begin)
+
+
+@contextmanager
+def running(model: str, workers: int) -> Iterator[tuple[int, int]]:
+    """A server as it comes; yields its process and its port."""
+    command = [sys.executable, "-m", "edgeyolo", "serve", model, "--port", "0", "--workers", str(workers)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            found = re.search(r":(\d+)$", line.strip())
+            assert found is not None, line
+            yield process.pid, int(found[1])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def family(pid: int) -> list[int]:
+    """A process and those it started, by /proc."""
+    told = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(each for child in told for each in family(int(child)))]
+
+
+def resident(pid: int) -> float:
+    """MB of a process and those it started that are its own, not files that are mapped."""
+    total = 0
+    for each in family(pid):
+        status = Path(f"/proc/{each}/status").read_text(encoding="ascii")
+        found = re.search(r"RssAnon:\s+(\d+) kB", status)
+        total += int(found[1]) if found else 0
+    return total / 1024
+
+
+async def watched(pid: int, seconds: float) -> list[float]:
+    """MB every half second."""
+    found = []
+    for _ in range(round(2 * seconds)):
+        await asyncio.sleep(0.5)
+        found.append(resident(pid))
+    return found
+
+
+async def overload(client: Client, pid: int, capacity: float, seconds: float) -> dict[str, Any]:
+    """Send twice what the server can, for `seconds` after a warm-up of a fifth of it."""
+    await open_loop(client, 2 * capacity, seconds / 5)
+    memory, seen = await asyncio.gather(watched(pid, seconds), open_loop(client, 2 * capacity, seconds))
+    p50, p99 = np.percentile(seen.milliseconds or [np.nan], (50, 99))
+    first = statistics.median(memory[:5])
+    return {
+        "seconds": round(seen.seconds, 1),
+        "offered a second": round(2 * capacity, 1),
+        "accepted a second": round(seen.rate, 1),
+        "statuses": {str(status): count for status, count in sorted(seen.statuses.items())},
+        "wrong": seen.wrong,
+        "p50 ms": round(float(p50), 1),
+        "p99 ms": round(float(p99), 1),
+        "queue x service ms": round(QUEUE / seen.rate * 1e3, 1) if seen.rate else None,
+        "MB after warm-up": round(first, 1),
+        "MB more at most": round(max(memory) - first, 1),
+    }
+
+
+async def killing(client: Client, pid: int, workers: int, seconds: float) -> dict[str, Any]:
+    """Kill one worker under load; the others go on, and it is opened again."""
+    task = asyncio.create_task(closed_loop(client, 2 * BATCH, seconds))
+    await asyncio.sleep(seconds / 3)
+    os.kill(max(family(pid)), signal.SIGKILL)  # the resource tracker is older than the workers
+    seen = await task
+    end = time.monotonic() + 30
+    while await client.workers() < workers and time.monotonic() < end:
+        await asyncio.sleep(0.2)
+    after = await closed_loop(client, 2 * BATCH, seconds / 3)
+    return {
+        "statuses": {str(status): count for status, count in sorted(seen.statuses.items())},
+        "wrong": seen.wrong + after.wrong,
+        "workers again": await client.workers(),
+        "statuses afterwards": {str(status): count for status, count in sorted(after.statuses.items())},
+    }
+
+
+def by_wrk(port: int, seconds: float) -> float | None:
+    """Requests a second by wrk with one picture, where it is installed."""
+    if (program := shutil.which("wrk")) is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-load-") as place:
+        (Path(place) / "picture.jpg").write_bytes(PICTURES[0])
+        script = Path(place) / "post.lua"
+        script.write_text(
+            f'wrk.method = "POST"\nwrk.body = io.open("{place}/picture.jpg", "rb"):read("*a")\n',
+            encoding="ascii",
+        )
+        words = [
+            program,
+            "-t1",
+            "-c16",
+            f"-d{round(seconds)}s",
+            "-s",
+            str(script),
+            f"http://127.0.0.1:{port}/detect",
+        ]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"Requests/sec:\s+(\S+)", said)
+    return float(found[1]) if found and "Non-2xx" not in said else None
+
+
+def at_capacity(
+    detector: Detector, port: int, wanted: list[object], given: argparse.Namespace
+) -> dict[str, Any]:
+    """The server and `Detector.submit` in turns; rates are medians, so is the ratio."""
+    each = min(max(given.seconds / 15, 2.0), 10.0)
+    bare, served, ratios = [], [], []
+    asyncio.run(closed_loop(Client(port, wanted), given.connections, each))  # to be warm
+    bare_rate(detector, 1.0)
+    for _ in range(TURNS):
+        before = bare_rate(detector, each / 2)
+        seen = asyncio.run(closed_loop(Client(port, wanted), given.connections, each))
+        assert set(seen.statuses) == {200} and not seen.wrong, seen
+        bare.append((before + bare_rate(detector, each / 2)) / 2)
+        served.append(seen.rate)
+        ratios.append(served[-1] / bare[-1])
+    wrk = by_wrk(port, each)
+    return {
+        "images a second": round(statistics.median(served), 1),
+        "Detector.submit a second": round(statistics.median(bare), 1),
+        "server / Detector.submit": round(statistics.median(ratios), 3),
+        "wrk": round(wrk, 1) if wrk else None,
+    }
+
+
+def faults(facts: dict[str, Any]) -> list[str]:
+    """List what does not hold, in sentences."""
+    full, over, lost = facts["capacity"], facts["twice the capacity"], facts["a worker killed"]
+    bound = over["queue x service ms"]
+    found = {
+        f"the rate is {full['server / Detector.submit']} of Detector.submit": full["server / Detector.submit"]
+        >= LEAST_RATE,
+        f"{over['wrong'] + lost['wrong']} answers are wrong": over["wrong"] + lost["wrong"] == 0,
+        f"statuses are {over['statuses']}": set(over["statuses"]) <= {"200", "503"}
+        and "200" in over["statuses"],
+        f"{over['MB more at most']} MB more after warm-up": over["MB more at most"] <= MOST_MB,
+        f"p99 is {over['p99 ms']} ms, {bound} are allowed": bound is not None
+        and over["p99 ms"] <= MOST_WAIT * bound,
+        f"a killed worker cost {lost['statuses']}": set(lost["statuses"]) <= {"200", "503"}
+        and 0 < lost["statuses"].get("503", 0) <= BATCH,
+        f"after a worker was killed: {lost['statuses afterwards']}": set(lost["statuses afterwards"])
+        == {"200"},
+    }
+    return [sentence for sentence, holds in found.items() if not holds]
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """All phases."""
+    with Detector(given.model) as detector:
+        wanted: list[object] = [detector(picture).to_json() for picture in PICTURES]
+        with running(given.model, given.workers) as (pid, port):
+            full = at_capacity(detector, port, wanted, given)
+            print("capacity", full, flush=True)
+            over = asyncio.run(overload(Client(port, wanted), pid, full["images a second"], given.seconds))
+            print("twice the capacity", over, flush=True)
+    with Detector(given.model, threads=1) as detector:  # as each of two workers has them
+        alone: list[object] = [detector(picture).to_json() for picture in PICTURES]
+    with running(given.model, 2) as (pid, port):
+        lost = asyncio.run(killing(Client(port, alone), pid, 2, min(max(given.seconds / 10, 3.0), 15.0)))
+        print("a worker killed", lost, flush=True)
+    return {
+        "processor": processor_name(),
+        "cores": cores(),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+        "model": given.model,
+        "workers": given.workers,
+        "connections": given.connections,
+        "capacity": full,
+        "twice the capacity": over,
+        "a worker killed": lost,
+    }
+
+
+def lines(facts: dict[str, Any]) -> list[str]:
+    """The figures in Markdown."""
+    full, over, lost = facts["capacity"], facts["twice the capacity"], facts["a worker killed"]
+    return [
+        f"{facts['processor']}, {facts['cores']} cores, which the client shares; model {facts['model']}, "
+        f"{facts['workers'] or 'no'} worker processes, queue {QUEUE}, batches up to {BATCH}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| images a second at capacity | {full['images a second']} |",
+        f"| beside `Detector.submit` in one process | {full['server / Detector.submit']} |",
+        f"| twice the capacity for | {over['seconds']} s |",
+        f"| answers by status | {over['statuses']} |",
+        f"| wrong answers | {over['wrong'] + lost['wrong']} |",
+        f"| p50, p99 of accepted requests | {over['p50 ms']} ms, {over['p99 ms']} ms |",
+        f"| queue x seconds an image takes | {over['queue x service ms']} ms |",
+        f"| memory after warm-up, and more at most | {over['MB after warm-up']} MB, {over['MB more at most']} MB |",
+        f"| a worker of two killed | {lost['statuses']} |",
+    ]
+
+
+def main() -> int:
+    """Measure, print, and with --write leave benchmarks/results/serve.json and .md."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="builtin")
+    parser.add_argument("--seconds", type=float, default=300.0, help="at twice the capacity")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/serve.*")
+    given = parser.parse_args()
+    facts = measure(given)
+    wrong = faults(facts)
+    for sentence in wrong:
+        print(f"not within its limit: {sentence}")
+    if given.write:
+        write("serve", facts | {"faults": wrong}, lines(facts))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
