@@ -3,10 +3,10 @@
     python benchmarks/scripts/serve_load.py [MODEL] [--seconds 300] [--workers 0] [--connections 16] [--write]
 
 The client runs on the same machine and takes its part of the processor. The rate at capacity stands beside that of
-`Detector.submit` in one process, measured before and after in turns. Checked are: no wrong answer; no status but 200
-and 503; memory of all the server's processes within 5 MB of what it was after warm-up; the 99th percentile of accepted
-requests within the queue's length times the seconds that an image takes; a killed worker loses the requests of its
-batch only. Ends with 1 where a check fails.
+`Detector.submit` in one process, in turns. Checked are: no wrong answer; no status but 200 and 503; memory of all the
+server's processes within 5 MB of what it was after warm-up; the 99th percentile of accepted requests within the queue's
+length times the seconds that an image takes, at the slowest; a killed worker loses the requests of its batch only. Ends
+with 1 where a check fails.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.support.machine import cores, processor_name
 
 QUEUE, BATCH = 64, 8  # what `edgeyolo serve` does without being told
-LEAST_RATE, MOST_MB, MOST_WAIT = 0.9, 5.0, 1.0
+LEAST_RATE, MOST_MB = 0.9, 5.0
 TURNS = 3
 
 PICTURES = [cv2.imencode(".jpg", make_scene(seed).image)[1].tobytes() for seed in range(16)]
@@ -54,6 +54,7 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
     milliseconds: list[float] = field(default_factory=list)
+    finished: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -83,7 +84,8 @@ class Client:
         status, body = await self.ask(b"POST", b"/detect", picture)
         seen.statuses[status] += 1
         if status == 200:
-            seen.milliseconds.append((time.perf_counter() - begin) * 1e3)
+            seen.finished.append(time.perf_counter())
+            seen.milliseconds.append((seen.finished[-1] - begin) * 1e3)
             seen.wrong += json.loads(body)["detections"] != self._wanted[number % len(PICTURES)]
 
     async def ask(self, method: bytes, path: bytes, body: bytes = b"") -> tuple[int, bytes]:
@@ -167,6 +169,24 @@ def family(pid: int) -> list[int]:
     return [pid, *(each for child in told for each in family(int(child)))]
 
 
+def slowest(finished: Sequence[float], count: int) -> float | None:
+    """Longest time in milliseconds of any `count` answers in a row.
+
+    None where there were not as many. Who is accepted as the last of a full queue waits for that many answers.
+    """
+    windows = [last - first for first, last in zip(finished, finished[count:], strict=False)]
+    return max(windows) * 1e3 if windows else None
+
+
+def processor_seconds(pid: int) -> float:
+    """Seconds of processor time of a process and those it started."""
+    fields = [
+        Path(f"/proc/{each}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        for each in family(pid)
+    ]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
 def resident(pid: int) -> float:
     """MB of a process and those it started that are its own, not files that are mapped."""
     total = 0
@@ -201,6 +221,9 @@ async def overload(client: Client, pid: int, capacity: float, seconds: float) ->
         "p50 ms": round(float(p50), 1),
         "p99 ms": round(float(p99), 1),
         "queue x service ms": round(QUEUE / seen.rate * 1e3, 1) if seen.rate else None,
+        "queue x service ms at the slowest": round(slow, 1)
+        if (slow := slowest(seen.finished, QUEUE))
+        else None,
         "MB after warm-up": round(first, 1),
         "MB more at most": round(max(memory) - first, 1),
     }
@@ -250,25 +273,33 @@ def by_wrk(port: int, seconds: float) -> float | None:
 
 
 def at_capacity(
-    detector: Detector, port: int, wanted: list[object], given: argparse.Namespace
+    detector: Detector, server: tuple[int, int], wanted: list[object], given: argparse.Namespace
 ) -> dict[str, Any]:
-    """The server and `Detector.submit` in turns; rates are medians, so is the ratio."""
+    """The server and `Detector.submit` in turns; rates and ratios are medians.
+
+    Processor time is of an image, of the server's processes beside this one.
+    """
+    pid, port = server
     each = min(max(given.seconds / 15, 2.0), 10.0)
-    bare, served, ratios = [], [], []
     asyncio.run(closed_loop(Client(port, wanted), given.connections, each))  # to be warm
     bare_rate(detector, 1.0)
+    bare, served, ratios, costs = [], [], [], []
     for _ in range(TURNS):
-        before = bare_rate(detector, each / 2)
+        used = time.process_time()
+        bare.append(bare_rate(detector, each))
+        alone = (time.process_time() - used) / (bare[-1] * each)
+        used = processor_seconds(pid)
         seen = asyncio.run(closed_loop(Client(port, wanted), given.connections, each))
         assert set(seen.statuses) == {200} and not seen.wrong, seen
-        bare.append((before + bare_rate(detector, each / 2)) / 2)
         served.append(seen.rate)
         ratios.append(served[-1] / bare[-1])
+        costs.append((processor_seconds(pid) - used) / seen.statuses[200] / alone)
     wrk = by_wrk(port, each)
     return {
         "images a second": round(statistics.median(served), 1),
         "Detector.submit a second": round(statistics.median(bare), 1),
         "server / Detector.submit": round(statistics.median(ratios), 3),
+        "processor time, server / Detector.submit": round(statistics.median(costs), 3),
         "wrk": round(wrk, 1) if wrk else None,
     }
 
@@ -276,7 +307,7 @@ def at_capacity(
 def faults(facts: dict[str, Any]) -> list[str]:
     """List what does not hold, in sentences."""
     full, over, lost = facts["capacity"], facts["twice the capacity"], facts["a worker killed"]
-    bound = over["queue x service ms"]
+    bound = over["queue x service ms at the slowest"]
     found = {
         f"the rate is {full['server / Detector.submit']} of Detector.submit": full["server / Detector.submit"]
         >= LEAST_RATE,
@@ -284,8 +315,7 @@ def faults(facts: dict[str, Any]) -> list[str]:
         f"statuses are {over['statuses']}": set(over["statuses"]) <= {"200", "503"}
         and "200" in over["statuses"],
         f"{over['MB more at most']} MB more after warm-up": over["MB more at most"] <= MOST_MB,
-        f"p99 is {over['p99 ms']} ms, {bound} are allowed": bound is not None
-        and over["p99 ms"] <= MOST_WAIT * bound,
+        f"p99 is {over['p99 ms']} ms, {bound} are allowed": bound is not None and over["p99 ms"] <= bound,
         f"a killed worker cost {lost['statuses']}": set(lost["statuses"]) <= {"200", "503"}
         and 0 < lost["statuses"].get("503", 0) <= BATCH,
         f"after a worker was killed: {lost['statuses afterwards']}": set(lost["statuses afterwards"])
@@ -299,7 +329,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     with Detector(given.model) as detector:
         wanted: list[object] = [detector(picture).to_json() for picture in PICTURES]
         with running(given.model, given.workers) as (pid, port):
-            full = at_capacity(detector, port, wanted, given)
+            full = at_capacity(detector, (pid, port), wanted, given)
             print("capacity", full, flush=True)
             over = asyncio.run(overload(Client(port, wanted), pid, full["images a second"], given.seconds))
             print("twice the capacity", over, flush=True)
@@ -333,11 +363,13 @@ def lines(facts: dict[str, Any]) -> list[str]:
         "|---|---|",
         f"| images a second at capacity | {full['images a second']} |",
         f"| beside `Detector.submit` in one process | {full['server / Detector.submit']} |",
+        f"| processor time of an image beside it | {full['processor time, server / Detector.submit']} |",
         f"| twice the capacity for | {over['seconds']} s |",
         f"| answers by status | {over['statuses']} |",
         f"| wrong answers | {over['wrong'] + lost['wrong']} |",
         f"| p50, p99 of accepted requests | {over['p50 ms']} ms, {over['p99 ms']} ms |",
-        f"| queue x seconds an image takes | {over['queue x service ms']} ms |",
+        f"| queue x seconds an image takes | {over['queue x service ms']} ms, at the slowest "
+        f"{over['queue x service ms at the slowest']} ms |",
         f"| memory after warm-up, and more at most | {over['MB after warm-up']} MB, {over['MB more at most']} MB |",
         f"| a worker of two killed | {lost['statuses']} |",
     ]
