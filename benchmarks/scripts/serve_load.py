@@ -1,4 +1,4 @@
-"""Load on `edgeyolo serve`: at its capacity, at twice as much, and with a worker killed.
+"""Load on `edgeyolo serve`: at capacity, at twice that, with a worker killed.
 
     python benchmarks/scripts/serve_load.py [MODEL] [--seconds 300] [--workers 0] [--connections 16] [--write]
 
@@ -188,7 +188,10 @@ def processor_seconds(pid: int) -> float:
 
 
 def resident(pid: int) -> float:
-    """MB of a process and those it started that are its own, not files that are mapped."""
+    """MB of a process and those it started.
+
+    Files that are mapped do not count.
+    """
     total = 0
     for each in family(pid):
         status = Path(f"/proc/{each}/status").read_text(encoding="ascii")
