@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-properties test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream soak clean
+.PHONY: bench-integers setup demo test test-properties test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream bench-serve bench-predict soak clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -106,6 +106,15 @@ fuzz: $(READY)
 # What streaming costs: frames a second beside a plain loop and a pipeline by hand, latency; leave it the machine.
 bench-stream: $(READY)
 	@$(BIN)/python benchmarks/scripts/stream.py --write
+
+# The server at its capacity, then at twice as much for five minutes, then with a worker killed; leave it the machine.
+LOAD_SECONDS ?= 300
+bench-serve: $(READY)
+	@$(BIN)/python benchmarks/scripts/serve_load.py --seconds $(LOAD_SECONDS) --write
+
+# `edgeyolo predict` with two workers beside two bare loops; leave it the machine.
+bench-predict: $(READY)
+	@$(BIN)/python benchmarks/scripts/predict_rate.py --write
 
 # 20,000 frames, then an hour with a camera that disconnects every ten seconds: an hour and a half on two cores.
 SOAK_FRAMES ?= 20000

@@ -10,8 +10,9 @@ It compares the port with what the artifact's runtime did. Copy this file; it ne
                      integer maps the integers, or what they stand for by `output.quantization`, in floats
     xyxy.npy         (n, 4) float, corners in pixels of the original image; confidence.npy (n,), class_id.npy (n,)
 
-Files that are not there are passed over. Ends with 0 where everything that was there is right, else with 1 and a line
-on what is likely wrong. The functions are a reference in plain numpy: letterbox, decode, suppress.
+Files that are not there are passed over. Ends with 0 where everything that was there is right, else with 1, a line on
+what is likely wrong, and the first stage that differs. The functions are a reference in plain numpy: letterbox, decode,
+suppress.
 """
 
 from __future__ import annotations
@@ -258,6 +259,21 @@ def check_port(port: Path, golden: Arrays, manifest: Json) -> tuple[list[str], l
     return there, wrong
 
 
+def first_stage(sentence: str, manifest: Json) -> str:
+    """The stage of a port that the first sentence blames.
+
+    What comes after it differs because of it.
+    """
+    name = sentence.partition(":")[0]
+    if name in manifest["output"]["names"]:
+        return f"running the file, or reading its map {name}"
+    stages = {
+        "input": "preparing the input",
+        "detections": "decoding, suppression, or the way back to the image",
+    }
+    return stages.get(name, "the files")
+
+
 def main(arguments: list[str]) -> int:
     """Check and print."""
     if len(arguments) not in (1, 2):
@@ -276,6 +292,8 @@ def main(arguments: list[str]) -> int:
             wrong += told
     for line in wrong:
         print(line)
+    if wrong:
+        print(f"the first stage that differs: {first_stage(wrong[0], manifest)}")
     print(f"{'wrong' if wrong else 'right'}: {', '.join(there) or 'nothing was there to check'}")
     return 1 if wrong or not there else 0
 

@@ -35,7 +35,11 @@ _LINE_S = 30.0  # between lines of progress where there is no terminal
     show_default=True,
     help="Processes here, or actors of Ray (RAY_ADDRESS, else a cluster of this machine).",
 )
-@click.option("--shard", type=int, default=128, show_default=True, help="Images that are written at a time.")
+@click.option(
+    "--shard",
+    type=int,
+    help="Images that are written at a time (default: up to 128, as many for each process).",
+)
 @imgsz_option
 @target_option
 @device_option
@@ -46,7 +50,7 @@ _LINE_S = 30.0  # between lines of progress where there is no terminal
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
 @json_option
 def command(
-    model: str, source: str, output: Path, workers: int | None, engine: str, shard: int,
+    model: str, source: str, output: Path, workers: int | None, engine: str, shard: int | None,
     size: tuple[int, int] | None,
     target: str | None, device: str | None, conf: float | None, iou: float | None, classes: tuple[str, ...],
     max_det: int | None, overwrite: bool, as_json: bool,

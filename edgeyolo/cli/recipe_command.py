@@ -8,7 +8,7 @@ import click
 
 from edgeyolo.cli.console import note
 
-HOSTS = ("triton", "deepstream", "frigate", "ovms", "trtexec", "docker")
+HOSTS = ("triton", "deepstream", "frigate", "ovms", "trtexec", "docker", "web")
 
 
 @click.command("recipe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from edgeyolo.support.machine import cores
 
 SUFFIXES = (".parquet", ".json")
 SHARD = 128
-"""Images in a shard: what a killed process loses, some seconds to a minute of work."""
+"""Most images in a shard by default: what a killed process loses, some seconds to a minute of work."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class Options:
     """Choices of a prediction.
 
     `arguments` are those of Detector that decide the detections: conf, iou, classes, max_det, agnostic, multi_label.
-    `workers` None is one process a core on a CPU, one on anything else. `device` is as for Detector.
+    `workers` None is one process a core on a CPU, one on anything else; `shard` None is what `shard_size` says.
+    `device` is as for Detector.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
     workers: int | None = None
     engine: str = "local"
-    shard: int = SHARD
+    shard: int | None = None
     overwrite: bool = False
 
 
@@ -105,13 +107,15 @@ def predict(
     settings = {"model": artifact.sha256, "source": str(source)} | {
         name: value for name, value in sorted(options.arguments.items()) if value is not None
     }
-    with open_job(destination, listing.images, settings, options.shard, overwrite=options.overwrite) as job:
+    workers = options.workers or workers_for(artifact)
+    size = options.shard or shard_size(len(listing.images), workers)
+    with open_job(destination, listing.images, settings, size, overwrite=options.overwrite) as job:
         if job.images != listing.images:
             tell(
                 f"going on with the {len(job.images)} images that this prediction began with; "
                 f"{source} has {len(listing.images)} now"
             )
-        _fill(job, artifact, options, fill, progress)
+        _fill(job, artifact, options, fill, progress, workers=workers)
         predicted = _merge(job, destination, artifact)
         job.discard()
     if predicted.failed == predicted.images:
@@ -124,6 +128,15 @@ def predict(
 def workers_for(artifact: Artifact) -> int:
     """Processes by default: one a core on a CPU, one on any other device."""
     return (cores() or 1) if artifact.manifest.target.device == "cpu" else 1
+
+
+def shard_size(images: int, workers: int) -> int:
+    """Images in a shard, so that processes of equal speed end together.
+
+    Shards are as many for each process, of nearly equal size, and of SHARD images at the most.
+    """
+    rounds = max(math.ceil(images / (SHARD * workers)), 1)
+    return max(math.ceil(images / (rounds * workers)), 1)
 
 
 def _check(out: Path, options: Options) -> None:
@@ -149,10 +162,11 @@ def _fill(
     options: Options,
     fill: Callable[..., None],
     progress: Callable[[Progress], None],
+    *,
+    workers: int,
 ) -> None:
     shards = job.shards()
     pending = [shard for shard in shards if not shard.done]
-    workers = options.workers or workers_for(artifact)
     threads = environment.threads() or max(1, (cores() or 1) // workers)
     arguments = {**options.arguments, "threads": threads, "device": options.device}
     target = artifact.manifest.target

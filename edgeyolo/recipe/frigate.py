@@ -1,4 +1,4 @@
-"""Frigate: its `yolo-generic` model for the ONNX and OpenVINO detectors.
+"""Frigate: `yolo-generic` for its ONNX and OpenVINO detectors, and the Coral.
 
 Frigate reads one output (1, 4 + classes, boxes): centre x, centre y, width, height in pixels of the input, then a
 score per class. The artifact's raw maps get that decoding appended, as operators.
@@ -16,6 +16,7 @@ from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
 from edgeyolo.errors import RuntimeMissingError
+from edgeyolo.recipe import frigate_coral
 from edgeyolo.recipe.host import Host, described, write_check, write_labels
 from edgeyolo.support.install import install_hint
 
@@ -100,10 +101,12 @@ def _level(writer: Any, raw: RawMaps, index: int, contract: InputContract) -> st
 
 
 def _takes(target: Target) -> bool:
-    return target.runtime == "onnx"
+    return target.runtime == "onnx" or target.device == "edgetpu"
 
 
 def _misfit(manifest: Manifest) -> tuple[str, str] | None:
+    if manifest.target.device == "edgetpu":
+        return frigate_coral.misfit(manifest)
     contract, again = (
         manifest.input,
         "edgeyolo export WEIGHTS --target cpu-onnx-fp32 --batch 1 --input float --nms host",
@@ -124,6 +127,9 @@ def _misfit(manifest: Manifest) -> tuple[str, str] | None:
 
 
 def _fill(artifact: Artifact, folder: Path) -> None:
+    if artifact.manifest.target.device == "edgetpu":
+        frigate_coral.fill(artifact, folder)
+        return
     try:
         import onnx
     except ImportError as missing:
@@ -156,8 +162,8 @@ def _fill(artifact: Artifact, folder: Path) -> None:
         "classes of labelmap.txt that matter.\n\n"
         "model.onnx is the artifact's network with the decoding behind it, which Frigate's `yolo-generic` expects. "
         "Frigate keeps boxes above 0.4, suppresses at IoU 0.4 whatever their class, and 20 of them at most; it cuts "
-        "square regions from the picture, so there is no letterbox. A Coral takes other networks in Frigate than this "
-        "recipe's.\n",
+        "square regions from the picture, so there is no letterbox. For a Coral, make "
+        "the recipe of an artifact for edgetpu-tflite-int8.\n",
         encoding="utf-8",
     )
 

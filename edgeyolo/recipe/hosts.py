@@ -11,5 +11,8 @@ from edgeyolo.recipe.host import Host
 from edgeyolo.recipe.ovms import OVMS
 from edgeyolo.recipe.triton import TRITON
 from edgeyolo.recipe.trtexec import TRTEXEC
+from edgeyolo.recipe.web import WEB
 
-HOSTS: Mapping[str, Host] = {host.name: host for host in (TRITON, DEEPSTREAM, FRIGATE, OVMS, TRTEXEC, DOCKER)}
+HOSTS: Mapping[str, Host] = {
+    host.name: host for host in (TRITON, DEEPSTREAM, FRIGATE, OVMS, TRTEXEC, DOCKER, WEB)
+}

@@ -33,7 +33,7 @@ def write_recipe(artifact: Artifact, host: str, into: str | Path, *, overwrite: 
     _require_fit(chosen, artifact)
     with atomic_directory(into, overwrite=overwrite, marker=SUMS) as folder:
         chosen.fill(artifact, folder)
-        free = {*chosen.edited, "README.md", "Dockerfile"}
+        free = {*chosen.edited, "README.md"}
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in free)
         lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
         (folder / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")

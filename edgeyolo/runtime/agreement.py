@@ -87,7 +87,12 @@ def compare_detections(
 
 def beyond_doubt(boxes: Boxes, conf: float) -> Boxes:
     """Boxes so far above the threshold that the other side must have them."""
-    return boxes[boxes.confidence >= min(conf / MARGIN, (1 + conf) / 2)]
+    return boxes[boxes.confidence >= certain(conf)]
+
+
+def certain(conf: float) -> float:
+    """A confidence that no rounding brings below the threshold `conf`."""
+    return min(conf / MARGIN, (1 + conf) / 2)
 
 
 def differences(expected: Boxes, actual: Boxes, side: float) -> dict[str, float]:

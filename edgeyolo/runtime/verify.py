@@ -100,7 +100,7 @@ def require_golden(
         DamagedFileError: the golden picture gives another input tensor here.
         GateError: the session gives other values than the export recorded.
     """
-    tolerance = _tolerance(manifest, profile)
+    tolerance = golden_tolerance(manifest, profile)
     batch, letterboxes = preprocess([golden.image] * manifest.input.batch, manifest.input)
     if np.abs(pixels_of(batch[0], manifest.input).astype(int) - golden.input).max() > 1:
         raise DamagedFileError(f"{where}: preprocessing gives another input tensor than the golden one")
@@ -112,7 +112,7 @@ def require_golden(
     return deviation, tolerance
 
 
-def _tolerance(manifest: Manifest, profile: TargetProfile | None) -> float:
+def golden_tolerance(manifest: Manifest, profile: TargetProfile | None) -> float:
     """Tolerance of the export, and no more than the target's.
 
     Another processor may take other kernels, never other answers.

@@ -61,13 +61,29 @@ class Live:
         self._view: View | None = None
         self._error: EdgeYoloError | None = None
         self._asked = 0.0
-        self._ended = False
+        self._ended = self._dismissed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to read, in the running event loop."""
         self._asked = monotonic()
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run())
+
+    @property
+    def over(self) -> bool:
+        """Return True if no later frame will be shown."""
+        return self._ended or self._dismissed
+
+    def dismiss(self) -> None:
+        """Send those who watch home, so that a server can stop.
+
+        It may be called from a signal's handler.
+        """
+        self._dismissed = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake)
 
     async def stop(self) -> None:
         """Stop reading and close the session."""
@@ -88,11 +104,11 @@ class Live:
         end = monotonic() + seconds
         while True:
             self._asked = monotonic()
-            if self._view is not None and self._view.number > number:
+            if self._view is not None and self._view.number > number and not self._dismissed:
                 return self._view
             if self._error is not None:
                 raise self._error
-            if self._ended or monotonic() >= end:
+            if self.over or monotonic() >= end:
                 return None
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), end - monotonic())

@@ -171,6 +171,11 @@ class Service:
         if self.live is not None:
             self.live.start()
 
+    def dismiss(self) -> None:
+        """End what would never end by itself, before the server waits for its requests."""
+        if self.live is not None:
+            self.live.dismiss()
+
     async def stop(self) -> None:
         """Answer what was accepted and close everything."""
         if self.live is not None:

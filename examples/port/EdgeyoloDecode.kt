@@ -1,5 +1,5 @@
 // Raw head maps of one image -> detections, for the .tflite of a cpu-tflite-fp32 target (channels last). The steps and their order
-// are those of edgeyolo_decode.hpp, which the tests run; sizes, strides and anchors stand in manifest.json.
+// are those of examples/cpp/edgeyolo.hpp, which the tests run; sizes, strides and anchors stand in manifest.json.
 import kotlin.math.exp
 import kotlin.math.max
 import kotlin.math.min

@@ -1,5 +1,5 @@
 // Raw head maps of one image -> detections, for the .mlpackage of an ane-coreml target. The steps and their order are those of
-// edgeyolo_decode.hpp, which the tests run; sizes, strides and anchors stand in manifest.json.
+// examples/cpp/edgeyolo.hpp, which the tests run; sizes, strides and anchors stand in manifest.json.
 import CoreML
 
 struct Detection { var x1, y1, x2, y2, confidence: Float; var classID: Int }

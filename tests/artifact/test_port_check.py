@@ -120,21 +120,31 @@ def test_a_wrong_input_is_named(make: Any, says: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("p4", lambda value: 1 / (1 + np.exp(-value)), "p4: "),
-        ("p3", lambda value: value.transpose(0, 2, 3, 1), "in NCHW?"),
-        ("p5", lambda value: value[:, :3], "too few"),
-        ("xyxy", lambda value: value + 40, "is not found"),
-        ("class_id", lambda value: value + 1, "should not be there"),
-        ("input", lambda value: value[:, ::-1], "reverse order"),
+        ("p4", lambda value: 1 / (1 + np.exp(-value)), "p4: ", "reading its map p4"),
+        ("p3", lambda value: value.transpose(0, 2, 3, 1), "in NCHW?", "reading its map p3"),
+        ("p5", lambda value: value[:, :3], "too few", "reading its map p5"),
+        ("xyxy", lambda value: value + 40, "is not found", "decoding"),
+        ("class_id", lambda value: value + 1, "should not be there", "decoding"),
+        ("input", lambda value: value[:, ::-1], "reverse order", "preparing the input"),
     ],
 )
 def test_a_broken_port(small_artifact: Path, port: Path, tmp_path: Path, wrong: Any) -> None:
-    name, change, says = wrong
+    name, change, says, stage = wrong
     broken = Path(shutil.copytree(port, tmp_path / "port"))
     np.save(broken / f"{name}.npy", change(np.load(broken / f"{name}.npy")))
     done = check(small_artifact, broken)
     assert done.returncode == 1
     assert says in done.stdout, done.stdout
+    assert f"the first stage that differs: {stage}" in done.stdout.replace("running the file, or ", "")
+
+
+def test_a_fault_is_blamed_on_the_first_stage_it_shows_in(
+    small_artifact: Path, port: Path, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(port, tmp_path / "port"))
+    for name in ("xyxy", "p5", "p3"):
+        np.save(broken / f"{name}.npy", np.load(broken / f"{name}.npy") + 40)
+    assert "differs: running the file, or reading its map p3\n" in check(small_artifact, broken).stdout
 
 
 def test_a_changed_file(small_artifact: Path, tmp_path: Path) -> None:
@@ -144,6 +154,7 @@ def test_a_changed_file(small_artifact: Path, tmp_path: Path) -> None:
     done = check(copy)
     assert done.returncode == 1
     assert "model.onnx was changed" in done.stdout
+    assert "the first stage that differs: the files" in done.stdout
 
 
 def test_its_letterbox_is_the_one(small_artifact: Path) -> None:

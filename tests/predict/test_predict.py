@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from edgeyolo.predict import Options, predict  # noqa: E402
 from edgeyolo.predict.columns import COLUMNS  # noqa: E402
 from edgeyolo.predict.fill import fill_shard  # noqa: E402
 from edgeyolo.predict.listing import list_source  # noqa: E402
-from edgeyolo.predict.run import Progress  # noqa: E402
+from edgeyolo.predict.run import Progress, shard_size  # noqa: E402
 from edgeyolo.predict.shards import Shard, folder_of  # noqa: E402
 from edgeyolo.support.install import install_hint  # noqa: E402
 
@@ -180,3 +181,16 @@ def test_progress_reads_as_a_sentence() -> None:
     assert progress_text(Progress(0, 10, 0.0)) == "0 of 10 images"
     assert progress_text(Progress(1200, 10000, 34.5)) == "1200 of 10000 images, 34.5 images/s, 4:15 left"
     assert progress_text(Progress(0, 36000, 5.0)).endswith("2:00:00 left")
+
+
+@pytest.mark.parametrize(
+    ("images", "workers", "size"),
+    [(1, 2, 1), (300, 2, 75), (2000, 2, 125), (256, 2, 128), (257, 2, 65), (7, 16, 1)],
+)
+def test_shards_are_as_many_for_each_process(images: int, workers: int, size: int) -> None:
+    """So that no process does a whole shard while the others have nothing left."""
+    assert shard_size(images, workers) == size
+    shares = [0] * workers
+    for start in range(0, images, size):  # whoever has least takes the next one
+        shares[shares.index(min(shares))] += min(size, images - start)
+    assert max(shares) <= math.ceil(images / workers) * 1.02

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from click.testing import CliRunner
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend.registry import profiles
-from edgeyolo.cli import recipe_command
+from edgeyolo.cli import recipe_command, serve_command
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.recipe import HOSTS, write_recipe
 from edgeyolo.support.files import sha256
@@ -24,7 +27,7 @@ def test_the_command_knows_every_host() -> None:
     assert set(recipe_command.HOSTS) == set(HOSTS)
 
 
-@pytest.mark.parametrize("host", ["triton", "frigate", "ovms", "docker"])
+@pytest.mark.parametrize("host", ["triton", "frigate", "ovms", "docker", "web"])
 def test_a_recipe_is_whole_and_its_check_notices(host: str, plain: Artifact, tmp_path: Path) -> None:
     folder = write_recipe(plain, host, tmp_path / "recipe")
     names = {path.name for path in folder.iterdir()}
@@ -65,10 +68,11 @@ def test_a_folder_appears_whole_or_not_at_all(
 TAKEN = {
     "triton": {"onnx", "openvino", "trt"},
     "deepstream": {"trt"},
-    "frigate": {"onnx"},
+    "frigate": {"onnx", "tflite"},
     "ovms": {"onnx", "openvino"},
     "trtexec": {"trt"},
     "docker": {"onnx", "openvino", "tflite", "trt"},
+    "web": {"onnx"},
 }
 
 
@@ -117,6 +121,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
     lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
     found = [tuple(line.split(" ", 1)) for line in lines]
     known = {"FROM", "ARG", "RUN", "COPY", "USER", "WORKDIR", "ENTRYPOINT", "CMD"}
+    known |= {"EXPOSE", "HEALTHCHECK", "STOPSIGNAL"}
     assert all(len(each) == 2 and each[0] in known for each in found), lines
     return found  # type: ignore[return-value]
 
@@ -130,12 +135,24 @@ def test_the_image_has_the_runtime_and_no_torch(
 ) -> None:
     artifact = exported(target) if target else plain
     folder = write_recipe(artifact, "docker", tmp_path / "recipe")
+    if linter := shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"):
+        files = [folder / "Dockerfile", folder / "Dockerfile.serve"]
+        done = subprocess.run([linter, "--no-color", *files], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    server = instructions((folder / "Dockerfile.serve").read_text())
+    assert any("edgeyolo[serve]==" in words for name, words in server if name == "ARG")
+    (words,) = (json.loads(words) for name, words in server if name == "CMD")
+    with serve_command.command.make_context("serve", words[1:]) as context:  # options that there are
+        assert context.params["host"] == "0.0.0.0" and context.params["models"] == ("model=/model",)
+    probe = json.loads(next(words for name, words in server if name == "HEALTHCHECK").partition("CMD ")[2])
+    assert probe[0] == "python3"
+    compile(probe[2], "HEALTHCHECK", "exec")
     said = instructions((folder / "Dockerfile").read_text())
     assert said[0][0] == "FROM" and ":" in said[0][1] and ":latest" not in said[0][1]
     installed = [words for name, words in said if name == "RUN" and "pip install" in words]
     assert len(installed) == 1 and "torch" not in installed[0] and "[" not in installed[0]
     assert package is None or package in installed[0]
-    assert [words for name, words in said if name == "USER"] == ["edgeyolo"]
+    assert [words for name, words in said if name == "USER"] == ["1000:1000"]
     for name, words in said:
         if name == "COPY":
             assert Artifact.open(folder / words.split()[0]).sha256 == artifact.sha256

@@ -76,6 +76,26 @@ def test_json_tensors_give_the_detectors_answer(served: Path, detector: Detector
     ask(settings(served), talk)
 
 
+def test_a_version_may_stand_in_the_address(served: Path, detector: Detector) -> None:
+    image = make_scene(3).image[:40, :60]
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        base = "/v2/models/small/versions"
+        assert (await client.get(f"{base}/1")).json() == (await client.get("/v2/models/small")).json()
+        assert (await client.get(f"{base}/1/ready")).json() == {"name": "small", "ready": True}
+        said = (await client.post(f"{base}/1/infer", json=as_json(image))).json()
+        assert said["model_version"] == "1"
+        check(
+            {each["name"]: np.reshape(each["data"], each["shape"]) for each in said["outputs"]},
+            [detector(image)],
+        )
+        for method, rest in (("GET", ""), ("GET", "/ready"), ("POST", "/infer")):
+            answer = await client.request(method, f"{base}/2{rest}", json=as_json(image))
+            assert answer.status_code == 404 and "version" in answer.json()["error"]["message"]
+
+    ask(settings(served), talk)
+
+
 def test_binary_tensors_give_the_detectors_answers(served: Path, detector: Detector) -> None:
     images = np.stack([make_scene(seed).image for seed in range(3)])
     head = json.dumps({

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from edgeyolo.serve.http import kserve
 from edgeyolo.serve.http.detect import detect
 from edgeyolo.serve.http.exchange import Exchange, Handler, answering, error_response
-from edgeyolo.serve.http.live import live_picture
+from edgeyolo.serve.http.live import live_picture, live_stream
 from edgeyolo.serve.http.openapi import describe
 from edgeyolo.serve.metrics import CONTENT_TYPE
 from edgeyolo.serve.service import Service
@@ -49,12 +49,19 @@ def build_app(service: Service) -> Starlette:
         route("/v2", "GET", kserve.server),
         route("/v2/health/live", "GET", kserve.live, open_to_all=True),
         route("/v2/health/ready", "GET", kserve.ready, open_to_all=True),
-        route("/v2/models/{name}", "GET", kserve.model),
-        route("/v2/models/{name}/ready", "GET", kserve.model_ready),
-        route("/v2/models/{name}/infer", "POST", kserve.infer),
+        *(
+            route(f"/v2/models/{{name}}{version}{what}", method, handler)
+            for version in ("", "/versions/{version}")
+            for what, method, handler in (
+                ("", "GET", kserve.model),
+                ("/ready", "GET", kserve.model_ready),
+                ("/infer", "POST", kserve.infer),
+            )
+        ),
         route("/v2/repository/index", "POST", kserve.index),
         route("/v2/repository/models/{name}/load", "POST", kserve.load),
         route("/live.jpg", "GET", live_picture),
+        route("/live.mjpeg", "GET", live_stream),
         route("/live", "GET", _page("live.html"), open_to_all=True),
         route("/openapi.json", "GET", _openapi, open_to_all=True),
         route("/docs", "GET", _page("docs.html"), open_to_all=True),

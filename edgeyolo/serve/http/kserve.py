@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.errors import UsageError
+from edgeyolo.errors import RequestRefusedError, UsageError
 from edgeyolo.serve.http.exchange import Exchange, check_pixels
-from edgeyolo.serve.http.tensors import INPUT, JSON_LENGTH, OUTPUTS, read_inference, write_answer
+from edgeyolo.serve.http.tensors import INPUT, JSON_LENGTH, OUTPUTS, VERSION, read_inference, write_answer
 from edgeyolo.serve.service import ServedModel
 from edgeyolo.serve.worker import Job
 from edgeyolo.version import __version__
@@ -49,7 +49,7 @@ async def model(exchange: Exchange) -> Response:
     outputs = [{"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in OUTPUTS.items()]
     said: dict[str, Any] = {
         "name": found.model.name,
-        "versions": ["1"],
+        "versions": [VERSION],
         "platform": f"edgeyolo_{manifest.target}",
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, -1, -1, 3]}],
         "outputs": outputs,
@@ -64,7 +64,7 @@ async def index(exchange: Exchange) -> Response:
     states = {True: "READY", False: "UNAVAILABLE"}
     models = exchange.service.models.items()
     return JSONResponse(
-        [{"name": name, "version": "1", "state": states[each.ready]} for name, each in models]
+        [{"name": name, "version": VERSION, "state": states[each.ready]} for name, each in models]
     )
 
 
@@ -95,4 +95,10 @@ def _model(exchange: Exchange) -> ServedModel:
     name = exchange.request.path_params.get("name")
     if not isinstance(name, str):
         raise UsageError("expected the name of a model")
-    return exchange.service.find(name)
+    found = exchange.service.find(name)
+    if (version := exchange.request.path_params.get("version", VERSION)) != VERSION:
+        raise RequestRefusedError(
+            f"{name} has no version {version[:20]!r}",
+            status=404, cause="no_such_model", hint=f"A model has the version {VERSION} alone.",
+        )  # fmt: skip
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgeyolo.serve.service import Service
@@ -49,11 +50,11 @@ def _errors(*statuses: int) -> Json:
     return {str(status): _json(_ref("Error"), texts[status]) for status in statuses}
 
 
-def _operation(summary: str, answers: Json, *, name: bool = False, **more: Any) -> Json:
+def _operation(summary: str, answers: Json, *, path: Sequence[str] = (), **more: Any) -> Json:
     operation: Json = {"summary": summary, "responses": answers, **more}
-    if name:
+    if path:
         operation["parameters"] = [
-            {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path
         ]
     return operation
 
@@ -91,18 +92,24 @@ def _kserve() -> Json:
     }
     known = {"200": _json(anything, "Input, outputs, classes, hash of the artifact."), **_errors(404)}
     loaded = {"200": done, **_errors(404)}
+
+    def models(base: str, path: Sequence[str]) -> Json:
+        infer = _operation("Detect in raw pixels", answers, path=path, requestBody=inference)
+        return {
+            base: {"get": _operation("Describe a model", known, path=path)},
+            f"{base}/ready": {"get": _operation("Say whether a model takes images", state, path=path)},
+            f"{base}/infer": {"post": infer},
+        }
+
     return {
         "/v2": {"get": _operation("Describe the server", {"200": _json(anything, "Name and version.")})},
         "/v2/health/live": {"get": _operation("Say that the process answers", {"200": done})},
         "/v2/health/ready": {"get": _operation("Say whether all models take images", state)},
-        "/v2/models/{name}": {"get": _operation("Describe a model", known, name=True)},
-        "/v2/models/{name}/ready": {"get": _operation("Say whether a model takes images", state, name=True)},
-        "/v2/models/{name}/infer": {
-            "post": _operation("Detect in raw pixels", answers, name=True, requestBody=inference)
-        },
+        **models("/v2/models/{name}", ("name",)),
+        **models("/v2/models/{name}/versions/{version}", ("name", "version")),
         "/v2/repository/index": {"post": _operation("List the models", {"200": done})},
         "/v2/repository/models/{name}/load": {
-            "post": _operation("Open a model's artifact again", loaded, name=True)
+            "post": _operation("Open a model's artifact again", loaded, path=("name",))
         },
     }
 
@@ -111,6 +118,11 @@ def _rest() -> Json:
     text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     picture = {"description": "JPEG; facts in X-Live.", "content": {"image/jpeg": {"schema": _TEXT}}}
     views = {"200": picture, "204": {"description": "No later frame yet."}, **_errors(400, 404)}
+    parts = {
+        "description": "JPEGs, each with X-Live.",
+        "content": {"multipart/x-mixed-replace": {"schema": _TEXT}},
+    }
+    pushed = views | {"200": parts}
     after = {
         "name": "after",
         "in": "query",
@@ -120,6 +132,7 @@ def _rest() -> Json:
     return {
         "/metrics": {"get": _operation("Counts and times", {"200": text})},
         "/live.jpg": {"get": _operation("Newest frame of the camera", views, parameters=[after])},
+        "/live.mjpeg": {"get": _operation("Frames of the camera, pushed", pushed, parameters=[after])},
     }
 
 

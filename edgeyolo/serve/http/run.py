@@ -54,7 +54,23 @@ def serve(settings: Settings, listening: socket.socket, started: Callable[[], No
         timeout_graceful_shutdown=int(settings.limits.timeout) + 5,
     )
     with _quiet_termination():
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config, service).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server of uvicorn's that ends while a camera is watched.
+
+    uvicorn waits for open requests, and those that watch would never end by themselves.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note the signal, and send home who watches."""
+        super().handle_exit(sig, frame)
+        self._service.dismiss()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ from edgeyolo.runtime.detections import Detections
 from edgeyolo.serve.http.exchange import json_object
 
 INPUT = "images"
+VERSION = "1"
+"""The one version of a model; a reload replaces it."""
 OUTPUTS = {
     "count": ("INT64", [-1]),
     "boxes": ("FP32", [-1, 4]),
@@ -148,7 +150,7 @@ def write_answer(
         else:
             output["data"] = values.reshape(-1).tolist()
         outputs.append(output)
-    said: dict[str, Any] = {"model_name": model, "model_version": "1", "outputs": outputs}
+    said: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": outputs}
     if inference.id:
         said["id"] = inference.id
     head = json.dumps(said).encode()

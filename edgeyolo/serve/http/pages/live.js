@@ -28,20 +28,10 @@ function list(facts) {
   }));
 }
 
-async function next() {
-  const token = element("token").value.trim();
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const response = await fetch(`/live.jpg?after=${number}`, { headers });
-  if (response.status === 204) return;
-  if (!response.ok) {
-    element("token-row").hidden = response.status !== 401 && element("token-row").hidden;
-    const said = await response.json();
-    throw new Error([said.error.message, said.error.hint].filter(Boolean).join(". "));
-  }
-  const facts = JSON.parse(response.headers.get("X-Live"));
+function show(facts, jpeg) {
   const picture = element("picture");
   const before = picture.src;
-  picture.src = URL.createObjectURL(await response.blob());
+  picture.src = URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" }));
   if (before) URL.revokeObjectURL(before);
   picture.hidden = false;
   number = facts.number;
@@ -49,16 +39,50 @@ async function next() {
   say("");
 }
 
-async function watch() {
+/** Where a part's head ends in the bytes, -1 before that. */
+function endOfHead(bytes) {
+  for (let at = 0; at + 3 < bytes.length; at++)
+    if (bytes[at] === 13 && bytes[at + 1] === 10 && bytes[at + 2] === 13 && bytes[at + 3] === 10) return at + 4;
+  return -1;
+}
+
+/** Show the pictures of a multipart stream as they come, until it ends. */
+async function read(stream) {
+  const reader = stream.getReader();
+  let bytes = new Uint8Array();
   for (;;) {
-    try {
-      await next();
-      await pause(20);
-    } catch (error) {
-      say(error.message, true);
-      await pause(1000);
+    const { done, value } = await reader.read();
+    if (done) return;
+    const more = new Uint8Array(bytes.length + value.length);
+    more.set(bytes);
+    more.set(value, bytes.length);
+    bytes = more;
+    for (let start; (start = endOfHead(bytes)) >= 0; ) {
+      const head = new TextDecoder().decode(bytes.subarray(0, start));
+      const end = start + Number(/^Content-Length: (\d+)/im.exec(head)[1]);
+      if (bytes.length < end + 2) break;
+      show(JSON.parse(/^X-Live: (.*)/im.exec(head)[1]), bytes.slice(start, end));
+      bytes = bytes.slice(end + 2);
     }
   }
 }
 
-watch();
+async function watch() {
+  const token = element("token").value.trim();
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const response = await fetch(`/live.mjpeg?after=${number}`, { headers });
+  if (response.status === 204) return;
+  if (response.ok) return read(response.body);
+  element("token-row").hidden = response.status !== 401 && element("token-row").hidden;
+  const said = await response.json();
+  throw new Error([said.error.message, said.error.hint].filter(Boolean).join(". "));
+}
+
+async function begin() {
+  for (;;) {
+    await watch().catch((error) => say(error.message, true));
+    await pause(1000); // the stream has ended, or cannot be had
+  }
+}
+
+begin();

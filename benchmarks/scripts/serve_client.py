@@ -1,31 +1,20 @@
-"""Load on `edgeyolo serve`: at its capacity, and twice as much.
+"""A small client of `edgeyolo serve`, and two ways to load it.
 
-Its rate is given beside that of a bare Detector.
-
-The client runs on the same machine and takes its part of the processor. Every phase lasts --seconds.
-
-python benchmarks/scripts/serve.py [MODEL] [--seconds 10] [--workers 0] [--connections 16]
+It runs on the server's machine, so it is as cheap as can be.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from edgeyolo import Detector
 from edgeyolo.datasets.scenes import make_scene
 
 PICTURES = [cv2.imencode(".jpg", make_scene(seed).image)[1].tobytes() for seed in range(16)]
@@ -39,6 +28,7 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
     milliseconds: list[float] = field(default_factory=list)
+    finished: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -68,7 +58,8 @@ class Client:
         status, body = await self.ask(b"POST", b"/detect", picture)
         seen.statuses[status] += 1
         if status == 200:
-            seen.milliseconds.append((time.perf_counter() - begin) * 1e3)
+            seen.finished.append(time.perf_counter())
+            seen.milliseconds.append((seen.finished[-1] - begin) * 1e3)
             seen.wrong += json.loads(body)["detections"] != self._wanted[number % len(PICTURES)]
 
     async def ask(self, method: bytes, path: bytes, body: bytes = b"") -> tuple[int, bytes]:
@@ -84,11 +75,12 @@ class Client:
         self._free.append(pair)
         return int(head.split()[1]), answer
 
-    async def resident(self) -> float:
-        """MB of the server's own process."""
+    async def workers(self) -> int:
+        """Workers that take images, by the server's metrics."""
         _, text = await self.ask(b"GET", b"/metrics")
-        found = re.search(rb"(?m)^process_resident_memory_bytes (\S+)", text)
-        return float(found[1]) / 1e6 if found else float("nan")
+        found = re.search(rb"(?m)^edgeyolo_workers\{.*\} (\S+)", text)
+        assert found is not None
+        return int(float(found[1]))
 
 
 async def closed_loop(client: Client, connections: int, seconds: float) -> Seen:
@@ -116,61 +108,3 @@ async def open_loop(client: Client, rate: float, seconds: float) -> Seen:
     await asyncio.gather(*asked)
     seen.seconds = time.perf_counter() - begin
     return seen
-
-
-def bare_rate(detector: Detector, seconds: float) -> float:
-    """Images a second of `Detector.submit` with the same files, one process."""
-    begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds:
-        detector.submit(PICTURES[count % len(PICTURES)]).result()
-        count += 1
-    return count / (time.perf_counter() - begin)
-
-
-@contextmanager
-def running(model: str, workers: int) -> Iterator[int]:
-    """A server with its queue of 64; yields its port."""
-    command = [sys.executable, "-m", "edgeyolo", "serve", model, "--port", "0", "--workers", str(workers)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            found = re.search(r":(\d+)$", line.strip())
-            assert found is not None, line
-            yield int(found[1])
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-
-
-async def measure(port: int, wanted: list[object], connections: int, seconds: float) -> Seen:
-    """Print the phases with a server; return the one at its capacity."""
-    client = Client(port, wanted)
-    await closed_loop(client, connections, min(seconds, 3.0))  # to be warm
-    before = await client.resident()
-    full = await closed_loop(client, connections, seconds)
-    print(f"{connections} clients: {full}")
-    print(f"twice as many as it can: {await open_loop(client, 2 * full.rate, seconds)}")
-    print(f"memory: {before:.1f} MB after warm-up, {await client.resident():.1f} MB at the end")
-    return full
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", default="builtin")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--connections", type=int, default=16)
-    given = parser.parse_args()
-    with Detector(given.model) as detector:
-        wanted: list[object] = [detector(picture).to_json() for picture in PICTURES]
-        bare = bare_rate(detector, given.seconds)
-    print(f"Detector.submit: {bare:.1f} images/s")
-    with running(given.model, given.workers) as port:
-        full = asyncio.run(measure(port, wanted, given.connections, given.seconds))
-    print(f"server / Detector: {full.rate / bare:.2f}")
-
-
-if __name__ == "__main__":
-    main()
