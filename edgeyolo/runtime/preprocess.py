@@ -75,10 +75,12 @@ class Letterbox:
 
         They are clipped to the image.
         """
-        limits = np.array([self.image_size[1], self.image_size[0]] * 2, np.float32)
-        shift = np.array([self.left, self.top] * 2, np.float32)
-        points = (np.asarray(xyxy, np.float32) - shift) / np.float32(self.ratio)
-        return np.clip(points, 0, limits, out=points)
+        height, width = self.image_size
+        limits, shift = np.array(((width, height, width, height), (self.left, self.top) * 2), np.float32)
+        points = np.asarray(xyxy, np.float32) - shift
+        points /= np.float32(self.ratio)
+        np.minimum(points, limits, out=points)
+        return np.maximum(points, np.float32(0), out=points)
 
     def to_input(self, xyxy: NDArray[Any]) -> NDArray[np.float32]:
         """(n, 4) corners in pixels of the image -> float32 pixels of the input."""

@@ -140,7 +140,7 @@ class Workers:
         while (work := self._todo.get()) is not None:
             try:
                 with self._network:
-                    outputs = self._pipeline.infer(work.batch)
+                    outputs = self._pipeline.run(work.batch)
             except Exception as raised:  # noqa: BLE001 - the caller's loop raises it
                 self._results.fill(work.place, error=FrameError(raised, work.frames[0]))
                 continue
@@ -149,7 +149,7 @@ class Workers:
                 self._gate.left_network()
             self._finish(work, outputs)
 
-    def _finish(self, work: Work, outputs: dict[str, NDArray[np.float32]]) -> None:
+    def _finish(self, work: Work, outputs: dict[str, NDArray[Any]]) -> None:
         try:
             found = self._pipeline.postprocess(outputs, work.letterboxes)
         except Exception as raised:  # noqa: BLE001 - the caller's loop raises it
