@@ -55,19 +55,22 @@ class Grid:
             least = _least_above(threshold, objectness.dtype, self.quantization)
             if least > np.iinfo(objectness.dtype).max:
                 return np.empty(0, np.int64)
-            return (objectness >= objectness.dtype.type(least)).ravel().nonzero()[0]
+            return _places(objectness >= objectness.dtype.type(least))
         if objectness.strides[1] != objectness.itemsize or objectness.dtype != np.float32:
-            objectness = objectness.astype(np.float32, order="C")  # scattered values are fetched once, not twice
+            objectness = objectness.astype(
+                np.float32, order="C"
+            )  # scattered values are fetched once, not twice
         highest = float(objectness.max())
         if math.isnan(highest):  # the maximum of an array with NaN in it is NaN
             raise not_finite(self.name)
         limit = np.float32(threshold)
-        return (objectness > limit).ravel().nonzero()[0] if highest > limit else np.empty(0, np.int64)
+        return _places(objectness > limit) if highest > limit else np.empty(0, np.int64)
 
     @property
     def size(self) -> int:
         """Cells of all anchors together."""
-        return self.cells.shape[0] * self.cells.shape[1]
+        anchors, cells = self.cells.shape[:2]
+        return int(anchors * cells)
 
     def rows(self, places: IndexArray) -> FloatArray:
         """Logits (n, 5 + classes) of some cells.
@@ -115,6 +118,11 @@ def grids(maps: Sequence[NDArray[Any]], output: RawMaps) -> list[Grid]:
             width, cells = each.shape[1], each.reshape(-1, *shape).swapaxes(0, 1)
         found.append(Grid(name, cells, width, output.quantization[index] if output.quantization else None))
     return found
+
+
+def _places(mask: NDArray[np.bool_]) -> IndexArray:
+    places: IndexArray = mask.ravel().nonzero()[0]
+    return places
 
 
 def not_finite(name: str) -> NotFiniteError:

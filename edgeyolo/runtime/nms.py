@@ -26,7 +26,13 @@ _FEW = 10
 
 
 def nms(
-    xyxy: FloatArray, scores: FloatArray, class_id: IndexArray | None, iou: float, max_det: int | None = None
+    xyxy: FloatArray,
+    scores: FloatArray,
+    class_id: IndexArray | None,
+    iou: float,
+    max_det: int | None = None,
+    *,
+    kept: tuple[FloatArray, IndexArray] | None = None,
 ) -> IndexArray:
     """Indices of the boxes that stay, highest score first.
 
@@ -40,48 +46,28 @@ def nms(
         class_id: (n,) int64, or None to let every box suppress every other (class-agnostic).
         iou: threshold in 0..1.
         max_det: stop after this many boxes; None keeps all.
-    """
-    boxes = xyxy[:0], None if class_id is None else class_id[:0]
-    return extend_nms(*boxes, xyxy, scores, class_id, iou, max_det)
-
-
-def extend_nms(
-    kept_xyxy: FloatArray,
-    kept_class_id: IndexArray | None,
-    xyxy: FloatArray,
-    scores: FloatArray,
-    class_id: IndexArray | None,
-    iou: float,
-    max_det: int | None = None,
-) -> IndexArray:
-    """Go on with `nms` where a first part of the boxes, all of higher scores, is done.
-
-    Args:
-        kept_xyxy, kept_class_id: boxes that stayed.
-        xyxy, scores, class_id, iou: further boxes, as for `nms`.
-        max_det: stop after this many of these.
-
-    Returns:
-        Indices of these boxes that stay, highest score first.
+        kept: corners and classes of boxes of higher scores that stayed before, to go on from.
     """
     order = np.argsort(-scores, kind="stable")
-    limit = len(order) if max_det is None else max_det
-    kept = _Group.of(kept_xyxy, kept_class_id)
-    boxes = _Group.of(xyxy[order], None if class_id is None else class_id[order])
     threshold = _largest_float32_up_to(iou)
+    boxes = _Group.of(xyxy[order], None if class_id is None else class_id[order])
+    before = (
+        boxes.take(slice(0)) if kept is None else _Group.of(kept[0], None if class_id is None else kept[1])
+    )
+    limit = len(order) if max_det is None else max_det
     found: list[IndexArray] = []
     for start in range(0, len(order), _BLOCK):
         index = np.arange(start, min(start + _BLOCK, len(order)))
         block = boxes.take(slice(start, start + _BLOCK))
-        if len(kept):
-            free = np.flatnonzero(~_conflicts(kept, block, threshold).any(axis=0))
+        if len(before):
+            free = np.flatnonzero(~_conflicts(before, block, threshold).any(axis=0))
             index, block = index[free], block.take(free)
         stays = _greedy(_conflicts(block, block, threshold))
         found.append(index[stays])
         limit -= len(stays)
         if limit <= 0:
             break
-        kept = kept.followed_by(block.take(stays))
+        before = before.followed_by(block.take(stays))
     places = np.concatenate(found) if found else np.empty(0, np.int64)
     return order[places[: len(places) + min(limit, 0)]]
 
@@ -104,7 +90,7 @@ class _Group:
         return cls(_columns(xyxy), None if class_id is None else class_id.astype(np.int32))
 
     def __len__(self) -> int:
-        return self.columns.shape[1]
+        return len(self.columns[0])
 
     def take(self, index: IndexArray | slice) -> _Group:
         """Some of them."""
@@ -179,8 +165,8 @@ def _greedy(conflicts: NDArray[np.bool_]) -> IndexArray:
     packed = np.packbits(conflicts, axis=1, bitorder="little")
     size, rows = packed.shape[1], packed.tobytes()
     alive = (1 << len(conflicts)) - 1  # a set of positions, as the bits of a number
-    for position in packed.any(axis=1).nonzero()[0].tolist():
+    for position in np.flatnonzero(packed.any(axis=1)).tolist():
         if alive >> position & 1:
             alive &= ~int.from_bytes(rows[position * size : (position + 1) * size], "little")
     bits = np.frombuffer(alive.to_bytes(size, "little"), np.uint8)
-    return np.unpackbits(bits, bitorder="little").nonzero()[0]
+    return np.flatnonzero(np.unpackbits(bits, bitorder="little"))

@@ -20,6 +20,7 @@ from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.backend.interface import AsynchronousSession, IntegerSession, Session
 from edgeyolo.errors import UsageError
 from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.input_array import InputArray
 from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
@@ -92,15 +93,20 @@ class Pipeline:
         *,
         size: tuple[int, int] | None = None,
         enlarge: bool = True,
-        out: NDArray[Any] | None = None,
+        out: NDArray[Any] | InputArray | None = None,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         """Images (h, w, 3) uint8 BGR -> the input array, and where each image lies in it.
 
-        A network of fixed batch gets a full batch, padded with empty images. The array is `out`, or a buffer of this
-        thread, valid until its next call. `size`, `enlarge`: see `edgeyolo.runtime.preprocess.Preprocessor`.
+        A network of fixed batch gets a full batch, padded with empty images. The array is `out`, a part of it where it
+        is an `InputArray`, or memory of this thread, valid until its next call: whoever changes it takes a copy.
+        `size`, `enlarge`: see `edgeyolo.runtime.preprocess.Preprocessor`.
         """
         rows = None if self.input.dynamic_batch else self.input.batch
         return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge, out=out)
+
+    def input_array(self) -> InputArray:
+        """Memory for `out` of `preprocess`: batches that are in use at once need one each."""
+        return self._preprocessor.input_array()
 
     def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """The input array -> the arrays of the output contract, by name.

@@ -27,7 +27,7 @@ from edgeyolo.runtime.decode import (
     read_ranked,
     sigmoid,
 )
-from edgeyolo.runtime.nms import extend_nms, nms
+from edgeyolo.runtime.nms import nms
 from edgeyolo.runtime.postprocess_config import (
     DISPLAY,
     EVALUATION,
@@ -115,10 +115,11 @@ def _suppress_ranked(portions: Iterator[Boxes], config: PostprocessConfig) -> Bo
     for boxes in portions:
         if len(kept) == config.max_det:
             break
-        classes = (None, None) if config.agnostic else (kept.class_id, boxes.class_id)
-        more = extend_nms(
-            kept.xyxy, classes[0], boxes.xyxy, boxes.confidence, classes[1], config.iou, config.max_det - len(kept)
-        )
+        classes = None if config.agnostic else boxes.class_id
+        more = nms(
+            boxes.xyxy, boxes.confidence, classes, config.iou, config.max_det - len(kept),
+            kept=(kept.xyxy, kept.class_id),
+        )  # fmt: skip
         kept = kept.followed_by(boxes[more])
     return kept
 

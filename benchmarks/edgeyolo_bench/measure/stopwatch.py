@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.input_array import InputArray
 from edgeyolo.runtime.pipeline import Pipeline, Pixels
 from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.preprocess import Letterbox
@@ -99,7 +100,7 @@ class _Empty(Pipeline):
         *,
         size: tuple[int, int] | None = None,
         enlarge: bool = True,
-        out: NDArray[Any] | None = None,
+        out: NDArray[Any] | InputArray | None = None,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         return _NOTHING, []
 
