@@ -69,7 +69,10 @@ class TfliteSession:
         return {name: dequantize(each, self._maps[name]) for name, each in self._invoke(batch).items()}
 
     def run_integers(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Run as `run` does, and leave maps of integers as they are where the manifest has their very scales."""
+        """Run as `run` does, and leave maps of integers as they are.
+
+        Where the manifest has other scales than the file, by a rounding, they become float32 all the same.
+        """
         return self._invoke(batch) if self._exact else self.run(batch)
 
     def _invoke(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -216,7 +216,10 @@ def _seconds(detector: Detector, picture: Picture) -> float:
 
 
 def artifacts(folder: Path) -> dict[str, Path]:
-    """yolov7-tiny with random weights and the demo's network, all quick enough for many frames a turn."""
+    """yolov7-tiny with random weights and the demo's network.
+
+    They are quick enough for many frames a turn.
+    """
     from edgeyolo.models.specs import get
     from edgeyolo_bench.measure.random_weights import save_random
 

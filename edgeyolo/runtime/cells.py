@@ -45,7 +45,9 @@ class Grid:
         return self.quantization.real(values)
 
     def above(self, threshold: float) -> IndexArray:
-        """Places (n,), anchor * cells + cell, of objectness logits above `threshold`, ascending.
+        """Places (n,), ascending, of cells with an objectness logit above `threshold`.
+
+        A place is anchor * cells + cell.
 
         Raises:
             NotFiniteError: an objectness is NaN.
@@ -98,9 +100,10 @@ class Grid:
 
 @lru_cache(maxsize=64)
 def _least_above(threshold: float, kind: np.dtype[Any], quantization: Quantization) -> int:
-    """The least integer whose real value is above `threshold`; beyond the type's largest where none is.
+    """The least integer whose real value is above `threshold`.
 
-    Real values are taken as they are rounded, so that comparing integers decides as comparing floats does.
+    It is beyond the type's largest where none is. Real values are taken as they are rounded, so that comparing
+    integers decides as comparing floats does.
     """
     limits = np.iinfo(kind)
     table = quantization.real(np.arange(limits.min, limits.max + 1, dtype=np.int32))

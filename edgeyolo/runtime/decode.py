@@ -129,7 +129,10 @@ def decode_ranked(
 
 
 def _steps(bounds: FloatArray) -> Iterator[float]:
-    """Confidences down to which the portions reach, each of twice the cells of the one before."""
+    """Confidences down to which the portions reach.
+
+    Each portion has twice the cells of the one before.
+    """
     ordered, count = np.sort(bounds), _PORTION
     while count < len(ordered):
         yield float(ordered[-count])
@@ -139,7 +142,7 @@ def _steps(bounds: FloatArray) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class _Span:
-    """At most `most` boxes, the best ones, of a confidence from `least` to below `below`."""
+    """The best boxes, `most` at most, of a confidence from `least` to below `below`."""
 
     most: int
     least: float = -math.inf
@@ -174,7 +177,7 @@ class _Cells:
         return sum(map(len, self.places))
 
     def bounds(self) -> list[FloatArray]:
-        """Of each map, confidences (n,) that no class of a cell is above.
+        """Confidences (n,) of each map that no class of a cell is above.
 
         With some slack: a rounded sigmoid may fall a little where its logit rises.
         """
@@ -227,7 +230,10 @@ def _frames(output: RawMaps, sizes: tuple[tuple[int, int], ...]) -> FloatArray:
 
 
 def _corners(raw: FloatArray, frames: FloatArray) -> FloatArray:
-    """Corners (n, 4) in pixels of raw x, y, width, height (n, 4) in cells with these frames."""
+    """Corners (n, 4) in pixels of raw x, y, width, height (n, 4).
+
+    `frames` are those of their cells, as `_frames` gives them.
+    """
     scaled = sigmoid(raw)
     scaled *= 2
     center, half = scaled[:, :2], np.square(scaled[:, 2:])
@@ -305,7 +311,10 @@ def read_ranked(rows: NDArray[Any], output: RankedBoxes, config: PostprocessConf
 def _score(
     rows: FloatArray, classes: int, config: PostprocessConfig, span: _Span
 ) -> tuple[IndexArray, IndexArray, FloatArray]:
-    """Row, class and confidence of everything above `conf` and in `span`, by row and then by class."""
+    """Row, class and confidence of everything above `conf` and in `span`.
+
+    It is in the order of rows, and then of classes.
+    """
     objectness = sigmoid(rows[:, 4])
     which = np.arange(len(rows))
     if classes == 1:

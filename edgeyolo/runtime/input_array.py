@@ -35,7 +35,10 @@ class InputArray:
         return self._flat[:count].reshape(shape)
 
     def is_padded(self, row: int, inside: Inside) -> bool:
-        """Tell whether everything but `inside`, the rows and columns of the image, holds padding."""
+        """Tell whether everything but `inside` holds padding.
+
+        `inside` are the rows and columns of the image.
+        """
         return self._inside.get(row) == inside
 
     def padded(self, row: int, inside: Inside) -> None:

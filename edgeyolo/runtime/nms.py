@@ -160,7 +160,10 @@ def _conflicts(first: _Group, second: _Group, threshold: np.float32) -> NDArray[
 
 
 def _greedy(conflicts: NDArray[np.bool_]) -> IndexArray:
-    """Positions that stay, in order; a square matrix of conflicts, best box first, which is overwritten."""
+    """Positions that stay, in order.
+
+    `conflicts` is a square matrix, best box first; it is overwritten.
+    """
     np.fill_diagonal(conflicts, False)
     packed = np.packbits(conflicts, axis=1, bitorder="little")
     size, rows = packed.shape[1], packed.tobytes()

@@ -10,9 +10,9 @@ Pixels = NDArray[np.uint8]
 
 
 def scale(image: Pixels, size: tuple[int, int], out: Pixels | None = None) -> Pixels:
-    """Scale an image (h, w) or (h, w, channels) to `size`, (height, width), with bilinear interpolation.
+    """Scale an image (h, w) or (h, w, channels) with bilinear interpolation.
 
-    `out` may be filled.
+    `size` is (height, width); `out` may be filled.
     """
     how = cv2.INTER_LINEAR
     if picks_middles(image.shape[:2], size):
@@ -24,7 +24,7 @@ def scale(image: Pixels, size: tuple[int, int], out: Pixels | None = None) -> Pi
 
 
 def picks_middles(image_size: tuple[int, ...], size: tuple[int, int]) -> bool:
-    """Tell whether bilinear interpolation gives the middle pixel of each square of pixels, and nothing else.
+    """Tell whether bilinear interpolation gives the middle pixels of squares.
 
     It does where the image is scaled down by an odd whole number, as from 1920 x 1080 to 640 x 360. Taking those pixels
     gives the same in half the time.

@@ -41,7 +41,9 @@ def test_integers_and_planes_stand_for_the_same(bench: ModuleType) -> None:
         off = np.abs(each.real(integers[name]).transpose(0, 3, 1, 2) - maps[name]).max()
         assert off <= each.scale, "half a step, and what the zero point is rounded by"
     image = bench.photograph()
-    assert np.abs(bench.nv12(image).to_bgr().astype(int) - image).mean() < 3
+    assert (
+        np.abs(bench.nv12(image).to_bgr().astype(int) - image).mean() < 4
+    )  # chroma at half the resolution of a picture that is noise to the last pixel
 
 
 def test_both_figures_are_printed_and_a_missed_limit_is_told(
