@@ -75,7 +75,7 @@ def _network_alone(pipeline: Pipeline, workload: Workload, images: int, decode: 
     def query() -> tuple[tuple[float, ...], int]:
         batch = prepared[next(numbers) % len(prepared)]
         begin = perf_counter()
-        pipeline.infer(batch)
+        pipeline.run(batch)
         return ((perf_counter() - begin) * 1e3,), 0
 
     return query
@@ -104,7 +104,7 @@ class _Empty(Pipeline):
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         return _NOTHING, []
 
-    def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         return self.session.run(batch)
 
     def postprocess(
