@@ -57,6 +57,7 @@ class TfliteSession:
         self._table = self._quantizer(given[input.name])
         self._maps = {name: maps[name] for name in output.names}
         self._check_scales(given[input.name])
+        self._exact = self._scales_are_exact()
         self._interpreter: Any = interpreter
         self._lock = Lock()
 
@@ -65,6 +66,16 @@ class TfliteSession:
 
         The arrays are the caller's.
         """
+        return {name: dequantize(each, self._maps[name]) for name, each in self._invoke(batch).items()}
+
+    def run_integers(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run as `run` does, and leave maps of integers as they are.
+
+        Where the manifest has other scales than the file, by a rounding, they become float32 all the same.
+        """
+        return self._invoke(batch) if self._exact else self.run(batch)
+
+    def _invoke(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         self._input.check(batch)
         values = batch if self._table is None else to_int8(batch, self._table)
         with self._lock:
@@ -72,8 +83,7 @@ class TfliteSession:
                 raise EdgeYoloError(f"{self._path}: the session is closed")
             self._interpreter.set_tensor(self._entry, values)
             self._interpreter.invoke()
-            raw = {name: self._interpreter.get_tensor(item["index"]) for name, item in self._maps.items()}
-        return {name: dequantize(each, self._maps[name]) for name, each in raw.items()}
+            return {name: self._interpreter.get_tensor(item["index"]) for name, item in self._maps.items()}
 
     def close(self) -> None:
         """Release the interpreter, and with it its delegates.
@@ -100,6 +110,14 @@ class TfliteSession:
                 self._refuse(
                     f"tensor {name!r} has the scale and zero point {found['quantization']}, not {expected}"
                 )
+
+    def _scales_are_exact(self) -> bool:
+        """Compare scales and zero points with the manifest's to the last bit of float32."""
+        stated = self._output.quantization if isinstance(self._output, RawMaps) else ()
+        return len(stated) == len(self._maps) and all(
+            (np.float32(each.scale), each.zero_point) == item["quantization"]
+            for each, item in zip(stated, self._maps.values(), strict=True)
+        )
 
     def _quantizer(self, item: dict[str, Any]) -> NDArray[np.int8] | None:
         """The int8 value of every pixel value 0..255.
@@ -145,7 +163,7 @@ def dequantize(values: NDArray[Any], item: dict[str, Any]) -> NDArray[np.float32
     if values.dtype == np.float32:
         return values
     scale, zero = item["quantization"]
-    return (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+    return Quantization(float(scale), int(zero)).real(values)
 
 
 def usable_cores() -> int:

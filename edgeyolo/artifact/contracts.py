@@ -31,6 +31,14 @@ class Quantization:
     scale: float
     zero_point: int
 
+    def real(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Real values of integers."""
+        import numpy as np
+
+        result: NDArray[np.float32] = values.astype(np.float32) - np.float32(self.zero_point)
+        result *= np.float32(self.scale)
+        return result
+
     def same(self, other: Quantization | None) -> bool:
         """Compare two quantizations.
 

@@ -224,6 +224,20 @@ class AsynchronousSession(Session, Protocol):
 
 
 @runtime_checkable
+class IntegerSession(Session, Protocol):
+    """A session that can leave the raw maps of a quantized file in integers."""
+
+    def run_integers(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run the network on one input array, as `run` does.
+
+        Returns:
+            The arrays of `run`; raw maps that are integers in the file as they are there. What they stand for is in
+            `RawMaps.quantization`, to the last bit: `Quantization.real` makes of them what `run` returns.
+        """
+        ...
+
+
+@runtime_checkable
 class Backend(Protocol):
     """One hardware runtime.
 

@@ -6,24 +6,31 @@ The one decoder, and the reference for those in graphs.
     confidence = sigmoid(objectness) * sigmoid(class); sigmoid(objectness) where there is one class only
 
 Only candidates are decoded: the objectness *logits* are compared with logit(conf) first, so that at usual
-thresholds a sigmoid is taken of some hundred values, not of two million.
+thresholds a sigmoid is taken of some hundred values, not of two million. Where thousands of cells pass, as at the
+thresholds of evaluation, they are decoded from the best down, as far as suppression asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import DecodedBoxes, RankedBoxes, RawMaps
-from edgeyolo.errors import EdgeYoloError, NotFiniteError, UsageError
+from edgeyolo.errors import EdgeYoloError, UsageError
+from edgeyolo.runtime.cells import Grid, grids, not_finite
 from edgeyolo.runtime.postprocess_config import DISPLAY, PostprocessConfig
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int64]
+
+# Cells that are decoded first where there are many: as a rule more than become detections.
+_PORTION = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +49,14 @@ class Boxes:
 
     def __getitem__(self, index: NDArray[Any]) -> Boxes:
         return Boxes(self.xyxy[index], self.confidence[index], self.class_id[index])
+
+    def followed_by(self, other: Boxes) -> Boxes:
+        """These boxes and then the others."""
+        return Boxes(
+            np.concatenate([self.xyxy, other.xyxy]),
+            np.concatenate([self.confidence, other.confidence]),
+            np.concatenate([self.class_id, other.class_id]),
+        )
 
 
 def decode(
@@ -64,8 +79,10 @@ def sigmoid(x: FloatArray) -> FloatArray:
 
     The relative precision is full for very negative x too.
     """
-    tail = np.exp(-np.abs(x))
-    result: FloatArray = np.where(x >= 0, x.dtype.type(1), tail) / (1 + tail)
+    tail = np.abs(x)
+    np.exp(np.negative(tail, out=tail), out=tail)
+    result: FloatArray = np.where(x >= 0, x.dtype.type(1), tail)
+    result /= np.add(tail, 1, out=tail)
     return result
 
 
@@ -84,30 +101,148 @@ def logit_floor(p: Any) -> NDArray[np.float64]:
 
 def decode_levels(levels: Sequence[NDArray[Any]], output: RawMaps, config: PostprocessConfig) -> Boxes:
     """`decode` of one image's maps, in the order of the contract's names."""
-    threshold = float(logit_floor(config.conf))  # confidences themselves are compared further down
-    values, offsets, scales = [], [], []
-    for level, name in enumerate(output.names):
-        rows, anchor, cell, width = _candidates(levels[level], output, level, threshold)
-        if not len(rows):
-            continue
-        if np.isnan(rows).any():
-            raise _nan(name)
-        stride = np.float32(output.strides[level])
-        values.append(rows)
-        offsets.append(np.stack([cell % width, cell // width], axis=1).astype(np.float32) * stride)
-        sizes = np.asarray(output.anchors[level], np.float32)[anchor]
-        scales.append(np.concatenate([np.full_like(sizes, stride), sizes], axis=1))
-    if not values:
-        return Boxes(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
-    rows, scale = np.concatenate(values), np.concatenate(scales)
-    which, class_id, confidence = _score(rows, output.classes, config)
-    if len(confidence) > config.max_candidates:
-        best = best_candidates(confidence, config.max_candidates)
-        which, class_id, confidence = which[best], class_id[best], confidence[best]
-    scaled = 2 * sigmoid(rows[which, :4])
-    center = (scaled[:, :2] - np.float32(0.5)) * scale[which, :2] + np.concatenate(offsets)[which]
-    half = np.square(scaled[:, 2:]) * scale[which, 2:] * np.float32(0.5)
-    return Boxes(np.concatenate([center - half, center + half], axis=1), confidence, class_id)
+    cells = _Cells.above_threshold(levels, output, config)
+    return cells.boxes(_Span(config.max_candidates))
+
+
+def decode_ranked(
+    levels: Sequence[NDArray[Any]], output: RawMaps, config: PostprocessConfig
+) -> Iterator[Boxes]:
+    """`decode_levels` in portions, each below the one before in confidence.
+
+    Whoever stops early, as suppression does once it has found its `max_det`, has only the best ones decoded. Boxes of
+    a portion are in the order of `decode_levels`; those of equal confidence are in one portion.
+    """
+    cells = _Cells.above_threshold(levels, output, config)
+    span = _Span(config.max_candidates)
+    if len(cells) <= 3 * _PORTION:
+        yield cells.boxes(span)
+        return
+    bounds = cells.bounds()
+    for least in _steps(np.concatenate(bounds)):
+        chosen = [each[bound >= least] for each, bound in zip(cells.places, bounds, strict=True)]
+        boxes = replace(cells, places=chosen).boxes(replace(span, least=least))
+        yield boxes
+        span = _Span(span.most - len(boxes), below=least)
+        if not span.most:
+            return
+
+
+def _steps(bounds: FloatArray) -> Iterator[float]:
+    """Confidences down to which the portions reach.
+
+    Each portion has twice the cells of the one before.
+    """
+    ordered, count = np.sort(bounds), _PORTION
+    while count < len(ordered):
+        yield float(ordered[-count])
+        count *= 2
+    yield -math.inf
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The best boxes, `most` at most, of a confidence from `least` to below `below`."""
+
+    most: int
+    least: float = -math.inf
+    below: float = math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Cells of one image whose objectness is above the threshold.
+
+    Attributes:
+        maps: the raw maps.
+        places: of each map, ascending; see `Grid.above`.
+        output: what the maps mean.
+        config: thresholds.
+    """
+
+    maps: Sequence[Grid]
+    places: Sequence[IndexArray]
+    output: RawMaps
+    config: PostprocessConfig
+
+    @classmethod
+    def above_threshold(
+        cls, levels: Sequence[NDArray[Any]], output: RawMaps, config: PostprocessConfig
+    ) -> _Cells:
+        """Find them; confidences themselves are compared further down."""
+        maps, threshold = grids(levels, output), float(logit_floor(config.conf))
+        return cls(maps, [each.above(threshold) for each in maps], output, config)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.places))
+
+    def bounds(self) -> list[FloatArray]:
+        """Confidences (n,) of each map that no class of a cell is above.
+
+        With some slack: a rounded sigmoid may fall a little where its logit rises.
+        """
+        found = []
+        for each, places in zip(self.maps, self.places, strict=True):
+            objectness, highest = each.best(places)
+            confidence = sigmoid(objectness)
+            if self.output.classes > 1:
+                confidence *= sigmoid(highest)
+            found.append(confidence * np.float32(1 + 1e-5))
+        return found
+
+    def boxes(self, span: _Span) -> Boxes:
+        """Boxes in `span`, in the order map, anchor, row, column, class."""
+        rows, places, first = [], [], 0
+        for grid, each in zip(self.maps, self.places, strict=True):
+            if len(each):
+                rows.append(grid.rows(each))
+                places.append(each + first)
+            first += grid.size
+        if not rows:
+            return Boxes(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+        raw, place = np.concatenate(rows), np.concatenate(places)
+        which, class_id, confidence = _score(raw, self.output.classes, self.config, span)
+        if len(confidence) > span.most:
+            best = best_candidates(confidence, span.most)
+            which, class_id, confidence = which[best], class_id[best], confidence[best]
+        frames = _frames(self.output, tuple((each.size, each.width) for each in self.maps))
+        return Boxes(_corners(raw[which, :4], frames[place[which]]), confidence, class_id)
+
+
+@lru_cache(maxsize=16)
+def _frames(output: RawMaps, sizes: tuple[tuple[int, int], ...]) -> FloatArray:
+    """(n, 5) of all cells: left, top, stride, anchor's width and height, in pixels.
+
+    `sizes` are cells, and cells in a row, of each map.
+    """
+    found = []
+    for (size, width), stride, anchors in zip(sizes, output.strides, output.anchors, strict=True):
+        row, column = np.divmod(np.arange(size // len(anchors)), width)
+        frame = np.empty((len(anchors), len(row), 5), np.float32)
+        frame[..., 0], frame[..., 1] = column, row
+        frame[..., :2] *= np.float32(stride)
+        frame[..., 2] = stride
+        frame[..., 3:] = np.array(anchors, np.float32)[:, None]
+        found.append(frame.reshape(size, 5))
+    frames = np.concatenate(found)
+    frames.setflags(write=False)
+    return frames
+
+
+def _corners(raw: FloatArray, frames: FloatArray) -> FloatArray:
+    """Corners (n, 4) in pixels of raw x, y, width, height (n, 4).
+
+    `frames` are those of their cells, as `_frames` gives them.
+    """
+    scaled = sigmoid(raw)
+    scaled *= 2
+    center, half = scaled[:, :2], np.square(scaled[:, 2:])
+    center -= np.float32(0.5)
+    center *= frames[:, 2:3]
+    center += frames[:, :2]
+    half *= frames[:, 3:]
+    half *= np.float32(0.5)
+    return np.concatenate([center - half, center + half], axis=1)
 
 
 def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessConfig) -> Boxes:
@@ -120,10 +255,10 @@ def read_decoded(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessCo
     if not output.objectness:
         return _read_scored(rows, output, config)
     if np.isnan(rows[:, 4].max()):
-        raise _nan(output.names[0])
+        raise not_finite(output.names[0])
     rows = rows[rows[:, 4] > config.conf].astype(np.float32, copy=False)
     if np.isnan(rows).any():
-        raise _nan(output.names[0])
+        raise not_finite(output.names[0])
     scores = rows[:, 4:5] if output.classes == 1 else rows[:, 4:5] * rows[:, 5:]
     if config.multi_label:
         which, class_id = np.nonzero(scores > config.conf)
@@ -140,10 +275,10 @@ def _read_scored(rows: NDArray[Any], output: DecodedBoxes, config: PostprocessCo
     """`read_decoded` of rows that have a score for each class and no objectness."""
     best = rows[:, 4:].max(axis=1)
     if np.isnan(best.max()):
-        raise _nan(output.names[0])
+        raise not_finite(output.names[0])
     rows = rows[best > config.conf].astype(np.float32)
     if np.isnan(rows).any():
-        raise _nan(output.names[0])
+        raise not_finite(output.names[0])
     if config.multi_label:
         which, class_id = np.nonzero(rows[:, 4:] > config.conf)
     else:
@@ -161,7 +296,7 @@ def read_ranked(rows: NDArray[Any], output: RankedBoxes, config: PostprocessConf
     Nothing is suppressed, whatever `config.iou`.
     """
     if np.isnan(rows).any():
-        raise _nan(output.names[0])
+        raise not_finite(output.names[0])
     rows = rows[rows[:, 4] > config.conf].astype(np.float32)
     class_id, confidence = np.rint(rows[:, 5]).astype(np.int64), rows[:, 4]
     if len(rows) and not 0 <= class_id.min() <= class_id.max() < output.classes:
@@ -173,47 +308,29 @@ def read_ranked(rows: NDArray[Any], output: RankedBoxes, config: PostprocessConf
     return Boxes(rows[keep, :4], confidence[keep], class_id[keep])
 
 
-def _candidates(
-    level: NDArray[Any], output: RawMaps, index: int, threshold: float
-) -> tuple[FloatArray, IndexArray, IndexArray, int]:
-    """Logits (n, 5 + classes) above the objectness threshold, with their places.
-
-    The places are anchor and cell, and the grid's width.
-    """
-    anchors, channels = len(output.anchors[index]), 5 + output.classes
-    first = output.layout == "NCHW"
-    height, width = level.shape[1:] if first else level.shape[:2]
-    cells = height * width
-    if first:
-        planes = level.reshape(anchors, channels, cells)
-        objectness = planes[:, 4]
-    else:
-        planes = level.reshape(cells, anchors, channels)
-        objectness = planes[:, :, 4].T
-    if np.isnan(objectness.max()):  # the maximum of an array with NaN in it is NaN
-        raise _nan(output.names[index])
-    anchor, cell = np.divmod(np.flatnonzero(objectness > threshold), cells)
-    rows = planes[anchor, :, cell] if first else planes[cell, anchor]
-    return rows.astype(np.float32, copy=False), anchor, cell, width
-
-
 def _score(
-    rows: FloatArray, classes: int, config: PostprocessConfig
+    rows: FloatArray, classes: int, config: PostprocessConfig, span: _Span
 ) -> tuple[IndexArray, IndexArray, FloatArray]:
-    """Row, class and confidence of everything above `conf`, by row and then by class."""
+    """Row, class and confidence of everything above `conf` and in `span`.
+
+    It is in the order of rows, and then of classes.
+    """
     objectness = sigmoid(rows[:, 4])
     which = np.arange(len(rows))
     if classes == 1:
         class_id, confidence = np.zeros(len(rows), np.int64), objectness
     elif config.multi_label:
         # p * sigmoid(t) > conf  <=>  t > logit(conf / p): compare logits, take the sigmoid of what is left.
-        floor = logit_floor(config.conf / np.maximum(objectness.astype(np.float64), 1e-30)).astype(np.float32)
+        least = max(config.conf, span.least)
+        floor = logit_floor(least / np.maximum(objectness.astype(np.float64), 1e-30)).astype(np.float32)
         which, class_id = np.nonzero(rows[:, 5:] > floor[:, None])
         confidence = objectness[which] * sigmoid(rows[which, 5 + class_id])
     else:
         class_id = rows[:, 5:].argmax(axis=1)
         confidence = objectness * sigmoid(rows[which, 5 + class_id])
     keep = passing(class_id, confidence, classes, config)
+    if span.least > -math.inf or span.below < math.inf:
+        keep &= (confidence >= span.least) & (confidence < span.below)
     return which[keep], class_id[keep], confidence[keep]
 
 
@@ -241,11 +358,3 @@ def best_candidates(confidence: FloatArray, count: int) -> IndexArray:
     above = np.flatnonzero(confidence > limit)
     equal = np.flatnonzero(confidence == limit)[: count - len(above)]
     return np.sort(np.concatenate([above, equal]))
-
-
-def _nan(name: str) -> NotFiniteError:
-    return NotFiniteError(
-        f"raw map {name!r} holds NaN: the network's output is not usable",
-        hint="Overflow in half precision or damaged weights are the usual causes: try an fp32 target, "
-        "then compare with the weights themselves (edgeyolo val WEIGHTS).",
-    )

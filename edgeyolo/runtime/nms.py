@@ -8,6 +8,7 @@ an offset it suppresses across classes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -20,10 +21,18 @@ Float = TypeVar("Float", np.float32, np.float64)
 # Candidates compared at once. All pairs of a block fit into a core's cache (256 kB); with 1024 they do not
 # and the same work takes ten times as long. Blocks also let the walk stop once `max_det` boxes are kept.
 _BLOCK = 256
+# Where fewer than one pair in this many is of one class, those pairs are computed one by one.
+_FEW = 10
 
 
 def nms(
-    xyxy: FloatArray, scores: FloatArray, class_id: IndexArray | None, iou: float, max_det: int | None = None
+    xyxy: FloatArray,
+    scores: FloatArray,
+    class_id: IndexArray | None,
+    iou: float,
+    max_det: int | None = None,
+    *,
+    kept: tuple[FloatArray, IndexArray] | None = None,
 ) -> IndexArray:
     """Indices of the boxes that stay, highest score first.
 
@@ -37,21 +46,62 @@ def nms(
         class_id: (n,) int64, or None to let every box suppress every other (class-agnostic).
         iou: threshold in 0..1.
         max_det: stop after this many boxes; None keeps all.
+        kept: corners and classes of boxes of higher scores that stayed before, to go on from.
     """
     order = np.argsort(-scores, kind="stable")
-    boxes = xyxy[order]
-    classes = None if class_id is None else class_id[order]
     threshold = _largest_float32_up_to(iou)
+    boxes = _Group.of(xyxy[order], None if class_id is None else class_id[order])
+    before = (
+        boxes.take(slice(0)) if kept is None else _Group.of(kept[0], None if class_id is None else kept[1])
+    )
     limit = len(order) if max_det is None else max_det
-    kept = np.empty(0, np.int64)
+    found: list[IndexArray] = []
     for start in range(0, len(order), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(order)))
-        if len(kept):
-            block = block[~_conflicts(boxes, classes, kept, block, threshold).any(axis=0)]
-        kept = np.concatenate([kept, block[_greedy(_conflicts(boxes, classes, block, block, threshold))]])
-        if len(kept) >= limit:
+        index = np.arange(start, min(start + _BLOCK, len(order)))
+        block = boxes.take(slice(start, start + _BLOCK))
+        if len(before):
+            free = np.flatnonzero(~_conflicts(before, block, threshold).any(axis=0))
+            index, block = index[free], block.take(free)
+        stays = _greedy(_conflicts(block, block, threshold))
+        found.append(index[stays])
+        limit -= len(stays)
+        if limit <= 0:
             break
-    return order[kept[:limit]]
+        before = before.followed_by(block.take(stays))
+    places = np.concatenate(found) if found else np.empty(0, np.int64)
+    return order[places[: len(places) + min(limit, 0)]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Boxes as they are compared.
+
+    Attributes:
+        columns: (4, n) x1, y1, x2, y2, each in one piece, which is what numpy is quick with.
+        class_id: (n,), None where classes do not matter.
+    """
+
+    columns: FloatArray
+    class_id: NDArray[np.int32] | None
+
+    @classmethod
+    def of(cls, xyxy: FloatArray, class_id: IndexArray | None) -> _Group:
+        """Group of (n, 4) corners."""
+        return cls(_columns(xyxy), None if class_id is None else class_id.astype(np.int32))
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def take(self, index: IndexArray | slice) -> _Group:
+        """Some of them."""
+        return _Group(self.columns[:, index], None if self.class_id is None else self.class_id[index])
+
+    def followed_by(self, other: _Group) -> _Group:
+        """These boxes and then the others."""
+        class_id = None
+        if self.class_id is not None and other.class_id is not None:
+            class_id = np.concatenate([self.class_id, other.class_id])
+        return _Group(np.concatenate([self.columns, other.columns], axis=1), class_id)
 
 
 def box_iou(first: NDArray[Float], second: NDArray[Float]) -> NDArray[Float]:
@@ -59,15 +109,30 @@ def box_iou(first: NDArray[Float], second: NDArray[Float]) -> NDArray[Float]:
 
     (n, m) of the boxes' own type, NaN if neither has area.
     """
-    left, top, right, bottom = first.T[:, :, None]
-    x1, y1, x2, y2 = second.T[:, None, :]
-    width = np.minimum(right, x2) - np.maximum(left, x1)
-    height = np.minimum(bottom, y2) - np.maximum(top, y1)
-    overlap = np.maximum(width, 0) * np.maximum(height, 0)
+    return _iou(_columns(first)[:, :, None], _columns(second)[:, None])
+
+
+def _columns(boxes: NDArray[Float]) -> NDArray[Float]:
+    """(4, n) of (n, 4), each coordinate in one piece."""
+    return np.ascontiguousarray(boxes.T)
+
+
+def _iou(first: NDArray[Float], second: NDArray[Float]) -> NDArray[Float]:
+    """IoU of boxes (4, ...) with boxes (4, ...), broadcast."""
+    left, top, right, bottom = first
+    x1, y1, x2, y2 = second
+    width = np.minimum(right, x2)
+    width -= np.maximum(left, x1)
+    height = np.minimum(bottom, y2)
+    height -= np.maximum(top, y1)
+    none = np.zeros(width.shape[-1:], width.dtype)  # as an array: of a number numpy takes the maximum slowly
+    overlap: NDArray[Float] = np.maximum(width, none, out=width)
+    overlap *= np.maximum(height, none, out=height)
     areas = (right - left) * (bottom - top) + (x2 - x1) * (y2 - y1)
+    areas -= overlap
     with np.errstate(invalid="ignore"):
-        result: NDArray[Float] = overlap / (areas - overlap)
-    return result
+        overlap /= areas
+    return overlap
 
 
 def _largest_float32_up_to(value: float) -> np.float32:
@@ -79,27 +144,32 @@ def _largest_float32_up_to(value: float) -> np.float32:
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
 
 
-def _conflicts(
-    boxes: FloatArray,
-    classes: IndexArray | None,
-    rows: IndexArray,
-    columns: IndexArray,
-    threshold: np.float32,
-) -> NDArray[np.bool_]:
-    """(rows, columns) bool: whether the two boxes overlap too much to stay together."""
-    over: NDArray[np.bool_] = box_iou(boxes[rows], boxes[columns]) > threshold
-    if classes is not None:
-        over &= classes[rows][:, None] == classes[columns]
+def _conflicts(first: _Group, second: _Group, threshold: np.float32) -> NDArray[np.bool_]:
+    """(n, m) bool: pairs of boxes that overlap too much to stay together."""
+    rows, columns = first.columns, second.columns
+    if first.class_id is None or second.class_id is None:
+        return _iou(rows[:, :, None], columns[:, None]) > threshold
+    over: NDArray[np.bool_] = first.class_id[:, None] == second.class_id
+    pairs = over.ravel().nonzero()[0]
+    if len(pairs) * _FEW > over.size:
+        over &= _iou(rows[:, :, None], columns[:, None]) > threshold
+        return over
+    row, column = np.divmod(pairs, len(second))
+    over.reshape(-1)[pairs] = _iou(rows[:, row], columns[:, column]) > threshold
     return over
 
 
-def _greedy(conflicts: NDArray[np.bool_]) -> list[int]:
-    """Positions that stay, in order; a square matrix of conflicts, best box first."""
-    allowed = ~conflicts
-    alive = np.ones(len(conflicts), np.bool_)
-    kept = []
-    for position in range(len(conflicts)):
-        if alive[position]:
-            kept.append(position)
-            alive &= allowed[position]
-    return kept
+def _greedy(conflicts: NDArray[np.bool_]) -> IndexArray:
+    """Positions that stay, in order.
+
+    `conflicts` is a square matrix, best box first; it is overwritten.
+    """
+    np.fill_diagonal(conflicts, False)
+    packed = np.packbits(conflicts, axis=1, bitorder="little")
+    size, rows = packed.shape[1], packed.tobytes()
+    alive = (1 << len(conflicts)) - 1  # a set of positions, as the bits of a number
+    for position in np.flatnonzero(packed.any(axis=1)).tolist():
+        if alive >> position & 1:
+            alive &= ~int.from_bytes(rows[position * size : (position + 1) * size], "little")
+    bits = np.frombuffer(alive.to_bytes(size, "little"), np.uint8)
+    return np.flatnonzero(np.unpackbits(bits, bitorder="little"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract, OutputContract
-from edgeyolo.backend.interface import AsynchronousSession, Session
+from edgeyolo.backend.interface import AsynchronousSession, IntegerSession, Session
 from edgeyolo.errors import UsageError
 from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.input_array import InputArray
 from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
@@ -75,9 +76,12 @@ class Pipeline:
     config: PostprocessConfig = DISPLAY
     process: int = field(default_factory=os.getpid, repr=False, compare=False)
     _preprocessor: Preprocessor = field(init=False, repr=False, compare=False)
+    _integers: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_preprocessor", Preprocessor(self.input))
+        # Once: asking an object for a protocol takes as long as reading a few detections.
+        object.__setattr__(self, "_integers", isinstance(self.session, IntegerSession))
 
     def with_config(self, config: PostprocessConfig) -> Pipeline:
         """The same session with other thresholds."""
@@ -89,15 +93,20 @@ class Pipeline:
         *,
         size: tuple[int, int] | None = None,
         enlarge: bool = True,
-        out: NDArray[Any] | None = None,
+        out: NDArray[Any] | InputArray | None = None,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         """Images (h, w, 3) uint8 BGR -> the input array, and where each image lies in it.
 
-        A network of fixed batch gets a full batch, padded with empty images. The array is `out`, or a buffer of this
-        thread, valid until its next call. `size`, `enlarge`: see `edgeyolo.runtime.preprocess.Preprocessor`.
+        A network of fixed batch gets a full batch, padded with empty images. The array is `out`, a part of it where it
+        is an `InputArray`, or memory of this thread, valid until its next call: whoever changes it takes a copy.
+        `size`, `enlarge`: see `edgeyolo.runtime.preprocess.Preprocessor`.
         """
         rows = None if self.input.dynamic_batch else self.input.batch
         return self._preprocessor(images, size=size, rows=rows, enlarge=enlarge, out=out)
+
+    def input_array(self) -> InputArray:
+        """Memory for `out` of `preprocess`: batches that are in use at once need one each."""
+        return self._preprocessor.input_array()
 
     def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """The input array -> the arrays of the output contract, by name.
@@ -107,10 +116,20 @@ class Pipeline:
         self._require_process()
         return self.session.run(batch)
 
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The input array -> the outputs as `postprocess` takes them, by name.
+
+        Those of `infer`, but raw maps of a quantized file stay integers where the session can leave them so: turning
+        the few values that matter into float32 is quicker.
+        """
+        self._require_process()
+        session = self.session
+        return session.run_integers(batch) if self._integers else session.run(batch)  # type: ignore[attr-defined]
+
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], letterboxes: Sequence[Letterbox]
     ) -> list[Detections]:
-        """Outputs of `infer` -> one Detections per letterbox.
+        """Outputs of `run` or `infer` -> one Detections per letterbox.
 
         Boxes are in pixels of the original images.
         """
@@ -146,7 +165,7 @@ class Pipeline:
         if isinstance(self.session, AsynchronousSession):
             self.session.submit(batch).add_done_callback(finish)
         else:
-            finish(_at_once(self.session, batch))
+            finish(_at_once(self.run, batch))
         return done
 
     def timed(self, images: Iterable[Pixels]) -> tuple[list[Detections], StageTimes]:
@@ -157,7 +176,7 @@ class Pipeline:
             start = perf_counter()
             batch, letterboxes = self.preprocess(chunk)
             prepared = perf_counter()
-            maps = self.infer(batch)
+            maps = self.run(batch)
             inferred = perf_counter()
             found += self.postprocess(maps, letterboxes)
             done = perf_counter()
@@ -192,11 +211,13 @@ class Pipeline:
             yield chunk
 
 
-def _at_once(session: Session, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
-    """A session's result, or its failure, as a future that is ready."""
-    ready: Future[dict[str, NDArray[np.float32]]] = Future()
+def _at_once(
+    run: Callable[[NDArray[Any]], dict[str, NDArray[Any]]], batch: NDArray[Any]
+) -> Future[dict[str, NDArray[Any]]]:
+    """A network's result, or its failure, as a future that is ready."""
+    ready: Future[dict[str, NDArray[Any]]] = Future()
     try:
-        ready.set_result(session.run(batch))
+        ready.set_result(run(batch))
     except Exception as error:  # noqa: BLE001 - the future raises it
         ready.set_exception(error)
     return ready

@@ -6,7 +6,7 @@ full picture into BGR and scaling that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import UsageError
+from edgeyolo.runtime.scaling import picks_middles, scale
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.uint8]
@@ -43,6 +44,7 @@ class PlanarImage:
     matrix: Matrix = "bt601"
     full_range: bool = False
     bgr: Callable[[], Pixels] | None = field(default=None, repr=False)
+    _pair: Plane | None = field(default=None, repr=False)  # blue and red of NV12, in one
 
     def __post_init__(self) -> None:
         height, width = self.luma.shape
@@ -59,7 +61,7 @@ class PlanarImage:
 
         luma: (height, width); chroma: (height / 2, width / 2, 2), Cb and Cr in turn.
         """
-        return cls(luma, chroma[..., 0], chroma[..., 1], **more)
+        return cls(luma, chroma[..., 0], chroma[..., 1], _pair=chroma, **more)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,13 +75,23 @@ class PlanarImage:
     def scaled(self, size: tuple[int, int], out: Pixels | None = None) -> Pixels:
         """The picture (height, width, 3) uint8 BGR scaled to `size`, (height, width).
 
-        Planes are scaled with bilinear interpolation.
+        Planes are scaled with bilinear interpolation. Where that picks pixels of luma (`scaling.picks_middles`), each
+        takes the chroma that it has in the full picture.
 
         Its values differ from those of the full picture in BGR, scaled, by the rounding of one conversion in place of
-        the other, and where colours meet by half a pixel of chroma. `out` may be filled.
+        the other, and, where pixels are not picked, by half a pixel of chroma where colours meet. `out` may be filled.
         """
-        planes = cv2.merge([_resized(plane, size) for plane in (self.luma, self.blue, self.red)])
+        planes = cv2.merge([scale(self.luma, size), *self._scaled_chroma(size)])
         return np.asarray(cv2.transform(planes, self._to_bgr_matrix(), dst=out), np.uint8)
+
+    def _scaled_chroma(self, size: tuple[int, int]) -> Sequence[Any]:
+        """The blue and the red plane."""
+        height, width = self.luma.shape
+        picked = picks_middles((height, width), size) and not (height % 2 or width % 2)
+        how = cv2.INTER_NEAREST_EXACT if picked else cv2.INTER_LINEAR
+        if self._pair is not None:
+            return cv2.split(cv2.resize(self._pair, size[::-1], interpolation=how))
+        return [cv2.resize(each, size[::-1], interpolation=how) for each in (self.blue, self.red)]
 
     def _to_bgr_matrix(self) -> NDArray[np.float32]:
         """Matrix (3, 4) from (Y, Cb, Cr, 1) to blue, green and red.
@@ -93,9 +105,3 @@ class PlanarImage:
         green_red, green_blue = -red * share_red / share_green, -blue * share_blue / share_green
         rows = ((luma, blue, 0.0), (luma, green_blue, green_red), (luma, 0.0, red))
         return np.array([(y, cb, cr, -y * black - (cb + cr) * 128) for y, cb, cr in rows], np.float32)
-
-
-def _resized(plane: Plane, size: tuple[int, int]) -> Plane:
-    if plane.shape == size:
-        return np.ascontiguousarray(plane)
-    return np.asarray(cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)

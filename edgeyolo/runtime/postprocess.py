@@ -8,7 +8,7 @@ has suppressed itself is read, and its thresholds may be tightened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from edgeyolo.runtime.decode import (
     Boxes,
     best_candidates,
     decode,
-    decode_levels,
+    decode_ranked,
     logit_floor,
     passing,
     read_decoded,
@@ -86,7 +86,7 @@ def postprocess(
         elif isinstance(output, RankedBoxes):
             best = read_ranked(rows[0], output, config)
         else:
-            best = suppress(decode_levels(rows, output, config), config)
+            best = _suppress_ranked(decode_ranked(rows, output, config), config)
         original = Boxes(box.to_original(best.xyxy), best.confidence, best.class_id)
         # A box that lay wholly in the padding is a line or a point after clipping: nothing to show or to
         # grip.
@@ -104,6 +104,24 @@ def suppress(boxes: Boxes, config: PostprocessConfig = DISPLAY) -> Boxes:
         boxes = boxes[best_candidates(boxes.confidence, config.max_candidates)]
     classes = None if config.agnostic else boxes.class_id
     return boxes[nms(boxes.xyxy, boxes.confidence, classes, config.iou, config.max_det)]
+
+
+def _suppress_ranked(portions: Iterator[Boxes], config: PostprocessConfig) -> Boxes:
+    """`suppress` of boxes in portions, each below the one before in confidence.
+
+    No more portions are asked for than it takes to find `max_det` boxes.
+    """
+    kept = suppress(next(portions), config)
+    for boxes in portions:
+        if len(kept) == config.max_det:
+            break
+        classes = None if config.agnostic else boxes.class_id
+        more = nms(
+            boxes.xyxy, boxes.confidence, classes, config.iou, config.max_det - len(kept),
+            kept=(kept.xyxy, kept.class_id),
+        )  # fmt: skip
+        kept = kept.followed_by(boxes[more])
+    return kept
 
 
 def _in_order(

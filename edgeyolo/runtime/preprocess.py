@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.errors import UsageError
+from edgeyolo.runtime.input_array import InputArray, Inside
 from edgeyolo.runtime.planes import PlanarImage
+from edgeyolo.runtime.scaling import scale
 
 Pixels = NDArray[np.uint8]
 
@@ -75,10 +77,13 @@ class Letterbox:
 
         They are clipped to the image.
         """
-        limits = np.array([self.image_size[1], self.image_size[0]] * 2, np.float32)
-        shift = np.array([self.left, self.top] * 2, np.float32)
-        points = (np.asarray(xyxy, np.float32) - shift) / np.float32(self.ratio)
-        return np.clip(points, 0, limits, out=points)
+        height, width = self.image_size
+        limits, shift = np.array(((width, height, width, height), (self.left, self.top) * 2), np.float32)
+        points: NDArray[np.float32] = np.asarray(xyxy, np.float32) - shift
+        points /= np.float32(self.ratio)
+        np.minimum(points, limits, out=points)
+        np.maximum(points, np.float32(0), out=points)
+        return points
 
     def to_input(self, xyxy: NDArray[Any]) -> NDArray[np.float32]:
         """(n, 4) corners in pixels of the image -> float32 pixels of the input."""
@@ -87,10 +92,7 @@ class Letterbox:
 
 
 class Preprocessor:
-    """`preprocess` with buffers that are kept, one set per thread.
-
-    1.0 ms for 1080p -> 640 depends on it.
-    """
+    """`preprocess` with an `InputArray` that is kept, one per thread."""
 
     def __init__(self, contract: InputContract) -> None:
         for name, value, known in (
@@ -104,7 +106,7 @@ class Preprocessor:
         self._table = contract.pixel_table() if contract.dtype == "int8" else None
         # The usual table, pixel - 128, is the flip of one bit, and many times faster than looking up.
         self._flips = self._table is not None and np.array_equal(self._table, np.arange(-128, 128))
-        self._buffers = threading.local()
+        self._kept = threading.local()
 
     def __call__(
         self,
@@ -112,7 +114,7 @@ class Preprocessor:
         *,
         size: tuple[int, int] | None = None,
         rows: int | None = None,
-        out: NDArray[Any] | None = None,
+        out: NDArray[Any] | InputArray | None = None,
         enlarge: bool = True,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         """Fill a batch.
@@ -121,27 +123,36 @@ class Preprocessor:
             images: (h, w, 3) uint8 BGR arrays of any sizes; or pictures in the planes of video.
             size: (height, width) of the input, where the contract leaves it open; default the contract's.
             rows: rows of the batch, at least one per image; further rows are padding. Default: one per image.
-            out: array to fill, of the batch's shape and dtype. Without it the result is a buffer of this
-                thread,
-                valid until its next call.
+            out: array to fill, of the batch's shape and dtype; or what `input_array` gave, of which the result is a
+                part. Without it the result is a part of this thread's own, valid until its next call; whoever changes
+                it takes a copy.
             enlarge: False leaves images that are smaller than the input at their size.
 
         Returns:
             The batch as the contract describes it, and where each image lies in it.
         """
         shape = self._shape(len(images), size, rows)
-        batch = self._buffer("batch", shape, np.dtype(self.contract.dtype)) if out is None else out
+        kept = (
+            self._own("batch") if out is None else out if isinstance(out, InputArray) else self.input_array()
+        )
+        batch = out if isinstance(out, np.ndarray) else kept.rows(shape)
         if batch.shape != shape or batch.dtype != self.contract.dtype:
             raise UsageError(f"out: expected {self.contract.dtype} {shape}, got {batch.dtype} {batch.shape}")
         height, width = shape[2:] if self.contract.layout == "NCHW" else shape[1:3]
         boxes = []
-        for image, row in zip(images, batch, strict=False):
+        for index, (image, row) in enumerate(zip(images, batch, strict=False)):
             _check_image(image)
             box = Letterbox.fit((image.shape[0], image.shape[1]), (height, width), enlarge=enlarge)
+            self._pad(row, index, box.inside, kept)
             self._fill(image, box, row)
             boxes.append(box)
-        batch[len(images) :] = self._pad_value
+        for index in range(len(images), len(batch)):
+            self._pad(batch[index], index, (slice(0, 0), slice(0, 0)), kept)
         return batch, boxes
+
+    def input_array(self) -> InputArray:
+        """Memory for `out`: batches that are in use at once need one each."""
+        return InputArray(self.contract.dtype)
 
     @property
     def _pad_value(self) -> Any:
@@ -165,39 +176,46 @@ class Preprocessor:
             raise UsageError(f"{images} images do not fit into a batch of {rows}")
         return contract.shape(images if rows is None else rows)
 
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """This thread's buffer of that name.
+    def _own(self, name: str, dtype: str | None = None) -> InputArray:
+        """This thread's memory of that name."""
+        kept: InputArray | None = getattr(self._kept, name, None)
+        if kept is None:
+            kept = InputArray(dtype or self.contract.dtype)
+            setattr(self._kept, name, kept)
+        return kept
 
-        It grows and is never given back, so no page is touched anew.
-        """
-        count = math.prod(shape)
-        flat = getattr(self._buffers, name, None)
-        if flat is None or flat.size < count:
-            flat = np.empty(count, dtype)
-            setattr(self._buffers, name, flat)
-        return flat[:count].reshape(shape)
+    def _pad(self, row: NDArray[Any], index: int, inside: Inside, kept: InputArray) -> None:
+        """Write padding around `inside`, unless it is there."""
+        if kept.is_padded(index, inside):
+            return
+        canvas = row.transpose(1, 2, 0) if self.contract.layout == "NCHW" else row
+        (rows, columns), value = inside, self._pad_value
+        canvas[: rows.start] = value
+        canvas[rows.stop :] = value
+        canvas[rows, : columns.start] = value
+        canvas[rows, columns.stop :] = value
+        kept.padded(index, inside)
 
     def _fill(self, image: Pixels | PlanarImage, box: Letterbox, row: NDArray[Any]) -> None:
         scaled = self._scaled(image, box)
-        planar = self.contract.layout == "NCHW"
-        canvas = row.transpose(1, 2, 0) if planar else row  # (height, width, 3) whatever the layout
-        _pad(canvas, box, self._pad_value)
-        inside = canvas[box.inside]
         swap = self.contract.color_order == "RGB"
-        if planar:  # split first: the multiplication then reads contiguous memory
-            planes = cv2.split(scaled)
-            for channel, plane in enumerate(planes[::-1] if swap else planes):
-                self._store(plane, inside[..., channel])
+        if self.contract.layout == "NCHW":  # split first: the multiplication then reads contiguous memory
+            planes = self._own("planes", "uint8").rows((3, *box.resized))
+            cv2.split(scaled, [*planes[::-1]] if swap else [*planes])
+            for plane, channel in zip(planes, row, strict=True):
+                self._store(plane, channel[box.inside])
         else:
-            self._store(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if swap else scaled, inside)
+            self._store(cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB) if swap else scaled, row[box.inside])
 
     def _scaled(self, image: Pixels | PlanarImage, box: Letterbox) -> Any:
-        if isinstance(image, PlanarImage):
-            return image.scaled(box.resized, self._buffer("scaled", (*box.resized, 3), np.dtype(np.uint8)))
-        if box.resized == box.image_size:
+        if isinstance(image, np.ndarray) and box.resized == box.image_size:
             return image
-        buffer = self._buffer("scaled", (*box.resized, 3), np.dtype(np.uint8))
-        return cv2.resize(image, box.resized[::-1], dst=buffer, interpolation=cv2.INTER_LINEAR)
+        out = self._own("scaled", "uint8").rows((*box.resized, 3))
+        return (
+            scale(image, box.resized, out)
+            if isinstance(image, np.ndarray)
+            else image.scaled(box.resized, out)
+        )
 
     def _store(self, pixels: Any, target: NDArray[Any]) -> None:
         if target.dtype == np.uint8:
@@ -207,6 +225,11 @@ class Preprocessor:
                 np.bitwise_xor(pixels, np.uint8(128), out=target.view(np.uint8))
             else:
                 target[...] = self._table[pixels]
+        elif (
+            target.dtype == np.float32
+        ):  # in two steps, which takes less than a multiplication of mixed types
+            np.copyto(target, pixels)
+            target *= np.float32(self.contract.scale)
         else:
             np.multiply(pixels, np.float32(self.contract.scale), out=target, casting="unsafe")
 
@@ -286,11 +309,3 @@ def _check_image(image: Pixels | PlanarImage) -> None:
         )
     if not image.size:
         raise UsageError(f"image: it has no pixels, its shape is {image.shape}")
-
-
-def _pad(canvas: NDArray[Any], box: Letterbox, value: Any) -> None:
-    rows, columns = box.inside
-    canvas[: rows.start] = value
-    canvas[rows.stop :] = value
-    canvas[rows, : columns.start] = value
-    canvas[rows, columns.stop :] = value

@@ -39,7 +39,7 @@ class DetectionStream:
         self._watch = Stopwatch(source)
         self._rows = batch_size(pipeline, source)
         self._gate = Gate(source, self._rows)
-        self._workers = Workers(pipeline, self._rows, self._results, self._gate)
+        self._workers = Workers(pipeline, self._results, self._gate)
         self._feeder: threading.Thread | None = None
         self._stopped = threading.Event()
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.backend.interface import AsynchronousSession
 from edgeyolo.errors import FrameError
 from edgeyolo.runtime.detections import Detections
+from edgeyolo.runtime.input_array import InputArray
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.runtime.preprocess import Letterbox
 from edgeyolo.stream.frame import Frame
@@ -37,7 +37,7 @@ class Work:
 
     frames: tuple[Frame, ...]
     batch: NDArray[Any]
-    buffer: NDArray[Any]  # that the batch is a part of
+    buffer: InputArray  # that the batch is a part of
     letterboxes: list[Letterbox]
     place: Place[Result]
 
@@ -105,15 +105,15 @@ class Workers:
     network while the other reads what came out of it last.
     """
 
-    def __init__(self, pipeline: Pipeline, rows: int, results: InOrder[Result], gate: Gate) -> None:
+    def __init__(self, pipeline: Pipeline, results: InOrder[Result], gate: Gate) -> None:
         self._pipeline, self._results, self._gate = pipeline, results, gate
         several = isinstance(pipeline.session, AsynchronousSession)
         self._count = BUFFERS if several else 2
         self._network = threading.Semaphore(BUFFERS if several else 1)
         self._todo: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._buffers: queue.SimpleQueue[NDArray[Any]] = queue.SimpleQueue()
+        self._buffers: queue.SimpleQueue[InputArray] = queue.SimpleQueue()
         for _ in range(BUFFERS):
-            self._buffers.put(np.empty(pipeline.input.shape(rows), pipeline.input.dtype))
+            self._buffers.put(pipeline.input_array())
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -128,7 +128,7 @@ class Workers:
         for _ in self._threads:
             self._todo.put(None)
 
-    def buffer(self) -> NDArray[Any]:
+    def buffer(self) -> InputArray:
         """An input array that nobody uses; waits for it."""
         return self._buffers.get()
 
@@ -140,7 +140,7 @@ class Workers:
         while (work := self._todo.get()) is not None:
             try:
                 with self._network:
-                    outputs = self._pipeline.infer(work.batch)
+                    outputs = self._pipeline.run(work.batch)
             except Exception as raised:  # noqa: BLE001 - the caller's loop raises it
                 self._results.fill(work.place, error=FrameError(raised, work.frames[0]))
                 continue
@@ -149,7 +149,7 @@ class Workers:
                 self._gate.left_network()
             self._finish(work, outputs)
 
-    def _finish(self, work: Work, outputs: dict[str, NDArray[np.float32]]) -> None:
+    def _finish(self, work: Work, outputs: dict[str, NDArray[Any]]) -> None:
         try:
             found = self._pipeline.postprocess(outputs, work.letterboxes)
         except Exception as raised:  # noqa: BLE001 - the caller's loop raises it
@@ -201,11 +201,9 @@ class Feeder:
     def _prepare(self, frames: tuple[Frame, ...]) -> None:
         """Fill a buffer; an error takes the batch's place in the order."""
         place = self.results.place()
-        contract = self.pipeline.input
         buffer = self.workers.buffer()
-        rows = len(frames) if contract.dynamic_batch else contract.batch
         try:
-            batch, letterboxes = self.pipeline.preprocess([frame.held for frame in frames], out=buffer[:rows])
+            batch, letterboxes = self.pipeline.preprocess([frame.held for frame in frames], out=buffer)
         except Exception as raised:  # noqa: BLE001 - the caller's loop raises it
             self.results.fill(place, error=FrameError(raised, frames[0]))
             self.gate.close()

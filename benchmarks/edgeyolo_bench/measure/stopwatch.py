@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.runtime.detections import Detections
 from edgeyolo.runtime.images import read_image
+from edgeyolo.runtime.input_array import InputArray
 from edgeyolo.runtime.pipeline import Pipeline, Pixels
 from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.preprocess import Letterbox
@@ -74,7 +75,7 @@ def _network_alone(pipeline: Pipeline, workload: Workload, images: int, decode: 
     def query() -> tuple[tuple[float, ...], int]:
         batch = prepared[next(numbers) % len(prepared)]
         begin = perf_counter()
-        pipeline.infer(batch)
+        pipeline.run(batch)
         return ((perf_counter() - begin) * 1e3,), 0
 
     return query
@@ -99,11 +100,11 @@ class _Empty(Pipeline):
         *,
         size: tuple[int, int] | None = None,
         enlarge: bool = True,
-        out: NDArray[Any] | None = None,
+        out: NDArray[Any] | InputArray | None = None,
     ) -> tuple[NDArray[Any], list[Letterbox]]:
         return _NOTHING, []
 
-    def infer(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         return self.session.run(batch)
 
     def postprocess(

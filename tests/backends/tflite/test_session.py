@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edgeyolo.artifact.contracts import InputContract, RawMaps
+from edgeyolo.backend.interface import IntegerSession
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.export.source import NetworkSource
@@ -65,6 +66,32 @@ def test_float_and_integer_models_give_float_maps(
         assert exact[name].shape == rough[name].shape == shape
         assert exact[name].dtype == rough[name].dtype == np.float32
         assert np.abs(exact[name] - rough[name]).mean() < 0.1 * np.abs(exact[name]).max()
+
+
+def test_maps_are_left_in_integers_where_the_manifest_has_their_very_scales(
+    open_file: OpenFile, integer_model: bytes, contracts: tuple[InputContract, RawMaps]
+) -> None:
+    given, output = contracts
+    batch = pictures(replace(given, dtype="uint8"))
+    bare = open_file(integer_model, input={"dtype": "uint8"})
+    stated = tuple(session.quantization_of(bare._maps[name]) for name in output.names)
+    assert None not in stated
+    exact = open_file(
+        integer_model, input={"dtype": "uint8"}, output={"dtype": "int8", "quantization": stated}
+    )
+    assert isinstance(exact, IntegerSession)
+    found, real = exact.run_integers(batch), exact.run(batch)
+    for name, each in zip(output.names, stated, strict=True):
+        assert each is not None
+        assert found[name].dtype == np.int8
+        assert np.array_equal(each.real(found[name]), real[name])
+    rounded = tuple(replace(each, scale=each.scale * (1 + 5e-7)) for each in stated if each is not None)
+    other = open_file(
+        integer_model, input={"dtype": "uint8"}, output={"dtype": "int8", "quantization": rounded}
+    )
+    for opened in (bare, other):
+        maps = opened.run_integers(batch)
+        assert all(np.array_equal(maps[name], real[name]) for name in output.names)
 
 
 def test_every_pixel_value_reaches_an_integer_model(open_file: OpenFile, integer_model: bytes) -> None:
