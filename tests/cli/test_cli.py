@@ -315,7 +315,7 @@ def test_a_failed_gate_leaves_nothing(tmp_path: Path, small_weights: Path) -> No
         "from edgeyolo.backend.profile import Target\n"
         "class Wrong(OnnxruntimeBackend):\n"
         "    name = 'wrong'\n"
-        "    profiles = (replace(OnnxruntimeBackend.profiles[0], target=Target('cpu', 'wrong', 'fp32')),)\n"
+        "    profiles = (replace(OnnxruntimeBackend().profiles[0], target=Target('cpu', 'wrong', 'fp32')),)\n"
         "    def open(self, artifact, *, threads=None):\n"
         "        session = super().open(artifact, threads=threads)\n"
         "        run = session.run\n"
