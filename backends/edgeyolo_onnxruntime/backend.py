@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from edgeyolo.backend.profile import TargetProfile
 
-OPSET = 18
-MODEL, RECORD = "model.onnx", "calibration.json"
-
 
 class OnnxruntimeBackend:
     """Targets `cpu-onnx-*`."""
@@ -68,6 +65,7 @@ class OnnxruntimeBackend:
         import onnx
 
         from edgeyolo.export.for_backends import with_graph_ends
+        from edgeyolo_onnxruntime.profiles import MODEL, OPSET, RECORD
 
         tools = {"onnxruntime": self.can_run().version}
         exported, files = source.onnx(opset=OPSET), [MODEL]
@@ -113,9 +111,9 @@ class OnnxruntimeBackend:
         self, folder: Path, output: OutputContract
     ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Inputs and outputs of `model.onnx`."""
-        from edgeyolo_onnxruntime import foreign
+        from edgeyolo_onnxruntime import foreign, profiles
 
-        return foreign.ports(folder / MODEL)
+        return foreign.ports(folder / profiles.MODEL)
 
 
 def _quantized(exported: Path, source: ExportSource, into: Path) -> onnx.ModelProto:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo_onnxruntime import limits
-from edgeyolo_onnxruntime.backend import MODEL, OPSET, RECORD
 
+OPSET = 18
+MODEL, RECORD = "model.onnx", "calibration.json"
 # float32 in another order of sums: at most 4.6e-6 (yolov7x, random weights, 640 pixels), 9.3e-7 where yolov7-tiny is
 # trained (benchmarks/results). Twenty times that is left for deeper networks and other processors.
 EXACT = 1e-4
