@@ -243,6 +243,7 @@ def run(*arguments: object, code: int = 0) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_layers_found_for_a_budget_stay_in_float_in_the_artifact(
     small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
 ) -> None:
@@ -294,6 +295,7 @@ def test_layers_found_for_a_budget_stay_in_float_in_the_artifact(
     assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_corrected_labels_are_measured_on_again(
     small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
 ) -> None:
