@@ -364,6 +364,7 @@ def test_the_method_that_errs_least_is_taken_and_said(  # noqa: PLR0917
     assert not plain.tried
 
 
+@pytest.mark.slow
 def test_nncf_leaves_the_same_layers_in_float(
     small_weights: Path, calibration: CalibrationSource, tmp_path: Path
 ) -> None:
