@@ -61,7 +61,7 @@ def _load_entry(name: str) -> Backend | Broken | None:
         return None
     module, _, attribute = value.partition(":")
     try:
-        backend = attrgetter(attribute)(import_module(module))()
+        backend: Backend = attrgetter(attribute)(import_module(module))()
         if missing := [part for part in _parts() if part not in dir(backend)]:
             raise TypeError(
                 f"{value} lacks a part of edgeyolo.backend.interface.Backend: {', '.join(missing)}"
