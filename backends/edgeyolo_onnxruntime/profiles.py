@@ -1,4 +1,7 @@
-"""Targets of ONNX Runtime on CPUs, apart from the backend: who only runs an artifact loads none of it."""
+"""Targets of ONNX Runtime on CPUs.
+
+They are apart from the backend: who only runs an artifact loads none of them.
+"""
 
 from __future__ import annotations
 

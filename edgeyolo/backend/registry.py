@@ -72,7 +72,10 @@ def _load_entry(name: str) -> Backend | Broken | None:
 
 
 def _parts() -> list[str]:
-    """Names that a backend must have; `isinstance` would compute profiles to find them."""
+    """Names that a backend must have.
+
+    `isinstance` would compute the profiles to find them.
+    """
     return [*Backend.__annotations__, *(name for name in vars(Backend) if not name.startswith("_"))]
 
 

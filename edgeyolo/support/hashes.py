@@ -1,4 +1,7 @@
-"""Hashes of files, apart from their writing: who opens an artifact compares them and writes nothing."""
+"""Hashes of files.
+
+They are apart from the writing of files: who opens an artifact compares hashes and writes nothing.
+"""
 
 from __future__ import annotations
 
