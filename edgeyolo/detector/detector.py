@@ -189,6 +189,8 @@ class Detector:
             ImageError, UsageError: as for calling the detector; raised here, not by the future.
         """
         self._require_open()
+        from concurrent.futures import Future  # only here: the import costs a Detector's start
+
         found: Future[Detections] = Future()
         found.set_running_or_notify_cancel()
 

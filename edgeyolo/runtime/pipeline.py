@@ -136,6 +136,8 @@ class Pipeline:
         """
         self._require_process()
         batch, letterboxes = self.preprocess(images)
+        from concurrent.futures import Future  # only here: the import costs a Detector's start
+
         done: Future[list[Detections]] = Future()
         done.set_running_or_notify_cancel()
 
@@ -196,6 +198,8 @@ class Pipeline:
 
 def _at_once(session: Session, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
     """A session's result, or its failure, as a future that is ready."""
+    from concurrent.futures import Future
+
     ready: Future[dict[str, NDArray[np.float32]]] = Future()
     try:
         ready.set_result(session.run(batch))
