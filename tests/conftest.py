@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from functools import cache
+from copy import deepcopy
+from functools import lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,50 +85,83 @@ def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
         report.longrepr = f"skipped, and the reason is not on the list in tests/conftest.py: {reason}"
 
 
+class Once:
+    """Files and folders that fixtures make for all processes of a run: the first that needs one makes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str, make: Callable[[Path], object]) -> Path:
+        """The place called `name`, as `make` left it; not to be changed."""
+        place = self.folder / name
+        with FileLock(self.folder / f"{name}.lock"):
+            if not place.exists():
+                draft = self.folder / f"{name}.draft"
+                make(draft)
+                draft.rename(place)
+        return place
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Things made once for all processes: `once(name, make)`."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    folder.mkdir(exist_ok=True)
+    return Once(folder)
+
+
 class Traces:
     """ONNX traces of equal networks, shared by all tests and processes of a run: most exports begin with the same one.
 
     Tests of tracing itself are marked `own_trace` and get theirs.
     """
 
-    def __init__(self, folder: Path, trace: Callable[[Any, int], bytes]) -> None:
-        self.folder, self.trace, self.shared = folder, trace, True
+    def __init__(
+        self, once: Once, trace: Callable[[Any, int], bytes], operations: Callable[[Any, Any], Any]
+    ) -> None:
+        self._once, self.trace, self.shared = once, trace, True
+        self._trace_operations, self._operations = operations, dict[str, Any]()
 
     def __call__(self, source: Any, opset: int) -> bytes:
         if not self.shared:
             return self.trace(source, opset)
-        place = self.folder / f"{self._key(source, opset)}.onnx"
-        with FileLock(place.with_suffix(".lock")):
-            if not place.is_file():
-                made = self.trace(source, opset)
-                place.write_bytes(made)
-            return place.read_bytes()
+        facts = (opset, source.input, source.output, source.class_names)
+        name = f"{self._key(source.network, *facts)}.onnx"
+        return self._once(name, lambda path: path.write_bytes(self.trace(source, opset))).read_bytes()
+
+    def operations(self, network: Any, contract: Any) -> Any:
+        """The list of operations that every export holds against its target's limits; kept by each process."""
+        if not self.shared:
+            return self._trace_operations(network, contract)
+        key = self._key(network, contract, network.training)
+        if key not in self._operations:
+            self._operations[key] = self._trace_operations(network, contract)
+        return self._operations[key]
 
     @staticmethod
-    def _key(source: Any, opset: int) -> str:
-        digest = sha256(
-            f"{opset} {source.input} {source.output} {source.class_names} {source.network}".encode()
-        )
-        for name, value in source.network.state_dict().items():
+    def _key(network: Any, *facts: Any) -> str:
+        digest = sha256(f"{facts} {network}".encode())
+        for name, value in network.state_dict().items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().contiguous().numpy().tobytes())
+            if not value.is_meta:
+                digest.update(value.detach().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traces | None]:
+def traces(once: Once) -> Iterator[Traces | None]:
     """The shared traces, in place of tracing; None without torch."""
     if find_spec("torch") is None:
         yield None
         return
     from edgeyolo.export import source
+    from edgeyolo.export import trace as tracing
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "traces"
-    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        made = Traces(folder, source.to_onnx)
+        made = Traces(once, source.to_onnx, tracing.trace)
         patch.setattr(source, "to_onnx", made)
+        patch.setattr(tracing, "trace", made.operations)
         yield made
 
 
@@ -139,6 +173,21 @@ def _own_trace(traces: Traces | None, request: pytest.FixtureRequest) -> Iterato
     traces.shared = request.node.get_closest_marker("own_trace") is None
     yield
     traces.shared = True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scenes() -> Iterator[None]:
+    """Scenes of a seed, drawn once: a third of the time of a small export went to them. Each caller gets its copy."""
+    from edgeyolo.datasets import scenes
+
+    drawn = lru_cache(maxsize=64)(scenes._draw_scene)
+
+    def copied(seed: int, size: tuple[int, int]) -> scenes.Scene:
+        return deepcopy(drawn(seed, size))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes, "_draw_scene", copied)
+        yield
 
 
 def _shared_folder() -> Path | None:
@@ -166,23 +215,22 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_artifact(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_artifact(small_weights: Path, once: Once) -> Path:
     """The small network exported to ONNX Runtime; not to be changed."""
     from edgeyolo.export import export
 
-    return export(small_weights, "cpu-onnx-fp32", tmp_path_factory.mktemp("artifact") / "small-onnx").path
+    return once("small-onnx", lambda place: export(small_weights, "cpu-onnx-fp32", place))
 
 
 @pytest.fixture(scope="session")
-def bccd_artifact(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def bccd_artifact(shared: Path, once: Once) -> Callable[[str], Path]:
     """The blood-cell checkpoint exported for a target at 256 pixels; made once, not to be changed."""
     pytest.importorskip("torch", reason="needs the export extra")
     from edgeyolo.export import ExportOptions, export
 
-    @cache
     def artifact(target: str) -> Path:
         weights = shared / "data/checkpoints/yolov7-tiny-bccd-256.pt"
-        place = tmp_path_factory.mktemp("bccd") / target
-        return export(weights, target, place, ExportOptions(size=(256, 256))).path
+        options = ExportOptions(size=(256, 256))
+        return once(f"bccd-{target}", lambda place: export(weights, target, place, options))
 
     return artifact

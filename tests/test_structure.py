@@ -95,6 +95,24 @@ from edgeyolo import Detector
 Detector(sys.argv[1])(np.full((40, 60, 3), 114, np.uint8))
 print(json.dumps([name for name in sys.modules if name.startswith("edgeyolo")]))
 """
+BUILTIN = """
+import json, sys
+import cv2, numpy, onnxruntime, PIL.Image
+before = set(sys.modules)
+from edgeyolo import Detector
+Detector()
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+COSTLY = {"concurrent.futures", "difflib", "email", "importlib.metadata", "logging", "shutil", "socket"}
+COSTLY |= {"edgeyolo.backend.profile", "edgeyolo.backend.capabilities", "edgeyolo.support.files"}
+
+
+def test_starting_a_detector_loads_nothing_that_it_does_without() -> None:
+    """Start-up is measured by `make bench-core`; here is what once took half of it."""
+    done = subprocess.run([sys.executable, "-c", BUILTIN], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout)
+    assert "edgeyolo_onnxruntime.session" in loaded
+    assert not COSTLY & set(loaded)
 
 
 @pytest.mark.parametrize("target", ["cpu-onnx-fp32", "cpu-openvino-fp32", "cpu-tflite-fp32"])

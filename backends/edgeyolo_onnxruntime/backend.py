@@ -6,8 +6,7 @@ Compiling is keeping the ONNX file, or putting quantizers into it; running is an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,59 +15,14 @@ from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, edge_contracts
-from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
-from edgeyolo_onnxruntime import limits
-from edgeyolo_onnxruntime.halves import with_halves
+from edgeyolo.support.installed import version
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
 if TYPE_CHECKING:
     import onnx
 
-OPSET = 18
-MODEL, RECORD = "model.onnx", "calibration.json"
-# float32 in another order of sums: at most 4.6e-6 (yolov7x, random weights, 640 pixels), 9.3e-7 where yolov7-tiny is
-# trained (benchmarks/results). Twenty times that is left for deeper networks and other processors.
-EXACT = 1e-4
-# Rounding the weights of a trained yolov7-tiny to float16 moves its raw maps by up to 6.4e-3 of their largest value.
-HALF_WEIGHTS = 2e-2
-# As measured (benchmarks/scripts/calibration.py): 0.05 to 0.11 and 99 % on pictures like those of the
-# calibration, 0.34 and
-# 90 % on pictures that the network was not made for. A mistake in a scale or an order of channels gives above 1.
-INT8_PARITY = 0.5
-INT8_AGREEMENT = 0.85
-
-
-FP32 = TargetProfile(
-    target=Target("cpu", "onnx", "fp32"),
-    note="ONNX Runtime on any CPU; the base install runs it",
-    parity=EXACT,
-    dynamic_batch=True,
-    files=(MODEL,),
-    inputs=("float", "uint8"),
-    refuses_nms="",
-    opset=OPSET,
-    limits=limits.FLOAT,
-)
-FP16 = replace(
-    FP32,
-    target=Target("cpu", "onnx", "fp16"),
-    note="ONNX Runtime on any CPU, weights stored in float16: half the file, unfolded when it is loaded",
-    parity=HALF_WEIGHTS,
-    limits=limits.HALF,
-)
-INT8 = replace(
-    FP32,
-    target=Target("cpu", "onnx", "int8"),
-    note="ONNX Runtime in integers, about twice as fast on CPUs with VNNI; needs calibration images",
-    parity=INT8_PARITY,
-    agreement=INT8_AGREEMENT,
-    calibrated=True,
-    mixed=True,
-    take_ranges=True,
-    files=(MODEL, RECORD),
-    limits=limits.INT8,
-)
+    from edgeyolo.backend.profile import TargetProfile
 
 
 class OnnxruntimeBackend:
@@ -76,8 +30,14 @@ class OnnxruntimeBackend:
 
     name = "onnxruntime"
     package = "onnxruntime"
-    profiles = (FP32, FP16, INT8)
-    adopts: Mapping[str, Target] = {".onnx": FP32.target}
+    adopts: Mapping[str, Target] = {".onnx": Target("cpu", "onnx", "fp32")}
+
+    @cached_property
+    def profiles(self) -> tuple[TargetProfile, ...]:
+        """In float32, with weights in float16, in integers."""
+        from edgeyolo_onnxruntime.profiles import FP16, FP32, INT8
+
+        return FP32, FP16, INT8
 
     def can_compile(self) -> Availability:
         """Availability of compilation, which takes no more than running.
@@ -92,7 +52,7 @@ class OnnxruntimeBackend:
             return Availability(False, "the package onnxruntime is not installed", "pip install onnxruntime")
         try:
             return Availability(True, version=version("onnxruntime"))
-        except PackageNotFoundError:  # onnxruntime-gpu, -openvino ... are the same module under another name
+        except ImportError:  # onnxruntime-gpu, -openvino ... are the same module under another name
             import onnxruntime
 
             return Availability(True, version=onnxruntime.__version__)
@@ -105,6 +65,7 @@ class OnnxruntimeBackend:
         import onnx
 
         from edgeyolo.export.for_backends import with_graph_ends
+        from edgeyolo_onnxruntime.profiles import MODEL, OPSET, RECORD
 
         tools = {"onnxruntime": self.can_run().version}
         exported, files = source.onnx(opset=OPSET), [MODEL]
@@ -115,6 +76,8 @@ class OnnxruntimeBackend:
         else:
             model = onnx.load(exported)
             if target.precision == "fp16":
+                from edgeyolo_onnxruntime.halves import with_halves
+
                 model = with_halves(model)
         model = with_graph_ends(model, source)
         (into / MODEL).write_bytes(model.SerializeToString(deterministic=True))
@@ -148,9 +111,9 @@ class OnnxruntimeBackend:
         self, folder: Path, output: OutputContract
     ) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Inputs and outputs of `model.onnx`."""
-        from edgeyolo_onnxruntime import foreign
+        from edgeyolo_onnxruntime import foreign, profiles
 
-        return foreign.ports(folder / MODEL)
+        return foreign.ports(folder / profiles.MODEL)
 
 
 def _quantized(exported: Path, source: ExportSource, into: Path) -> onnx.ModelProto:

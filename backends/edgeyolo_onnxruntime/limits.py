@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from edgeyolo.backend.capabilities import Limits, Suppression
-from edgeyolo.backend.op_graph import Graph, Operation
+
+if TYPE_CHECKING:
+    from edgeyolo.backend.op_graph import Graph, Operation
 
 FLOAT = Limits("CPU", opsets=(11, 20), sources=MappingProxyType({"versions": "ONNX Runtime, Compatibility"}))
 

@@ -51,7 +51,9 @@ def write_ir(
         model = change(model)
         if half:
             _compress(model)
-        ov.save_model(finish(model), str(into / FILES[0]), compress_to_fp16=False)
+        model = finish(model)
+        _name_by_place(model)  # of what was put in since: NNCF leaves constants numbered
+        ov.save_model(model, str(into / FILES[0]), compress_to_fp16=False)
     except RuntimeError as error:
         raise EdgeYoloError(
             f"OpenVINO {runtime.loaded_version(ov)} cannot convert the network: {runtime.reason(error)}"
@@ -102,7 +104,7 @@ def _lower_interpolate(model: Any) -> None:
 
 
 def _name_by_place(model: Any) -> None:
-    """Name the nodes that the reader numbered after their place.
+    """Name the nodes that have a number for a name after their place.
 
     `Constant_10569` gets its name from its user and the input it feeds (`node_conv2d/1`).
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgeyolo.artifact.manifest import AGAIN, Manifest
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.support.files import sha256
+from edgeyolo.support.hashes import sha256
 
 MANIFEST = "manifest.json"
 LARGEST = 16 << 20

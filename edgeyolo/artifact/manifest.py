@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from hashlib import sha256 as new_sha256
 from pathlib import PurePosixPath
-from typing import Any, get_type_hints
+from typing import Any
 
 from edgeyolo.artifact.contract_faults import contract_faults
 from edgeyolo.artifact.contracts import InputContract, OutputContract, output_from_json
 from edgeyolo.artifact.target import Target
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.support.dataclass_json import from_plain
+from edgeyolo.support.dataclass_json import field_types, from_plain
 
 SCHEMA = "edgeyolo-artifact/1"
 AGAIN = "Copy the whole directory again, or export the weights again."
@@ -201,7 +201,7 @@ def _value(name: str, value: Any, where: str) -> Any:
             return Target.parse(from_plain(str, value, place))
         except UsageError as error:
             raise DamagedFileError(f"{place}: {error.message}", hint=AGAIN) from error
-    return from_plain(get_type_hints(Manifest)[name], value, place)
+    return from_plain(field_types(Manifest)[name], value, place)
 
 
 def _check_files(manifest: Manifest, where: str) -> None:

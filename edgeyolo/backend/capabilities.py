@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from edgeyolo.backend.op_graph import Graph, Operation
+if TYPE_CHECKING:
+    from edgeyolo.backend.op_graph import Graph, Operation
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 

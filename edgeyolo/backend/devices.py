@@ -18,7 +18,6 @@ A backend of a third party brings the device of its own targets: `hailo` for `ha
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -106,5 +105,7 @@ def _complaint(name: str, kind: str | None) -> str:
 
 
 def _hint(text: str) -> str:
+    import difflib
+
     near = difflib.get_close_matches(text, NAMES, n=2, cutoff=0.6)
     return (f"Did you mean {' or '.join(near)}? " if near else "") + f"Devices are {EXAMPLES}."

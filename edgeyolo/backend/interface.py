@@ -7,22 +7,28 @@ and creating it imports no runtime. `examples/edgeyolo-opencv` is a worked examp
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract, Quantization, RawMaps
-from edgeyolo.artifact.learned_ranges import LearnedRanges
-from edgeyolo.artifact.target import Target
-from edgeyolo.backend.profile import TargetProfile
+if TYPE_CHECKING:  # a Detector loads this, and none of what exports take
+    from concurrent.futures import Future
+    from pathlib import Path
 
-if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from edgeyolo.artifact.artifact import Artifact
+    from edgeyolo.artifact.contracts import (
+        GraphDetections,
+        InputContract,
+        OutputContract,
+        Quantization,
+        RawMaps,
+    )
+    from edgeyolo.artifact.learned_ranges import LearnedRanges
+    from edgeyolo.artifact.target import Target
     from edgeyolo.backend.devices import Device
+    from edgeyolo.backend.profile import TargetProfile
     from edgeyolo.backend.quantizer_options import QuantizerOptions
 
 Hint = Literal["latency", "throughput"]

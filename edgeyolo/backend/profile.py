@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgeyolo.artifact.target import Target
-from edgeyolo.backend.capabilities import Limits
+if TYPE_CHECKING:
+    from edgeyolo.artifact.target import Target
+    from edgeyolo.backend.capabilities import Limits
 
 
 @dataclass(frozen=True)

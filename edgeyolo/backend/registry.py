@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoints, PackageNotFoundError, distribution, entry_points
+from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, get_args
 
 from edgeyolo.artifact.target import Target
@@ -25,13 +26,16 @@ from edgeyolo.backend.interface import (
     Session,
     TunableBackend,
 )
-from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import DamagedFileError, RuntimeMissingError, UnsupportedTargetError, UsageError
+from edgeyolo.support import installed
 from edgeyolo.support.nearest import nearest
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from edgeyolo.artifact.artifact import Artifact
     from edgeyolo.backend.devices import Device
+    from edgeyolo.backend.profile import TargetProfile
 
 GROUP = "edgeyolo.backends"
 CALIBRATION = "edgeyolo.calibration"
@@ -52,33 +56,49 @@ def _load_entry(name: str) -> Backend | Broken | None:
 
     Gives why it does not load, or None where none has that name.
     """
-    for entry in _entries_called(name):
-        try:
-            backend = entry.load()()
-            if not isinstance(backend, Backend):
-                raise TypeError(f"{entry.value} lacks a part of edgeyolo.backend.interface.Backend")
-        except Exception as error:  # noqa: BLE001 - a third party's module may fail in any way; it is reported
-            return Broken(name, f"{type(error).__name__}: {error}")
-        return backend
-    return None
+    value = _value(name)
+    if value is None:
+        return None
+    module, _, attribute = value.partition(":")
+    try:
+        backend: Backend = attrgetter(attribute)(import_module(module))()
+        if missing := [part for part in _parts() if part not in dir(backend)]:
+            raise TypeError(
+                f"{value} lacks a part of edgeyolo.backend.interface.Backend: {', '.join(missing)}"
+            )
+    except Exception as error:  # noqa: BLE001 - a third party's module may fail in any way; it is reported
+        return Broken(name, f"{type(error).__name__}: {error}")
+    return backend
 
 
-def _entries_called(name: str) -> EntryPoints:
-    """Entry points of that name: ours, or else anybody's.
+def _parts() -> list[str]:
+    """Names that a backend must have.
+
+    `isinstance` would compute the profiles to find them.
+    """
+    return [*Backend.__annotations__, *(name for name in vars(Backend) if not name.startswith("_"))]
+
+
+def _value(name: str) -> str | None:
+    """Value of the entry point of that name, "module:class": ours, or else anybody's.
 
     For the latter every installed distribution is looked through.
     """
-    try:
-        own = distribution("edgeyolo").entry_points.select(group=GROUP, name=name)
-    except PackageNotFoundError:  # run from its sources, uninstalled
-        return entry_points(group=GROUP, name=name)
-    return own or entry_points(group=GROUP, name=name)
+    own = installed.entry_point("edgeyolo", GROUP, name)
+    return own or next((f"{entry.module}:{entry.attr}" for entry in _entry_points(GROUP, name)), None)
+
+
+def _entry_points(group: str, *names: str) -> list[EntryPoint]:
+    """Entry points of all installed distributions; with names, those only."""
+    from importlib.metadata import entry_points
+
+    return [entry for entry in entry_points(group=group) if not names or entry.name in names]
 
 
 @lru_cache(maxsize=1)
 def _load() -> tuple[dict[str, Backend], tuple[Broken, ...]]:
     """Every backend; only what asks for all targets pays for it."""
-    found = [_load_entry(name) for name in sorted({entry.name for entry in entry_points(group=GROUP)})]
+    found = [_load_entry(name) for name in sorted({entry.name for entry in _entry_points(GROUP)})]
     loaded = {item.name: item for item in found if item is not None and not isinstance(item, Broken)}
     return loaded, tuple(item for item in found if isinstance(item, Broken))
 
@@ -331,7 +351,7 @@ def quantized_training() -> Any:
 
 
 def _registered(group: str, name: str) -> Any:
-    for entry in entry_points(group=group, name=name):
+    for entry in _entry_points(group, name):
         return entry.load()
     raise RuntimeMissingError(
         "no calibration package is installed", hint="Install edgeyolo with its calibration."

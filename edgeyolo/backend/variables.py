@@ -5,7 +5,6 @@ Those that backends read are known too.
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections.abc import Mapping
@@ -38,6 +37,8 @@ def complaints(environment: Mapping[str, str] = os.environ) -> list[str]:
     strange = [name for name in set_here(environment) if name not in VARIABLES]
     if not strange:  # the usual case costs no loading of backends
         return []
+    import difflib
+
     names = known()
     found = []
     for name in strange:

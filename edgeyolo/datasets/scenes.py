@@ -44,6 +44,10 @@ def make_scene(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
 
     `size` is (height, width).
     """
+    return _draw_scene(seed, size)
+
+
+def _draw_scene(seed: int, size: tuple[int, int]) -> Scene:
     rng = np.random.default_rng(seed)
     picture = _background(rng, size)
     owner = np.full(size, -1, np.int32)  # which object shows at each pixel

@@ -39,7 +39,8 @@ from edgeyolo.backend.ports import with_file_types
 from edgeyolo.detector.port_guess import FILL_IN, recognise
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, FileRefusedError, RuntimeMissingError, UsageError
 from edgeyolo.support.dataclass_json import from_plain
-from edgeyolo.support.files import atomic_directory, sha256, user_cache
+from edgeyolo.support.files import atomic_directory, user_cache
+from edgeyolo.support.hashes import sha256
 from edgeyolo.support.reading import read_text
 from edgeyolo.version import __version__
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +29,8 @@ from edgeyolo.support import environment
 from edgeyolo.support.names import find_alike
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from edgeyolo.detector.adopt import SpecSource
     from edgeyolo.stream.frame import Listener, Policy
     from edgeyolo.stream.open_source import SourceLike
@@ -189,6 +189,8 @@ class Detector:
             ImageError, UsageError: as for calling the detector; raised here, not by the future.
         """
         self._require_open()
+        from concurrent.futures import Future  # only here: the import costs a Detector's start
+
         found: Future[Detections] = Future()
         found.set_running_or_notify_cancel()
 
@@ -360,6 +362,8 @@ def _class_id(item: int | str, class_names: Sequence[str]) -> int:
     if alike:
         return alike[0]
     folded = [name.casefold() for name in class_names]
+    import difflib
+
     near = difflib.get_close_matches(item.casefold(), folded, n=3, cutoff=0.5)
     known = [class_names[folded.index(name)] for name in near] or list(class_names[:10])
     raise UsageError(

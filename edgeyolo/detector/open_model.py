@@ -17,7 +17,6 @@ from edgeyolo.detector import builtin
 from edgeyolo.detector.selection.explanation import Considered, Explanation
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.support import environment
-from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
     from edgeyolo.detector.adopt import SpecSource
@@ -213,6 +212,8 @@ def _exported(weights: Path, target: str, size: tuple[int, int] | None, step: St
     try:
         from edgeyolo.export.cache import cached_artifact
     except ImportError as error:  # torch, onnx ... are imported on the way
+        from edgeyolo.support.install import install_hint
+
         raise RuntimeMissingError(
             f"{weights} is a weights file; exporting it needs a package that is not installed ({error})",
             hint=f"{install_hint('export')}, or give the directory of an exported artifact.",

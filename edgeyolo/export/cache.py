@@ -12,7 +12,8 @@ from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import UsageError
 from edgeyolo.export.exporter import export
 from edgeyolo.export.options import ExportOptions
-from edgeyolo.support.files import sha256, user_cache
+from edgeyolo.support.files import user_cache
+from edgeyolo.support.hashes import sha256
 from edgeyolo.version import __version__
 
 

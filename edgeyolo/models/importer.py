@@ -33,7 +33,7 @@ from edgeyolo.models.download.table import PUBLISHED
 from edgeyolo.models.network import Network
 from edgeyolo.models.other_names import INNER_LATERAL, has_inner_lateral
 from edgeyolo.models.published import Recognised, is_fused_training, recognise
-from edgeyolo.support.files import sha256
+from edgeyolo.support.hashes import sha256
 
 _ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)", "relu": "ReLU"}
 

@@ -9,7 +9,8 @@ from edgeyolo.backend.registry import profiles
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.recipe.host import Host
 from edgeyolo.recipe.hosts import HOSTS
-from edgeyolo.support.files import atomic_directory, sha256
+from edgeyolo.support.files import atomic_directory
+from edgeyolo.support.hashes import sha256
 
 SUMS = "SHA256SUMS"
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
-from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,11 +15,12 @@ from edgeyolo.errors import ImageError, MissingImageError, UsageError
 from edgeyolo.runtime.encoded_image import check_size, decode_image, pixel_limit
 from edgeyolo.runtime.pil_image import pil_to_bgr
 from edgeyolo.runtime.pixel_values import Pixels, to_uint8
-from edgeyolo.support.folders import Walk, match_files, walk_files
 from edgeyolo.support.reading import path_text, read_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from edgeyolo.support.folders import Walk
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image"
 
@@ -86,6 +85,14 @@ def find_images(
     Raises:
         ImageError: a source does not exist, is no regular file or leads to no image.
     """
+    from glob import has_magic
+
+    from edgeyolo.support.folders import (  # who reads single images loads none of it
+        Walk,
+        match_files,
+        walk_files,
+    )
+
     if not isinstance(source, (str, os.PathLike)):
         every = Walk()
         for item in source:
@@ -180,6 +187,8 @@ def _check_exists(path: Path) -> None:
         raise MissingImageError(f"{path}: an address, not a file", hint="Download the image first.")
     if not path.parent.is_dir():
         raise MissingImageError(f"{path}: there is no such file, nor the folder {path.parent}")
+    import difflib
+
     try:
         near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1)
     except OSError:  # a folder that may be entered but not listed

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,9 @@ from edgeyolo.runtime.input_array import InputArray
 from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.postprocess import DISPLAY, PostprocessConfig, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, Preprocessor
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Pixels = NDArray[np.uint8]
 
@@ -153,6 +155,8 @@ class Pipeline:
         """
         self._require_process()
         batch, letterboxes = self.preprocess(images)
+        from concurrent.futures import Future  # only here: the import costs a Detector's start
+
         done: Future[list[Detections]] = Future()
         done.set_running_or_notify_cancel()
 
@@ -215,6 +219,8 @@ def _at_once(
     run: Callable[[NDArray[Any]], dict[str, NDArray[Any]]], batch: NDArray[Any]
 ) -> Future[dict[str, NDArray[Any]]]:
     """A network's result, or its failure, as a future that is ready."""
+    from concurrent.futures import Future
+
     ready: Future[dict[str, NDArray[Any]]] = Future()
     try:
         ready.set_result(run(batch))

@@ -90,7 +90,7 @@ def _finite(data: float, where: str) -> float:
 def _object(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise _mismatch(where, "an object", data)
-    hints, known = _hints(kind), {item.name: item for item in fields(kind)}
+    hints, known = field_types(kind), {item.name: item for item in fields(kind)}
     required = {name for name, item in known.items() if _is_required(item)}
     if missing := required - set(data):
         raise DamagedFileError(f"{where}: missing {', '.join(sorted(missing))}")
@@ -119,7 +119,8 @@ def _mismatch(where: str, expected: str, data: Any) -> DamagedFileError:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def field_types(kind: Any) -> dict[str, Any]:
+    """Types of a dataclass's fields, by name."""
     return typing.get_type_hints(kind)
 
 
@@ -168,7 +169,7 @@ def _object_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     name = kind.__name__
     if name not in definitions:
         definitions[name] = {}  # taken, should it refer to itself
-        hints = _hints(kind)
+        hints = field_types(kind)
         definitions[name] = {
             "description": " ".join((kind.__doc__ or "").split()),
             "type": "object",

@@ -1,6 +1,6 @@
 """Files that are either complete or not there.
 
-Atomic writing, hashes, and where the cache is.
+Atomic writing, and where the cache is.
 
 A writer works in a workspace: a hidden directory `.edgeyolo-tmp-...` beside the destination, on the same file
 system, so that the last step is one rename. A workspace holds a lock file that its process keeps locked; the
@@ -124,15 +124,6 @@ def require_room(folder: str | Path, needed: int) -> None:
             f"{folder}: about {needed / 1e6:,.0f} MB will be written, and {free / 1e6:,.0f} MB are free",
             hint="Free some space there, or choose another place with -o.",
         )
-
-
-def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file as 64 lower-case hexadecimal digits, read in pieces."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def user_cache() -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 # Modules whose package is called otherwise.
@@ -47,6 +46,8 @@ def _requirements() -> tuple[tuple[str, str], ...]:
 
     The extra is "" in the base install.
     """
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
         lines = requires("edgeyolo") or []
     except PackageNotFoundError:  # run from a checkout that was never installed

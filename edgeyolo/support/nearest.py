@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -12,6 +11,8 @@ def nearest(word: str, known: Iterable[str], *, count: int = 3, cutoff: float = 
     Names that begin with it, the shortest first, or hold it as one of their parts, come before those that are spelled
     alike; otherwise they keep their order.
     """
+    import difflib  # imported here: without mistakes nobody asks
+
     names, wanted = list(dict.fromkeys(known)), word.casefold()
     if not wanted:
         return []

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
-from edgeyolo.support.install import install_hint
 
 MAX_TEXT = 1 << 26
 """64 MiB: no label file, list or YAML file has more."""
@@ -121,6 +120,8 @@ def read_yaml(path: str | Path, *, error: type[EdgeYoloError] = EdgeYoloError) -
     try:
         import yaml
     except ImportError as missing:
+        from edgeyolo.support.install import install_hint
+
         raise RuntimeMissingError(
             f"{path}: reading YAML needs PyYAML, which is not installed", hint=install_hint("eval")
         ) from missing

@@ -36,8 +36,8 @@ DEVICES = {
     "ncs-openvino-fp16": "MYRIAD",
     "edgetpu-tflite-int8": "",
 }
-SLOW = ("npu-openvino-int8", "ncs-openvino-fp16")
-PARAMS = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in DEVICES]
+QUICK = "gpu-openvino-fp16"
+PARAMS = [pytest.param(name, marks=[] if name == QUICK else [pytest.mark.slow]) for name in DEVICES]
 
 
 @pytest.fixture(scope="module", params=PARAMS)

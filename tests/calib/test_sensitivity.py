@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,13 +30,14 @@ from edgeyolo.errors import DamagedFileError, GateError, UnsupportedTargetError,
 from edgeyolo.export import ExportOptions, export  # noqa: E402
 from edgeyolo_calib.choice.budget import (  # noqa: E402
     CANDIDATES,
+    Budget,
     require_points,
     require_reached,
     require_something_to_lose,
     search,
 )
 from edgeyolo_calib.choice.ledger import Ledger  # noqa: E402
-from edgeyolo_calib.choice.sensitivity import measure  # noqa: E402
+from edgeyolo_calib.choice.sensitivity import Sensitivity, measure  # noqa: E402
 from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
 from edgeyolo_calib.quantize import schemes  # noqa: E402
 from edgeyolo_calib.quantize.qdq import quantize  # noqa: E402
@@ -48,13 +50,19 @@ from edgeyolo_calib.ranges.measured import ChosenImages  # noqa: E402
 from edgeyolo_calib.ranges.observe import observe  # noqa: E402
 from edgeyolo_calib.ranges.ranges import Scheme  # noqa: E402
 
+IMAGES = 2  # that errors are measured on
+
 
 @pytest.fixture(scope="module")
 def contract(small_artifact: Path) -> InputContract:
     return Artifact.open(small_artifact).manifest.input
 
 
-@pytest.fixture(scope="module", params=[ONNXRUNTIME, TENSORRT], ids=lambda rules: rules.name)
+@pytest.fixture(
+    scope="module",
+    params=[ONNXRUNTIME, pytest.param(TENSORRT, marks=pytest.mark.slow)],
+    ids=lambda rules: rules.name,
+)
 def rules(request: pytest.FixtureRequest) -> Rules:
     return request.param  # type: ignore[no-any-return]
 
@@ -70,7 +78,12 @@ def variants(
 
 @pytest.fixture(scope="module")
 def compared(variants: Variants, contract: InputContract, calibration: CalibrationSource) -> Compared:
-    return Compared.take(variants.graph, calibration, contract, 4)
+    return Compared.take(variants.graph, calibration, contract, IMAGES)
+
+
+@pytest.fixture(scope="module")
+def sensitivity(variants: Variants, compared: Compared) -> Sensitivity:
+    return measure(variants, compared, None, Ledger(None, {}))
 
 
 def test_the_simulation_errs_as_the_graph_with_quantizers_does(
@@ -95,8 +108,8 @@ def test_raw_maps_are_rounded_where_the_rules_say_so(
         assert len(np.unique(values)) <= 256, name
 
 
-def test_every_layer_errs_and_no_one_more_than_all(variants: Variants, compared: Compared) -> None:
-    found = measure(variants, compared, None, Ledger(None, {}))
+def test_every_layer_errs_and_no_one_more_than_all(variants: Variants, sensitivity: Sensitivity) -> None:
+    found = sensitivity
     errors = [layer.error for layer in found.layers]
     assert len(errors) == len(variants.layers) > 10
     assert errors == sorted(errors, reverse=True)
@@ -116,21 +129,31 @@ class _Scripted:
         return [points, points - 0.1, points + 0.1, 0.95]
 
 
-def _search(variants: Variants, compared: Compared, losses: Sequence[float], points: float, ledger: Ledger):  # type: ignore[no-untyped-def]
-    found = measure(variants, compared, None, ledger)
-    judge = _Scripted(losses)
-    return search(variants, compared, judge, ledger, sensitivity=found, points=points)  # type: ignore[arg-type]
+Searched = Callable[[Sequence[float]], Budget]
 
 
-def test_layers_are_taken_until_the_budget_is_met(variants: Variants, compared: Compared) -> None:
-    found = _search(variants, compared, [1.0, 0.8, 0.3001, 0.3], 0.3, Ledger(None, {}))
+@pytest.fixture
+def searched(variants: Variants, compared: Compared, sensitivity: Sensitivity) -> Searched:
+    """The search for a loss of at most 0.3 points, with losses that are given."""
+
+    def found(losses: Sequence[float]) -> Budget:
+        judge: Any = _Scripted(losses)
+        return search(variants, compared, judge, Ledger(None, {}), sensitivity=sensitivity, points=0.3)
+
+    return found
+
+
+def test_layers_are_taken_until_the_budget_is_met(
+    variants: Variants, compared: Compared, sensitivity: Sensitivity, searched: Searched
+) -> None:
+    found = searched([1.0, 0.8, 0.3001, 0.3])
     assert found.reached
     require_reached(found)
     assert [step.lost.points for step in found.steps] == [0.8, 0.3001, 0.3]
     assert len(set(found.floats)) == 3
     errors = [step.error for step in found.steps]
     assert errors == sorted(errors, reverse=True)
-    tried = [layer.name for layer in measure(variants, compared, None, Ledger(None, {})).layers][:CANDIDATES]
+    tried = [layer.name for layer in sensitivity.layers][:CANDIDATES]
     assert found.floats[0] == min(tried, key=lambda name: compared.error(variants.without([name])))
 
 
@@ -147,14 +170,15 @@ def test_a_budget_that_cannot_be_missed_is_refused(ap: float | None, refused: bo
         require_something_to_lose(judge, Ledger(None, {}), 0.3)  # type: ignore[arg-type]
 
 
-def test_nothing_is_taken_where_nothing_is_lost(variants: Variants, compared: Compared) -> None:
-    found = _search(variants, compared, [0.3], 0.3, Ledger(None, {}))
+def test_nothing_is_taken_where_nothing_is_lost(searched: Searched) -> None:
+    found = searched([0.3])
     assert found.reached
     assert found.floats == ()
 
 
-def test_a_budget_that_cannot_be_met_says_what_was_reached(variants: Variants, compared: Compared) -> None:
-    found = _search(variants, compared, [1.0] * 100, 0.3, Ledger(None, {}))
+@pytest.mark.slow
+def test_a_budget_that_cannot_be_met_says_what_was_reached(variants: Variants, searched: Searched) -> None:
+    found = searched([1.0] * 100)
     assert not found.reached
     assert len(found.steps) == len(variants.layers) // 3
     with pytest.raises(GateError, match=r"1\.00 points lost with \d+ layers in float, 0\.3 allowed"):
@@ -219,6 +243,7 @@ def run(*arguments: object, code: int = 0) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_layers_found_for_a_budget_stay_in_float_in_the_artifact(
     small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
 ) -> None:
@@ -270,6 +295,7 @@ def test_layers_found_for_a_budget_stay_in_float_in_the_artifact(
     assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_corrected_labels_are_measured_on_again(
     small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
 ) -> None:
@@ -308,7 +334,7 @@ def test_a_target_that_would_forget_them_refuses(
 
 
 def test_arrays_are_taken_apart_by_image(compared: Compared) -> None:
-    assert sum(len(batch) for batch in compared.batches) == 4
+    assert sum(len(batch) for batch in compared.batches) == IMAGES
     assert all(np.isfinite(each).all() for maps in compared.maps for each in maps)
 
 
@@ -338,6 +364,7 @@ def test_the_method_that_errs_least_is_taken_and_said(  # noqa: PLR0917
     assert not plain.tried
 
 
+@pytest.mark.slow
 def test_nncf_leaves_the_same_layers_in_float(
     small_weights: Path, calibration: CalibrationSource, tmp_path: Path
 ) -> None:

@@ -312,10 +312,10 @@ def test_a_failed_gate_leaves_nothing(tmp_path: Path, small_weights: Path) -> No
     (site / "wrong.py").write_text(
         "from dataclasses import replace\n"
         "from edgeyolo_onnxruntime import OnnxruntimeBackend\n"
-        "from edgeyolo.backend.profile import Target\n"
+        "from edgeyolo.artifact.target import Target\n"
         "class Wrong(OnnxruntimeBackend):\n"
         "    name = 'wrong'\n"
-        "    profiles = (replace(OnnxruntimeBackend.profiles[0], target=Target('cpu', 'wrong', 'fp32')),)\n"
+        "    profiles = (replace(OnnxruntimeBackend().profiles[0], target=Target('cpu', 'wrong', 'fp32')),)\n"
         "    def open(self, artifact, *, threads=None):\n"
         "        session = super().open(artifact, threads=threads)\n"
         "        run = session.run\n"
@@ -332,7 +332,14 @@ def test_a_failed_gate_leaves_nothing(tmp_path: Path, small_weights: Path) -> No
     assert [path.name for path in tmp_path.iterdir() if path.name != "site"] == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_an_export_that_is_ended_leaves_nothing(
     tmp_path: Path, small_weights: Path, how: signal.Signals
 ) -> None:

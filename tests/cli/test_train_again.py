@@ -150,6 +150,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(run: Path) -> None:
     assert not (run / "run" / LOCK).exists()
 
 
+@pytest.mark.slow
 def test_second_training_into_the_same_new_folder_is_refused(run: Path, small_weights: Path) -> None:
     files = [next((run / name).glob("*.json")) for name in ("train", "val")]
     words = [

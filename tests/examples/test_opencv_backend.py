@@ -31,6 +31,7 @@ def installed(site: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(path), "EDGEYOLO_CACHE": str(site / "cache")}
 
 
+@pytest.mark.slow
 def test_the_installed_package_passes_the_suite(tmp_path: Path) -> None:
     """Run as its author does, in a process and a pytest of its own: nothing of our tests is in reach."""
     pytest.importorskip("torch", reason="needs the export extra")

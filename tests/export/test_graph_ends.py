@@ -39,7 +39,11 @@ def graph_artifact(small_weights: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize(
-    "target", ["cpu-onnx-fp32", "cpu-onnx-int8", "cpu-openvino-fp32", "cpu-openvino-int8"]
+    "target",
+    [
+        *("cpu-onnx-fp32", "cpu-onnx-int8", "cpu-openvino-fp32"),
+        pytest.param("cpu-openvino-int8", marks=pytest.mark.slow),
+    ],
 )
 def test_the_same_detections_from_the_graph_and_from_the_host(
     target: str, small_weights: Path, calibration: CalibrationSource, tmp_path: Path

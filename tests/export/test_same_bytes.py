@@ -15,7 +15,6 @@ from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export import ExportOptions, export
 
-pytestmark = pytest.mark.own_trace
 QUICK = ("cpu-onnx-fp32", "cpu-openvino-fp16", "cpu-tflite-fp32")
 
 
@@ -40,6 +39,13 @@ def test_in_another_process(small_weights: Path, tmp_path: Path) -> None:
         other = tmp_path / "other" / target if len(targets) > 1 else tmp_path / "other"
         assert Artifact.open(other).manifest.files == here.manifest.files
         assert (other / "manifest.json").read_bytes() == (here.path / "manifest.json").read_bytes()
+
+
+@pytest.mark.own_trace
+def test_the_trace(small_weights: Path, tmp_path: Path) -> None:
+    """Traced twice in one process, where the other tests of this file share what was traced once."""
+    one, other = (export(small_weights, QUICK[0], tmp_path / name) for name in ("one", "other"))
+    assert one.manifest.files == other.manifest.files
 
 
 @pytest.mark.slow

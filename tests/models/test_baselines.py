@@ -33,7 +33,10 @@ NAMES = (
     "yolov3", "yolov3-spp", "yolov4-csp", "yolor-csp", "yolor-csp-x", "r50-csp", "x50-csp", "yolor-p6", "yolor-w6",
     "yolor-e6", "yolor-d6",
 )  # fmt: skip
-LARGE = ("yolov3", "yolov4-csp", "yolor-csp-x", "yolor-w6", "yolor-e6", "yolor-d6")
+LARGE = (
+    *("yolov3", "yolov3-spp", "yolov4-csp", "yolor-csp-x"),
+    *("yolor-p6", "yolor-w6", "yolor-e6", "yolor-d6"),
+)
 WITH_OUTPUTS = [
     pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
     for name in NAMES

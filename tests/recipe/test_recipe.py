@@ -18,7 +18,7 @@ from edgeyolo.backend.registry import profiles
 from edgeyolo.cli import recipe_command, serve_command
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.recipe import HOSTS, write_recipe
-from edgeyolo.support.files import sha256
+from edgeyolo.support.hashes import sha256
 
 Exported = Callable[..., Artifact]
 

@@ -16,7 +16,8 @@ import pytest
 
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.support import files
-from edgeyolo.support.files import WORKSPACE_PREFIX, atomic_directory, atomic_file, sha256, user_cache
+from edgeyolo.support.files import WORKSPACE_PREFIX, atomic_directory, atomic_file, user_cache
+from edgeyolo.support.hashes import sha256
 
 WRITER = """
 import sys, time

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.support.files import atomic_directory
-from edgeyolo.support.files import sha256 as file_sha256
+from edgeyolo.support.hashes import sha256 as file_sha256
 from edgeyolo.support.locks import locked
 from edgeyolo_tensorrt.cuda.interface import Cuda, Gpu
 from edgeyolo_tensorrt.cuda.open_cuda import open_cuda

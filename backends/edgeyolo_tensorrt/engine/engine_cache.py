@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import DamagedFileError
-from edgeyolo.support.files import sha256 as file_sha256
 from edgeyolo.support.files import user_cache
+from edgeyolo.support.hashes import sha256 as file_sha256
 from edgeyolo_tensorrt.facts import version_text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from edgeyolo.datasets import Dataset
 from edgeyolo.datasets.image_size import read_image_size
 from edgeyolo.errors import ImageError
 from edgeyolo.runtime.images import read_image
-from edgeyolo.support.files import sha256
+from edgeyolo.support.hashes import sha256
 
 
 def identify(paths: Sequence[Path]) -> str:

@@ -14,7 +14,7 @@ from edgeyolo.detector.selection.measure import Measured, fastest, key_of, measu
 from edgeyolo.detector.selection.order import candidates, class_of, versions
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 from edgeyolo.support import environment
-from edgeyolo.support.files import sha256
+from edgeyolo.support.hashes import sha256
 
 MEASURED = 3  # of one class, the first of the documented order; each has to be exported first
 

@@ -19,7 +19,8 @@ from edgeyolo.models.download.table import (
     published,
 )
 from edgeyolo.models.download.transfer import NotServedError, Patience, discard, place, transfer
-from edgeyolo.support.files import atomic_file, sha256, user_cache
+from edgeyolo.support.files import atomic_file, user_cache
+from edgeyolo.support.hashes import sha256
 from edgeyolo.support.locks import locked
 
 __all__ = [

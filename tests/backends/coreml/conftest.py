@@ -96,11 +96,15 @@ def make_artifact() -> Callable[[NetworkSource, str, Path], Artifact]:
 def artifacts(
     small_source: NetworkSource,
     make_artifact: Callable[[NetworkSource, str, Path], Artifact],
-    tmp_path_factory: pytest.TempPathFactory,
+    once: Callable[[str, Callable[[Path], object]], Path],
 ) -> dict[str, Artifact]:
     """The small network for each precision; not to be changed."""
-    folder = tmp_path_factory.mktemp("coreml")
-    return {each: make_artifact(small_source, each, folder / each) for each in ("fp16", "int8", "w6")}
+
+    def made(precision: str) -> Artifact:
+        place = once(f"coreml-{precision}", lambda path: make_artifact(small_source, precision, path))
+        return Artifact.open(place)
+
+    return {each: made(each) for each in ("fp16", "int8", "w6")}
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def test_another_process_writes_the_same_bytes(
         from edgeyolo.export.source import NetworkSource
         from edgeyolo.models.importer import import_checkpoint
         from edgeyolo.models.reparameterize import reparameterize
-        from edgeyolo.backend.profile import Target
+        from edgeyolo.artifact.target import Target
         from edgeyolo_coreml import CoremlBackend
         loaded = import_checkpoint(sys.argv[1])
         network = reparameterize(loaded.network).network

@@ -44,6 +44,9 @@ class Scenes:
 SourceOf = Callable[..., NetworkSource]
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
 def source_of(tmp_path_factory: pytest.TempPathFactory) -> SourceOf:
     """Sources as the export pipeline hands them to a backend: (folded network, image side, **fields) -> source."""
@@ -112,9 +115,9 @@ def convert() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def float_model(convert: ModuleType, source: NetworkSource) -> bytes:
+def float_model(convert: ModuleType, source: NetworkSource, once: Once) -> bytes:
     """The small network as float32 TFLite."""
-    return convert.to_flatbuffer(source)
+    return once("float.tflite", lambda path: path.write_bytes(convert.to_flatbuffer(source))).read_bytes()
 
 
 @pytest.fixture(scope="session")
@@ -124,9 +127,11 @@ def leaky_source(source_of: SourceOf, leaky: Network) -> NetworkSource:
 
 
 @pytest.fixture(scope="session")
-def leaky_model(convert: ModuleType, leaky_source: NetworkSource) -> bytes:
+def leaky_model(convert: ModuleType, leaky_source: NetworkSource, once: Once) -> bytes:
     """The small network with LeakyReLU, as float32 TFLite."""
-    return convert.to_flatbuffer(leaky_source)
+    return once(
+        "leaky.tflite", lambda path: path.write_bytes(convert.to_flatbuffer(leaky_source))
+    ).read_bytes()
 
 
 @pytest.fixture(scope="session")
@@ -142,11 +147,13 @@ def leaky_calibration(convert: ModuleType, leaky_source: NetworkSource) -> list[
 
 
 @pytest.fixture(scope="session")
-def integer_model(float_model: bytes, calibration: list[np.ndarray]) -> bytes:
+def integer_model(float_model: bytes, calibration: list[np.ndarray], once: Once) -> bytes:
     """The small network in integers."""
     from edgeyolo_tflite.quantize import quantize
 
-    return quantize(float_model, calibration)
+    return once(
+        "integer.tflite", lambda path: path.write_bytes(quantize(float_model, calibration))
+    ).read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,7 @@ def test_both_keep_the_protocol() -> None:
     assert isinstance(EdgeTpuBackend(), ParityBackend)
 
 
+@pytest.mark.slow
 def test_an_export_says_nothing_and_repeats_to_the_byte(
     small_weights: Path, float_model: bytes, tmp_path: Path
 ) -> None:

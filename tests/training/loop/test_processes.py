@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,12 @@ HERE = Path(__file__).parent
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses, below those that systems give to whoever asks for any: none is given away meanwhile."""
+    for port in random.sample(range(20000, 30000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("100 ports are in use")
 
 
 def _train(rank: int, count: int, port: int, folder: str, scenes: str) -> None:
@@ -46,6 +51,7 @@ def _train(rank: int, count: int, port: int, folder: str, scenes: str) -> None:
     if processes.leads:
         torch.save(run.position.history, Path(folder) / "history.pt")
     if count > 1:
+        torch.distributed.barrier()  # the first process keeps the store, and goes last
         torch.distributed.destroy_process_group()
 
 
