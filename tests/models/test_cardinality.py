@@ -110,7 +110,7 @@ def test_a_grouped_network_is_folded_and_saved_like_any_other(
     data["backbone"][0]["elan"]["groups"] = "2"
     with pytest.raises((DamagedFileError, UsageError)):
         ModelSpec.from_json(data)
-    with pytest.raises(UsageError, match="Elan.groups"):
+    with pytest.raises(UsageError, match=r"Elan\.groups"):
         Elan(8, 8, groups=0)
 
 

@@ -17,7 +17,9 @@ import torch
 
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import UsageError
+from edgeyolo.models import weights
 from edgeyolo.models.complexity import fused_parameters, gflops
+from edgeyolo.models.network import Network
 from edgeyolo.support.files import atomic_file
 from edgeyolo.training.ablation.ablation_tables import Table, Variant
 from edgeyolo.training.config import TrainConfig
@@ -25,7 +27,7 @@ from edgeyolo.training.loop.history import best_row
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.processes import join_processes
 from edgeyolo.training.loop.state import read_facts
-from edgeyolo.training.loop.trainer import STATE, Trainer
+from edgeyolo.training.loop.trainer import BEST, STATE, Trainer
 from edgeyolo.training.recipe import Recipe
 from edgeyolo.training.run import suit_anchors
 
@@ -156,6 +158,12 @@ def ablate(
             json.dumps({**ablation.to_json(), "config": config.to_dict(), "recipe": recipe.to_dict()})
         )
     return ablation
+
+
+def trained(table: Table, folder: str | Path, seed: int) -> list[tuple[str, Network]]:
+    """Best weights of every row that `ablate` trained in `folder` with a seed, by the rows' names."""
+    runs = ((row.name, Path(folder) / _file_name(row.name) / f"seed{seed}") for row in table.variants)
+    return [(name, weights.load(run / BEST).network) for name, run in runs]
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,11 @@ from edgeyolo.models.scaling import (
 from edgeyolo.models.topology import Form, ModelSpec, Tried
 from edgeyolo.training.loss.strategy import BOUNDED, COARSE_TO_FINE, INDEPENDENT, LEAD_GUIDED, Strategy
 
-
 _S = TypeVar("_S", bound=ModelSpec | CspSpec)
 
 _NOTE_5 = (
-    "The backbone's dark blocks are replaced (Figure 7); stem and neck stay. A RepConv has its identity branch: in a dark "
-    "block (RepCSP) it meets the residual connection, in a reversed one (RepRCSP) the 1x1 convolution lies between them."
+    "The backbone's dark blocks are replaced (Figure 7); stem and neck stay. A RepConv has its identity branch: in a "
+    "dark block (RepCSP) it meets the residual connection, in a reversed one (RepRCSP) the 1x1 lies between them."
 )
 _CELLS_5: dict[str, tuple[Cell, str]] = {
     "": ("dark", "dark blocks: 1x1, 3x3"),
@@ -89,6 +88,24 @@ def find_table(number: int, model: str | Spec | None = None, *, width: float = 1
     if number == 5:
         return _narrowed(_planned_residual(spec), width)
     return _narrowed(_TABLES[number](_of_the_family(spec)), width)
+
+
+def find_figure(number: int, model: str | Spec | None = None, *, width: float = 1.0) -> Table:
+    """What is trained for Figure 2, 5 or 8 of the paper; arguments as for `find_table`.
+
+    2: E-ELAN of several cardinalities. 5 and 8: networks with auxiliary heads, to be drawn by `figures`.
+    """
+    if number == 2:
+        return cardinalities(model, width=width)
+    if number not in _FIGURES:
+        raise UsageError(f"figure {number}: expected 2, 5 or 8")
+    title, first = _FIGURES[number]
+    rows = tuple(replace(row, paper=None) for row in find_table(6, model, width=width).variants[first:])
+    return Table(number, title, rows, kind="Figure")
+
+
+_FIGURES = {5: ("Label assignment", 3), 8: ("Objectness of lead and auxiliary heads", 1)}
+"""Titles, and the first of Table 6's rows that a figure is about."""
 
 
 def cardinalities(model: str | Spec | None = None, *, width: float = 1.0) -> Table:
@@ -176,9 +193,9 @@ def _planned_concatenation(spec: ModelSpec | None) -> Table:
         for letter, tried, ap, reading in kinds
     ]
     note = (
-        "The paper draws its positions (Figure 6) without naming them. Its text fixes that there are five, that they are "
-        "3x3 convolutions of the stacks, and that (b) and (c), the two above the base, follow the plan and the others do "
-        "not; which convolutions each letter means is a reading."
+        "The paper draws its positions (Figure 6) without naming them. Its text fixes that there are five, that they "
+        "are 3x3 convolutions of the stacks, and that (b) and (c), the two above the base, follow the plan and the "
+        "others do not; which convolutions each letter means is a reading."
     )
     return Table(4, "Planned RepConv in concatenation", tuple(rows), note)
 
