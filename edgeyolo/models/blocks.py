@@ -55,10 +55,15 @@ class ElanChain(nn.Module):
         if self.groups == 1:
             inner = torch.cat(kept[::-1], 1)
             return [(self.transition(inner), inner)]
-        shares = zip(*(features.chunk(self.groups, 1) for features in kept[::-1]), strict=True)
-        inners = [torch.cat(share, 1) for share in shares]  # the shuffle: by group, not by convolution
-        outputs = self.transition(torch.cat(inners, 1)).chunk(self.groups, 1)
-        return list(zip(outputs, inners, strict=True))
+        # The shuffle: concatenated by group, not by convolution.
+        inners = [torch.cat([self.share(y, group) for y in kept[::-1]], 1) for group in range(self.groups)]
+        outputs = self.transition(torch.cat(inners, 1))
+        return [(self.share(outputs, group), inner) for group, inner in enumerate(inners)]
+
+    def share(self, x: Tensor, group: int) -> Tensor:
+        """The channels of one group, (N, g * c, H, W) -> (N, c, H, W)."""
+        width = x.shape[1] // self.groups
+        return x[:, group * width : (group + 1) * width]
 
 
 class ElanBlock(nn.Module):
