@@ -2,9 +2,10 @@
 
     python benchmarks/scripts/elan_forms.py
 
-Narrow yolov7-e6e of random weights, its twins mapped into groups, so that both forms compute the same. They are exported
-for each runtime and take turns, an image at a time, so that what else the machine does falls on both. The ratio is the
-median over turns of the grouped form's time beside the twins' in the same turn: below 1 the grouped form is faster.
+Narrow yolov7-e6e of random weights, its twins mapped into groups, so that both forms compute the same. They are
+exported for each runtime and take turns, an image at a time, so that what else the machine does falls on both. The
+ratio is the median over turns of the grouped form's time beside the twins' in the same turn: below 1 the grouped form
+is faster.
 """
 
 from __future__ import annotations
@@ -102,18 +103,19 @@ def _lines(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]
     lines = [
         "# E-ELAN as twins or in groups",
         "",
-        f"yolov7-e6e with all widths times a factor, {options.imgsz} pixels, {options.threads} thread, {options.turns} "
-        "turns, AMD EPYC with other work beside: `python benchmarks/scripts/elan_forms.py`. The ratio is that of groups "
-        "to twins in the same turn, median and 95 % interval; below 1 the grouped form is faster. Both compute the same.",
+        f"yolov7-e6e with all widths times a factor, {options.imgsz} pixels, {options.threads} thread, "
+        f"{options.turns} turns, AMD EPYC with other work beside: `python benchmarks/scripts/elan_forms.py`. The ratio "
+        "is that of groups to twins in the same turn, median and 95 % interval; below 1 the grouped form is faster. "
+        "Both compute the same.",
         "",
         "| width | g | GFLOPs | target | twins ms | groups ms | groups / twins | of the best turns |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        low, high = row["interval"]
+        (low, high), ms = row["interval"], row["ms"]
         lines.append(
-            f"| {row['width']:g} | {row['groups']} | {row['gflops']:.1f} | {row['target']} | {row['ms']['twins']:.1f} | "
-            f"{row['ms']['groups']:.1f} | {row['ratio']:.3f} ({low:.3f} to {high:.3f}) | {row['ratio_of_best']:.3f} |"
+            f"| {row['width']:g} | {row['groups']} | {row['gflops']:.1f} | {row['target']} | {ms['twins']:.1f} | "
+            f"{ms['groups']:.1f} | {row['ratio']:.3f} ({low:.3f} to {high:.3f}) | {row['ratio_of_best']:.3f} |"
         )
     return lines
 
