@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models.build import build
 from edgeyolo.models.network import ElanNetwork, Network, load_state
-from edgeyolo.models.scaling import map_elans
+from edgeyolo.models.scaling import elans, map_elans
 from edgeyolo.models.topology import Elan
 
 _TWIN = re.compile(r"(.*\.elan\.twins\.)(\d+)(\..*)")
@@ -35,6 +35,11 @@ def to_groups(network: Network) -> Network:
 def to_twins(network: Network) -> Network:
     """The network with every E-ELAN as twins, the other way round; see `to_groups`."""
     return _changed(network, lambda elan: replace(elan, twins=elan.twins * elan.groups, groups=1))
+
+
+def has_groups(network: nn.Module) -> bool:
+    """Tell a network with an ELAN block of several groups."""
+    return isinstance(network, ElanNetwork) and any(elan.groups > 1 for elan in elans(network.spec))
 
 
 def _changed(network: Network, change: Callable[[Elan], Elan]) -> Network:
