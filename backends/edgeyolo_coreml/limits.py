@@ -84,7 +84,10 @@ def leading(graph: Graph) -> frozenset[str]:
 
 
 def shares(operation: Operation, graph: Graph) -> bool:
-    """Tell a slice that takes some channels of what a convolution gives; `lower` has it give them by itself."""
+    """Tell a slice of a convolution's channels.
+
+    `lower` has the convolution give them by itself.
+    """
     if operation.kind != "Slice" or operation.attributes["axis"] != 1 or operation.attributes["steps"] != 1:
         return False
     made = {each.output: each for each in graph.operations}
@@ -108,7 +111,7 @@ def refuse(operation: Operation, graph: Graph) -> Finding | None:
 
 
 def elsewhere(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """Place of a slice that `lower` leaves out: in the convolution behind or before it."""
+    """Place of a slice that `lower` leaves out: in a convolution beside it."""
     if operation.output in leading(graph):
         return "folded", "space-to-depth becomes part of a 6x6 convolution of stride 2"
     if shares(operation, graph):

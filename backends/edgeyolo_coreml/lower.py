@@ -38,7 +38,9 @@ class FoldedConv(nn.Sequential):
 
 
 class SplitBlock(nn.Module):
-    """A partial block whose first convolution gives its two halves one by one, so that none is sliced off.
+    """A partial block whose first convolution gives its halves one by one.
+
+    So none is sliced off.
 
     Every product of the original appears once and no other does.
     """

@@ -1,4 +1,4 @@
-"""The two forms of E-ELAN in turns: twins side by side, or one block in groups (paper Figure 2d).
+"""The two forms of E-ELAN in turns: twins, or one block in groups.
 
     python benchmarks/scripts/elan_forms.py
 

@@ -1,4 +1,4 @@
-"""The images that published COCO figures are of: val2017's 5,000, or the 1,525 of them that MLPerf uses.
+"""Images of COCO val2017: all 5,000, or the 1,525 of them that MLPerf uses.
 
 MLPerf leaves out what no product may show: it takes the images whose licence, which COCO's annotation file names for
 each, is not for non-commercial use only. That is a rule, so no list of ids has to be kept here; a list may be given.
@@ -86,7 +86,7 @@ def _number(value: Any) -> int:
 
 
 def _free_ids(dataset: Dataset) -> set[int]:
-    """Ids of images whose licence is not for non-commercial use only, from a COCO annotation file."""
+    """Ids of images whose licence is not for non-commercial use only."""
     if dataset.format != "coco":
         raise DatasetError(f"{dataset.source}: only COCO's annotation files name the licence of each image")
     file = json.loads(dataset.source.read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ class SpaceToDepth(nn.Module):
 
 
 class ElanChain(nn.Module):
-    """One ELAN block of `spec.groups` groups: (N, c_in, H, W) -> (N, spec.out, H, W) for each of them.
+    """One ELAN block: (N, c_in, H, W) -> (N, spec.out, H, W) for each group.
 
     Returns each group's output and the concatenation that its transition reads. Groups are side by side in every
     map; the first two convolutions, which all read the same input, are dense, the others have as many groups.
@@ -67,10 +67,10 @@ class ElanChain(nn.Module):
 
 
 class ElanBlock(nn.Module):
-    """`spec.twins` ELAN blocks over one input, all their groups added (E-ELAN where there are two or more).
+    """`spec.twins` ELAN blocks over one input, all their groups added.
 
-    Returns the sum, the last group's own output, which yolov7-e6e's auxiliary heads read (paper Table 8), and the
-    last group's concatenation.
+    E-ELAN where there are two or more. Returns the sum, the last group's own output, which yolov7-e6e's auxiliary
+    heads read (paper Table 8), and the last group's concatenation.
     """
 
     def __init__(self, c_in: int, spec: Elan, convs: Convs) -> None:

@@ -1,4 +1,4 @@
-"""The two forms of E-ELAN (paper 3.1, Figure 2d), and the way from one to the other.
+"""The two forms of E-ELAN (paper 3.1, Figure 2d), one from the other.
 
 `twins=g` is g blocks side by side, as the published yolov7-e6e has them; `groups=g` is one block of cardinality g. They
 compute the same: every tensor of the grouped form, batch norms included, is the twins' tensors one after the other
@@ -24,10 +24,10 @@ _TWIN = re.compile(r"(.*\.elan\.twins\.)(\d+)(\..*)")
 
 
 def to_groups(network: Network) -> Network:
-    """The network with every E-ELAN in its grouped form: the same function, copied weights, inference mode.
+    """The network with every E-ELAN in its grouped form.
 
-    Blocks of one twin stay as they are. UsageError for a network that has no ELAN blocks or tries others in
-    their place.
+    The same function, copied weights, inference mode. Blocks of one twin stay as they are. UsageError for a network
+    that has no ELAN blocks, or has RepConv in them.
     """
     return _changed(network, lambda elan: replace(elan, groups=elan.twins * elan.groups, twins=1))
 

@@ -41,14 +41,14 @@ def is_mmyolo(keys: Iterable[str]) -> bool:
 
 
 def is_mmyolo_p6(keys: Iterable[str]) -> bool:
-    """Tell its four-level networks, whose convolution before an output belongs to the head."""
+    """Tell its four-level networks, whose head has the last convolutions, too."""
     return any("head_module.main_convs_pred." in key for key in keys)
 
 
 def from_mmyolo(state: Mapping[str, T]) -> dict[str, T]:
-    """The same entries under keys as the published ones, one node a convolution, without auxiliary heads.
+    """The same entries under keys as the published ones.
 
-    Entries that no such network has keep their names.
+    One node a convolution; auxiliary heads are left out. Entries that no such network has keep their names.
     """
     named = {_bare(key): value for key, value in state.items() if not _AUXILIARY.search(key)}
     levels = 1 + max((int(found[1]) for key in named if (found := _REDUCE.match(key))), default=0)
@@ -79,7 +79,7 @@ def _renamed(key: str, nodes: Mapping[_Place, int], place: _Place) -> str:
 
 
 def _place(key: str, levels: int, space_to_depth: bool) -> _Place:
-    """The place of a convolution in the published order of execution; () for what is none."""
+    """The place of a convolution in the published order; () for what is none."""
     path = key.split(".")
     if path[-1] not in _PARTS or _OUTPUT.fullmatch(key):
         return ()

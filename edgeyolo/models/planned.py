@@ -1,4 +1,4 @@
-"""What the paper tries on its own networks but they do not have.
+"""Parts that the paper tries on its own networks but they do not have.
 
 Planned re-parameterization in concatenation (4.1, Table 4) and the whole auxiliary head (Table 8).
 

@@ -106,7 +106,7 @@ def scale_depth(spec: ModelSpec, depth: float, *, name: str | None = None) -> Mo
 
 
 def regroup(spec: ModelSpec, groups: int, *, name: str | None = None) -> ModelSpec:
-    """Give every block so many groups (E-ELAN, paper Figure 2d) at the cost that it has.
+    """Give every block so many groups at the cost that it has (Figure 2d).
 
     The blocks get narrower inside, what they give stays as wide. Inner widths are multiples of 8 channels, or of 4 in
     each of several groups, and the operations that a block saves or exceeds are carried over to the next.
@@ -145,7 +145,10 @@ def _as_wide(elan: Elan, width: int) -> Elan:
 
 
 def _elan_inputs(spec: ModelSpec) -> list[tuple[int, int]]:
-    """Channels that each ELAN block is given and its cells, in order of execution; 1 cell is the coarsest map."""
+    """Channels that each ELAN block is given, and its cells, in order.
+
+    The coarsest map counts as 1 cell.
+    """
     coarse_first = [spec.spp, *(step.elan.out for step in spec.top_down)]
     stages, steps = len(spec.backbone), len(spec.top_down)
     skips = zip(spec.bottom_up, coarse_first[-2::-1], strict=True)

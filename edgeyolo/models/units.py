@@ -131,7 +131,10 @@ class Convs:
         return kind(c_in, c_out, kernel, stride, self.activation(), groups=groups)
 
     def rep(self, c_in: int, c_out: int, *, identity: bool = False) -> ConvUnit:
-        """A 3x3 RepConv; identity: with the identity branch, where input and output have one width."""
+        """A 3x3 RepConv.
+
+        identity: with the identity branch, where input and output have one width.
+        """
         if self.form == "plain":
             return self(c_in, c_out, 3)
         if identity and c_in == c_out:

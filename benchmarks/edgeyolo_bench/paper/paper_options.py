@@ -103,7 +103,7 @@ def tables_asked(  # noqa: PLR0917 - as click names them
 
 
 def weights_in(folder: Path, numbers: Iterable[int], networks: Iterable[str] = ()) -> dict[str, Path]:
-    """Weights or artifacts in a folder of the networks that have a row in the tables, by their names.
+    """Weights or artifacts in a folder, by the names of the tables' networks.
 
     They are called as the network: `yolov7.pt`, `.pth`, `.safetensors`, or a folder `yolov7` with a manifest. networks:
     only these, all where empty. Raises UsageError where there are none.

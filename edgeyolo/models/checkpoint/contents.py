@@ -101,7 +101,7 @@ def _find_network(root: Any, where: str) -> tuple[str, ObjectRecord | dict[Any, 
 
 
 def _listed_names(root: Mapping[Any, Any]) -> Any:
-    """Class names beside a state dict: under `names`, or where MMEngine keeps what it knows of the data."""
+    """Class names beside a state dict: `names`, or MMEngine's `dataset_meta`."""
     place: Any = root
     for key in ("meta", "dataset_meta"):
         place = place.get(key) if isinstance(place, dict) else None

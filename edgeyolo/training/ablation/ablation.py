@@ -66,7 +66,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A table with results; differences are to each row's base, by default the first row."""
+    """A table with results.
+
+    Differences are to each row's base, by default the first row.
+    """
 
     number: int
     title: str
@@ -91,7 +94,7 @@ class Ablation:
         return [_cells(row, named.get(row.base, self.rows[0])) for row in self.rows]
 
     def readings(self) -> list[str]:
-        """How the paper's rows are understood, a line each, where it leaves that open."""
+        """The rows as they are read where the paper leaves that open, a line each."""
         return [f"{row.name}: {row.reading}" for row in self.rows if row.reading]
 
 
@@ -161,7 +164,7 @@ def ablate(
 
 
 def trained(table: Table, folder: str | Path, seed: int) -> list[tuple[str, Network]]:
-    """Best weights of every row that `ablate` trained in `folder` with a seed, by the rows' names."""
+    """Best weights of every row that `ablate` trained with a seed, by name."""
     runs = ((row.name, Path(folder) / _file_name(row.name) / f"seed{seed}") for row in table.variants)
     return [(name, weights.load(run / BEST).network) for name, run in runs]
 

@@ -1,4 +1,4 @@
-"""The paper's ablation tables (5.4, Tables 3 to 8) and the cardinalities of its Figure 2 (d).
+"""The paper's ablation tables (5.4, Tables 3 to 8), and Figure 2 (d).
 
 They are networks and strategies that can be trained.
 
@@ -91,9 +91,10 @@ def find_table(number: int, model: str | Spec | None = None, *, width: float = 1
 
 
 def find_figure(number: int, model: str | Spec | None = None, *, width: float = 1.0) -> Table:
-    """What is trained for Figure 2, 5 or 8 of the paper; arguments as for `find_table`.
+    """Networks to train for Figure 2, 5 or 8 of the paper.
 
-    2: E-ELAN of several cardinalities. 5 and 8: networks with auxiliary heads, to be drawn by `figures`.
+    Arguments as for `find_table`. 2: E-ELAN of several cardinalities. 5 and 8: networks with auxiliary heads, to be
+    drawn by `figures`.
     """
     if number == 2:
         return cardinalities(model, width=width)
@@ -109,7 +110,10 @@ _FIGURES = {5: ("Label assignment", 3), 8: ("Objectness of lead and auxiliary he
 
 
 def cardinalities(model: str | Spec | None = None, *, width: float = 1.0) -> Table:
-    """E-ELAN of one, two and four groups at equal cost (Figure 2d); arguments as for `find_table`."""
+    """E-ELAN of one, two and four groups at equal cost (Figure 2d).
+
+    Arguments as for `find_table`.
+    """
     found = specs.find(model) if isinstance(model, str) else model
     base = _narrow(_of_the_family(found) or specs.get("yolov7-e6"), width)
     rows = (

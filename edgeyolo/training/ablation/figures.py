@@ -63,7 +63,10 @@ class Picture:
         return torch.from_numpy(rgb).float().div(255)[None]
 
     def targets(self) -> Tensor:
-        """float32 (n, 6) rows of image, class, centre x, centre y, width, height, relative, as losses take them."""
+        """float32 (n, 6) rows as losses take them.
+
+        Image, class, centre x, centre y, width, height, relative.
+        """
         height, width = self.size
         x1, y1, x2, y2 = (self.corners / np.array([width, height] * 2, np.float32)).T
         zeros = np.zeros_like(x1)
@@ -110,9 +113,9 @@ def load_picture(sample: Sample, side: int) -> Picture:
 
 @torch.no_grad()
 def objectness(network: Network, picture: Picture) -> tuple[list[Map], list[Map]]:
-    """Objectness of the lead and of the auxiliary maps, (H, W) each, the highest of a cell's anchors.
+    """Objectness of the lead and of the auxiliary maps, (H, W) each.
 
-    UsageError for a network without auxiliary heads.
+    It is that of the highest of a cell's anchors. UsageError for a network without auxiliary heads.
     """
     maps = _all_maps(network, picture)
     anchors = len(network.anchors[0])
@@ -135,10 +138,10 @@ def _all_maps(network: Network, picture: Picture) -> tuple[Tensor, ...]:
 
 
 def draw_objectness(path: Path, networks: Sequence[tuple[str, Network]], picture: Picture) -> None:
-    """Figure 8: a row for each network, its auxiliary and its lead head over the picture, as an image file.
+    """Figure 8: auxiliary and lead heads over the picture, as an image file.
 
-    The first two tiles of a row are the highest of all levels; the levels follow, finest first. The brightest colour is
-    the highest value of the row.
+    A row for each network. The first two tiles of a row are the highest of all levels; the levels follow, finest
+    first. The brightest colour is the highest value of the row.
     """
     rows = []
     for name, network in networks:
@@ -167,7 +170,7 @@ def draw_assignments(
     *,
     anchor_ratio: float = 4.0,
 ) -> None:
-    """Figure 5: the cells that the strategies take and what they are asked for, as an image file.
+    """Figure 5: cells that the strategies take, and their labels, as an image.
 
     The first row are the constraints: cells that the fine and the coarse reach let in, the latter as bright as their
     bound (Table 7). Then a row for each strategy: cells of the lead and of the auxiliary head, each as bright as its
@@ -204,7 +207,10 @@ def asked(
     *,
     anchor_ratio: float = 4.0,
 ) -> list[Map]:
-    """The objectness that a strategy asks of every cell, (H, W) for each map; NaN where it takes none."""
+    """The objectness that a strategy asks of every cell, (H, W) for each map.
+
+    NaN where it takes none.
+    """
     config = LossConfig(strategy=strategy, anchor_t=anchor_ratio)
     side = max(picture.size)
     loss = DetectionLoss(network.anchors, network.strides, network.classes, config, image_size=side)
@@ -260,7 +266,10 @@ def _heat(picture: Picture, values: Map) -> Pixels:
 
 
 def _cells(picture: Picture, maps: Sequence[Map]) -> Pixels:
-    """Cells with a value, filled as strongly as the value; coarse levels first, so that fine ones stay visible."""
+    """Cells with a value, filled as strongly as the value.
+
+    Coarse levels first, so that fine ones stay visible.
+    """
     canvas = (picture.pixels * 0.5).astype(np.float32)
     for level in reversed(range(len(maps))):
         values, colour = maps[level], np.array(_LEVELS[level % len(_LEVELS)], np.float32)

@@ -249,7 +249,7 @@ class DetectionLoss(nn.Module):
         cells: Tensor,
         bounded: bool,
     ) -> tuple[Tensor, Tensor]:
-        """CIoU (P,) of the positives of one level with their targets, and the objectness labels made of it."""
+        """CIoU (P,) of one level's positives with their targets, and their labels."""
         cell = torch.stack([positives.column, positives.row], 1)
         wanted = labels.boxes[positives.image, positives.target] * cells.repeat(2)
         wanted = torch.cat([wanted[:, :2] - cell, wanted[:, 2:]], 1)
@@ -261,7 +261,7 @@ class DetectionLoss(nn.Module):
 
     @torch.no_grad()
     def objectness_labels(self, maps: Sequence[Tensor], targets: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The objectness that every map is asked for, and the anchors of its cells that are positives.
+        """The objectness that every map is asked for, and its positives.
 
         Labels float32 and positives bool (B, A, H, W), those of the lead maps first; arguments as for `forward`.
         """
