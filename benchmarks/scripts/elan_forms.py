@@ -101,8 +101,6 @@ def main() -> None:
 
 def _lines(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     lines = [
-        "# E-ELAN as twins or in groups",
-        "",
         f"yolov7-e6e with all widths times a factor, {options.imgsz} pixels, {options.threads} thread, "
         f"{options.turns} turns, AMD EPYC with other work beside: `python benchmarks/scripts/elan_forms.py`. The ratio "
         "is that of groups to twins in the same turn, median and 95 % interval; below 1 the grouped form is faster. "
