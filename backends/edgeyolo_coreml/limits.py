@@ -68,6 +68,9 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 )
 
 
+_ACTIVATIONS = ("LeakyRelu", "Mul", "Relu", "Sigmoid")
+
+
 def leading(graph: Graph) -> frozenset[str]:
     """The outputs of the slices, and their concatenation, that a network begins with.
 
@@ -80,9 +83,23 @@ def leading(graph: Graph) -> frozenset[str]:
     return frozenset(found - {graph.input})
 
 
+def shares(operation: Operation, graph: Graph) -> bool:
+    """Tell a slice of a convolution's channels.
+
+    `lower` has the convolution give them by itself.
+    """
+    if operation.kind != "Slice" or operation.attributes["axis"] != 1 or operation.attributes["steps"] != 1:
+        return False
+    made = {each.output: each for each in graph.operations}
+    source = made.get(operation.inputs[0])
+    while source is not None and source.kind in _ACTIVATIONS:
+        source = made.get(source.inputs[0])
+    return source is not None and source.kind == "Conv"
+
+
 def refuse(operation: Operation, graph: Graph) -> Finding | None:
     """Finding on an operator that the engine has but cannot run here."""
-    if operation.kind == "Slice" and operation.output not in leading(graph):
+    if operation.kind == "Slice" and operation.output not in leading(graph) and not shares(operation, graph):
         return Finding(REASONS["slice_by_index"] + " [guide]")
     if len(operation.shape) == RANK and (operation.shape[1] > CHANNELS or max(operation.shape[2:]) > SIDE):
         return Finding(f"shape {operation.shape} exceeds {CHANNELS} channels or {SIDE} in a side [guide]")
@@ -94,9 +111,11 @@ def refuse(operation: Operation, graph: Graph) -> Finding | None:
 
 
 def elsewhere(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """Place of a leading space-to-depth: in the convolution behind it (`lower`)."""
+    """Place of a slice that `lower` leaves out: in a convolution beside it."""
     if operation.output in leading(graph):
         return "folded", "space-to-depth becomes part of a 6x6 convolution of stride 2"
+    if shares(operation, graph):
+        return "folded", "the convolution before it gives these channels by itself"
     return None
 
 

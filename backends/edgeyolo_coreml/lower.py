@@ -8,12 +8,12 @@ Nothing changes in what the network computes, but for float32 rounding.
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from edgeyolo.export.for_backends import ConvAct, SpaceToDepth
+from edgeyolo.export.for_backends import ConvAct, PartialBlock, SpaceToDepth, has_groups, to_twins
 
 
 class FoldedConv(nn.Sequential):
@@ -37,20 +37,63 @@ class FoldedConv(nn.Sequential):
             cast(Tensor, wide.bias).copy_(cast(Tensor, narrow.bias))
 
 
-def without_slices(network: nn.Module) -> nn.Module:
-    """`network` with every leading space-to-depth folded into its convolution.
+class SplitBlock(nn.Module):
+    """A partial block whose first convolution gives its halves one by one.
 
-    The network itself is kept.
+    So none is sliced off.
+
+    Every product of the original appears once and no other does.
+    """
+
+    def __init__(self, block: PartialBlock) -> None:
+        super().__init__()
+        rows = block.enter.kernel.out_channels
+        self.passed = _rows(cast(ConvAct, block.enter), slice(0, block.part))
+        self.part = _rows(cast(ConvAct, block.enter), slice(block.part, rows))
+        self.first, self.second, self.mix = block.first, block.second, block.mix
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        passed, part = self.passed(x), self.part(x)
+        first = self.first(part)
+        inner = self.mix(torch.cat((self.second(first), first), 1))
+        return torch.cat((passed, part, inner), 1), inner
+
+
+@torch.no_grad()
+def _rows(unit: ConvAct, rows: slice) -> nn.Module:
+    """The part of a convolution that gives these of its channels, with the activation."""
+    conv = copy.deepcopy(unit.conv)
+    conv.weight = nn.Parameter(unit.conv.weight[rows].clone())
+    conv.bias = nn.Parameter(cast(Tensor, unit.conv.bias)[rows].clone())
+    conv.out_channels = len(conv.weight)
+    return nn.Sequential(conv, unit.act)
+
+
+def without_slices(network: nn.Module) -> nn.Module:
+    """`network` in convolutions and concatenations alone; the network itself is kept.
+
+    A leading space-to-depth becomes part of its convolution, a convolution of which a half is sliced off is two, and
+    E-ELAN in groups is twins.
 
     Slices of a stride along the width that begin at an odd column are what the engines of A13 and A14 store in
-    a fixed-point format (see `neural_engine`). A network that has none is returned as it is.
+    a fixed-point format (see `neural_engine`); of those along the channels nothing is known. A network that has none
+    is returned as it is.
     """
-    children = dict(network.named_children())
-    folded = {name: _fold(child) for name, child in children.items()}
-    if all(folded[name] is child for name, child in children.items()):
-        return network
-    clone = copy.copy(network)  # shares parameters and everything else
-    clone._modules = {**network._modules, **folded}
+    if has_groups(network):
+        network = to_twins(cast(Any, network))
+    return _lowered(network)
+
+
+def _lowered(module: nn.Module) -> nn.Module:
+    if isinstance(module, PartialBlock):
+        return SplitBlock(module)
+    folded = _fold(module)
+    children = dict(folded.named_children())
+    lowered = {name: _lowered(child) for name, child in children.items()}
+    if all(lowered[name] is child for name, child in children.items()):
+        return folded
+    clone = copy.copy(folded)  # shares parameters and everything else
+    clone._modules = {**folded._modules, **lowered}
     return clone
 
 

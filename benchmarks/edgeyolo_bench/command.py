@@ -107,6 +107,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     edgeyolo bench yolov7-tiny.safetensors --target cpu-onnx-fp32,cpu-openvino-fp32 --data data.yaml
     edgeyolo bench tiny-onnx --scenario paper --baseline runs/bench/exp/report.json --tolerance 0.03
     edgeyolo bench --table 2 --models yolov7,yolov7x --device cpu --weights yolov7=best.pt --data coco.yaml
+    edgeyolo bench --table 2 --weights-folder checkpoints --data coco
     edgeyolo bench tiny-onnx --remote pi@raspberrypi.local --remote-python venv/bin/python
 
     A fleet file lists `devices`, each with a `host` and, where wanted, `name`, `python`, `wheel`, `config`, `threads`

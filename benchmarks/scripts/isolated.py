@@ -47,7 +47,7 @@ def save_random(path: Path, network: str) -> None:
 
 
 def _save_random(path: Path, network: str) -> None:
-    from edgeyolo.models.specs import get
+    from edgeyolo.models.specs import find
     from edgeyolo_bench.measure import random_weights
 
-    random_weights.save_random(path, get(network))
+    random_weights.save_random(path, find(network))

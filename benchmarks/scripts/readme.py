@@ -36,6 +36,8 @@ TITLES = {
     "integers-scenes": "What integers cost: the demo's network on generated scenes",
     "integers-640": "What integers are worth at 640 pixels",
     "architectures": "Every network through the whole export at its own size",
+    "paper-exports": "Baselines through the whole export at their own size",
+    "elan-forms": "E-ELAN as twins or in groups",
 }
 HEAD = """# Measured
 

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where a COCO json's images are, if not beside it.",
 )
+@click.option(
+    "--preset",
+    type=click.Choice(["coco-val"]),
+    help="coco-val: the paper's protocol, on COCO val2017's images or the 1,525 of them that MLPerf takes.",
+)
+@click.option(
+    "--ids", metavar="FILE|free", help="Only these images of COCO: ids, one a line; free: MLPerf's 1,525."
+)
 @imgsz_option
 @target_option
 @device_option
@@ -38,9 +46,9 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write plots and results.json here.")
 @json_option
 def command(
-    model: str, data: str, split: str | None, image_folder: Path | None, size: tuple[int, int] | None,
-    target: str | None, device: str | None, spec: Path | None, rect: bool, batch: int | None, conf: float | None,
-    iou: float | None, max_det: int | None, output: Path | None, as_json: bool,
+    model: str, data: str, split: str | None, image_folder: Path | None, preset: str | None, ids: str | None,
+    size: tuple[int, int] | None, target: str | None, device: str | None, spec: Path | None, rect: bool,
+    batch: int | None, conf: float | None, iou: float | None, max_det: int | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure AP on a labelled data set.
 
@@ -54,13 +62,23 @@ def command(
     \b
     edgeyolo val cells-onnx --data bccd --split test
     edgeyolo val yolov7.safetensors --data coco/instances_val2017.json --rect --json
+    edgeyolo val yolov7 --preset coco-val --data coco/instances_val2017.json
     """
     from edgeyolo.artifact.contracts import GraphDetections
     from edgeyolo.datasets import describe_problems, load_dataset
+    from edgeyolo.errors import UsageError
+    from edgeyolo.evaluation.coco_val import only, require_coco_val
     from edgeyolo.evaluation.validate import open_to_judge, validate
     from edgeyolo.support.files import require_writable
 
+    if preset and (conf, iou, max_det) != (None, None, None):
+        raise UsageError("--preset coco-val sets --conf, --iou and --max-det", hint="Leave them out.")
     dataset = load_dataset(data, split=split, image_folder=image_folder, need_objects=False)
+    if ids:
+        dataset = only(dataset, ids)
+    if preset:
+        note(require_coco_val(dataset))
+        rect = rect or not Path(model).is_dir()  # an artifact has the size it has
     if output:  # hours before it is written to
         require_writable(output)
     free = "cpu-torch-fp32" if rect and device is None else None  # takes rectangles of any size

@@ -11,7 +11,8 @@ when first used, as one of them may need torch where another needs onnx only.
 | `with_graph_ends` | decoding, suppression and uint8 input put around an ONNX network, as the source asks for |
 | `suppression_graph`, `GraphWriter` | the same by hand, for graphs in a runtime's own operators |
 | `tensors_of` | every inner tensor of an ONNX model, for a report on the first layer that deviates |
-| `SpaceToDepth`, `ConvAct` | the blocks of a plain network that a converter may want in other operators |
+| `SpaceToDepth`, `ConvAct`, `PartialBlock` | blocks of a plain network that a converter may want in other operators |
+| `has_groups`, `to_twins` | E-ELAN in groups, and the same network without their slices |
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ if TYPE_CHECKING:
     from edgeyolo.export.graph_ends.nms import GraphWriter, suppression_graph
     from edgeyolo.export.layer_report import tensors_of
     from edgeyolo.models.blocks import SpaceToDepth
+    from edgeyolo.models.cardinality import has_groups, to_twins
+    from edgeyolo.models.tiny_network import PartialBlock
     from edgeyolo.models.units import ConvAct
 
 __all__ = [
     "ConvAct",
     "GraphWriter",
+    "PartialBlock",
     "SpaceToDepth",
+    "has_groups",
     "suppression_graph",
     "tensors_of",
+    "to_twins",
     "with_graph_ends",
 ]
 
@@ -41,6 +47,9 @@ _HOMES = {
     "suppression_graph": "edgeyolo.export.graph_ends.nms",
     "tensors_of": "edgeyolo.export.layer_report",
     "SpaceToDepth": "edgeyolo.models.blocks",
+    "PartialBlock": "edgeyolo.models.tiny_network",
+    "has_groups": "edgeyolo.models.cardinality",
+    "to_twins": "edgeyolo.models.cardinality",
     "ConvAct": "edgeyolo.models.units",
 }
 

@@ -29,36 +29,48 @@ class SpaceToDepth(nn.Module):
 
 
 class ElanChain(nn.Module):
-    """One ELAN block: (N, c_in, H, W) -> (N, spec.out, H, W).
+    """One ELAN block: (N, c_in, H, W) -> (N, spec.out, H, W) for each group.
 
-    Returns the output and the concatenation that the transition reads.
+    Returns each group's output and the concatenation that its transition reads. Groups are side by side in every
+    map; the first two convolutions, which all read the same input, are dense, the others have as many groups.
     """
 
     def __init__(self, c_in: int, spec: Elan, convs: Convs) -> None:
         super().__init__()
-        self.stride = spec.stride
-        self.bypass = convs(c_in, spec.width)
-        self.enter = convs(c_in, spec.width)
-        widths = [spec.width] + [spec.chain_width] * spec.depth
-        self.chain = nn.ModuleList(convs(a, b, 3) for a, b in pairwise(widths))
-        self.transition = convs(spec.concatenated, spec.out)
+        groups = spec.groups
+        self.stride, self.groups = spec.stride, groups
+        self.bypass = convs(c_in, groups * spec.width)
+        self.enter = convs(c_in, groups * spec.width)
+        widths = [groups * width for width in (spec.width, *[spec.chain_width] * spec.depth)]
+        self.chain = nn.ModuleList(convs(a, b, 3, groups=groups) for a, b in pairwise(widths))
+        self.transition = convs(groups * spec.concatenated, groups * spec.out, groups=groups)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         kept = [self.bypass(x), self.enter(x)]
         y = kept[-1]
         for position, conv in enumerate(self.chain, start=1):
             y = conv(y)
             if position % self.stride == 0:
                 kept.append(y)
-        inner = torch.cat(kept[::-1], 1)
-        return self.transition(inner), inner
+        if self.groups == 1:
+            inner = torch.cat(kept[::-1], 1)
+            return [(self.transition(inner), inner)]
+        # The shuffle: concatenated by group, not by convolution.
+        inners = [torch.cat([self.share(y, group) for y in kept[::-1]], 1) for group in range(self.groups)]
+        outputs = self.transition(torch.cat(inners, 1))
+        return [(self.share(outputs, group), inner) for group, inner in enumerate(inners)]
+
+    def share(self, x: Tensor, group: int) -> Tensor:
+        """The channels of one group, (N, g * c, H, W) -> (N, c, H, W)."""
+        width = x.shape[1] // self.groups
+        return x[:, group * width : (group + 1) * width]
 
 
 class ElanBlock(nn.Module):
-    """`spec.twins` ELAN blocks over one input, added (E-ELAN where there are two).
+    """`spec.twins` ELAN blocks over one input, all their groups added.
 
-    Returns the sum, the last twin's own output, which yolov7-e6e's auxiliary heads read (paper Table 8), and the
-    last twin's concatenation.
+    E-ELAN where there are two or more. Returns the sum, the last group's own output, which yolov7-e6e's auxiliary
+    heads read (paper Table 8), and the last group's concatenation.
     """
 
     def __init__(self, c_in: int, spec: Elan, convs: Convs) -> None:
@@ -66,7 +78,7 @@ class ElanBlock(nn.Module):
         self.twins = nn.ModuleList(ElanChain(c_in, spec, convs) for _ in range(spec.twins))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        outputs = [twin(x) for twin in self.twins]
+        outputs = [pair for twin in self.twins for pair in twin(x)]
         last, inner = outputs[-1]
         total = last
         for output, _ in outputs[:-1]:

@@ -19,19 +19,20 @@ from edgeyolo.models.units import Convs
 class Cell(nn.Module):
     """One link of a chain, with or without shortcut.
 
-    A dark cell is a 1x1 and a 3x3 convolution, a residual one a 1x1, a 3x3 and a 1x1.
+    A dark cell is a 1x1 and a 3x3 convolution, the other way round where it is reversed; a residual one is a 1x1, a 3x3
+    and a 1x1.
     """
 
-    def __init__(self, c: int, spec: Csp, convs: Convs) -> None:
+    def __init__(self, spec: Csp, convs: Convs) -> None:
         super().__init__()
         groups = CARDINALITY if spec.cell == "resx" else 1
-        dark = spec.cell == "dark"
         self.shortcut = spec.shortcut
-        self.convs = nn.Sequential(
-            convs(c, spec.inner), convs(spec.inner, c if dark else spec.inner, 3, groups=groups)
-        )
-        if not dark:
-            self.convs.append(convs(spec.inner, c))
+        self.convs = nn.Sequential()
+        for kernel, c_in, c_out in spec.cell_convs:
+            if kernel == 3 and spec.cell.startswith("rep-"):
+                self.convs.append(convs.rep(c_in, c_out, identity=True))
+            else:
+                self.convs.append(convs(c_in, c_out, kernel, groups=groups if kernel == 3 else 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = cast(Tensor, self.convs(x))
@@ -44,7 +45,7 @@ class CspBlock(nn.Module):
     def __init__(self, c_in: int, spec: Csp, convs: Convs) -> None:
         super().__init__()
         c, late = spec.width, spec.split == "late"
-        self.chain = nn.Sequential(*(Cell(c, spec, convs) for _ in range(spec.depth)))
+        self.chain = nn.Sequential(*(Cell(spec, convs) for _ in range(spec.depth)))
         self.enter = convs(c_in, c)
         self.bypass = convs(c if late else c_in, c)
         self.close = convs(c, c) if spec.split == "half-closed" else nn.Identity()
@@ -63,7 +64,7 @@ def make_block(c_in: int, spec: Csp, convs: Convs) -> nn.Module:
     One that is not split is its chain alone and keeps the channels.
     """
     if spec.split == "none":
-        return nn.Sequential(*(Cell(c_in, spec, convs) for _ in range(spec.depth)))
+        return nn.Sequential(*(Cell(spec, convs) for _ in range(spec.depth)))
     return CspBlock(c_in, spec, convs)
 
 
@@ -93,7 +94,7 @@ def make_stem(kind: Stem, c: int, convs: Convs) -> nn.Module:
         return nn.Sequential(SpaceToDepth(), convs(12, c, 3))
     if kind == "pooled":
         return PooledStem(c, convs)
-    return nn.Sequential(convs(3, c // 2, 3), convs(c // 2, c, 3, 2), Cell(c, Csp(c, 1, "none"), convs))
+    return nn.Sequential(convs(3, c // 2, 3), convs(c // 2, c, 3, 2), Cell(Csp(c, 1, "none"), convs))
 
 
 class CspStageBlock(nn.Module):

@@ -42,20 +42,18 @@ class CspWalk(Walk):
         else:
             yield self.conv("stem.0", 3, half, 1, kernel=3)
             yield self.conv("stem.1", half, c, 1, kernel=3, after=2)
-            yield from self.cell("stem.2", c, Csp(c, 1, "none"), 2)
+            yield from self.cell("stem.2", Csp(c, 1, "none"), 2)
 
-    def cell(self, name: str, c: int, spec: Csp, stride: int) -> Iterator[ConvLayer]:
-        dark, groups = spec.cell == "dark", CARDINALITY if spec.cell == "resx" else 1
-        yield self.conv(f"{name}.convs.0", c, spec.inner, stride)
-        out = c if dark else spec.inner
-        yield self.conv(f"{name}.convs.1", spec.inner, out, stride, kernel=3, groups=groups)
-        if not dark:
-            yield self.conv(f"{name}.convs.2", spec.inner, c, stride)
+    def cell(self, name: str, spec: Csp, stride: int) -> Iterator[ConvLayer]:
+        groups = CARDINALITY if spec.cell == "resx" else 1
+        for place, (kernel, c_in, c_out) in enumerate(spec.cell_convs):
+            own = groups if kernel == 3 else 1
+            yield self.conv(f"{name}.convs.{place}", c_in, c_out, stride, kernel=kernel, groups=own)
 
     def block(self, name: str, c_in: int, spec: Csp, stride: int) -> Iterator[ConvLayer]:
         c, chain = spec.width, f"{name}.chain" if spec.split != "none" else name
         for place in range(spec.depth):
-            yield from self.cell(f"{chain}.{place}", c, spec, stride)
+            yield from self.cell(f"{chain}.{place}", spec, stride)
         if spec.split != "none":
             yield self.conv(f"{name}.enter", c_in, c, stride)
             yield self.conv(f"{name}.bypass", c if spec.split == "late" else c_in, c, stride)

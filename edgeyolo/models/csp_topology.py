@@ -24,7 +24,7 @@ from edgeyolo.models.topology import (
 )
 
 Split = Literal["none", "half", "late", "half-closed"]
-Cell = Literal["dark", "res", "resx"]
+Cell = Literal["dark", "res", "resx", "rep-dark", "reversed-dark", "rep-reversed-dark"]
 Stem = Literal["dark", "focus", "pooled"]
 Halving = Literal["none", "conv", "downc"]
 CARDINALITY = 32  # groups of the 3x3 convolution in a "resx" cell
@@ -40,7 +40,9 @@ class Csp:
     bypass each get their own 1x1 convolution to half of `out`; "half-closed" (CSPC) the same with one more 1x1
     convolution behind the chain; "late" (CSPB) both start from one 1x1 convolution to `out`. A 1x1 convolution
     over both ends the block. `cell`: "dark" a 1x1 and a 3x3 convolution; "res" a bottleneck of half the width;
-    "resx" one whose 3x3 convolution has 32 groups. `shortcut`: what a cell is given is added to what it gives.
+    "resx" one whose 3x3 convolution has 32 groups; "reversed-dark" (YOLOv7, Figure 7) the 3x3 before the 1x1; "rep-..."
+    with a RepConv in the place of the 3x3, identity branch included (its Table 5). `shortcut`: what a cell is given is
+    added to what it gives.
     """
 
     out: int
@@ -70,6 +72,14 @@ class Csp:
         """Channels inside a cell."""
         halved = self.cell == "res" or self.split == "none"
         return self.width // 2 if halved else self.width
+
+    @property
+    def cell_convs(self) -> tuple[tuple[int, int, int], ...]:
+        """Kernel size, input and output channels of a cell's convolutions."""
+        c, inner = self.width, self.inner
+        if not self.cell.endswith("dark"):
+            return (1, c, inner), (3, inner, inner), (1, inner, c)
+        return ((3, c, inner), (1, inner, c)) if "reversed" in self.cell else ((1, c, inner), (3, inner, c))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from edgeyolo.models.heads import ImplicitOutput, Output
-from edgeyolo.models.units import ConvAct, ConvNorm, ConvNormAct, RepConv
+from edgeyolo.models.units import ConvAct, ConvNorm, ConvNormAct, IdentityRepConv, RepConv
 
 
 @singledispatch
@@ -42,6 +42,16 @@ def _(unit: RepConv) -> tuple[Tensor, Tensor]:
     dense, dense_bias = fold(unit.dense)
     pointwise, pointwise_bias = fold(unit.pointwise)
     return dense + pad(pointwise, (1, 1, 1, 1)), dense_bias + pointwise_bias
+
+
+@fold.register
+def _(unit: IdentityRepConv) -> tuple[Tensor, Tensor]:
+    weight, bias = fold.dispatch(RepConv)(unit)
+    norm = unit.identity
+    gain = norm.weight.double() / torch.sqrt(cast(Tensor, norm.running_var).double() + norm.eps)
+    channels = torch.arange(len(gain), device=gain.device)
+    weight[channels, channels, 1, 1] += gain
+    return weight, bias + norm.bias.double() - cast(Tensor, norm.running_mean).double() * gain
 
 
 @fold.register(ConvAct)

@@ -30,6 +30,7 @@ from edgeyolo.models.checkpoint import (
     sniff,
 )
 from edgeyolo.models.download.table import PUBLISHED
+from edgeyolo.models.mmyolo_names import MMYOLO, MMYOLO_P6, is_mmyolo, is_mmyolo_p6
 from edgeyolo.models.network import Network
 from edgeyolo.models.other_names import INNER_LATERAL, has_inner_lateral
 from edgeyolo.models.published import Recognised, is_fused_training, recognise
@@ -200,6 +201,8 @@ def _assemble(path: Path, state: Mapping[str, Tensor], contents: Contents, origi
     names, notes = _class_names(path, contents, found)
     if has_inner_lateral(state):
         notes.append(INNER_LATERAL)
+    if is_mmyolo(state):
+        notes += [MMYOLO, MMYOLO_P6] if is_mmyolo_p6(state) else [MMYOLO]
     if is_fused_training(state):
         notes.append(
             "fused by the published code: auxiliary outputs are left out, implicit knowledge is folded in"

@@ -78,34 +78,20 @@ class _Walk(Walk):
     def stage(self, name: str, c_in: int, c_skip: int, stage: Stage, stride: int) -> Iterator[ConvLayer]:
         after = stride * 2
         yield from self.halving(f"{name}.down", stage.down, c_in, stage.channels, stride)
-        planned = name.startswith("backbone") and self.spec.tried.endswith("csp")
-        block = self.csp if planned else self.elan
-        yield from block(f"{name}.elan", stage.channels + c_skip, stage.elan, after)
-
-    def csp(self, name: str, c_in: int, elan: Elan, stride: int) -> Iterator[ConvLayer]:
-        """Convolutions of `planned.CspChain`, Table 5's replacement of an ELAN."""
-        kernels = (3, 1) if "reversed" in self.spec.tried else (1, 3)
-        width = elan.out // 2
-        for twin in range(elan.twins):
-            prefix = f"{name}.twins.{twin}"
-            yield self.conv(f"{prefix}.bypass", c_in, width, stride)
-            yield self.conv(f"{prefix}.enter", c_in, width, stride)
-            for block in range(max(elan.depth // 2, 1)):
-                for place, kernel in enumerate(kernels):
-                    unit = f"{prefix}.blocks.{block}.units.{place}"
-                    yield self.conv(unit, width, width, stride, kernel=kernel)
-            yield self.conv(f"{prefix}.leave", width, width, stride)
-            yield self.conv(f"{prefix}.transition", 2 * width, elan.out, stride)
+        yield from self.elan(f"{name}.elan", stage.channels + c_skip, stage.elan, after)
 
     def elan(self, name: str, c_in: int, elan: Elan, stride: int) -> Iterator[ConvLayer]:
+        groups = elan.groups
         for twin in range(elan.twins):
-            prefix, width = f"{name}.twins.{twin}", elan.width
+            prefix, width = f"{name}.twins.{twin}", groups * elan.width
             yield self.conv(f"{prefix}.bypass", c_in, width, stride)
             yield self.conv(f"{prefix}.enter", c_in, width, stride)
             for place in range(elan.depth):
-                yield self.conv(f"{prefix}.chain.{place}", width, elan.chain_width, stride, kernel=3)
-                width = elan.chain_width
-            yield self.conv(f"{prefix}.transition", elan.concatenated, elan.out, stride)
+                chain, c = f"{prefix}.chain.{place}", groups * elan.chain_width
+                yield self.conv(chain, width, c, stride, kernel=3, groups=groups)
+                width = c
+            inner, out = groups * elan.concatenated, groups * elan.out
+            yield self.conv(f"{prefix}.transition", inner, out, stride, groups=groups)
 
     def pyramid(self, c_in: int, stride: int) -> Iterator[ConvLayer]:
         c = self.spec.spp

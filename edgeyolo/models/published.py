@@ -19,6 +19,7 @@ from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
 from edgeyolo.models.csp_topology import Spec
+from edgeyolo.models.mmyolo_names import from_mmyolo, is_mmyolo, is_mmyolo_p6
 from edgeyolo.models.network import Network, load_state
 from edgeyolo.models.other_names import has_inner_lateral, with_published_names
 from edgeyolo.models.topology import MAX_CLASSES, Activation, Anchors, Form, ModelSpec
@@ -71,8 +72,10 @@ def recognise(
         already; its earliest version left that out.
     Raises EdgeYoloError naming the nearest network and the first entry that differs.
     """
-    inner = has_inner_lateral(state)
-    state = with_published_names(state)
+    inner, mmyolo, folded = has_inner_lateral(state), is_mmyolo(state), is_mmyolo_p6(state)
+    state = from_mmyolo(state) if mmyolo else with_published_names(state)
+    if folded:
+        state = {key: value for key, value in _fold_implicit(state).items() if _kind(key) != "implicit"}
     if is_fused_training(state):
         state = _without_leftovers(state if implicit_folded else _fold_implicit(state))
     keys = sorted((key for key in state if _kind(key) not in _NOT_LEARNED), key=_execution_order)
@@ -87,6 +90,8 @@ def recognise(
         signature = _signature(network)
         if signature == shapes:
             named = _named(own, activation, inner)
+            if mmyolo and named.levels == 3:  # of all its P5 networks, tiny included
+                named = replace(named, anchors=specs.get("yolov7").anchors)
             values = {ours: state[key].detach().float() for ours, key in zip(learned, keys, strict=True)}
             return Recognised(named, form, classes, values)
         tried.append((spec, signature))

@@ -17,11 +17,12 @@ No torch here; the specs are built and counted like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
 from edgeyolo.errors import UsageError
+from edgeyolo.models.csp_topology import Csp, CspSpec, CspStage, CspStep, Pan
 from edgeyolo.models.specs import get
 from edgeyolo.models.topology import Elan, ModelSpec, Stage, TopDown
 
@@ -58,6 +59,39 @@ def scale_width(spec: ModelSpec, width: float, *, name: str | None = None) -> Mo
     return _widen(spec, factor, factor, name or f"{spec.name}-width-{width:g}")
 
 
+def scale_csp_width(spec: CspSpec, width: float) -> CspSpec:
+    """Widen every map of a baseline by `width`, to multiples of 8 channels."""
+    factor = Fraction(width).limit_denominator(64)
+
+    def wide(channels: int) -> int:
+        return _channels(channels, factor)
+
+    def block(csp: Csp) -> Csp:
+        return replace(csp, out=wide(csp.out))
+
+    def stage(part: CspStage) -> CspStage:
+        return replace(part, channels=wide(part.channels), block=block(part.block))
+
+    def step(part: CspStep) -> CspStep:
+        return replace(part, channels=wide(part.channels), block=block(part.block))
+
+    neck = spec.neck
+    if isinstance(neck, Pan):
+        neck = replace(
+            neck,
+            spp=wide(neck.spp),
+            top_down=tuple(map(step, neck.top_down)),
+            bottom_up=tuple(map(stage, neck.bottom_up)),
+            lead=tuple(map(wide, neck.lead)),
+        )
+    else:
+        neck = replace(neck, widths=tuple(map(wide, neck.widths)))
+    backbone = tuple(map(stage, spec.backbone))
+    return replace(
+        spec, name=f"{spec.name}-width-{width:g}", width=wide(spec.width), backbone=backbone, neck=neck
+    )
+
+
 def scale_depth(spec: ModelSpec, depth: float, *, name: str | None = None) -> ModelSpec:
     """Lengthen every chain by `depth` and leave all widths.
 
@@ -68,13 +102,69 @@ def scale_depth(spec: ModelSpec, depth: float, *, name: str | None = None) -> Mo
         steps = max(1, round(elan.depth * depth / elan.stride))
         return replace(elan, depth=steps * elan.stride)
 
+    return replace(map_elans(spec, deepen), name=name or f"{spec.name}-depth-{depth:g}")
+
+
+def regroup(spec: ModelSpec, groups: int, *, name: str | None = None) -> ModelSpec:
+    """Give every block so many groups at the cost that it has (Figure 2d).
+
+    The blocks get narrower inside, what they give stays as wide. Inner widths are multiples of 8 channels, or of 4 in
+    each of several groups, and the operations that a block saves or exceeds are carried over to the next.
+    """
+    step, left, inputs = 8 if groups == 1 else 4, 0, iter(_elan_inputs(spec))
+
+    def narrow(elan: Elan) -> Elan:
+        nonlocal left
+        c_in, cells = next(inputs)
+        left += cells * _multiplications(elan, c_in)
+        tried = [
+            _as_wide(replace(elan, twins=1, groups=groups), width)
+            for width in range(step, max(step, elan.twins * elan.width) + 1, step)
+        ]
+        chosen = min(tried, key=lambda each: abs(cells * _multiplications(each, c_in) - left))
+        left -= cells * _multiplications(chosen, c_in)
+        return chosen
+
+    return replace(map_elans(spec, narrow), name=name or f"{spec.name}-groups-{groups}")
+
+
+def map_elans(spec: ModelSpec, change: Callable[[Elan], Elan]) -> ModelSpec:
+    """The network with every ELAN block changed, in order of execution."""
     return replace(
         spec,
-        name=name or f"{spec.name}-depth-{depth:g}",
-        backbone=tuple(replace(stage, elan=deepen(stage.elan)) for stage in spec.backbone),
-        top_down=tuple(replace(step, elan=deepen(step.elan)) for step in spec.top_down),
-        bottom_up=tuple(replace(stage, elan=deepen(stage.elan)) for stage in spec.bottom_up),
+        backbone=tuple(replace(stage, elan=change(stage.elan)) for stage in spec.backbone),
+        top_down=tuple(replace(step, elan=change(step.elan)) for step in spec.top_down),
+        bottom_up=tuple(replace(stage, elan=change(stage.elan)) for stage in spec.bottom_up),
     )
+
+
+def _as_wide(elan: Elan, width: int) -> Elan:
+    """The block with other inner widths, in the same ratio to each other."""
+    chain = None if elan.chain is None else max(1, elan.chain * width // elan.width)
+    return replace(elan, width=width, chain=chain)
+
+
+def _elan_inputs(spec: ModelSpec) -> list[tuple[int, int]]:
+    """Channels that each ELAN block is given, and its cells, in order.
+
+    The coarsest map counts as 1 cell.
+    """
+    coarse_first = [spec.spp, *(step.elan.out for step in spec.top_down)]
+    stages, steps = len(spec.backbone), len(spec.top_down)
+    skips = zip(spec.bottom_up, coarse_first[-2::-1], strict=True)
+    return [
+        *((stage.channels, 4 ** (stages - 1 - place)) for place, stage in enumerate(spec.backbone)),
+        *((2 * step.channels, 4 ** (place + 1)) for place, step in enumerate(spec.top_down)),
+        *((stage.channels + skip, 4 ** (steps - 1 - place)) for place, (stage, skip) in enumerate(skips)),
+    ]
+
+
+def _multiplications(elan: Elan, c_in: int) -> int:
+    """Multiply-adds of a block for each cell."""
+    width, chain = elan.width, elan.chain_width
+    inside = 9 * (width * chain + (elan.depth - 1) * chain**2)
+    each = 2 * c_in * width + inside + elan.concatenated * elan.out
+    return elan.twins * elan.groups * each
 
 
 def elans(spec: ModelSpec) -> Iterator[Elan]:

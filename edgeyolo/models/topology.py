@@ -31,23 +31,20 @@ Tried = Literal[
     "repconv-first",
     "repconv-last",
     "repconv-all",
-    "repconvn-first",
-    "repconvn-last",
-    "repconvn-all",
-    "csp",
-    "rep-csp",
-    "reversed-csp",
-    "rep-reversed-csp",
+    "repconv-end",
+    "repconv-planned",
     "whole-aux",
 ]
-"""Variants of the paper's Tables 4, 5 and 8 that no network of the family has; see `models.planned`."""
+"""Variants of the paper's Tables 4 and 8 that no network of the family has; see `models.planned`."""
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
 MAX_CLASSES = 10_000
 
 # Far above every network of the family; they keep a forged spec in a file from filling the memory.
-_LIMITS = {"width": 16384, "depth": 64, "stages": 8, "anchors": 16, "imgsz": 16384}
+_LIMITS = {"width": 16384, "depth": 64, "stages": 8, "cardinality": 8, "anchors": 16, "imgsz": 16384}
 
-_RARE: Mapping[str, Any] = {"tried": "", "inner_lateral": False}  # fields of a spec that its JSON may lack
+# Fields of a spec and of its blocks that their JSON may lack.
+_RARE: Mapping[str, Any] = {"tried": "", "inner_lateral": False}
+_RARE_IN_ELAN: Mapping[str, Any] = {"groups": 1}
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,10 @@ class Elan:
     The chain starts from the second branch. Every `stride`-th of its outputs, newest first, is concatenated
     with the two branches; a 1x1 transition to `out` ends the block. `chain` is the chain's width where it
     differs from `width`.
-    `twins=2` is E-ELAN (Figure 2d): two such blocks on the same input, added.
+    `twins=2` is E-ELAN as the published yolov7-e6e has it: two such blocks on the same input, added. `groups=2` is the
+    same as Figure 2 (d) draws it: one block of cardinality 2, whose convolutions have so many times the channels in
+    as many groups; what each group's convolutions gave is concatenated by group (shuffle), and the groups' outputs are
+    added (merge). `models.cardinality` turns one into the other.
     """
 
     width: int
@@ -68,12 +68,16 @@ class Elan:
     stride: int = 2
     chain: int | None = None
     twins: int = 1
+    groups: int = 1
 
     def __post_init__(self) -> None:
-        check_width("Elan", self.width, self.out, self.chain_width)
         check_between("Elan.depth", self.depth, 1, _LIMITS["depth"])
         check_between("Elan.stride", self.stride, 1, self.depth)
-        check_between("Elan.twins", self.twins, 1, 8)
+        check_between("Elan.twins", self.twins, 1, _LIMITS["cardinality"])
+        check_between("Elan.groups", self.groups, 1, _LIMITS["cardinality"])
+        for width in (self.width, self.out, self.chain_width):
+            check_width("Elan", width)
+            check_width("Elan (all groups)", self.groups * width)
         if self.depth % self.stride:
             raise UsageError(f"Elan: depth {self.depth} is not a multiple of stride {self.stride}")
 
@@ -84,7 +88,7 @@ class Elan:
 
     @property
     def concatenated(self) -> int:
-        """Channels of the concatenation, which the transition takes in."""
+        """Channels of the concatenation of one group, which its transition takes in."""
         return 2 * self.width + self.chain_width * (self.depth // self.stride)
 
 
@@ -173,7 +177,7 @@ class ModelSpec:
 
         What hardly any network has stands there only where it does.
         """
-        return {key: value for key, value in asdict(self).items() if key not in _RARE or value}
+        return dict(_without(asdict(self), {**_RARE, **_RARE_IN_ELAN}))
 
     @classmethod
     def from_json(cls, data: Any, where: str = "network spec") -> ModelSpec:
@@ -208,12 +212,25 @@ def object_of(kind: type[Any], data: Any) -> Mapping[str, Any]:
 
 def _stage(data: Any) -> Stage:
     values = object_of(Stage, data)
-    return Stage(values["down"], values["channels"], Elan(**object_of(Elan, values["elan"])))
+    return Stage(values["down"], values["channels"], _elan(values["elan"]))
 
 
 def _top_down(data: Any) -> TopDown:
     values = object_of(TopDown, data)
-    return TopDown(values["channels"], Elan(**object_of(Elan, values["elan"])))
+    return TopDown(values["channels"], _elan(values["elan"]))
+
+
+def _elan(data: Any) -> Elan:
+    return Elan(**object_of(Elan, {**_RARE_IN_ELAN, **data} if isinstance(data, Mapping) else data))
+
+
+def _without(value: Any, rare: Mapping[str, Any]) -> Any:
+    """Plain values without those of `rare` that have their usual value."""
+    if isinstance(value, dict):
+        return {
+            key: _without(item, rare) for key, item in value.items() if key not in rare or item != rare[key]
+        }
+    return tuple(_without(item, rare) for item in value) if isinstance(value, tuple) else value
 
 
 def check_between(what: str, value: Any, low: int, high: int) -> None:

@@ -82,6 +82,20 @@ class RepConv(ConvUnit):
         return cast(Tensor, self.act(self.dense(x) + self.pointwise(x)))
 
 
+class IdentityRepConv(RepConv):
+    """RepConv as it was proposed.
+
+    Besides the 3x3 and the 1x1 branch one that is nothing but a batch norm. Only the paper's Tables 4 and 5 try it.
+    """
+
+    def __init__(self, channels: int, act: nn.Module) -> None:
+        super().__init__(channels, channels, act)
+        self.identity = nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.dense(x) + self.pointwise(x) + self.identity(x)))
+
+
 class ConvAct(ConvUnit):
     """A convolution with bias, then the activation.
 
@@ -116,9 +130,16 @@ class Convs:
         kind = ConvAct if self.form == "plain" else ConvNormAct
         return kind(c_in, c_out, kernel, stride, self.activation(), groups=groups)
 
-    def rep(self, c_in: int, c_out: int) -> ConvUnit:
-        """The 3x3 convolution before an output of a network with RepConv."""
-        return self(c_in, c_out, 3) if self.form == "plain" else RepConv(c_in, c_out, self.activation())
+    def rep(self, c_in: int, c_out: int, *, identity: bool = False) -> ConvUnit:
+        """A 3x3 RepConv.
+
+        identity: with the identity branch, where input and output have one width.
+        """
+        if self.form == "plain":
+            return self(c_in, c_out, 3)
+        if identity and c_in == c_out:
+            return IdentityRepConv(c_in, self.activation())
+        return RepConv(c_in, c_out, self.activation())
 
     def activation(self) -> nn.Module:
         """The network's activation.

@@ -5,7 +5,7 @@ Their values are resolved here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeyolo_bench.paper.paper_run import PaperRun
 
 TABLES = ("1", "2", "9", "10")
+_SUFFIXES = (".safetensors", ".pt", ".pth", "")
 
 _OPTIONS = (
     click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Rows of a table of the paper's."),
@@ -25,6 +26,10 @@ _OPTIONS = (
     click.option("--models", "networks", help="With --table: only these networks, with commas."),
     click.option("--device", "kind", help="With --table: cpu (the default), cuda, intel:gpu ..."),
     click.option("--weights", multiple=True, metavar="NAME=FILE", help="With --table: instead of random ones."),
+    click.option(
+        "--weights-folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="With --table: only the networks of which weights or an artifact are here, called NAME, NAME.pt ...",
+    ),
 )  # fmt: skip
 
 
@@ -61,8 +66,9 @@ def paper_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def tables_asked(
-    tables: tuple[str, ...], every_table: bool, networks: str | None, kind: str | None, weights: tuple[str, ...]
+def tables_asked(  # noqa: PLR0917 - as click names them
+    tables: tuple[str, ...], every_table: bool, networks: str | None, kind: str | None, weights: tuple[str, ...],
+    weights_folder: Path | None = None,
 ) -> Asked | None:  # fmt: skip
     """Tables that were asked for, None without --table.
 
@@ -72,7 +78,9 @@ def tables_asked(
     from edgeyolo.errors import UsageError
 
     numbers = tuple(dict.fromkeys(int(number) for number in (TABLES if every_table else tables)))
-    given = {"--models": networks, "--device": kind, "--weights": weights}
+    given = {
+        "--models": networks, "--device": kind, "--weights": weights, "--weights-folder": weights_folder,
+    }  # fmt: skip
     alone = [name for name, value in given.items() if value]
     if not numbers and alone:
         raise UsageError(
@@ -88,4 +96,32 @@ def tables_asked(
         raise UsageError(f"--weights {wrong}: expected NAME=FILE, such as yolov7=best.pt")
     found = {name.strip(): locate_weights(file) for name, _, file in pairs}
     chosen = tuple(name.strip() for name in (networks or "").split(",") if name.strip())
+    if weights_folder is not None:
+        found = weights_in(weights_folder, numbers, chosen) | found
+        chosen = chosen or tuple(found)
     return Asked(numbers, chosen, kind or "cpu", found)
+
+
+def weights_in(folder: Path, numbers: Iterable[int], networks: Iterable[str] = ()) -> dict[str, Path]:
+    """Weights or artifacts in a folder, by the names of the tables' networks.
+
+    They are called as the network: `yolov7.pt`, `.pth`, `.safetensors`, or a folder `yolov7` with a manifest. networks:
+    only these, all where empty. Raises UsageError where there are none.
+    """
+    from edgeyolo.errors import UsageError
+    from edgeyolo_bench.paper.paper_tables import PaperRow, table
+
+    rows = (row.network for number in numbers for row in table(number) if isinstance(row, PaperRow))
+    known = dict.fromkeys(name for name in rows if name)
+    found = {}
+    for name in tuple(networks) or known:
+        files = (folder / f"{name}{suffix}" for suffix in _SUFFIXES)
+        file = next((file for file in files if file.is_file() or (file / "manifest.json").is_file()), None)
+        if file is not None:
+            found[name] = file
+    if not found:
+        raise UsageError(
+            f"{folder}: no weights of a network with a row in these tables",
+            hint=f"Expected files such as {next(iter(known))}.pt; there may be {', '.join(known)}.",
+        )
+    return found

@@ -76,7 +76,7 @@ def read_contents(checkpoint: Checkpoint) -> Contents:
         )
         _check_norms(modules, where)
     else:
-        names, notes = _class_names(root.get("names") if source else None, where)
+        names, notes = _class_names(_listed_names(root) if source else None, where)
         tensors = _plain_tensors(network, where)
         found = Contents(tensors, "state dict", source, class_names=names, training=facts, notes=notes)
     _check_amount(found.tensors, checkpoint)
@@ -98,6 +98,15 @@ def _find_network(root: Any, where: str) -> tuple[str, ObjectRecord | dict[Any, 
     raise DamagedFileError(
         f"{where}: no network in it: expected `ema`, `model` or a state dict, found {found}", hint=ACCEPTED
     )
+
+
+def _listed_names(root: Mapping[Any, Any]) -> Any:
+    """Class names beside a state dict: `names`, or MMEngine's `dataset_meta`."""
+    place: Any = root
+    for key in ("meta", "dataset_meta"):
+        place = place.get(key) if isinstance(place, dict) else None
+    found = (place.get("CLASSES") or place.get("classes")) if isinstance(place, dict) else None
+    return root.get("names") or found
 
 
 def _unwrap(network: ObjectRecord) -> ObjectRecord:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import UsageError
+from edgeyolo.models import weights
 from edgeyolo.models.complexity import fused_parameters, gflops
+from edgeyolo.models.network import Network
 from edgeyolo.support.files import atomic_file
 from edgeyolo.training.ablation.ablation_tables import Table, Variant
 from edgeyolo.training.config import TrainConfig
@@ -25,7 +27,7 @@ from edgeyolo.training.loop.history import best_row
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.processes import join_processes
 from edgeyolo.training.loop.state import read_facts
-from edgeyolo.training.loop.trainer import STATE, Trainer
+from edgeyolo.training.loop.trainer import BEST, STATE, Trainer
 from edgeyolo.training.recipe import Recipe
 from edgeyolo.training.run import suit_anchors
 
@@ -37,7 +39,8 @@ class Row:
     """A variant's results, one for each seed.
 
     params: as deployed. gflops: for one image of the run's size. ap, ap50: of the epoch with the best fitness.
-    seconds: training and validation. paper: AP in the paper.
+    seconds: training and validation. paper: AP in the paper. reading: how the paper's row is understood, where it
+    leaves that open. base: the row it is compared with, "" for the first.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Row:
     ap50: tuple[float, ...]
     seconds: tuple[float, ...]
     paper: float | None = None
+    reading: str = ""
+    base: str = ""
 
     @property
     def mean(self) -> float:
@@ -61,13 +66,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Ablation:
-    """A table with results; differences are to the first row."""
+    """A table with results.
+
+    Differences are to each row's base, by default the first row.
+    """
 
     number: int
     title: str
     note: str
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
+    kind: Literal["Table", "Figure"] = "Table"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -81,22 +90,26 @@ class Ablation:
 
         Variant, parameters, GFLOPs, AP, AP50, difference, the paper's AP and difference.
         """
-        base = self.rows[0]
-        return [
-            (
-                row.name,
-                f"{row.params / 1e6:.2f}",
-                f"{row.gflops:.3g}",
-                f"{100 * row.mean:.2f}" + (f" ± {100 * row.spread:.2f}" if row.spread is not None else ""),
-                f"{100 * mean(row.ap50):.2f}",
-                "" if row is base else f"{100 * (row.mean - base.mean):+.2f}",
-                f"{100 * row.paper:.2f}" if row.paper else "",
-                f"{100 * (row.paper - base.paper):+.2f}"
-                if row is not base and row.paper and base.paper
-                else "",
-            )
-            for row in self.rows
-        ]
+        named = {row.name: row for row in self.rows}
+        return [_cells(row, named.get(row.base, self.rows[0])) for row in self.rows]
+
+    def readings(self) -> list[str]:
+        """The rows as they are read where the paper leaves that open, a line each."""
+        return [f"{row.name}: {row.reading}" for row in self.rows if row.reading]
+
+
+def _cells(row: Row, base: Row) -> tuple[str, ...]:
+    other = row is not base
+    return (
+        row.name,
+        f"{row.params / 1e6:.2f}",
+        f"{row.gflops:.3g}",
+        f"{100 * row.mean:.2f}" + (f" ± {100 * row.spread:.2f}" if row.spread is not None else ""),
+        f"{100 * mean(row.ap50):.2f}",
+        f"{100 * (row.mean - base.mean):+.2f}" if other else "",
+        f"{100 * row.paper:.2f}" if row.paper else "",
+        f"{100 * (row.paper - base.paper):+.2f}" if other and row.paper and base.paper else "",
+    )
 
 
 COLUMNS = (
@@ -105,7 +118,7 @@ COLUMNS = (
     "GFLOPs",
     "AP %",
     "AP50 %",
-    "to the first",
+    "to the base",
     "paper AP %",
     "paper's difference",
 )
@@ -142,12 +155,18 @@ def ablate(
             )
             results[variant.name].append(run.train(training, validation, listener()))
     rows = tuple(_row(variant, training, config, results[variant.name]) for variant in fitted)
-    ablation = Ablation(table.number, table.title, table.note, chosen, rows)
+    ablation = Ablation(table.number, table.title, table.note, chosen, rows, table.kind)
     with atomic_file(folder / RESULT) as draft:
         draft.write_text(
             json.dumps({**ablation.to_json(), "config": config.to_dict(), "recipe": recipe.to_dict()})
         )
     return ablation
+
+
+def trained(table: Table, folder: str | Path, seed: int) -> list[tuple[str, Network]]:
+    """Best weights of every row that `ablate` trained with a seed, by name."""
+    runs = ((row.name, Path(folder) / _file_name(row.name) / f"seed{seed}") for row in table.variants)
+    return [(name, weights.load(run / BEST).network) for name, run in runs]
 
 
 @dataclass(frozen=True)
@@ -207,7 +226,7 @@ def _row(variant: Variant, dataset: Dataset, config: TrainConfig, runs: Sequence
     seconds = tuple(run["seconds"] for run in runs)
     return Row(
         variant.name, fused_parameters(deployed), gflops(deployed, size), **numbers, seconds=seconds,
-        paper=variant.paper,
+        paper=variant.paper, reading=variant.reading, base=variant.base,
     )  # fmt: skip
 
 

@@ -231,6 +231,25 @@ class DetectionLoss(nn.Module):
         bounded: bool,
     ) -> Tensor:
         objectness, raw = split_head(head, positives, self.anchors.shape[1])
+        overlap, label = self._overlaps(raw, number, labels, positives, cells=cells, bounded=bounded)
+        wanted_objectness = place_labels(objectness, positives, label)
+        obj = self._bce(objectness, wanted_objectness, self.config.obj_pw).mean()
+        cls = obj.new_zeros(())
+        if self.classes > 1:
+            cls = self._class_term(raw[:, 5:], labels.classes[positives.image, positives.target], positives)
+        return torch.stack([self._mean(1 - overlap, positives.valid), obj, cls])
+
+    def _overlaps(
+        self,
+        raw: Tensor,
+        number: int,
+        labels: PaddedTargets,
+        positives: Positives,
+        *,
+        cells: Tensor,
+        bounded: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """CIoU (P,) of one level's positives with their targets, and their labels."""
         cell = torch.stack([positives.column, positives.row], 1)
         wanted = labels.boxes[positives.image, positives.target] * cells.repeat(2)
         wanted = torch.cat([wanted[:, :2] - cell, wanted[:, 2:]], 1)
@@ -238,14 +257,30 @@ class DetectionLoss(nn.Module):
         s = raw[:, :4].sigmoid()
         overlap = ciou(torch.cat([s[:, :2] * 2 - 0.5, (s[:, 2:] * 2) ** 2 * anchor], 1), wanted)
         label = overlap.detach().clamp(min=0)
-        if bounded:
-            label = label * distance_bound(wanted[:, :2])
-        wanted_objectness = place_labels(objectness, positives, label)
-        obj = self._bce(objectness, wanted_objectness, self.config.obj_pw).mean()
-        cls = obj.new_zeros(())
-        if self.classes > 1:
-            cls = self._class_term(raw[:, 5:], labels.classes[positives.image, positives.target], positives)
-        return torch.stack([self._mean(1 - overlap, positives.valid), obj, cls])
+        return overlap, label * distance_bound(wanted[:, :2]) if bounded else label
+
+    @torch.no_grad()
+    def objectness_labels(self, maps: Sequence[Tensor], targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The objectness that every map is asked for, and its positives.
+
+        Labels float32 and positives bool (B, A, H, W), those of the lead maps first; arguments as for `forward`.
+        """
+        levels, lead, auxiliary = self._split(maps)
+        labels = self._labels(targets, maps[0].shape[0]).to(maps[0].device)
+        fine, coarse = self.positives(maps, labels)
+        heads: list[tuple[Sequence[Tensor], Positives, bool]] = [(lead, fine, False)]
+        if coarse is not None:
+            heads.append((auxiliary, coarse, self.config.strategy.bounded))
+        made = []
+        for head, positives, bounded in heads:
+            for number, raw_map in enumerate(head):
+                here = positives.at(number)
+                objectness, raw = split_head(raw_map, here, self.anchors.shape[1])
+                cells = levels.grids[number]
+                _, label = self._overlaps(raw, number, labels, here, cells=cells, bounded=bounded)
+                taken = place_labels(objectness, here, torch.ones_like(label)) > 0
+                made.append((place_labels(objectness, here, label), taken))
+        return made
 
     def _class_term(self, raw: Tensor, classes: Tensor, positives: Positives) -> Tensor:
         low = 0.5 * self.config.label_smoothing

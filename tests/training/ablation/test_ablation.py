@@ -16,22 +16,17 @@ from edgeyolo.errors import UsageError  # noqa: E402
 from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.blocks import ElanChain  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
-from edgeyolo.models.complexity import fused_parameters, parameters  # noqa: E402
+from edgeyolo.models.complexity import fused_parameters, gflops, parameters  # noqa: E402
+from edgeyolo.models.csp_blocks import Cell  # noqa: E402
+from edgeyolo.models.csp_topology import Csp, spec_from_json  # noqa: E402
 from edgeyolo.models.network import Network  # noqa: E402
-from edgeyolo.models.planned import (  # noqa: E402
-    DarkBlock,
-    IdentityRepConv,
-    Place,
-    put_csp_backbone,
-    put_rep_convs,
-    read_whole,
-)
+from edgeyolo.models.planned import PLACES, put_rep_convs, read_whole  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
-from edgeyolo.models.scaling import scale_width  # noqa: E402
+from edgeyolo.models.scaling import elans, scale_width  # noqa: E402
 from edgeyolo.models.topology import ModelSpec  # noqa: E402
-from edgeyolo.models.units import Convs, RepConv  # noqa: E402
+from edgeyolo.models.units import Convs, IdentityRepConv, RepConv  # noqa: E402
 from edgeyolo.training.ablation.ablation import Ablation, Row, ablate  # noqa: E402
-from edgeyolo.training.ablation.ablation_tables import Table, find_table  # noqa: E402
+from edgeyolo.training.ablation.ablation_tables import Table, cardinalities, find_table  # noqa: E402
 from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.loop.listener import Listener  # noqa: E402
 from edgeyolo.training.loop.state import Position  # noqa: E402
@@ -61,11 +56,21 @@ def narrow(name: str) -> Network:
 def test_rows_are_the_papers() -> None:
     names = {n: [row.name for row in find_table(n).variants] for n in range(3, 9)}
     assert names[3] == ["base (v7-X light)", "width only (1.25 w)", "depth only (2.0 d)", "compound (v7-X)"]
-    assert names[5] == ["base (CSP)", "RepCSP", "RCSP", "RepRCSP"]
+    assert names[4] == ["base (3-S ELAN)", *(f"Figure 6 ({letter})" for letter in "abcde")]
+    assert names[5] == [
+        "base (YOLOR-W6)", "RepCSP (YOLOR-W6)", "RCSP (YOLOR-W6)", "RepRCSP (YOLOR-W6)", "base (YOLOR-CSP)",
+        "RepRCSP (YOLOR-CSP)",
+    ]  # fmt: skip
     assert names[6] == ["base", "independent", "lead guided", "coarse-to-fine lead guided"]
     assert names[7] == ["base", "aux without constraint", "aux with constraint"]
     assert names[8] == ["base", "aux", "partial aux"]
-    assert len(set(names[4])) == 7
+    assert [row.paper for row in find_table(5).variants] == [0.5482, 0.5467, 0.5436, 0.5485, 0.5081, 0.5091]
+    for n in (4, 5):  # each row says how it was read, except what needs no reading
+        assert all(row.reading or "base" in row.name for row in find_table(n).variants)
+    planned = {
+        row.name[-2]: row.paper for row in find_table(4).variants[1:] if row.reading.endswith(": planned")
+    }
+    assert sorted(planned) == ["b", "c"] and min(planned.values()) > 0.5226  # "all higher AP values" (5.4.2)
     strategies = [row.strategy.name for row in find_table(6).variants[1:]]
     assert strategies == ["independent", "lead-guided", "coarse-to-fine"]
     assert [row.strategy.bounded for row in find_table(7).variants] == [False, False, True]
@@ -92,6 +97,9 @@ def test_another_network_and_another_width() -> None:
         (2, None, "ablation tables are 3, 4"),
         (4, "yolov7-tiny", "no choice of place"),
         (8, "yolov7-e6", "E-ELAN"),
+        (5, "yolov7-w6", "residual blocks of CSPDarknet"),
+        (5, "yolov3", "residual blocks of CSPDarknet"),
+        (6, "yolor-csp", "ELAN blocks"),
     ],
 )
 def test_tables_that_make_no_sense(number: int, model: str | None, expected: str) -> None:
@@ -99,22 +107,30 @@ def test_tables_that_make_no_sense(number: int, model: str | None, expected: str
         find_table(number, model).variants[1].build(2, device="meta")
 
 
-@pytest.mark.parametrize("identity", [True, False])
 @pytest.mark.parametrize(
-    ("place", "positions"), [("first", {0, 2, 4}), ("last", {1, 3, 5}), ("all", set(range(6)))]
+    ("place", "identity", "without"),
+    [
+        ("repconv-first", {0, 2, 4}, set()),
+        ("repconv-last", {1, 3, 5}, set()),
+        ("repconv-all", set(range(6)), set()),
+        ("repconv-end", {5}, set()),
+        ("repconv-planned", {0, 2, 4}, {1, 3, 5}),
+    ],
 )
-def test_planned_rep_convs(place: Place, positions: set[int], identity: bool) -> None:
+def test_planned_rep_convs(place: str, identity: set[int], without: set[int]) -> None:
     network = narrow("yolov7x")
     base = fused_parameters(network)
-    put_rep_convs(network, place, identity=identity)
-    kind = IdentityRepConv if identity else RepConv
+    put_rep_convs(network, PLACES[place])
     for chain in (module for module in network.modules() if isinstance(module, ElanChain)):
-        assert {i for i, unit in enumerate(chain.chain) if type(unit) is kind} == positions
+        assert {i for i, unit in enumerate(chain.chain) if type(unit) is IdentityRepConv} == identity
+        assert {i for i, unit in enumerate(chain.chain) if type(unit) is RepConv} == without
     assert fused_parameters(network) == base
     assert reparameterize(disturb(network)).report.largest.relative < 1e-4
 
 
-@pytest.mark.parametrize(("number", "row"), [(4, 1), (4, 4), (4, 5), (5, 0), (5, 1), (5, 2), (5, 3), (8, 1)])
+@pytest.mark.parametrize(
+    ("number", "row"), [(4, 1), (4, 3), (4, 5), (5, 0), (5, 1), (5, 2), (5, 3), (5, 5), (8, 1)]
+)
 def test_rows_are_saved_folded_and_loaded_like_any_network(number: int, row: int, tmp_path: Path) -> None:
     network = disturb(find_table(number, width=0.0625).variants[row].build(2))
     weights.save(tmp_path / "row.safetensors", network, ("a", "b"), {})
@@ -132,7 +148,7 @@ def test_rows_are_saved_folded_and_loaded_like_any_network(number: int, row: int
 def test_only_what_is_tried_stands_in_a_file() -> None:
     spec = specs.get("yolov7-w6")
     assert "tried" not in spec.to_json()
-    tried = replace(spec, tried="csp")
+    tried = replace(spec, tried="repconv-end")
     assert ModelSpec.from_json(tried.to_json()) == tried
     with pytest.raises(UsageError, match="tried 'psc' is not one of"):
         replace(spec, tried="psc")
@@ -147,37 +163,59 @@ def test_rep_conv_with_identity_is_three_branches() -> None:
     torch.testing.assert_close(unit(x) - unit.dense(x) - unit.pointwise(x), (x - 0.5) / 2)
 
 
-def test_csp_backbone() -> None:
-    built = {}
-    for reverse in (False, True):
-        for rep in (False, True):
-            network = narrow("yolov7-w6")
-            shapes = [tuple(head.shape) for head in network.eval()(torch.zeros(1, 3, 64, 64))]
-            put_csp_backbone(network, reverse=reverse, rep=rep)
-            assert [tuple(head.shape) for head in network.eval()(torch.zeros(1, 3, 64, 64))] == shapes
-            built[reverse, rep] = network
-    assert parameters(built[False, False]) == parameters(
-        built[True, False]
-    )  # paper 5.4.2: "exactly the same"
-    assert parameters(built[False, True]) > parameters(built[False, False])
-    assert len({fused_parameters(network) for network in built.values()}) == 1
-    assert sum(isinstance(m, DarkBlock) for m in built[True, True].backbone.modules()) == 2 * 5
-    kernels = {
-        reverse: [unit.kernel.kernel_size[0] for unit in next(
-            m for m in built[reverse, True].modules() if isinstance(m, DarkBlock)).units]
-        for reverse in (False, True)
-    }  # fmt: skip
-    assert kernels == {False: [1, 3], True: [3, 1]}
+def dark_cells(network: Network) -> list[Cell]:
+    return [m for stage in network.backbone for m in stage.modules() if isinstance(m, Cell)]
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_dark_block_is_residual(reverse: bool) -> None:
-    block = DarkBlock(8, Convs("training", "silu"), reverse=reverse, rep=False).eval()
+@pytest.mark.parametrize("model", ["yolor-w6", "yolor-csp"])
+def test_residual_blocks_of_table_5(model: str) -> None:
+    rows = find_table(5, model, width=0.125).variants
+    networks = [row.build(2) for row in rows]
+    base, rep, turned, rep_turned = networks
+    assert parameters(base) == parameters(turned)  # paper 5.4.2: "exactly the same amount"
+    assert parameters(rep) == parameters(rep_turned) > parameters(base)
+    assert len({fused_parameters(network) for network in networks}) == 1
+    image = torch.zeros(1, 3, 64, 64)
+    shapes = [[tuple(head.shape) for head in network.eval()(image)] for network in networks]
+    assert all(same == shapes[0] for same in shapes)
+    for network, kinds in (
+        (base, [1, 3]), (rep, [1, IdentityRepConv]), (turned, [3, 1]), (rep_turned, [IdentityRepConv, 1]),
+    ):  # fmt: skip
+        cells = dark_cells(network)
+        assert len(cells) == sum(stage.block.depth for stage in rows[0].spec.backbone)
+        for cell in cells:
+            told = [
+                IdentityRepConv if isinstance(u, IdentityRepConv) else u.kernel.kernel_size[0]
+                for u in cell.convs
+            ]
+            assert told == kinds
+    for network in networks:  # stem and neck are left alone
+        assert network.stem.state_dict().keys() == base.stem.state_dict().keys()
+        assert not any(isinstance(unit, RepConv) for unit in network.neck.modules())
+        assert spec_from_json(json.loads(json.dumps(network.spec.to_json()))) == network.spec
+
+
+@pytest.mark.parametrize("cell", ["dark", "reversed-dark"])
+def test_dark_cells_are_residual(cell: str) -> None:
+    spec = Csp(8, 1, "none", cell)
+    block = Cell(spec, Convs("training", "silu")).eval()
     x = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(block(x), x)
     with torch.no_grad():
-        block.units[1].branch.norm.weight.zero_()
+        block.convs[1].branch.norm.weight.zero_()
     assert torch.equal(block(x), x)
+
+
+def test_cardinalities_cost_the_same() -> None:
+    for model, width in ((None, 1.0), ("yolov7-tiny", 0.5)):
+        rows = cardinalities(model, width=width).variants
+        assert [{elan.groups for elan in elans(row.spec)} for row in rows] == [{1}, {2}, {4}]
+        costs = [gflops(row.build(80, "deploy", device="meta"), (640, 640)) for row in rows]
+        assert max(costs) / min(costs) < 1.005
+        outs = [[elan.out for elan in elans(row.spec)] for row in rows]
+        assert outs[0] == outs[1] == outs[2]
+    with pytest.raises(UsageError, match="ELAN blocks"):
+        cardinalities("yolor-csp")
 
 
 def test_whole_auxiliary_heads_read_the_sum_of_the_twins() -> None:
@@ -265,5 +303,8 @@ def test_cells() -> None:
         Row("b", 1, 1.0, (0.5,), (0.6,), (1.0,)),
     )
     base, other = Ablation(3, "t", "", (0, 1), rows).cells()
+    third = Row("c", 1, 1.0, (0.4,), (0.6,), (1.0,), base="b", reading="read so")
+    told = Ablation(5, "t", "", (0, 1), (*rows, third))
+    assert told.cells()[2][5] == "-10.00" and told.readings() == ["c: read so"]
     assert base == ("a", "1.50", "12.3", "51.00 ± 1.41", "70.00", "", "55.00", "")
     assert other == ("b", "0.00", "1", "50.00", "60.00", "-1.00", "", "")
