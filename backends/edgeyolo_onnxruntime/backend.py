@@ -19,7 +19,6 @@ from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Por
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
 from edgeyolo_onnxruntime import limits
-from edgeyolo_onnxruntime.halves import with_halves
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class OnnxruntimeBackend:
         """
         import onnx
 
-        from edgeyolo.export.for_backends import with_graph_ends
+        from edgeyolo.export.for_backends import with_graph_ends, with_halves
 
         tools = {"onnxruntime": self.can_run().version}
         exported, files = source.onnx(opset=OPSET), [MODEL]
