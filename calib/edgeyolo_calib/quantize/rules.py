@@ -77,6 +77,9 @@ HEXAGON = replace(ONNXRUNTIME, name="hexagon", like=ONNXRUNTIME.name)
 """Qualcomm's HTP: unsigned activations, signed weights with a scale for each channel, and float16 for what stays in
 float, from the architecture v69 on. The same places serve."""
 
+NCNN = replace(TENSORRT, name="ncnn", sharing=frozenset())
+"""Symmetric int8 at the door of each convolution, which gives floats: nothing needs to share a scale."""
+
 NAIVE_ONNXRUNTIME = Rules(
     "naive onnxruntime", UINT8, fused=False, sharing=_MOVING - {"Concat"}, bias=True, pairs=False,
     scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False,
@@ -97,7 +100,7 @@ def rules_of(target: Target) -> Rules:
 
     Raises UsageError for a target that is not quantized layer by layer.
     """
-    known = {"onnx": ONNXRUNTIME, "openvino": ONNXRUNTIME, "qnn": HEXAGON, "trt": TENSORRT}
+    known = {"ncnn": NCNN, "onnx": ONNXRUNTIME, "openvino": ONNXRUNTIME, "qnn": HEXAGON, "trt": TENSORRT}
     if target.precision != "int8" or target.runtime not in known:
         raise UsageError(
             f"{target}: there are no rules of ours for where its integers stand",
