@@ -172,18 +172,18 @@ def _resize(writer: _Writer, node: Any, attributes: dict[str, Any]) -> None:
 
 
 def _slice(writer: _Writer, node: Any, attributes: dict[str, Any]) -> None:
-    """Every so-manieth row or column: ncnn slices without strides, so a convolution of ones and zeros picks them."""
-    starts, _, axes, steps = (writer.constants[name] for name in node.input[1:5])
-    if len(steps) != 1 or axes[0] not in (2, 3, -1, -2) or not 0 <= starts[0] < steps[0]:
+    """Every so-manieth row and column: ncnn slices without strides, so a convolution of ones and zeros picks them."""
+    starts, _, axes, steps = (writer.constants[name].tolist() for name in node.input[1:5])
+    picked = {axis % 4: (start, step) for start, axis, step in zip(starts, axes, steps, strict=True)}
+    if not set(picked) <= {2, 3} or not all(0 <= start < step for start, step in picked.values()):
         raise UnsupportedTargetError(f"Slice {node.name}: every so-manieth row or column is expected")
-    rows, start, step = int(axes[0]) in (2, -2), int(starts[0]), int(steps[0])
+    (row, rows), (column, columns) = (picked.get(axis, (0, 1)) for axis in (2, 3))
     channels = next(layer for layer in writer.layers if layer.kind == "Input").settings[2]
     assert isinstance(channels, int)
-    picks = np.zeros((channels, 1, start + 1, 1) if rows else (channels, 1, 1, start + 1), np.float32)
+    picks = np.zeros((channels, 1, row + 1, column + 1), np.float32)
     picks[:, :, -1, -1] = 1
     settings: dict[int, Setting] = {
-        0: channels, 1: picks.shape[3], 11: picks.shape[2], 2: 1, 12: 1, 3: 1 if rows else step,
-        13: step if rows else 1, 5: 0, 6: picks.size, 7: channels,
+        0: channels, 1: column + 1, 11: row + 1, 2: 1, 12: 1, 3: columns, 13: rows, 5: 0, 6: picks.size, 7: channels,
     }  # fmt: skip
     writer.add("ConvolutionDepthWise", node, settings, tagged(picks, half=writer.half))
 

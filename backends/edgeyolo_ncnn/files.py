@@ -87,19 +87,23 @@ def _setting(number: int, value: Setting) -> str:
 
 def _with_splits(layers: Sequence[Layer], outputs: Sequence[str]) -> list[Layer]:
     takers = Counter(name for layer in layers for name in layer.inputs) + Counter(outputs)
-    handed: Counter[str] = Counter(outputs)  # an output keeps its name: it is the first copy
+    shared = {name for name, count in takers.items() if count > 1}
+    # What is known by its name from outside keeps it: an output is the first copy, the input none.
+    first = {name: int(layer.kind == "Input") for layer in layers for name in layer.outputs}
+    handed = Counter(first) + Counter(outputs)
     found: list[Layer] = []
     for layer in layers:
         taken = []
         for name in layer.inputs:
-            taken.append(_copy(name, handed[name]) if takers[name] > 1 else name)
+            taken.append(_copy(name, handed[name]) if name in shared else name)
             handed[name] += 1
-        given = tuple(f"{name}/all" if takers[name] > 1 else name for name in layer.outputs)
+        moved = {name: f"{name}/all" for name in layer.outputs if name in shared and layer.kind != "Input"}
+        given = tuple(moved.get(name, name) for name in layer.outputs)
         found.append(replace(layer, inputs=tuple(taken), outputs=given))
         for name in layer.outputs:
-            if takers[name] > 1:
-                copies = tuple(_copy(name, number) for number in range(takers[name]))
-                found.append(Layer("Split", f"{name}/split", (f"{name}/all",), copies))
+            if name in shared:
+                copies = tuple(_copy(name, first[name] + number) for number in range(takers[name]))
+                found.append(Layer("Split", f"{name}/split", (moved.get(name, name),), copies))
     return found
 
 

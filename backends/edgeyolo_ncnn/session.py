@@ -43,7 +43,8 @@ class NcnnSession:
             if self._net is None:
                 raise EdgeYoloError(f"{self._path}: the session is closed")
             with self._net.create_extractor() as extractor:
-                extractor.input(self._input.name, ncnn.Mat(np.ascontiguousarray(batch[0])).clone())
+                image = np.ascontiguousarray(batch[0])  # a Mat points into it, and does not keep it
+                extractor.input(self._input.name, ncnn.Mat(image).clone())
                 return {name: self._extract(extractor, name) for name in self._output.names}
 
     def close(self) -> None:
