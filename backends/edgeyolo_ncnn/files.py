@@ -76,7 +76,7 @@ def untagged(values: NDArray[np.float32]) -> bytes:
 
 
 def _aligned(tag: int, data: bytes) -> bytes:
-    return np.uint32(tag).astype("<u4").tobytes() + data + bytes(-len(data) % 4)
+    return tag.to_bytes(4, "little") + data + bytes(-len(data) % 4)
 
 
 def _setting(number: int, value: Setting) -> str:

@@ -11,7 +11,10 @@ from edgeyolo.cli.console import json_option, note, print_json, print_table
 
 @click.command("targets")
 @click.option(
-    "--all", "everything", is_flag=True, help="Also accelerators without a target: why, and what their tools take."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also accelerators without a target: why, and what their tools take.",
 )
 @json_option
 def command(everything: bool, as_json: bool) -> None:
