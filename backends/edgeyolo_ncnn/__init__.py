@@ -1,4 +1,4 @@
-"""ncnn: the runtime of ARM boards and phones, written from our own networks without a converter of others."""
+"""ncnn, the runtime of ARM boards and phones."""
 
 from edgeyolo_ncnn.backend import NcnnBackend
 

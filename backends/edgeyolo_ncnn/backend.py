@@ -60,7 +60,10 @@ class NcnnBackend:
     profiles = (FP32, FP16, INT8)
 
     def can_compile(self) -> Availability:
-        """Availability of compilation, which takes ncnn for the comparison with torch only."""
+        """Availability of compilation.
+
+        It takes ncnn for the comparison with torch only.
+        """
         return self.can_run()
 
     def can_run(self) -> Availability:
@@ -73,7 +76,10 @@ class NcnnBackend:
             return Availability(True)
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.ncnn.param` and `model.ncnn.bin`; the ranges of INT8 are in `calibration.json`."""
+        """Write `model.ncnn.param` and `model.ncnn.bin`.
+
+        The ranges of INT8 are in `calibration.json`.
+        """
         import onnx
 
         from edgeyolo_ncnn.convert import to_layers

@@ -84,7 +84,10 @@ class _Writer:
         self.layers.append(Layer(kind, str(node.output[0]), taken, (str(node.output[0]),), settings, weights))
 
     def follower(self, name: str) -> Any:
-        """The one node that takes a tensor; None where there are several, or it is an output."""
+        """The one node that takes a tensor.
+
+        None where there are several, or it is an output.
+        """
         found = self.takers.get(name, [])
         return found[0] if len(found) == 1 and name not in self.outputs else None
 
@@ -172,7 +175,10 @@ def _resize(writer: _Writer, node: Any, attributes: dict[str, Any]) -> None:
 
 
 def _slice(writer: _Writer, node: Any, attributes: dict[str, Any]) -> None:
-    """Every so-manieth row and column: ncnn slices without strides, so a convolution of ones and zeros picks them."""
+    """Every so-manieth row and column.
+
+    ncnn slices without strides, so a convolution of ones and zeros picks them.
+    """
     starts, _, axes, steps = (writer.constants[name].tolist() for name in node.input[1:5])
     picked = {axis % 4: (start, step) for start, axis, step in zip(starts, axes, steps, strict=True)}
     if not set(picked) <= {2, 3} or not all(0 <= start < step for start, step in picked.values()):

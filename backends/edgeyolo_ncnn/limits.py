@@ -38,7 +38,10 @@ HALF = replace(FLOAT, weight_bytes=2.0, largest=65504.0, largest_activation=6550
 
 
 def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """What is not quantized: all but convolutions, of them the first two and the last of each output."""
+    """Operations that stay in float.
+
+    They are all but convolutions and, of those, the first two and the last of each output.
+    """
     from edgeyolo_calib.quantize.rules import NCNN
 
     if operation.kind != "Conv":

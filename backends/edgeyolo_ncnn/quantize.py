@@ -11,7 +11,9 @@ from edgeyolo_ncnn.convert import Steps
 
 
 def steps_of(model: Path, source: ExportSource, into: Path) -> dict[str, Steps]:
-    """Steps of every convolution that is in integers, by the node's name; writes `calibration.json` to `into`.
+    """Steps of every convolution in integers, by the node's name.
+
+    Writes `calibration.json` to `into`.
 
     Raises UsageError where there are no calibration images.
     """

@@ -91,6 +91,9 @@ def load(files: tuple[Path, Path], *, half: bool, threads: int | None) -> Any:
 
 
 def _own_threads() -> int:
-    """As many threads as OpenMP, which ncnn computes with, is told to use or, where it is told nothing, cores."""
+    """Number of threads that OpenMP is told to use, by default of cores.
+
+    ncnn computes with OpenMP.
+    """
     told = os.environ.get("OMP_NUM_THREADS", "")
     return int(told) if told.isdecimal() and int(told) else cores() or 1

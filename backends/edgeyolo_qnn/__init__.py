@@ -1,4 +1,7 @@
-"""Qualcomm's Hexagon NPU by ONNX Runtime's QNN provider; its emulator stands in on x86-64."""
+"""Qualcomm's Hexagon NPU by ONNX Runtime's QNN provider.
+
+Its emulator stands in on x86-64.
+"""
 
 from edgeyolo_qnn.backend import QnnBackend
 

@@ -66,7 +66,10 @@ class QnnBackend:
     profiles = (FP16, INT8)
 
     def can_compile(self) -> Availability:
-        """Availability of Qualcomm's compiler, which the provider's package for x86-64 brings."""
+        """Availability of Qualcomm's compiler.
+
+        The provider's package for x86-64 brings it.
+        """
         found = library.installed()
         return found if library.emulates() or not found.ok else library.npu()
 
@@ -75,7 +78,9 @@ class QnnBackend:
         return library.npu()
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
-        """Write `model.onnx`, and `context.onnx` with `context_qnn.bin`: the same, compiled for the chip.
+        """Write `model.onnx` and, compiled for the chip, `context.onnx`.
+
+        The latter names `context_qnn.bin` beside it.
 
         For INT8 it has quantizers whose ranges are in `calibration.json`. Raises UnsupportedTargetError for a chip
         without float16, and where the compiler does not take the network whole.
@@ -92,7 +97,10 @@ class QnnBackend:
         return self.open_for_parity(artifact)
 
     def open_for_parity(self, artifact: Artifact) -> Session:
-        """Load the compiled network on the emulator: the file that the device loads, by the same instructions."""
+        """Load the compiled network on the emulator.
+
+        It is the file that the device loads.
+        """
         require(library.installed(), f"{artifact.path} needs {self.name}")
         if missing := {CONTEXT, BINARY} - set(artifact.manifest.files):
             raise DamagedFileError(f"{artifact.path}: the manifest lists no {', '.join(sorted(missing))}")
@@ -104,7 +112,7 @@ class QnnBackend:
 
 
 def _portable(source: ExportSource, target: Target, into: Path) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """The ONNX network that is compiled, and the files that the artifact will have."""
+    """The ONNX network to compile, and the files of the artifact."""
     import onnx
 
     exported = source.onnx(opset=OPSET)

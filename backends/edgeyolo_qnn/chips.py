@@ -1,4 +1,4 @@
-"""Qualcomm's chips: their numbers in QNN and the architectures of their Hexagon NPUs.
+"""Qualcomm's chips: numbers in QNN, and architectures of their Hexagon NPUs.
 
 Sources:
     [executorch] the table of PyTorch's ExecuTorch, which Qualcomm maintains: number and architecture of each chip

@@ -19,7 +19,9 @@ _FALLBACK = "fallback to CPU EP has been explicitly disabled"
 
 
 def compile_context(model: Path, context: Path, chip: Chip) -> None:
-    """Compile an ONNX file for a chip: `context`, and beside it a binary whose name ends in `_qnn.bin`.
+    """Compile an ONNX file for a chip.
+
+    It becomes `context`, and beside it a binary whose name ends in `_qnn.bin`.
 
     Nothing is left to another processor: UnsupportedTargetError names the operators that the provider does not take.
     EdgeYoloError where the compiler fails otherwise.

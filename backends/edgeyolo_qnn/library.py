@@ -32,7 +32,10 @@ _OUTPUT = Lock()  # of the process's own streams: there is one of each
 
 
 def installed() -> Availability:
-    """Availability of ONNX Runtime and Qualcomm's provider, which are looked up, not imported."""
+    """Availability of ONNX Runtime and Qualcomm's provider.
+
+    They are looked up, not imported.
+    """
     for module, package in (("onnxruntime", "onnxruntime"), ("onnxruntime_qnn", PACKAGE)):
         if find_spec(module) is None:
             return Availability(
@@ -50,7 +53,7 @@ def installed() -> Availability:
 
 
 def emulates(machine: str = platform.machine()) -> bool:
-    """Return True if the provider's library for this processor has the compiler and the emulator."""
+    """Return True if the provider can compile and emulate on this processor."""
     return machine.lower() in _EMULATES
 
 
@@ -71,7 +74,9 @@ def npu() -> Availability:
 
 
 def options(chip: Chip | None) -> dict[str, str]:
-    """Options of the provider: the HTP and, to compile, float16 for floats and the chip.
+    """Options of the provider.
+
+    They are the HTP and, to compile, float16 for floats and the chip.
 
     What is compiled already has them in it: None.
     """
@@ -103,7 +108,10 @@ def load(path: Path) -> ort.InferenceSession:
 def session(
     model: str | bytes, provider: Mapping[str, str], settings: Mapping[str, str] = MappingProxyType({})
 ) -> ort.InferenceSession:
-    """ONNX Runtime's session with the provider alone: nothing falls back to the processor unseen."""
+    """ONNX Runtime's session with the provider alone.
+
+    Nothing falls back to the processor unseen.
+    """
     import onnxruntime as ort
 
     made = ort.SessionOptions()
@@ -121,7 +129,10 @@ def session(
 
 
 def _device(npu_only: bool = False) -> Any:
-    """ONNX Runtime's handle of the NPU, else of the processor that emulates it; None where there is neither."""
+    """ONNX Runtime's handle of the NPU, else of the processor that emulates it.
+
+    None where there is neither.
+    """
     import onnxruntime as ort
 
     _register()

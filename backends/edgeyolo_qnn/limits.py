@@ -49,7 +49,10 @@ FLOAT = Limits(
 
 
 def in_half(operation: Operation, graph: Graph) -> tuple[str, str] | None:
-    """The convolutions that are not quantized: the first two, and the last of each output."""
+    """The convolutions that are not quantized.
+
+    They are the first two, and the last of each output.
+    """
     from edgeyolo_calib.quantize.rules import HEXAGON
 
     convolutions = [each for each in graph.operations if each.kind == "Conv"]

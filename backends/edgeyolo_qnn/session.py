@@ -22,7 +22,10 @@ Ports = tuple[tuple[Port, ...], tuple[Port, ...]]
 
 
 class QnnSession:
-    """Runs a compiled network. One run at a time: threads wait for each other, as there is one NPU."""
+    """Runs a compiled network.
+
+    Threads wait for each other, as there is one NPU.
+    """
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract) -> None:
         session = library.load(path)

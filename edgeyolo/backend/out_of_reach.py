@@ -1,4 +1,6 @@
-"""Accelerators whose compilers cannot be had without their makers' leave, and what those compilers take.
+"""Accelerators without a target, and what their makers' compilers take.
+
+Those compilers cannot be had without their makers' leave.
 
 They are no targets: nothing here could say whether an artifact for them is right.
 """
