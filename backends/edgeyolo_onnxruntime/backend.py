@@ -64,7 +64,7 @@ class OnnxruntimeBackend:
         """
         import onnx
 
-        from edgeyolo.export.for_backends import with_graph_ends
+        from edgeyolo.export.for_backends import with_graph_ends, with_halves
         from edgeyolo_onnxruntime.profiles import MODEL, OPSET, RECORD
 
         tools = {"onnxruntime": self.can_run().version}

@@ -81,9 +81,10 @@ class Manifest:
     `files` maps each file's name to its SHA-256; `provenance` says where the weights came from. `parameters` and
     `gflops` (one image of the input size, two operations per multiply-add) are of the re-parameterized network.
     `calibration` is of INT8 targets: `images_sha256`, the number of `images`, what they are (`described`), and the
-    layers that were left in float (`floats`) beyond what the target's own rules say. `unjudged` says that nothing
-    judged it: there were too few detections to compare, and the user asked for it all the same. `sha256` is of all
-    other values in the file (`content_hash`); None in artifacts that were made before there was one.
+    layers that were left in float (`floats`) beyond what the target's own rules say. `chip` has the name (`soc`) of the
+    one chip that the files were compiled for and what else is known of it; None where they are for any. `unjudged` says
+    that nothing judged it: there were too few detections to compare, and the user asked for it all the same. `sha256`
+    is of all other values in the file (`content_hash`); None in artifacts that were made before there was one.
     """
 
     target: Target
@@ -101,6 +102,7 @@ class Manifest:
     parameters: int | None = None
     gflops: float | None = None
     calibration: Mapping[str, Any] | None = None
+    chip: Mapping[str, str] | None = None
     unjudged: bool = False
     schema: str = SCHEMA
     sha256: str | None = field(default=None, compare=False)

@@ -12,6 +12,7 @@
 | ane                         | the Apple Neural Engine                      | ane-*                            |
 | dla:N                       | a deep-learning accelerator of a Jetson      | jetson-*                         |
 | ncs                         | a Neural Compute Stick                       | ncs-*                            |
+| hexagon                     | the NPU of a Qualcomm chip                   | hexagon-*                        |
 
 A backend of a third party brings the device of its own targets: `hailo` for `hailo-hailort-int8`.
 """
@@ -39,10 +40,11 @@ NAMES = {
     "dla": "dla",
     "ncs": "ncs",
     "myriad": "ncs",
+    "hexagon": "hexagon",
 }
-_SINGLE = ("auto", "cpu", "intel:npu", "ane", "ncs")  # there is one of them, so it has no number
+_SINGLE = ("auto", "cpu", "intel:npu", "ane", "ncs", "hexagon")  # there is one of them, so it has no number
 _TARGET_DEVICES = {"intel:npu": "npu", "tpu": "edgetpu", "dla": "jetson"}  # others are called as in targets
-EXAMPLES = "auto, cpu, cuda, cuda:1, gpu, intel:gpu, intel:npu, tpu, ane, dla:0, ncs"
+EXAMPLES = "auto, cpu, cuda, cuda:1, gpu, intel:gpu, intel:npu, tpu, ane, dla:0, ncs, hexagon"
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,14 @@ class Compiled:
         input: contract of the array that the files take.
         output: contract of the arrays that they give.
         tools: package -> version that they were made with.
+        chip: facts of the one chip that they were compiled for; empty where they are for any.
     """
 
     files: tuple[str, ...]
     input: InputContract
     output: OutputContract
     tools: Mapping[str, str] = field(default_factory=dict)  # package -> version
+    chip: Mapping[str, str] = field(default_factory=dict)
 
 
 class CalibrationSource(Protocol):
@@ -169,6 +171,7 @@ class ExportSource(Protocol):
     calibration: CalibrationSource | None  # given to targets whose profile says `calibrated`
     learned: LearnedRanges | None  # of training; given to targets whose profile says `take_ranges`
     quantizer: QuantizerOptions  # what the user asks of the runtime's own quantizer
+    soc: str  # one of the profile's `socs`, "" where it has none
     judge: Judge | None  # AP, for a quantizer that shall keep to what may be lost
 
     def onnx(self, *, opset: int) -> Path:

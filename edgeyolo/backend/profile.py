@@ -24,6 +24,9 @@ class TargetProfile:
     `inputs` are what a file may take, at the user's choice and the first where nothing is chosen: "float" (RGB planes)
     or "uint8" (BGR, channels last); empty where the backend settles it. `refuses_nms` says why suppression cannot be
     part of the file, and is "" where it can. `note` is one line for the table of targets.
+
+    `socs` are the chips that an artifact can be compiled for, the usual one first; empty where it is for any. The
+    stand-in of an `emulated` target takes seconds an image: few are compared, and each is reported.
     """
 
     target: Target
@@ -38,6 +41,8 @@ class TargetProfile:
     inputs: tuple[str, ...] = ()
     refuses_nms: str = "its backend puts none into the graph"
     files: tuple[str, ...] = ()
+    socs: tuple[str, ...] = ()
+    emulated: bool = False
     opset: int | None = (
         None  # the ONNX opset the backend compiles from; None where it starts from the network
     )

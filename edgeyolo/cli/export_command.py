@@ -73,6 +73,7 @@ Done = TypeVar("Done")
 @nms_options
 @click.option("--half", is_flag=True, help="Float16: the fp16 target of the same device and runtime.")
 @click.option("--opset", type=click.IntRange(min=1), help="ONNX opset (default: the target's own).")
+@click.option("--soc", metavar="CHIP", help="The chip to compile for, such as sm8550 (hexagon-* targets).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @quantizer_choices
 @click.option(
@@ -84,8 +85,8 @@ def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     max_batch: int, images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
     data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
-    nms: PostprocessConfig | None, half: bool, opset: int | None, dry_run: bool, unjudged: bool, overwrite: bool,
-    as_json: bool, **asked: Any,
+    nms: PostprocessConfig | None, half: bool, opset: int | None, soc: str | None, dry_run: bool, unjudged: bool,
+    overwrite: bool, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Make artifacts for one target or several, and check them against torch.
 
@@ -131,6 +132,7 @@ def command(
         nms=nms,
         input=input_form,
         opset=opset,
+        soc=soc,
         unjudged=unjudged,
     )
     if len(names) == 1:

@@ -79,7 +79,7 @@ target_option = click.option(
 
 device_option = click.option(
     "--device",
-    help="auto (the fastest usable here), cpu, cuda, cuda:1, gpu, intel:gpu, intel:npu, tpu, ane, dla:0, ncs.",
+    help="auto (the fastest usable here), cpu, cuda, cuda:1, gpu, intel:gpu, intel:npu, tpu, ane, dla:0, ncs, hexagon.",
 )
 spec_option = click.option(
     "--spec", type=click.Path(path_type=Path), help="What a file of another tool takes and gives (JSON)."

@@ -18,7 +18,13 @@ from edgeyolo.export.check import Check, check_graph, check_source, limits_of, r
 from edgeyolo.export.exporter import prepared
 from edgeyolo.export.graph_ends import graph_detections, require_edges
 from edgeyolo.export.graph_ends.nms_placement import Tail
-from edgeyolo.export.options import ExportOptions, input_contract, network_maps, require_calibration
+from edgeyolo.export.options import (
+    ExportOptions,
+    chosen_soc,
+    input_contract,
+    network_maps,
+    require_calibration,
+)
 from edgeyolo.support.files import refuse_occupied
 from edgeyolo.support.install import install_hint
 
@@ -81,6 +87,7 @@ def plan_export(
     """
     profile, backend = registry.find_target(target)
     require_edges(profile, options.nms, options.input)
+    chosen_soc(profile, options.soc)
     refuse_occupied(into.resolve(), options.overwrite, MANIFEST)
     with prepared(weights, target, options, step=step) as source:
         step("checking")

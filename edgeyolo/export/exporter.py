@@ -32,7 +32,9 @@ from edgeyolo.export.layer_report import explain
 from edgeyolo.export.options import (
     COMPARED,
     COMPARED_AT_MOST,
+    COMPARED_EMULATED,
     ExportOptions,
+    chosen_soc,
     comparison_pictures,
     input_contract,
     learned_for,
@@ -78,6 +80,7 @@ def export(
     """
     profile, backend = _toolchain(target)
     require_edges(profile, options.nms, options.input)
+    chosen_soc(profile, options.soc)
     step("reading the weights")
     loaded = _load(weights)
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
@@ -96,7 +99,7 @@ def export(
         _require_ports(backend, compiled, folder, target)
         draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source))
         step("comparing with torch")
-        parity = _verify(draft, source, profile, options)
+        parity = _verify(draft, source, profile, options, step)
         step("measuring AP" if options.data else "sealing")
         accuracy = _judge(draft, source, options)
         reason = missing_judge(draft.manifest, parity, accuracy, profile)
@@ -190,6 +193,7 @@ def _prepare(
         opset=options.opset,
         learned=learned_for(loaded.ranges, profile, options),
         quantizer=options.quantizer,
+        soc=chosen_soc(profile, options.soc),
         judge=judge_for(options.quantizer, output, loaded.class_names, options.data, options.max_ap_drop),
         model=spec.name,
         trained=loaded.size,
@@ -231,7 +235,12 @@ def _manifest(
         parameters=parameters,
         gflops=gflops,
         calibration=record(source.calibration, source.learned),
+        chip=compiled.chip or None,
     )
+
+
+def _tell_picture(step: Callable[[str], None], count: int, number: int) -> None:
+    step(f"comparing with torch, picture {number} of {count}")
 
 
 def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Accuracy | None:
@@ -251,13 +260,19 @@ def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Ac
     return accuracy
 
 
-def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, options: ExportOptions) -> Parity:
+def _verify(
+    draft: Artifact, source: NetworkSource, profile: TargetProfile, options: ExportOptions,
+    step: Callable[[str], None],
+) -> Parity:  # fmt: skip
     """Run the draft through its own runtime: the parity gate, then the golden vectors."""
     manifest = draft.manifest
+    most = COMPARED_EMULATED if profile.emulated else COMPARED_AT_MOST
     opened, runtime = registry.open_for_parity(draft)
     with closing(opened) as session:
-        for count in (COMPARED, COMPARED_AT_MOST):
+        for count in (COMPARED, most):
             images, what = comparison_pictures(options, count)
+            if len(images) > most:
+                images, what = images[:most], f"the first {most} of {what}"
             parity = measure_parity(
                 source.network,
                 raw_maps(manifest, source.output),
@@ -266,6 +281,7 @@ def _verify(draft: Artifact, source: NetworkSource, profile: TargetProfile, opti
                 images,
                 profile=profile,
                 described=f"{what}, run by {runtime}",
+                begin=partial(_tell_picture, step, len(images)) if profile.emulated else None,
             )
             if parity.detections >= LEAST_DETECTIONS or len(images) < count:
                 break

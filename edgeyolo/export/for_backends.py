@@ -10,6 +10,7 @@ when first used, as one of them may need torch where another needs onnx only.
 |---|---|
 | `with_graph_ends` | decoding, suppression and uint8 input put around an ONNX network, as the source asks for |
 | `suppression_graph`, `GraphWriter` | the same by hand, for graphs in a runtime's own operators |
+| `with_halves` | an ONNX network with its weights stored in float16 |
 | `tensors_of` | every inner tensor of an ONNX model, for a report on the first layer that deviates |
 | `SpaceToDepth`, `ConvAct`, `PartialBlock` | blocks of a plain network that a converter may want in other operators |
 | `has_groups`, `to_twins` | E-ELAN in groups, and the same network without their slices |
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgeyolo.export.graph_ends import with_graph_ends
     from edgeyolo.export.graph_ends.nms import GraphWriter, suppression_graph
+    from edgeyolo.export.halves import with_halves
     from edgeyolo.export.layer_report import tensors_of
     from edgeyolo.models.blocks import SpaceToDepth
     from edgeyolo.models.cardinality import has_groups, to_twins
@@ -39,12 +41,14 @@ __all__ = [
     "tensors_of",
     "to_twins",
     "with_graph_ends",
+    "with_halves",
 ]
 
 _HOMES = {
     "with_graph_ends": "edgeyolo.export.graph_ends",
     "GraphWriter": "edgeyolo.export.graph_ends.nms",
     "suppression_graph": "edgeyolo.export.graph_ends.nms",
+    "with_halves": "edgeyolo.export.halves",
     "tensors_of": "edgeyolo.export.layer_report",
     "SpaceToDepth": "edgeyolo.models.blocks",
     "PartialBlock": "edgeyolo.models.tiny_network",

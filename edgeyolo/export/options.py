@@ -25,12 +25,14 @@ from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.artifact.trained_size import Size
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo.runtime.images import read_image
+from edgeyolo.support.nearest import nearest
 
 if TYPE_CHECKING:
     from edgeyolo.models.csp_topology import Spec
 
 
 COMPARED_AT_MOST = 32  # where few show too little to judge by
+COMPARED_EMULATED = 8  # by an emulator that takes seconds an image
 COMPARED = 4  # pictures of a data set or a calibration: enough boxes to agree on, a second or two on the large networks
 
 
@@ -70,6 +72,28 @@ def network_maps(spec: Spec, classes: int) -> RawMaps:
     """
     names = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
     return RawMaps(names, spec.strides, spec.anchors, classes)
+
+
+def chosen_soc(profile: TargetProfile, asked: str | None) -> str:
+    """The chip to compile for; "" where the target's artifacts are for any.
+
+    UsageError for a chip that the target does not know.
+    """
+    if not asked:
+        return profile.socs[0] if profile.socs else ""
+    if not profile.socs:
+        raise UsageError(
+            f"--soc {asked}: {profile.target} is not compiled for one chip", hint="Leave out --soc."
+        )
+    soc = asked.strip().lower()
+    if soc not in profile.socs:
+        near = nearest(soc, profile.socs, cutoff=0.5)
+        meant = f"Did you mean {', '.join(near)}? " if near else ""
+        raise UsageError(
+            f"--soc {asked}: {profile.target} does not know this chip",
+            hint=f"{meant}It knows {', '.join(profile.socs)}.",
+        )
+    return soc
 
 
 def comparison_pictures(options: ExportOptions, count: int = COMPARED) -> tuple[list[NDArray[np.uint8]], str]:
@@ -166,6 +190,7 @@ class ExportOptions:
         nms: thresholds of decoding and suppression in the file; None leaves both to the host.
         input: "uint8" for preprocessing in the file, "float" for none, None for the faster one on the target.
         opset: of the ONNX file that is made or converted, by default the target's own.
+        soc: the chip to compile for, of those that the target's profile names; None takes its first.
         unjudged: let an export pass that too few detections, and no AP, can judge; its manifest records it.
     """
 
@@ -183,4 +208,5 @@ class ExportOptions:
     nms: PostprocessConfig | None = None
     input: str | None = None
     opset: int | None = None
+    soc: str | None = None
     unjudged: bool = False

@@ -84,18 +84,22 @@ def measure_parity(
     *,
     profile: TargetProfile,
     described: str,
+    begin: Callable[[int], None] | None = None,
 ) -> Parity:
     """Compare the artifact with torch on every image.
 
     The worst deviation of each output, and the detections.
 
+    `begin` is called with the number of each picture that comes next.
     `raw` is what torch's maps are (`raw_maps`). Detections of a graph are compared with those that the host finds in
     torch's maps by the same thresholds.
     """
     output = manifest.output
     worst: dict[str, float] = {}
     agreed = Agreement()
-    for batch, boxes in batches(images, manifest.input):
+    for done, (batch, boxes) in enumerate(batches(images, manifest.input)):
+        if begin:
+            begin(done * manifest.input.batch + 1)
         expected = reference_maps(network, batch, manifest.input, raw)
         actual = session.run(batch)
         if isinstance(output, GraphDetections):

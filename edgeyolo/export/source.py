@@ -44,6 +44,7 @@ class NetworkSource:
     opset: int | None = None  # what the user asked for
     learned: LearnedRanges | None = None
     quantizer: QuantizerOptions = DEFAULTS
+    soc: str = ""
     judge: Judge | None = None
     model: str = ""  # the network's name
     trained: Size | None = None  # (height, width) of the training, where that is known

@@ -145,7 +145,8 @@ def loud_weights(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize(
-    "target", ["gpu-openvino-fp16", "ncs-openvino-fp16", "gpu-trt-fp16", "cuda-torch-fp16"]
+    "target",
+    ["gpu-openvino-fp16", "ncs-openvino-fp16", "gpu-trt-fp16", "cuda-torch-fp16", "hexagon-qnn-fp16"],
 )
 def test_activations_beyond_float16_are_refused_wherever_the_device_computes_in_it(
     loud_weights: Callable[[float], Path], tmp_path: Path, target: str

@@ -7,7 +7,7 @@ loses, and whether the runtime can run it in integers at all.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,6 +73,13 @@ OPENVINO = Rules(
 """For ranges that training learned; from images NNCF quantizes for OpenVINO. Its kernels take unsigned activations with
 zero points, fuse activation functions, and requantize at the end of a convolution."""
 
+HEXAGON = replace(ONNXRUNTIME, name="hexagon", like=ONNXRUNTIME.name)
+"""Qualcomm's HTP: unsigned activations, signed weights with a scale for each channel, and float16 for what stays in
+float, from the architecture v69 on. The same places serve."""
+
+NCNN = replace(TENSORRT, name="ncnn", sharing=frozenset())
+"""Symmetric int8 at the door of each convolution, which gives floats: nothing needs to share a scale."""
+
 NAIVE_ONNXRUNTIME = Rules(
     "naive onnxruntime", UINT8, fused=False, sharing=_MOVING - {"Concat"}, bias=True, pairs=False,
     scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False,
@@ -93,7 +100,7 @@ def rules_of(target: Target) -> Rules:
 
     Raises UsageError for a target that is not quantized layer by layer.
     """
-    known = {"onnx": ONNXRUNTIME, "openvino": ONNXRUNTIME, "trt": TENSORRT}
+    known = {"ncnn": NCNN, "onnx": ONNXRUNTIME, "openvino": ONNXRUNTIME, "qnn": HEXAGON, "trt": TENSORRT}
     if target.precision != "int8" or target.runtime not in known:
         raise UsageError(
             f"{target}: there are no rules of ours for where its integers stand",

@@ -42,7 +42,7 @@ def with_halves(model: onnx.ModelProto) -> onnx.ModelProto:
         if not np.isfinite(rounded).all():
             raise UnsupportedTargetError(
                 f"{initializer.name} has values up to {np.abs(values).max():.3g}; float16 ends at 65504",
-                hint="Export for cpu-onnx-fp32.",
+                hint="Export for a target of float32, or train with weight decay.",
             )
         name = initializer.name
         initializer.CopyFrom(numpy_helper.from_array(rounded, f"{name}/half"))

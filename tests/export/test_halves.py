@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 import onnxruntime as ort  # noqa: E402
 
 from edgeyolo.errors import UnsupportedTargetError  # noqa: E402
-from edgeyolo_onnxruntime.halves import with_halves  # noqa: E402
+from edgeyolo.export.halves import with_halves  # noqa: E402
 
 
 def write_convolution(path: Path, weight: np.ndarray, bias: np.ndarray) -> None:
