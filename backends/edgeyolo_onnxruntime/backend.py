@@ -76,8 +76,6 @@ class OnnxruntimeBackend:
         else:
             model = onnx.load(exported)
             if target.precision == "fp16":
-                from edgeyolo_onnxruntime.halves import with_halves
-
                 model = with_halves(model)
         model = with_graph_ends(model, source)
         (into / MODEL).write_bytes(model.SerializeToString(deterministic=True))
