@@ -64,6 +64,10 @@ RUN_OPTIONS = (
         "--amp", "precision", type=click.Choice(["bf16", "fp16", "none"]),
         help="Precision of the forward pass (default: bf16 or fp16 on a GPU, none elsewhere).",
     ),
+    click.option(
+        "--compile", is_flag=True,
+        help="torch.compile the network: the first steps take minutes, the others less. Needs a compiler.",
+    ),
     click.option("--workers", type=click.IntRange(min=0), help="Processes that load data (default: 0 on a CPU)."),
     click.option(
         "--cache", type=click.Choice(["none", "encoded", "pixels"]), default="none", show_default=True,
