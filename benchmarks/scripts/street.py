@@ -1,6 +1,6 @@
 """A drawn street that may be shipped: a car, a bus, a person and a bicycle, with light, shade, lens and sensor.
 
-street.py [--output street.png]
+street.py [--output street.png] [--found]      with --found, as the built-in model sees it
 
 It is drawn here, of plain shapes, so it is nobody's photograph. The model that comes with the package finds its
 objects: their sizes and places were chosen so, and it says nothing of what it finds in photographs.
@@ -16,6 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeyolo import Detector
 
 WIDTH, HEIGHT, HORIZON = 640, 480, 210  # pixels
 _FINE = 4  # times as many pixels while it is drawn
@@ -287,8 +289,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("street.png"))
+    parser.add_argument("--found", action="store_true", help="with the detections of the built-in model")
     options = parser.parse_args()
-    cv2.imwrite(str(options.output), make_street().image)
+    image = make_street().image
+    if options.found:
+        with Detector() as detector:
+            image = detector(image).plot(image)
+    cv2.imwrite(str(options.output), image)
 
 
 if __name__ == "__main__":
