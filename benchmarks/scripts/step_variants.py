@@ -11,11 +11,12 @@ import argparse
 import time
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
+from typing import Any
 
 import torch
 from result_files import RESULTS, write
 
-from edgeyolo.cli.console import note, print_table
+from edgeyolo.cli.console import note
 from edgeyolo.models.build import build
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.data.batches import Batch
@@ -105,13 +106,33 @@ def measure(listed: list[Variant], rounds: int) -> None:
             each.step()
 
 
-def rows(listed: list[Variant]) -> list[tuple[str, ...]]:
-    """Rows of COLUMNS; the median decides."""
-    base = median(listed[0].times)
-    return [
-        (each.name, f"{median(each.times):.1f}", f"{min(each.times):.1f}", f"{base / median(each.times):.2f}")
-        for each in listed
+@dataclass(frozen=True)
+class Cost:
+    """Processor milliseconds an image of a variant: median and least of its steps."""
+
+    name: str
+    median: float
+    least: float
+
+
+def to_report(
+    costs: list[Cost], cpu: dict[str, Any], size: int, rounds: int
+) -> tuple[dict[str, Any], list[str]]:
+    """JSON and Markdown; the medians decide, against the first."""
+    rows = [
+        (each.name, f"{each.median:.1f}", f"{each.least:.1f}", f"{costs[0].median / each.median:.2f}")
+        for each in costs
     ]
+    lines = [
+        "# Variants of a training step",
+        "",
+        f"{NETWORK} at {size} pixels, {cpu['model']}, torch {torch.__version__}, processor time on one thread, "
+        f"median of {rounds} rounds in turns. Worth building in from {ENOUGH} times as fast.",
+        "",
+        *table_lines(COLUMNS, rows),
+    ]
+    facts = {"device": cpu, "torch": torch.__version__, "size": size, "rounds": rounds}
+    return {**facts, "milliseconds": [asdict(each) for each in costs]}, lines
 
 
 def main() -> None:
@@ -126,19 +147,10 @@ def main() -> None:
     torch.set_num_threads(1)
     listed = variants(options.imgsz, compile=options.compile)
     measure(listed, options.rounds)
-    table, cpu = rows(listed), read_device(Machine()).cpu
-    lines = [
-        "# Variants of a training step",
-        "",
-        f"{NETWORK} at {options.imgsz} pixels, {cpu.model}, torch {torch.__version__}, processor time on one thread, "
-        f"median of {options.rounds} rounds in turns. Worth building in from {ENOUGH} times as fast.",
-        "",
-        *table_lines(COLUMNS, table),
-    ]
-    facts = {"device": asdict(cpu), "torch": torch.__version__, "size": options.imgsz,
-             "milliseconds": {each.name: each.times for each in listed}}  # fmt: skip
+    costs = [Cost(each.name, median(each.times), min(each.times)) for each in listed]
+    facts, lines = to_report(costs, asdict(read_device(Machine()).cpu), options.imgsz, options.rounds)
     write("step-variants", facts, lines)
-    print_table(COLUMNS, table)
+    note("\n".join(lines))
     note(f"written to {RESULTS}/step-variants.md")
 
 
