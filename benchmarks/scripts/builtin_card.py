@@ -1,4 +1,4 @@
-"""Card of the model that comes with the package: what it is worth, and how it came about."""
+"""Card of the built-in model: its worth, and how it came about."""
 
 from __future__ import annotations
 
@@ -182,7 +182,10 @@ def class_rows(judged: Judged) -> list[str]:
 
 
 def misnamed(judged: Judged) -> float:
-    """Share of the wrong detections above the default confidences that lie on an object of another class."""
+    """Share of the wrong detections that lie on an object of another class.
+
+    Of those above the default confidences.
+    """
     every, confidence = judged.shown.predictions, judged.choice.confidence
     kept = every.score > confidence[every.class_id]
     predictions = Predictions(every.image_id[kept], every.class_id[kept], every.xywh[kept], every.score[kept])

@@ -1,6 +1,6 @@
-"""Default confidence of each class of the model that comes with the package: a wrong name is worse than none.
+"""Default confidence of each class of the built-in model.
 
-Of few objects a class's own precision is mostly chance, so it is drawn towards that of all classes together. How
+A wrong name is worse than none. Of few objects a class's own precision is mostly chance, so it is drawn towards that of all classes together. How
 good a choice is, is measured on images that it was not made on: on either half by what the other half chose.
 """
 
@@ -50,9 +50,9 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Worth:
-    """Counts (classes,) of detections above the default confidence, right ones, and objects.
+    """Counts (classes,) of detections, right ones, and objects.
 
-    Fractions where they are means over several halvings.
+    Detections above the default confidence. Fractions where they are means over several halvings.
     """
 
     detections: Numbers
@@ -72,14 +72,20 @@ class Worth:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Confidence of each class (classes,), and its worth on images that it was not chosen on."""
+    """Confidence of each class (classes,).
+
+    held_out: its worth on images that it was not chosen on.
+    """
 
     confidence: Numbers
     held_out: Worth
 
 
 def read_found(result: ValidationResult) -> Found:
-    """Detections of a validation by `conf` FLOOR and one class a box, as a Detector shows them."""
+    """Detections of a validation by `conf` FLOOR and one class a box.
+
+    A Detector shows them so.
+    """
     matches = match(result.data, result.predictions)
     kept = ~matches.ignored
     numbers = {sample.image_id: index for index, sample in enumerate(result.data.images)}
@@ -103,9 +109,9 @@ def measure(found: Found, confidence: Numbers) -> Worth:
 
 
 def choose(found: Found, target: float) -> Numbers:
-    """The least confidence of each class (classes,) whose precision is estimated at `target` or more.
+    """The least confidence of each class (classes,) that is precise enough.
 
-    The highest of the grid where none is.
+    Its precision is estimated at `target` or more. The highest of the grid where none is.
     """
     shown, right = _above(found.score, found.hit)
     every = np.maximum.accumulate(right / np.maximum(shown, 1))
@@ -119,7 +125,10 @@ def choose(found: Found, target: float) -> Numbers:
 
 
 def cross(found: Found, target: float) -> Worth:
-    """Worth of what either half of the images chooses on the other half, over `SPLITS` halvings."""
+    """Worth on either half of the images of what the other half chooses.
+
+    Mean over `SPLITS` halvings.
+    """
     images = np.arange(len(found.objects))
     worths = []
     for seed in range(SPLITS):
@@ -135,9 +144,9 @@ def cross(found: Found, target: float) -> Worth:
 
 
 def settle_confidence(found: Found, least: float = LEAST_PRECISION) -> Choice:
-    """Confidences whose precision on images that they were not chosen on is `least` or more.
+    """Confidences that are precise enough on images that did not choose them.
 
-    A choice looks better on its own images than on others, so the target is raised until it holds on others. The
+    The precision is `least` or more. A choice looks better on its own images than on others, so the target is raised until it holds on others. The
     confidences are then chosen on all images. SystemExit where no target is enough.
     """
     for target in np.arange(least, 1.0, _STEP):

@@ -83,7 +83,10 @@ def print_results(artifacts: list[Artifact], results: list[ValidationResult]) ->
 
 
 def show_builtin(folder: Path) -> None:
-    """Detect with the built-in model in a drawn street, and say how to go on with one's own pictures."""
+    """Detect with the built-in model in a drawn street.
+
+    Says how to go on with one's own pictures.
+    """
     picture = make_street().image
     with Detector() as detector:
         found = detector(picture)

@@ -1,6 +1,6 @@
-"""Images a second of the seven networks on a GPU, by CUDA graphs: the network alone, in float16, channels last.
+"""Images a second of the networks on a GPU, by CUDA graphs.
 
-Random weights, re-parameterized; raw maps, without decoding and suppression. On a CPU, for a rehearsal, in float32.
+The network alone, in float16, channels last. Random weights, re-parameterized; raw maps, without decoding and suppression. On a CPU, for a rehearsal, in float32.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ COLUMNS = ("network", "code", "pixels", "batch", "ms a batch", "images/s", "TFLO
 
 @dataclass(frozen=True)
 class Speed:
-    """Milliseconds of a batch. `code` is "edgeyolo" or "published"; `failed` says why there is no figure."""
+    """Milliseconds of a batch.
+
+    `code` is "edgeyolo" or "published"; `failed` says why there is no figure.
+    """
 
     network: str
     code: str
@@ -106,9 +109,9 @@ def measure(
     names: Sequence[str], *, device: str, checkout: Path | None = None, size: int = 0,
     batches: Sequence[int] = BATCHES, seconds: float = SECONDS, done: Callable[[Speed], None] = lambda _: None,
 ) -> list[Speed]:  # fmt: skip
-    """Measure networks, and the published code's beside them where there is a checkout.
+    """Measure networks, and the published code's beside them.
 
-    size: pixels in place of each network's own. done: called with every figure. One that fails leaves the others.
+    checkout: of the published code; None for ours alone. size: pixels in place of each network's own. done: called with every figure. One that fails leaves the others.
     """
     found = []
     torch.backends.cudnn.benchmark = True

@@ -1,4 +1,6 @@
-"""What is done on a GPU that is lent for a few minutes: training for a fixed time, then the speed of the networks.
+"""Training and speed on a GPU that is lent for a few minutes.
+
+Trains for a fixed time, then measures the networks.
 
 packed_data.py --data voc2007/data.yaml --output voc.zip      on the machine that has the pictures
 on_gpu.py --data voc.zip --output OUT [--seconds 480]         on the GPU's
@@ -48,7 +50,10 @@ EVALUATORS = ("faster_coco_eval", "pycocotools")
 
 
 def whole_batches(dataset: Dataset, count: int) -> Dataset:
-    """The data set with some pictures twice, so that all batches are of one shape and compile once."""
+    """The data set with some pictures twice.
+
+    All batches are then of one shape, for which the network is compiled once.
+    """
     missing = -len(dataset) % count
     return replace(dataset, images=(*dataset.images, *(dataset.images * count)[:missing]))
 

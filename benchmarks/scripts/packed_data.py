@@ -1,4 +1,4 @@
-"""A labelled data set as one small file, for a machine that has little time or a narrow line.
+"""A labelled data set as one small file.
 
 packed_data.py --data D --output voc.zip [--limit 60000000]
 
@@ -53,7 +53,10 @@ def encode(sample: Sample, quality: Quality) -> bytes:
 
 
 def labels(sample: Sample) -> str:
-    """YOLO's lines of the objects that are no crowds: class, centre, size as fractions of the picture."""
+    """YOLO's lines of the objects that are no crowds.
+
+    Class, centre, size as fractions of the picture.
+    """
     lines = []
     for class_id, (x1, y1, x2, y2) in zip(
         sample.class_id[~sample.crowd], sample.boxes[~sample.crowd], strict=True

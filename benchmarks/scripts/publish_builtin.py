@@ -43,7 +43,10 @@ DATA = "PASCAL VOC 2007 trainval"
 
 
 def account(loaded: weights.Weights) -> dict[str, Any]:
-    """What the published weights tell of their training: nothing of the machine it ran on."""
+    """The account that published weights give of their training.
+
+    It tells nothing of the machine that it ran on.
+    """
     told = loaded.provenance
     kept = ("config", "recipe", "network", "class_names")
     training = {key: value for key, value in told["training"].items() if key in kept}
@@ -62,7 +65,10 @@ def make(loaded: weights.Weights, facts: dict[str, Any], stored: Path, into: Pat
 
 
 def publish(trained: Path, size: int, judged: Dataset, data: str) -> tuple[Artifact, Judged]:
-    """Weights and artifact in their places, with the default confidences that judging a draft of them chose."""
+    """Weights and artifact in their places.
+
+    They have the default confidences that judging a draft of them chose.
+    """
     loaded = weights.load(trained)
     facts = account(loaded)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +88,10 @@ def publish(trained: Path, size: int, judged: Dataset, data: str) -> tuple[Artif
 
 
 def read_record(trained: Path) -> dict[str, Any]:
-    """The record of the training that made the weights; SystemExit where there is only another's."""
+    """The record of the training that made the weights.
+
+    SystemExit where there is only another's.
+    """
     file = RESULTS / "train-builtin.json"
     facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     info = weights.read_info(trained)

@@ -1,4 +1,6 @@
-"""Ways to make a training step faster, in turns: `python benchmarks/scripts/step_variants.py`.
+"""Ways to make a training step faster, measured in turns.
+
+Python benchmarks/scripts/step_variants.py
 
 A step of yolov7-tiny-silu on random pictures, by processor time on one thread, so that other work on the machine counts
 as little as can be; a round runs each variant once. Writes benchmarks/results/step-variants.json and .md. `--compile`

@@ -1,4 +1,4 @@
-"""A drawn street that may be shipped: a car, a bus, a person and a bicycle, with light, shade, lens and sensor.
+"""A drawn street that may be shipped: a car, a bus, a person, a bicycle.
 
 street.py [--output street.png] [--found]      with --found, as the built-in model sees it
 
@@ -34,7 +34,10 @@ _METAL, _RUBBER, _GLASS, _NIGHT = (
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """The picture (480, 640, 3) BGR, and the box x1, y1, x2, y2 in pixels of each object by its name."""
+    """A picture (480, 640, 3) BGR and the boxes in it.
+
+    boxes: x1, y1, x2, y2 in pixels of each object, by its name.
+    """
 
     image: NDArray[np.uint8]
     boxes: dict[str, tuple[float, float, float, float]]
@@ -60,7 +63,10 @@ def curve(points: Points) -> list[tuple[float, float]]:
 
 @dataclass(eq=False)
 class Brush:
-    """Draws on a canvas, in the units of an object that stands at (x, y) and is `scale` pixels a unit."""
+    """Draws on a canvas, in the units of an object.
+
+    It stands at (x, y) pixels and has `scale` pixels a unit.
+    """
 
     canvas: NDArray[np.float32]
     x: float = 0.0

@@ -1,4 +1,7 @@
-"""Training for a fixed time: rates and the plain end follow the clock, whatever the number of epochs comes to."""
+"""Training for a fixed time.
+
+Rates and the plain end follow the clock, whatever the number of epochs comes to.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from edgeyolo.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Clock:
-    """Beginning and end of a run, in seconds of `time.monotonic`, which processes of a machine share."""
+    """Beginning and end of a run, in seconds of `time.monotonic`.
+
+    All processes of a machine share it.
+    """
 
     begin: float
     end: float
@@ -37,7 +43,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class TimedSchedule(Schedule):
-    """A schedule whose cosine follows the clock, or the epochs where those are over first."""
+    """A schedule whose cosine follows the clock.
+
+    It follows the epochs where those are over first.
+    """
 
     clock: Clock
 
@@ -59,7 +68,10 @@ class TimedPhases(Phases):
 
 
 class TimedTrainer(Trainer):
-    """A run that ends with the epoch in which its time is over; it keeps no state to go on from."""
+    """A run that ends with the epoch in which its time is over.
+
+    It keeps no state to go on from.
+    """
 
     def __init__(
         self,
@@ -92,4 +104,7 @@ class TimedTrainer(Trainer):
         return "its time is over" if over else super().ended
 
     def save(self) -> None:
-        """Nothing: the machine is given back, and the weights are written after every epoch."""
+        """Keep nothing: the machine is given back.
+
+        The weights are written after every epoch anyway.
+        """

@@ -16,9 +16,9 @@ CLASS_CONFIDENCE = "class_confidence"  # the key in a provenance: class name to 
 def class_confidence(
     provenance: Mapping[str, Any], class_names: Sequence[str], where: str = "provenance"
 ) -> tuple[float, ...] | None:
-    """Default confidence by class id, 0..1; None where the network has none of its own.
+    """Default confidence by class id, 0..1.
 
-    Raises DamagedFileError for anything but one number from 0 to 1 for each class.
+    None where the network has none of its own. Raises DamagedFileError for anything but one number from 0 to 1 for each class.
     """
     given = provenance.get(CLASS_CONFIDENCE)
     if given is None:

@@ -337,9 +337,9 @@ def _score(
 def passing(
     class_id: NDArray[Any], confidence: FloatArray, classes: int, config: PostprocessConfig
 ) -> NDArray[np.bool_]:
-    """Mask of the scores above `conf`, and above their class's own, whose class is wanted.
+    """Mask of the scores above `conf` whose class is wanted.
 
-    UsageError for ids that a network of so many classes does not have, and for another number of `class_conf`.
+    They are above `class_conf` too. UsageError for ids that a network of so many classes does not have, and for another number of `class_conf`.
     """
     keep = confidence > config.conf
     if config.class_conf is not None:

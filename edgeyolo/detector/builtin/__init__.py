@@ -36,7 +36,10 @@ def artifact_path() -> Path:
 
 
 def introduce(better: str) -> str:
-    """The built-in model in a sentence: its classes, its worth, and how to take a `better` published network."""
+    """The built-in model in a sentence: its classes and its worth.
+
+    It also says how to take a `better` published network.
+    """
     from edgeyolo.artifact.artifact import MANIFEST
     from edgeyolo.artifact.manifest import Manifest
 

@@ -1,4 +1,7 @@
-"""The network's training forward through torch.compile, or as it is where there is no compiler."""
+"""The network's training forward through torch.compile.
+
+Where there is no compiler, the network runs as it is.
+"""
 
 from __future__ import annotations
 
@@ -38,5 +41,8 @@ class CompiledForward:
 
 
 def _reason(error: BaseException) -> str:
-    """The first lines of an error of the compiler, which says later what to do about its own defects."""
+    """The first lines of a compiler's error.
+
+    The others say what to do about its own defects.
+    """
     return " ".join(str(error).split("\n\n", maxsplit=1)[0].split())[:200]
