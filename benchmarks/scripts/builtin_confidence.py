@@ -1,7 +1,8 @@
 """Default confidence of each class of the built-in model.
 
-A wrong name is worse than none. Of few objects a class's own precision is mostly chance, so it is drawn towards that of all classes together. How
-good a choice is, is measured on images that it was not made on: on either half by what the other half chose.
+A wrong name is worse than none. Of few objects a class's own precision is mostly chance, so it is drawn towards that
+of all classes together. How good a choice is, is measured on images that it was not made on: on either half by what
+the other half chose.
 """
 
 from __future__ import annotations
@@ -146,8 +147,8 @@ def cross(found: Found, target: float) -> Worth:
 def settle_confidence(found: Found, least: float = LEAST_PRECISION) -> Choice:
     """Confidences that are precise enough on images that did not choose them.
 
-    The precision is `least` or more. A choice looks better on its own images than on others, so the target is raised until it holds on others. The
-    confidences are then chosen on all images. SystemExit where no target is enough.
+    The precision is `least` or more. A choice looks better on its own images than on others, so the target is raised
+    until it holds on others. The confidences are then chosen on all images. SystemExit where no target is enough.
     """
     for target in np.arange(least, 1.0, _STEP):
         held_out = cross(found, float(target))

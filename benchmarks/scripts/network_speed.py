@@ -1,6 +1,7 @@
 """Images a second of the networks on a GPU, by CUDA graphs.
 
-The network alone, in float16, channels last. Random weights, re-parameterized; raw maps, without decoding and suppression. On a CPU, for a rehearsal, in float32.
+The network alone, in float16, channels last. Random weights, re-parameterized; raw maps, without decoding and
+suppression. On a CPU, for a rehearsal, in float32.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def measure(
 ) -> list[Speed]:  # fmt: skip
     """Measure networks, and the published code's beside them.
 
-    checkout: of the published code; None for ours alone. size: pixels in place of each network's own. done: called with every figure. One that fails leaves the others.
+    checkout: of the published code; None for ours alone. size: pixels in place of each network's own. done: called
+    with every figure. One that fails leaves the others.
     """
     found = []
     torch.backends.cudnn.benchmark = True

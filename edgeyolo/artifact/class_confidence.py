@@ -18,7 +18,8 @@ def class_confidence(
 ) -> tuple[float, ...] | None:
     """Default confidence by class id, 0..1.
 
-    None where the network has none of its own. Raises DamagedFileError for anything but one number from 0 to 1 for each class.
+    None where the network has none of its own. Raises DamagedFileError for anything but one number from 0 to 1 for
+    each class.
     """
     given = provenance.get(CLASS_CONFIDENCE)
     if given is None:

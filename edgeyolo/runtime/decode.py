@@ -339,7 +339,8 @@ def passing(
 ) -> NDArray[np.bool_]:
     """Mask of the scores above `conf` whose class is wanted.
 
-    They are above `class_conf` too. UsageError for ids that a network of so many classes does not have, and for another number of `class_conf`.
+    They are above `class_conf` too. UsageError for ids that a network of so many classes does not have, and for
+    another number of `class_conf`.
     """
     keep = confidence > config.conf
     if config.class_conf is not None:
