@@ -75,7 +75,7 @@ def record(
 
     It has the training as its files tell it, and its worth. remark: what the files cannot tell.
     """
-    stages = [_stage_facts(folder / stage.name, pictures) for stage in training.stages]
+    stages = [stage_facts(folder / stage.name, pictures) for stage in training.stages]
     final = folder / training.stages[-1].name / LAST
     loaded = weights.load(final)
     pipeline = make_pipeline(loaded.network, loaded.class_names, training.size, "cpu", "fp32")
@@ -103,7 +103,7 @@ def remark_before(training: Training) -> str:
     return str(json.loads(file.read_text(encoding="utf-8"))["remark"]) if file.is_file() else ""
 
 
-def _stage_facts(folder: Path, pictures: int) -> dict[str, Any]:
+def stage_facts(folder: Path, pictures: int) -> dict[str, Any]:
     """Settings and curve of a stage; `passes` counts pictures."""
     config, recipe = settings_of(weights.read_info(folder / LAST).provenance["training"])
     with (folder / TABLE).open(encoding="utf-8") as file:

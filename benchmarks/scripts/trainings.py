@@ -44,6 +44,16 @@ _VOC = replace(
 )  # fmt: skip
 _VOC_ADAM = replace(_VOC, optimizer="adamw", momentum=0.9, warmup_bias_lr=0.0, plain_epochs=2)
 _VOC_CPU = replace(_CPU, batch_size=16, validate_every=4, clip=10.0)
+# From the published weights, on one GPU, in a fixed time (on_gpu.py): steps of 128 pictures, so some nine thousand of
+# them in 300 epochs, with a rate that grows with the root of the batch.
+ON_GPU = Stage(
+    "gpu",
+    TrainConfig(
+        epochs=300, batch_size=128, image_size=320, device="cuda:0", precision="bf16", workers=16, cache="pixels",
+        clip=10.0, validate_every=50, compile=True,
+    ),
+    replace(_VOC_ADAM, lr0=0.0015, nominal_batch=128, mosaic=1.0, ema_decay=0.999, plain_epochs=20),
+)  # fmt: skip
 TRAININGS = {
     training.name: training
     for training in (

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from edgeyolo.detector.detector import Detector
     from edgeyolo.stream.frame import Policy
 
+BETTER = "yolov7-tiny"
+"""The published network that is recommended where the built-in one is not good enough."""
+
 
 @click.command("detect")
 @click.argument(
@@ -114,11 +117,13 @@ def command(
     edgeyolo detect cells-openvino photos --hint throughput
     """
     from edgeyolo.cli.detect_films import Asked, Written, detect_in_films, is_moving
+    from edgeyolo.detector import builtin
     from edgeyolo.detector.detector import Detector, split_classes
     from edgeyolo.errors import UsageError
     from edgeyolo.stream.open_source import is_camera
 
-    model, sources = model_and_images(model, model_and_sources)
+    given, (model, sources) = model, model_and_images(model, model_and_sources)
+    no_model = given is None and sources == model_and_sources
     if not sources and not explain:
         raise UsageError(
             f"detect needs at least one image, film or camera besides the model {model}",
@@ -139,6 +144,8 @@ def command(
     if explain:
         print_json(opened.explanation.to_json()) if as_json else say(str(opened.explanation))
         return
+    if no_model:
+        note(builtin.introduce(BETTER))
     chosen = split_classes(classes, opened.artifact.manifest.class_names) if classes else None
     detector = Detector(
         opened.artifact.path,

@@ -62,7 +62,11 @@ RUN_OPTIONS = (
     click.option("--device", help="cpu, mps or the number of a GPU (default: the first GPU, else cpu)."),
     click.option(
         "--amp", "precision", type=click.Choice(["bf16", "fp16", "none"]),
-        help="Precision of the forward pass (default: bf16 or fp16 on a GPU, none elsewhere).",
+        help="Precision of the forward pass (default: bf16 or fp16 on a GPU, bf16 on a CPU that has it, else none).",
+    ),
+    click.option(
+        "--compile", is_flag=True,
+        help="torch.compile the network: the first steps take minutes, the others less. Needs a compiler.",
     ),
     click.option("--workers", type=click.IntRange(min=0), help="Processes that load data (default: 0 on a CPU)."),
     click.option(
@@ -151,7 +155,9 @@ def run_config(options: dict[str, Any]) -> TrainConfig:
     values = {name: value for name, value in options.items() if name in known and value is not None}
     device = find_device(options["device"])
     values["device"] = device
-    values["precision"] = values.get("precision", default_precision(device)).replace("none", "fp32")
+    # On a CPU the roundings of quantization-aware training were only ever learned in float32.
+    usual = "fp32" if device == "cpu" and options.get("qat") else default_precision(device)
+    values["precision"] = values.get("precision", usual).replace("none", "fp32")
     if device != "cpu":
         values.setdefault("workers", min(os.cpu_count() or 1, 8))
     elif values["precision"] == "bf16" and not multiplies_bfloat16():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeyolo.artifact.class_confidence import class_confidence
 from edgeyolo.artifact.target import Target
 from edgeyolo.artifact.trained_size import SizeWarning
 from edgeyolo.backend import variables
@@ -78,7 +79,8 @@ class Detector:
                 exported once into a cache; that takes `pip install 'edgeyolo[export]'`. Or a file of another tool,
                 with `spec`. By default the model that comes with the package, which finds twenty kinds of everyday
                 objects.
-            conf: report detections of a confidence above this, 0..1; by default 0.25.
+            conf: report detections of a confidence above this, 0..1; by default 0.25, or the network's own for each
+                class, as the model that comes with the package has them (its MODEL_CARD.md).
             iou: of two boxes of a class that overlap by more than this, report the better one, 0..1; by default 0.45.
             classes: report these classes only, by id or by name.
             max_det: report at most this many detections per image; by default 300. An artifact that suppresses in
@@ -121,8 +123,9 @@ class Detector:
             warnings.warn(opened.remark, SizeWarning, stacklevel=2)
         manifest = self.artifact.manifest
         config = settle(
-            manifest.output, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label, agnostic=agnostic
-        )
+            manifest.output, conf=conf, iou=iou, max_det=max_det, multi_label=multi_label, agnostic=agnostic,
+            class_conf=class_confidence(manifest.provenance, manifest.class_names, str(self.artifact.path)),
+        )  # fmt: skip
         if classes is not None:
             config = replace(config, classes=resolve_classes(classes, manifest.class_names))
         self._how = threads, opened.device, hint

@@ -339,9 +339,16 @@ def passing(
 ) -> NDArray[np.bool_]:
     """Mask of the scores above `conf` whose class is wanted.
 
-    UsageError for ids that a network of so many classes does not have.
+    They are above `class_conf` too. UsageError for ids that a network of so many classes does not have, and for
+    another number of `class_conf`.
     """
     keep = confidence > config.conf
+    if config.class_conf is not None:
+        if len(config.class_conf) != classes:
+            raise UsageError(
+                f"class_conf: expected {classes} confidences, one for each class, got {len(config.class_conf)}"
+            )
+        keep &= confidence > np.asarray(config.class_conf, np.float32)[class_id]
     if config.classes is not None:
         if unknown := [index for index in config.classes if not 0 <= index < classes]:
             raise UsageError(f"classes={unknown}: the network has the classes 0 to {classes - 1}")

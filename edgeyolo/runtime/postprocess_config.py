@@ -26,6 +26,7 @@ class PostprocessConfig:
         classes: keep detections of these class ids only; None keeps all. A box whose best class is not among
             them goes, even if its second best is (unless `multi_label`).
         max_candidates: at most this many candidates, the best ones, enter the suppression.
+        class_conf: by class id, the confidence that a class must be above besides `conf`; None for no more than that.
     """
 
     conf: float = 0.25
@@ -35,10 +36,15 @@ class PostprocessConfig:
     agnostic: bool = False
     classes: tuple[int, ...] | None = None
     max_candidates: int = 30_000
+    class_conf: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("conf", "iou"):
-            value = getattr(self, name)
+        shares = [
+            ("conf", self.conf),
+            ("iou", self.iou),
+            *(("class_conf", each) for each in self.class_conf or ()),
+        ]
+        for name, value in shares:
             if not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:  # refuses NaN too
                 raise UsageError(f"{name}={value!r}: expected a number from 0 to 1")
         for name in ("max_det", "max_candidates"):
@@ -68,16 +74,21 @@ def settle(
     max_det: int | None = None,
     multi_label: bool | None = None,
     agnostic: bool = False,
+    class_conf: tuple[float, ...] | None = None,
 ) -> PostprocessConfig:
     """The thresholds for an artifact.
 
     They are those asked for, and otherwise `base`, or the artifact's own where it suppresses in its graph.
+    `class_conf` is the network's own default by class id, for where no `conf` is asked for.
 
     Raises UsageError where a graph that suppresses cannot give what was asked for; `conf` may be raised and `max_det`
     lowered.
     """
     if isinstance(output, GraphDetections):
         base = replace(base, conf=output.conf, iou=output.iou, max_det=output.max_det, multi_label=False)
+    if conf is None and class_conf:
+        least = output.conf if isinstance(output, GraphDetections) else 0.0
+        base = replace(base, conf=max(min(class_conf), least), class_conf=class_conf)
     given = {"conf": conf, "iou": iou, "max_det": max_det, "multi_label": multi_label, "agnostic": agnostic}
     config = replace(base, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     require_possible(config, output)

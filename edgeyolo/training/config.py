@@ -26,7 +26,8 @@ class TrainConfig:
     better fitness until the run ends, 0 for never. rect: validate in rectangular batches. save_minutes: how
     much a crash may cost; each epoch's end is saved anyway. first_size: pictures grow from this to image_size
     over the run (see Phases), 0 for one size; validation is at image_size. albumentations: a file with a
-    pipeline that every picture goes through too (`load_albumentations`), "" for none.
+    pipeline that every picture goes through too (`load_albumentations`), "" for none. compile: torch.compile the
+    network; see CompiledForward for what that costs.
     """
 
     epochs: int = 300
@@ -48,6 +49,7 @@ class TrainConfig:
     save_minutes: float = 10.0
     first_size: int = 0
     albumentations: str = ""
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "image_size", "validate_every"):

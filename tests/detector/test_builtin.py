@@ -85,6 +85,41 @@ def test_detect_with_an_image_only(photo: Path) -> None:
     assert json.loads(out) == [{"image": str(photo), "detections": []}]  # a grey picture
 
 
+def test_detect_without_a_model_introduces_it_once(photo: Path) -> None:
+    code, out, err = run("detect", photo, photo, "--json")
+    assert code == 0
+    assert len(json.loads(out)) == 2  # nothing but JSON
+    names = Artifact.open(builtin.artifact_path()).manifest.class_names
+    (line,) = [line for line in err.splitlines() if "AP50" in line]
+    assert line.count(", ".join(names)) == 1
+    card = (builtin.artifact_path().parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    said = re.search(r"AP50 (0\.\d{3})", line)
+    assert said is not None
+    assert f"{float(re.search(r'[|] (0[.][0-9]{4}) [|] [0-9]+ x', card)[1]):.3f}" == said[1]  # type: ignore[index]
+    assert "--weights yolov7-tiny" in line
+    for chosen in (("builtin", photo), ("--weights", "builtin", photo)):
+        _, _, err = run("detect", *chosen, "--json")
+        assert "AP50" not in err
+
+
+def test_a_class_is_shown_by_its_own_confidence() -> None:
+    manifest = Artifact.open(builtin.artifact_path()).manifest
+    with Detector() as detector:
+        own = detector.pipeline.config.class_conf
+    assert own is not None
+    assert dict(zip(manifest.class_names, own, strict=True)) == manifest.provenance["class_confidence"]
+    assert (
+        manifest.provenance["class_confidence"]
+        == read_info(builtin.weights_path()).provenance["class_confidence"]
+    )
+    assert manifest.provenance["measured"]["precision"] >= 0.7
+    card = (builtin.artifact_path().parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for name, value in zip(manifest.class_names, own, strict=True):
+        assert re.search(rf"^[|] {name} [|].*[|] {value:.2f} [|]", card, re.MULTILINE), name
+    with Detector(conf=0.25) as detector:
+        assert detector.pipeline.config.class_conf is None
+
+
 def test_detect_says_which_image_is_missing(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["detect", str(tmp_path / "phoot.jpg")])
     assert "phoot.jpg: there is no such file" in str(done.exception)

@@ -4,11 +4,13 @@ through an exported artifact."""
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import sys
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -186,6 +188,36 @@ def test_thresholds(artifact: Path, session: ReplaySession) -> None:
     assert Detector(artifact, classes=[1, "platelets"])(PICTURE).names == ["WBC"]
     config = Detector(artifact, iou=0.7, agnostic=True, multi_label=True).pipeline.config
     assert (config.iou, config.agnostic, config.multi_label) == (0.7, True, True)
+
+
+def with_class_confidence(artifact: Path, given: Any) -> Path:
+    manifest = Artifact.open(artifact).manifest
+    Artifact.seal(artifact, replace(manifest, files={}, provenance={"class_confidence": given}))
+    return artifact
+
+
+def test_a_network_has_a_default_confidence_of_its_own_for_each_class(
+    artifact: Path, session: ReplaySession
+) -> None:
+    """The sure WBC has 0.96, the unsure RBC 0.53."""
+    with_class_confidence(artifact, {"RBC": 0.6, "WBC": 0.3, "Platelets": 0.1})
+    assert Detector(artifact)(PICTURE).names == ["WBC"]
+    assert Detector(artifact).pipeline.config.conf == 0.1
+    assert len(Detector(artifact, conf=0.25)(PICTURE)) == 2  # what is asked for is for all classes
+    with_class_confidence(artifact, {"RBC": 0.5, "WBC": 0.97, "Platelets": 0.1})
+    assert Detector(artifact)(PICTURE).names == ["RBC"]
+    again = pickle.loads(pickle.dumps(Detector(artifact)))
+    assert again.pipeline.config.class_conf == (0.5, 0.97, 0.1)
+
+
+@pytest.mark.parametrize(
+    "given", [{"RBC": 0.6}, [0.1, 0.2, 0.3], {"RBC": 0.6, "WBC": 1.5, "Platelets": 0}, {"RBC": "0.6"}, 0.5]
+)
+def test_default_confidences_that_are_none_are_refused(
+    artifact: Path, session: ReplaySession, given: Any
+) -> None:
+    with pytest.raises(DamagedFileError, match="class_confidence"):
+        Detector(with_class_confidence(artifact, given))
 
 
 @pytest.mark.parametrize("image", [PICTURE, "photo.jpg", Path("photo.jpg"), b"bytes"])

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgeyolo.artifact.contracts import DecodedBoxes, RawMaps
+from edgeyolo.artifact.contracts import DecodedBoxes, GraphDetections, RawMaps
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.runtime.decode import read_decoded
 from edgeyolo.runtime.postprocess import (
@@ -28,6 +28,7 @@ from edgeyolo.runtime.postprocess import (
     sigmoid,
     suppress,
 )
+from edgeyolo.runtime.postprocess_config import settle
 from edgeyolo.runtime.preprocess import Letterbox
 
 Maps = dict[str, NDArray[np.float32]]
@@ -283,6 +284,7 @@ def test_half_precision_maps_are_taken() -> None:
         {"conf": 1.1},
         {"conf": float("nan")},
         {"conf": "0.5"},
+        {"class_conf": (0.5, 1.5)},
         {"iou": 45},
         {"iou": -1},
         {"max_det": 0},
@@ -294,6 +296,28 @@ def test_values_out_of_range_are_refused(changes: dict[str, Any]) -> None:
     (name,) = changes
     with pytest.raises(UsageError, match=f"{name}="):
         PostprocessConfig(**changes)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_class_has_a_confidence_of_its_own(multi_label: bool) -> None:
+    maps, own = random_maps(SMALL, (32, 48)), (0.2, 0.9, 0.4)
+    base = PostprocessConfig(0.2, multi_label=multi_label)
+    every = postprocess(maps, SMALL, [SQUARE], base)[0]
+    found = postprocess(maps, SMALL, [SQUARE], replace(base, class_conf=own))[0]
+    kept = every.confidence > np.array(own, np.float32)[every.class_id]
+    assert 0 < kept.sum() < len(every)
+    assert np.array_equal(found.confidence, every.confidence[kept])
+    assert np.array_equal(found.xyxy, every.xyxy[kept])
+    with pytest.raises(UsageError, match="expected 3 confidences, one for each class, got 2"):
+        postprocess(maps, SMALL, [SQUARE], replace(base, class_conf=own[:2]))
+
+
+def test_confidences_by_class_give_way_to_what_is_asked_for() -> None:
+    own = (0.3, 0.15, 0.6)
+    assert settle(SMALL, class_conf=own) == replace(DISPLAY, conf=0.15, class_conf=own)
+    assert settle(SMALL, conf=0.4, class_conf=own) == replace(DISPLAY, conf=0.4)
+    graph = GraphDetections(3, 0.25, 0.45, 300)
+    assert settle(graph, class_conf=own) == replace(DISPLAY, class_conf=own)  # a graph's floor stays
 
 
 def test_presets() -> None:

@@ -120,8 +120,24 @@ def test_a_rate_is_made_for_one_optimizer(
     assert ("--set lr0=" in capsys.readouterr().err) is told
 
 
+def test_integers_are_learned_in_float32_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    options = dict.fromkeys(("threads", "precision")) | {"device": "cpu"}
+    assert run_config(options).precision == "bf16"
+    assert run_config(options | {"qat": True}).precision == "fp32"
+    assert run_config(options | {"qat": True, "precision": "bf16"}).precision == "bf16"
+
+
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (find_device("cpu"), default_precision("cpu")) == ("cpu", "fp32")
+    assert find_device("cpu") == "cpu"
+    for instructions, precision in (
+        ({"avx512_bf16": True}, "bf16"),
+        ({"avx512_bf16": False}, "fp32"),
+        ({}, "fp32"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=instructions: found, raising=False)
+        assert default_precision("cpu") == precision
+    assert default_precision("mps") == "fp32"
     with pytest.raises(UsageError, match="abacus"):
         find_device("abacus")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

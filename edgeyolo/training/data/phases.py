@@ -49,11 +49,15 @@ class Phases:
         if self.first_size > self.image_size:
             raise UsageError(f"first_size={self.first_size}: expected at most image_size={self.image_size}")
 
+    @property
+    def last(self) -> Phase:
+        """The last phase: pictures of full size, as they are."""
+        return Phase(self.image_size, replace(self.recipe, mosaic=0.0, mixup=0.0, paste_in=0.0))
+
     def at(self, epoch: int) -> Phase:
         """The phase of an epoch, counted from 0."""
         growing = self.epochs - self.recipe.plain_epochs
         if epoch >= growing:
-            plain = replace(self.recipe, mosaic=0.0, mixup=0.0, paste_in=0.0)
-            return Phase(self.image_size, plain)
+            return self.last
         sizes = range(self.first_size, self.image_size + 1, self.stride)
         return Phase(sizes[epoch * len(sizes) // growing], self.recipe)

@@ -62,10 +62,14 @@ class Schedule:
         """The recipe's weight decay, for the images that one optimiser step really sees."""
         return self.recipe.weight_decay * self.batch_size * self.accumulate / self.recipe.nominal_batch
 
+    def progress(self, iteration: int) -> float:
+        """Share of the run that is over at an iteration, 0..1, in whole epochs."""
+        return iteration // self.batches / self.epochs
+
     def at(self, iteration: int) -> Rates:
         """The rates of an iteration, counted from 0 over the whole run."""
-        recipe, epoch = self.recipe, iteration // self.batches
-        cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        recipe = self.recipe
+        cosine = (1 + math.cos(math.pi * self.progress(iteration))) / 2
         lr = recipe.lr0 * (cosine * (1 - recipe.lrf) + recipe.lrf)
         if iteration >= self.warmup:
             return Rates(lr, lr, recipe.momentum, self.accumulate)

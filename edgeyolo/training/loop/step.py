@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from edgeyolo.errors import EdgeYoloError
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.data.batches import Batch
+from edgeyolo.training.loop.compiled import CompiledForward
 from edgeyolo.training.loop.ema import Ema
 from edgeyolo.training.loop.optimizer import freeze, hold_frozen_norms, make_optimizer, set_rates
 from edgeyolo.training.loop.processes import Processes, synchronize_norms
@@ -58,6 +59,7 @@ class Stepper:
         processes: Processes,
         *,
         penalty: Callable[[Tensor, Maps], Tensor] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config, self.schedule, self.processes, self.penalty = config, schedule, processes, penalty
         self.image_size = config.image_size
@@ -67,6 +69,7 @@ class Stepper:
         self.ema = Ema(self.network, decay=recipe.ema_decay, warmup=recipe.ema_warmup)
         if processes.count > 1:
             synchronize_norms(self.network)
+        self.forward = CompiledForward(self.network, tell) if config.compile else self.network
         self.loss = DetectionLoss(
             network.anchors,
             network.strides,
@@ -102,7 +105,7 @@ class Stepper:
         set_rates(self.optimizer, rates)
         images = self._images(batch.images, position.iteration)
         with autocast(self.config.device, self.config.precision):
-            maps = self.network(images)
+            maps = self.forward(images)
         value = self.loss(maps, batch.targets)
         total = value.total
         if self.penalty:

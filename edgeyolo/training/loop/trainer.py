@@ -98,7 +98,15 @@ class Trainer:
         self.judged: ValidationResult | None = None
         self.marks = mark_data(training, validation)
         self.technique = technique
-        self.step = Stepper(network, recipe, config, self.schedule, self.processes, penalty=technique.penalty)
+        self.step = Stepper(
+            network,
+            recipe,
+            config,
+            self.schedule,
+            self.processes,
+            penalty=technique.penalty,
+            tell=self.listener.note,
+        )
         self.extra = load_albumentations(config.albumentations) if config.albumentations else None
         self.position = Position()
         self._reported: set[str] = set()
@@ -198,7 +206,7 @@ class Trainer:
             self.listener.note("the run is too short for one optimiser step: nothing will be learned")
         with Interrupts() as interrupts:
             self.listener.start(self.config, self.schedule, self.position)
-            while self.position.epoch < self.config.epochs and not self._out_of_patience():
+            while not self.ended:
                 self._epoch(loader, interrupts)
             self.listener.end(self.position)
         return self.position.history
@@ -264,9 +272,8 @@ class Trainer:
         names = ("box", "obj", "cls", "loss")
         row |= {name: value / position.batch for name, value in zip(names, position.sums, strict=True)}
         position.epoch, position.batch, position.sums = position.epoch + 1, 0, [0.0] * 4
-        last = position.epoch == self.config.epochs
         better = False
-        if self.validation is not None and (last or position.epoch % self.config.validate_every == 0):
+        if self.validation is not None and (self.ended or position.epoch % self.config.validate_every == 0):
             row |= self._validate()
             better = fitness(row) > position.best
             if better:
