@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, edge_contracts
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port
 from edgeyolo.backend.registry import require
 from edgeyolo.support.installed import version
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
@@ -64,7 +64,7 @@ class OnnxruntimeBackend:
         """
         import onnx
 
-        from edgeyolo.export.for_backends import with_graph_ends, with_halves
+        from edgeyolo.export.for_backends import edge_contracts, with_graph_ends, with_halves
         from edgeyolo_onnxruntime.profiles import MODEL, OPSET, RECORD
 
         tools = {"onnxruntime": self.can_run().version}

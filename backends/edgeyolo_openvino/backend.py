@@ -21,7 +21,6 @@ from edgeyolo.backend.interface import (
     Hint,
     Port,
     Session,
-    edge_contracts,
 )
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
@@ -130,6 +129,8 @@ class OpenvinoBackend:
 
     def compile(self, source: ExportSource, target: Target, into: Path) -> Compiled:
         """Write `model.xml` and `model.bin`; for INT8, with NNCF's quantizers."""
+        from edgeyolo.export.for_backends import edge_contracts
+
         tools = {"openvino": runtime.installed().version}
         onnx, contracts = source.onnx(opset=OPSET), edge_contracts(source)
 

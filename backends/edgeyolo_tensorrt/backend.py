@@ -17,7 +17,7 @@ from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session, edge_contracts
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.registry import require
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
@@ -178,7 +178,7 @@ class TensorrtBackend:
         """
         import onnx
 
-        from edgeyolo.export.for_backends import with_graph_ends
+        from edgeyolo.export.for_backends import edge_contracts, with_graph_ends
         from edgeyolo_calib.onnx_graph import constants_as_weights
         from edgeyolo_tensorrt.package.guide import write_guides
         from edgeyolo_tensorrt.package.half import to_half

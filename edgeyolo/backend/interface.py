@@ -394,11 +394,3 @@ class TunableBackend(Backend, Protocol):
     def tuned(self, hint: Hint) -> Backend:
         """The same backend, with sessions made for that."""
         ...
-
-
-def edge_contracts(source: ExportSource) -> tuple[InputContract, OutputContract]:
-    """Contracts of a file for `source`.
-
-    They hold where the backend follows all that was asked for.
-    """
-    return source.input.of_pixels() if source.pixels else source.input, source.detections or source.output

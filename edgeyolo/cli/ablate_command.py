@@ -78,8 +78,8 @@ def command(
     --table 7   bound on the auxiliary objectness
     --table 8   partial auxiliary heads
     --figure 2  E-ELAN of 1, 2 and 4 groups at equal cost
-    --figure 5  cells and labels that each assignment gives to lead and auxiliary head, drawn
-    --figure 8  objectness of lead and auxiliary head with and without coarse-to-fine, drawn
+    --figure 5  cells and labels of each assignment
+    --figure 8  objectness of both heads, coarse-to-fine
 
     Every row is trained from scratch with the same data, seeds and recipe. The same command with -o goes on where it
     was stopped.

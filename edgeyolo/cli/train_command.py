@@ -164,7 +164,7 @@ def _refuse_idle_options(options: dict[str, Any]) -> None:
     if options["no_val"]:
         refuse_idle(
             {"val_data", "val_split", "val_image_folder", "validate_every", "rect"},
-            "for validation, and --no-val learns without",
+            "settings of validation, which --no-val leaves out",
             hint="Leave out one or the other.",
         )
     if options["output"]:

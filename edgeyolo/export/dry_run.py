@@ -12,7 +12,6 @@ from edgeyolo.artifact.artifact import MANIFEST
 from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.artifact.trained_size import Size, size_remark
 from edgeyolo.backend import registry
-from edgeyolo.backend.interface import edge_contracts
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.export.check import Check, check_graph, check_source, limits_of, require_fit
 from edgeyolo.export.exporter import prepared
@@ -25,6 +24,7 @@ from edgeyolo.export.options import (
     network_maps,
     require_calibration,
 )
+from edgeyolo.export.source import edge_contracts
 from edgeyolo.support.files import refuse_occupied
 from edgeyolo.support.install import install_hint
 

@@ -9,6 +9,7 @@ when first used, as one of them may need torch where another needs onnx only.
 | name | for |
 |---|---|
 | `with_graph_ends` | decoding, suppression and uint8 input put around an ONNX network, as the source asks for |
+| `edge_contracts` | contracts of a file that follows all that the source asks for |
 | `suppression_graph`, `GraphWriter` | the same by hand, for graphs in a runtime's own operators |
 | `with_halves` | an ONNX network with its weights stored in float16 |
 | `tensors_of` | every inner tensor of an ONNX model, for a report on the first layer that deviates |
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from edgeyolo.export.graph_ends.nms import GraphWriter, suppression_graph
     from edgeyolo.export.halves import with_halves
     from edgeyolo.export.layer_report import tensors_of
+    from edgeyolo.export.source import edge_contracts
     from edgeyolo.models.blocks import SpaceToDepth
     from edgeyolo.models.cardinality import has_groups, to_twins
     from edgeyolo.models.tiny_network import PartialBlock
@@ -36,6 +38,7 @@ __all__ = [
     "GraphWriter",
     "PartialBlock",
     "SpaceToDepth",
+    "edge_contracts",
     "has_groups",
     "suppression_graph",
     "tensors_of",
@@ -46,6 +49,7 @@ __all__ = [
 
 _HOMES = {
     "with_graph_ends": "edgeyolo.export.graph_ends",
+    "edge_contracts": "edgeyolo.export.source",
     "GraphWriter": "edgeyolo.export.graph_ends.nms",
     "suppression_graph": "edgeyolo.export.graph_ends.nms",
     "with_halves": "edgeyolo.export.halves",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
+from edgeyolo.artifact.contracts import GraphDetections, InputContract, OutputContract, RawMaps
 from edgeyolo.artifact.trained_size import Size
 from edgeyolo.backend.interface import Judge
 from edgeyolo.backend.quantizer_options import DEFAULTS, QuantizerOptions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgeyolo.artifact.learned_ranges import LearnedRanges
-    from edgeyolo.backend.interface import CalibrationSource
+    from edgeyolo.backend.interface import CalibrationSource, ExportSource
 
 # Asked for an older opset, torch's exporter converts back, and quietly keeps this one where it cannot.
 OLDEST_DYNAMO_OPSET = 18
@@ -161,3 +161,11 @@ def _anonymise(model: onnx.ModelProto) -> None:
         holder.doc_string = ""
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
+
+
+def edge_contracts(source: ExportSource) -> tuple[InputContract, OutputContract]:
+    """Contracts of a file for `source`.
+
+    They hold where the backend follows all that was asked for.
+    """
+    return source.input.of_pixels() if source.pixels else source.input, source.detections or source.output

@@ -276,6 +276,7 @@ REFUSED = {
         "--activation cannot be had",
     ),
     "unknown part": (("WEIGHTS", "--freeze", "wheels"), "wheels"),
+    "validation data and no validation": (("yolov7-tiny", "--no-val"), "which --no-val leaves out"),
     "patience without validation": (("yolov7-tiny", "--patience", "3", "--no-val"), "needs validation data"),
     "nothing to go on with": (("--resume", "nowhere"), "no run to go on with"),
 }
@@ -287,7 +288,7 @@ def test_refused_before_anything_is_written(
 ) -> None:
     given, expected = REFUSED[case]
     arguments = [str(small_weights) if argument == "WEIGHTS" else argument for argument in given]
-    with_data = () if "--resume" in given else data
+    with_data = () if "--resume" in given else data[:2] if "--patience" in given else data
     done = edgeyolo("train", *arguments, *with_data, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert expected in " ".join(done.stderr.split())
