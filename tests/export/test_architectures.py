@@ -15,11 +15,9 @@ import torch
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend import registry
-from edgeyolo.errors import UnsupportedTargetError
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.models.scaling import scale_width
 from edgeyolo.models.specs import find, get, known
-from edgeyolo.models.tiny_topology import TinySpec
 from edgeyolo.models.topology import ModelSpec
 from edgeyolo_bench.measure.random_weights import random_network, save_random
 
@@ -61,10 +59,6 @@ def test_it_exports_without_auxiliary_maps(weights: Path, target: str, tmp_path:
     if not backend.can_compile().ok:
         pytest.skip(backend.can_compile().reason)
     spec = find(weights.stem)
-    if isinstance(spec, TinySpec) and target.startswith("ane"):  # its blocks slice channels
-        with pytest.raises(UnsupportedTargetError, match="slices"):
-            export(weights, target, tmp_path / target, ExportOptions(size=(128, 128)))
-        return
     artifact = export(weights, target, tmp_path / target, ExportOptions(size=(128, 128)))
     levels = [f"p{stride.bit_length() - 1}" for stride in spec.strides]
     assert outputs_of(artifact, target) == levels

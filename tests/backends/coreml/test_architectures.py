@@ -1,4 +1,4 @@
-"""Every network of the family becomes a package that stays on the engine and gives torch's maps."""
+"""Every network, of a quarter of the channels, as a package that stays on the engine and gives torch's maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.export.source import NetworkSource
 from edgeyolo.models.build import build
 from edgeyolo.models.reparameterize import reparameterize
-from edgeyolo.models.specs import names
+from edgeyolo.models.scaling import scale_width
+from edgeyolo.models.specs import get, names
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo_coreml import CoremlBackend
 from edgeyolo_coreml.neural_engine import placement
@@ -35,7 +36,7 @@ def test_it_converts_without_auxiliary_maps(
     tmp_path: Path,
 ) -> None:
     torch.manual_seed(0)
-    trained = build(name, classes=3, form="training").eval()
+    trained = build(scale_width(get(name), 1 / 4), classes=3, form="training").eval()
     network = reparameterize(trained).network
     del trained
     artifact = make_artifact(source_of(network, ("a", "b", "c"), (128, 128)), "fp16", tmp_path / name)

@@ -23,7 +23,8 @@ from edgeyolo.export import ExportOptions, export  # noqa: E402
 from edgeyolo.export.parity_gate import deviations, reference_maps  # noqa: E402
 from edgeyolo.export.source import NetworkSource  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
-from edgeyolo.models.specs import names  # noqa: E402
+from edgeyolo.models.scaling import scale_width  # noqa: E402
+from edgeyolo.models.specs import get, names  # noqa: E402
 from edgeyolo.runtime.preprocess import preprocess  # noqa: E402
 from edgeyolo_ncnn import NcnnBackend, backend  # noqa: E402
 from edgeyolo_ncnn.convert import Steps, to_layers  # noqa: E402
@@ -259,7 +260,7 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize("name", cases())
 def test_every_network_gives_torchs_maps(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build(name, classes=3, form="plain").eval()
+    network = build(scale_width(get(name), 1 / 4), classes=3, form="plain").eval()
     spec = network.spec
     levels = tuple(f"p{stride.bit_length() - 1}" for stride in spec.strides)
     contract, output = InputContract(64, 128), RawMaps(levels, spec.strides, spec.anchors, 3)

@@ -135,12 +135,14 @@ def test_the_network_is_left_as_it_was(source: NetworkSource, float_model: bytes
     assert all(value.is_leaf for value in source.network.parameters())
 
 
-def alive(name: str, classes: int = 80) -> Network:
+def alive(name: str, classes: int = 80, width: float = 1) -> Network:
     """A network of the family with weights under which values neither vanish nor explode."""
     from edgeyolo.models.build import build
+    from edgeyolo.models.scaling import scale_width
+    from edgeyolo.models.specs import get
 
     torch.manual_seed(0)
-    network = build(name, classes, "plain").eval()
+    network = build(scale_width(get(name), width), classes, "plain").eval()
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, a=0.3)
@@ -160,6 +162,6 @@ def test_yolov7_tiny_silu(convert: ModuleType, source_of: Callable[..., NetworkS
 def test_the_rest_of_the_family(
     name: str, convert: ModuleType, source_of: Callable[..., NetworkSource]
 ) -> None:
-    source = source_of(alive(name, classes=3), 128)
+    source = source_of(alive(name, classes=3, width=1 / 4), 128)
     model = convert.to_flatbuffer(source)
     assert deviation(convert, source, model) < 1e-5
