@@ -119,6 +119,11 @@ def notes(report: Report) -> Iterator[str]:
         for reason in item.reasons:
             yield f"{item.label}: not reportable: {reason}"
     yield from warned(report.measurements, but=report.warnings)
+    for choice in report.choices:
+        for label in choice.unsure:
+            yield f"{label}: within {choice.limit_ms:g} ms, but the end of its interval is not"
+        for label in choice.unjudged:
+            yield f"{label}: not judged by --max-latency, its latency or its AP may not be quoted"
     for comparison in report.comparisons:
         yield compared(comparison)
     for change in report.changes:
