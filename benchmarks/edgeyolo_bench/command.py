@@ -14,6 +14,7 @@ from edgeyolo.cli.completion import complete_models, complete_targets
 from edgeyolo.cli.console import json_option
 from edgeyolo.cli.idle_options import refuse_idle, refuse_lone_split
 from edgeyolo.cli.options import locate_weights
+from edgeyolo_bench.live.live_options import Live, live_options, settle_live
 from edgeyolo_bench.option_types import ImageSizes, Milliseconds
 from edgeyolo_bench.paper.paper_options import paper_options, tables_asked
 
@@ -83,6 +84,7 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Devices in a YAML file, one report.",
 )
+@live_options
 @paper_options
 @click.option(
     "--limits/--no-limits", default=True, help="Measure this machine's limits, to check the results by."
@@ -99,7 +101,8 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     threads: int | None, processes: int, min_duration: float | None, min_count: int | None, baseline: Path | None,
     tolerance: float, max_latency: float | None, table: Path | None,
     remote: str | None, remote_python: str, remote_wheel: Path | None, ssh_config: Path | None, fleet: Path | None,
-    limits: bool, device: str, output: Path | None, as_json: bool, **paper: Any,
+    limits: bool, device: str, output: Path | None, as_json: bool, source: str | None, server: str | None,
+    connections: int, rate: float | None, token_file: Path | None, **paper: Any,
 ) -> None:  # fmt: skip
     """Measure artifacts on this machine.
 
@@ -110,6 +113,9 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     must be reached; a figure with too few queries behind it is not reported. Writes report.json, report.md, report.html
     and plots; after Ctrl-C of what was completed. With --json files are written only where -o is given.
 
+    With --source, a film or camera instead of images; with --server, load on a server that
+    runs.
+
     With --table, the rows of the paper's tables: its networks at its sizes and in its protocol, ours beside theirs.
     Networks without --weights get random ones and are measured for speed alone.
 
@@ -118,6 +124,8 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     edgeyolo bench yolov7-tiny.safetensors --target cpu-onnx-fp32,cpu-openvino-fp32 --data data.yaml
     edgeyolo bench tiny.safetensors --imgsz 320,416,640 --data data.yaml --max-latency 15ms --csv figures.csv
     edgeyolo bench tiny-onnx --scenario paper --baseline runs/bench/exp/report.json --tolerance 0.03
+    edgeyolo bench tiny-onnx --source street.mp4
+    edgeyolo bench --server http://127.0.0.1:8000 --connections 16
     edgeyolo bench --table 2 --models yolov7,yolov7x --device cpu --weights yolov7=best.pt --data coco.yaml
     edgeyolo bench --table 2 --weights-folder checkpoints --data coco
     edgeyolo bench tiny-onnx --remote pi@raspberrypi.local --remote-python venv/bin/python
@@ -126,6 +134,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     and `targets`.
     """
     from edgeyolo.support.files import require_writable
+    from edgeyolo_bench.live.show import measure_and_show
     from edgeyolo_bench.measure.jobs import Wanted, make_jobs, split_targets
     from edgeyolo_bench.measure.measure import measure
     from edgeyolo_bench.measure.physics import with_limits
@@ -138,9 +147,12 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     from edgeyolo_bench.render.display import listening
     from edgeyolo_bench.values.report import load_report
 
+    live = Live(source, server, connections, rate, token_file)
+    settle_live(live, models)
     asked = tables_asked(**paper)
     _refuse_idle_options(split_targets(targets), data=data, remote=remote, fleet=fleet, baseline=baseline)
-    scenario = _one_kind(models, scenario, bool(asked), remote or fleet)
+    if not live.asked:
+        scenario = _one_kind(models, scenario, bool(asked), remote or fleet)
     _refuse_several_sizes(sizes, tables=bool(asked))
     _require_judged(max_latency, scenario, data)
     chosen = choose(scenario, batch=batch, min_duration=min_duration, min_count=min_count)
@@ -159,6 +171,11 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     )
     places = [locate_weights(model) for model in models]
     labelled = _labelled(data, split)
+    if live.asked:
+        measure_and_show(
+            live, wanted, places, seconds=chosen.min_duration, device=device, output=output, as_json=as_json
+        )
+        return
     if output or not as_json:
         require_writable(output or Path("runs", "bench"))
     if table:

@@ -11,11 +11,11 @@ class Choice:
 
     `figure` is the scenario's percentile (p90) that the limit was held against: an artifact is within it where the
     upper end of the interval is. `best` is the label of the chosen one, "" where none is within; `latency_ms`,
-    `high_ms` and `spare_ms` are its percentile, the upper end and what the end leaves of the limit. `ap` is a fraction of 1,
-    `ahead` points (hundredths) before `second`, the next best within, None where there is none. `beyond` is the
-    label of the best that is not within, `missed` the points that it has more and `over_ms` its milliseconds above the
-    limit. `unsure` are labels whose percentile is within but not the end of its interval, `unjudged` those without a
-    quotable latency or an AP.
+    `high_ms` and `spare_ms` are its percentile, the upper end and what the end leaves of the limit. `ap` is a fraction
+    of 1, `ahead` points (hundredths) before `second`, the next best within, None where there is none. `beyond` is the
+    label of the best that is not within, `missed` the points that it has more and `over_ms` its milliseconds above
+    the limit. `unsure` are labels whose percentile is within but not the end of its interval, `unjudged` those without
+    a quotable latency or an AP.
     """
 
     device: str
