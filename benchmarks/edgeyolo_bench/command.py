@@ -60,6 +60,9 @@ SCENARIO_NAMES = ("single-stream", "multi-stream", "offline", "paper")
     "--min-duration", type=click.FloatRange(min=0), help="Least seconds of measurement (default: 10)."
 )
 @click.option("--min-count", type=click.IntRange(min=1), help="Least queries (default: 64, 662, 30 or 30).")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the images of queries.",
+)  # fmt: skip
 @click.option("--baseline", type=click.Path(exists=True, path_type=Path), help="An earlier report.json.")
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=0.05, show_default=True,
@@ -98,7 +101,8 @@ def bench(  # noqa: PLR0917 - click passes every option by name
     models: tuple[str, ...], targets: tuple[str, ...], scenario: str,
     sizes: tuple[tuple[int, int], ...],
     batch: int | None, images: str | None, data: str | None, split: str | None, calib: str | None,
-    threads: int | None, processes: int, min_duration: float | None, min_count: int | None, baseline: Path | None,
+    threads: int | None, processes: int, min_duration: float | None, min_count: int | None, seed: int,
+    baseline: Path | None,
     tolerance: float, max_latency: float | None, table: Path | None,
     remote: str | None, remote_python: str, remote_wheel: Path | None, ssh_config: Path | None, fleet: Path | None,
     limits: bool, device: str, output: Path | None, as_json: bool, source: str | None, server: str | None,
@@ -155,7 +159,7 @@ def bench(  # noqa: PLR0917 - click passes every option by name
         scenario = _one_kind(models, scenario, bool(asked), remote or fleet)
     _refuse_several_sizes(sizes, tables=bool(asked))
     _require_judged(max_latency, scenario, data)
-    chosen = choose(scenario, batch=batch, min_duration=min_duration, min_count=min_count)
+    chosen = choose(scenario, batch=batch, min_duration=min_duration, min_count=min_count, seed=seed)
     earlier = load_report(baseline) if baseline else None  # a mistake in it should not cost a measurement
     members = _members(remote, remote_python, remote_wheel, ssh_config, fleet, device)
     wanted = Wanted(
