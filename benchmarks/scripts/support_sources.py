@@ -1,4 +1,4 @@
-"""Proofs for the support table, from manifests of artifacts and from the records in benchmarks/results."""
+"""Proofs for the support table: manifests of artifacts, kept records."""
 
 from __future__ import annotations
 

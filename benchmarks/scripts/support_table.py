@@ -1,4 +1,4 @@
-"""The support table: network x target, with the proof of each pair, how it was had and when.
+"""The support table: proofs of each network on each target, how and when.
 
     python benchmarks/scripts/support_table.py [ARTIFACT_FOLDER...]
 

@@ -25,7 +25,7 @@ NO_ANSWER = 0
 
 @dataclass(frozen=True)
 class Address:
-    """Where pictures are sent: host, port, path with its query, and whether by TLS."""
+    """Address of a server: host, port, path with its query, and TLS or not."""
 
     host: str
     port: int

@@ -35,7 +35,7 @@ SERVER = _COMMON | {"images", "server", "connections", "rate", "token_file"}
 
 @dataclass(frozen=True)
 class Live:
-    """What was asked for: a source or a server, and the load on it."""
+    """A source or a server to measure, and the load on it."""
 
     source: str | None = None
     server: str | None = None

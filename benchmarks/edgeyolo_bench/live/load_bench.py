@@ -19,7 +19,10 @@ _WARM = 0.1  # share of the run that goes before it
 
 @dataclass(frozen=True)
 class Load:
-    """Load of a run: `seconds` of it, by `connections` in turn or, where given, pictures at a `rate` a second."""
+    """Load of a run.
+
+    It lasts `seconds`: `connections` in turn or, where given, pictures at a `rate` a second.
+    """
 
     seconds: float = 10.0
     connections: int = 8

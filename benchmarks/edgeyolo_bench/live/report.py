@@ -1,4 +1,4 @@
-"""What streams and servers gave under measurement, as frozen values."""
+"""Findings of streams and servers under measurement, as frozen values."""
 
 from __future__ import annotations
 

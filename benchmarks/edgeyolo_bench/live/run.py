@@ -1,4 +1,4 @@
-"""One call of `edgeyolo bench --source` or `--server`, with the facts of the machine around it."""
+"""One call of `edgeyolo bench --source` or `--server`, with its machine."""
 
 from __future__ import annotations
 

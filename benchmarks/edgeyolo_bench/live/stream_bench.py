@@ -59,7 +59,7 @@ def measure_stream(job: Job, source: str, *, seconds: float, step: Step = lambda
 
 
 def _as_fast_as_it_goes(detector: Detector, source: str, seconds: float) -> NDArray[np.float64]:
-    """Moments of the results, in seconds; what it takes to open the source again is in no gap."""
+    """Moments of the results, in seconds, without those of opening it again."""
     found: list[float] = []
     away = 0.0
     begin = time.monotonic()
@@ -96,7 +96,10 @@ def _pace(source: str) -> float:
 
 
 def _played(source: str, pace: float) -> Iterator[tuple[float, Pixels]]:
-    """Frames with their moments on our clock, as a camera of this pace gives them, without an end."""
+    """Frames with their moments on our clock, as from a camera of this pace.
+
+    There is no end to them.
+    """
     due = time.monotonic()
     while True:
         with closing(open_source(source)) as frames:

@@ -1,4 +1,4 @@
-"""Early stopping as MLPerf Inference defines it for the single-stream and multi-stream scenarios.
+"""Early stopping as MLPerf Inference defines it, of single- and multi-stream.
 
 A percentile of the queries that were taken is no percentile of all that could be. The rules therefore discard only as
 many of the highest latencies as still leave, with 99 % confidence, at least the percentile's share of all queries below
@@ -30,9 +30,9 @@ def tail(below: int, above: int, percentile: float) -> float:
 
 
 def discarded(queries: int, percentile: float, confidence: float = CONFIDENCE) -> int | None:
-    """Number of highest latencies that `queries` allow to discard, None where they are too few.
+    """Number of highest latencies that `queries` allow to discard.
 
-    One latency stays above the estimate: of t that may lie above, t - 1 are discarded and the estimate is that of
+    None where they are too few. One latency stays above the estimate: of t that may lie above, t - 1 are discarded and the estimate is that of
     rank `queries - t` counted from 0, as in MLPerf's load generator.
     """
 
@@ -59,7 +59,7 @@ def needed(percentile: float, confidence: float = CONFIDENCE) -> int:
 
 
 def early_stopping(samples: Floats, percentile: float, confidence: float = CONFIDENCE) -> EarlyStopping:
-    """The estimate of a percentile (0.9: p90) of latencies in milliseconds, by MLPerf's rule."""
+    """The estimate of a percentile (0.9: p90) of milliseconds, by MLPerf's rule."""
     left_out = discarded(len(samples), percentile, confidence)
     if left_out is None:
         return EarlyStopping(percentile, confidence, len(samples), needed(percentile, confidence), 0, None)

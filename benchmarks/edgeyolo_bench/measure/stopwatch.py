@@ -42,7 +42,7 @@ class Query(Protocol):
 def make_query(
     pipeline: Pipeline, scenario: Scenario, workload: Workload, decode: Decode = read_image
 ) -> Query:
-    """The queries of a scenario, one after another, in a circle over the images as they are drawn."""
+    """The queries of a scenario over its images, as they are drawn."""
     workload = drawn(workload, scenario.seed)
     images, _ = query_shape(scenario, pipeline.input)
     if scenario.inference_only:

@@ -23,7 +23,7 @@ def with_choice(report: Report, limit_ms: float) -> Report:
 
 
 def choose_within(device: str, measurements: Sequence[Measurement], limit_ms: float) -> Choice:
-    """The measurement of the best AP whose latency stays within `limit_ms` for certain.
+    """The measurement of the best AP within `limit_ms` for certain.
 
     The latency is the scenario's percentile, certain where the upper end of its interval is within the limit. Of equal
     AP the quicker is taken.

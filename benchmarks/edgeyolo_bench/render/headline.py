@@ -45,7 +45,7 @@ def headline(report: Report) -> str:
 
 
 def chosen(choice: Choice) -> str:
-    """A choice in words: what is best within the limit, by how much, and what a wider one would give."""
+    """A choice in words, with its margins and what a wider limit would give."""
     limit = f"{digits(choice.limit_ms)} ms ({choice.figure})"
     if choice.ap is None or choice.high_ms is None or choice.spare_ms is None:
         text = f"Nothing measured on {choice.device} is within {limit} for certain"
