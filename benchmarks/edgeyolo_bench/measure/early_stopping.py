@@ -32,8 +32,8 @@ def tail(below: int, above: int, percentile: float) -> float:
 def discarded(queries: int, percentile: float, confidence: float = CONFIDENCE) -> int | None:
     """Number of highest latencies that `queries` allow to discard.
 
-    None where they are too few. One latency stays above the estimate: of t that may lie above, t - 1 are discarded and the estimate is that of
-    rank `queries - t` counted from 0, as in MLPerf's load generator.
+    None where they are too few. One latency stays above the estimate: of t that may lie above, t - 1 are discarded
+    and the estimate is that of rank `queries - t` counted from 0, as in MLPerf's load generator.
     """
 
     def enough(above: int) -> bool:

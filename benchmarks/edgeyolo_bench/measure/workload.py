@@ -49,7 +49,8 @@ class Workload:
 def drawn(workload: Workload, seed: int | None) -> Workload:
     """The images in an order drawn with a seed.
 
-    Each is as likely every time, as in MLPerf's load generator; as they are where the seed is None. The sequence begins again after DRAWS images.
+    Each is as likely every time, as in MLPerf's load generator; as they are where the seed is None. The sequence
+    begins again after DRAWS images.
     """
     if seed is None:
         return workload
