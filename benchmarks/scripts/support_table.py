@@ -37,8 +37,8 @@ COLUMNS = ("network", "target", "input", "proof", "found", "run by", "when", "re
 class Summary:
     """One target in the short form.
 
-    `maps` are networks whose raw maps lie within the target's tolerance of torch's, `judged` those with an AP, `lost` the
-    least and the most of it lost, in points, `timed` networks with a latency of the target's own device.
+    `maps` are networks whose raw maps lie within the target's tolerance of torch's, `judged` those with an AP, `lost`
+    the least and the most of it lost, in points, `timed` networks with a latency of the target's own device.
     """
 
     target: str
