@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers setup demo test test-properties test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream bench-serve bench-predict soak clean
+.PHONY: bench-integers support-table setup demo test test-properties test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream bench-serve bench-predict soak clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -80,6 +80,13 @@ bench-paper: $(READY)
 
 # benchmarks/README.md from everything in benchmarks/results.
 bench-readme: $(READY)
+	@$(BIN)/python benchmarks/scripts/readme.py
+
+# What was proved of which network on which target, from the manifests of artifacts and the records in benchmarks/results:
+# make support-table ARTIFACTS="folder other-folder"; the page of results is written with it.
+ARTIFACTS ?=
+support-table: $(READY)
+	@$(BIN)/python benchmarks/scripts/support_table.py $(ARTIFACTS)
 	@$(BIN)/python benchmarks/scripts/readme.py
 
 # The benchmark harness against itself, on a quiet machine: two runs agree, and measuring costs next to nothing.

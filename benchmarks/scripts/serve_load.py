@@ -29,16 +29,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from result_files import write
-from serve_client import PICTURES, Client, closed_loop, open_loop
 
 from edgeyolo import Detector
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.support.machine import cores, processor_name
+from edgeyolo_bench.live.client import Address, Client, closed_loop, open_loop
 
 QUEUE, BATCH = 64, 8  # what `edgeyolo serve` does without being told
+PICTURES = [cv2.imencode(".jpg", make_scene(seed).image)[1].tobytes() for seed in range(16)]
 LEAST_RATE, MOST_MB = 0.9, 5.0
 TURNS = 3
+
+
+def client_of(port: int, wanted: list[object]) -> Client:
+    """A client of the server on this machine."""
+    return Client(Address("127.0.0.1", port), PICTURES, wanted)
 
 
 def bare_rate(detector: Detector, seconds: float) -> float:
@@ -189,7 +197,7 @@ def at_capacity(
     """
     pid, port = server
     each = min(max(given.seconds / 15, 2.0), 10.0)
-    asyncio.run(closed_loop(Client(port, wanted), given.connections, each))  # to be warm
+    asyncio.run(closed_loop(client_of(port, wanted), given.connections, each))  # to be warm
     bare_rate(detector, 1.0)
     bare, served, ratios, costs = [], [], [], []
     for _ in range(TURNS):
@@ -197,7 +205,7 @@ def at_capacity(
         bare.append(bare_rate(detector, each))
         alone = (time.process_time() - used) / (bare[-1] * each)
         used = processor_seconds(pid)
-        seen = asyncio.run(closed_loop(Client(port, wanted), given.connections, each))
+        seen = asyncio.run(closed_loop(client_of(port, wanted), given.connections, each))
         assert set(seen.statuses) == {200} and not seen.wrong, seen
         served.append(seen.rate)
         ratios.append(served[-1] / bare[-1])
@@ -239,12 +247,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         with running(given.model, given.workers) as (pid, port):
             full = at_capacity(detector, (pid, port), wanted, given)
             print("capacity", full, flush=True)
-            over = asyncio.run(overload(Client(port, wanted), pid, full["images a second"], given.seconds))
+            over = asyncio.run(overload(client_of(port, wanted), pid, full["images a second"], given.seconds))
             print("twice the capacity", over, flush=True)
     with Detector(given.model, threads=1) as detector:  # as each of two workers has them
         alone: list[object] = [detector(picture).to_json() for picture in PICTURES]
     with running(given.model, 2) as (pid, port):
-        lost = asyncio.run(killing(Client(port, alone), pid, 2, min(max(given.seconds / 10, 3.0), 15.0)))
+        lost = asyncio.run(killing(client_of(port, alone), pid, 2, min(max(given.seconds / 10, 3.0), 15.0)))
         print("a worker killed", lost, flush=True)
     return {
         "processor": processor_name(),

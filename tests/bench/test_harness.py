@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_open_and_fixed_settings_of_a_scenario() -> None:
 
 def test_a_query_runs_every_stage_on_the_next_images(scenes: Workload) -> None:
     pipe, session = pipeline()
-    query = make_query(pipe, SCENARIOS["multi-stream"], scenes)
+    query = make_query(pipe, replace(SCENARIOS["multi-stream"], seed=None), scenes)
     times, found = query()
     assert len(times) == len(STAGES)
     assert all(time > 0 for time in times)
@@ -102,6 +103,17 @@ def test_a_query_runs_every_stage_on_the_next_images(scenes: Workload) -> None:
     for index in range(3):  # in a circle over three images
         np.testing.assert_array_equal(session.batches[index], session.batches[index + 3])
     assert not np.array_equal(session.batches[0], session.batches[1])
+
+
+def test_the_images_of_queries_are_those_that_the_seed_draws(scenes: Workload) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        pipe, session = pipeline()
+        query = make_query(pipe, choose("multi-stream", seed=seed), scenes)
+        query(), query()
+        runs.append([batch.tobytes() for batch in session.batches])
+    assert runs[0] == runs[1] != runs[2]
+    assert len(set(runs[0])) == 3
 
 
 def test_the_paper_scenario_times_the_network_alone_on_pictures(scenes: Workload) -> None:

@@ -5,7 +5,7 @@ Artifacts are taken as they are, weights exported for each target through the ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,8 @@ DEFAULT_TARGET = "cpu-onnx-fp32"
 class Wanted:
     """Common settings of the jobs of a call.
 
-    `runs_here` is False where another device will run them: then only the toolchain must be here.
+    `runs_here` is False where another device will run them: then only the toolchain must be here. `sweep` are several
+    sizes in place of `size`: weights are measured at each, an artifact's own must be among them.
     """
 
     scenario: Scenario
@@ -41,6 +42,7 @@ class Wanted:
     calibration: CalibrationSource | None = None
     runs_here: bool = True
     processes: int = 1
+    sweep: tuple[tuple[int, int], ...] = ()
 
 
 def make_jobs(
@@ -60,13 +62,12 @@ def make_jobs(
     failures: list[Failure] = []
     errors: list[EdgeYoloError] = []
     told: set[str] = set()
-    pairs = [(model, target) for model in models for target in _targets_of(model, wanted)]
-    for model, target in pairs:
-        name = f"{model.name if model.is_dir() else model.stem} {target}".strip()
+    for model, target, at in _variants(models, wanted):
+        name = f"{model.name if model.is_dir() else model.stem}{_at(at)} {target}".strip()
         try:
-            place = _artifact_of(model, target, wanted, step)
-            jobs.append(_job(model, place, wanted))
-            if target and (text := _size_remark(model, place, wanted)) not in ("", *told):
+            place = _artifact_of(model, target, at, step)
+            jobs.append(_job(model, place, at))
+            if target and (text := _size_remark(model, place, at)) not in ("", *told):
                 remark(text)
                 told.add(text)
         except EdgeYoloError as error:
@@ -75,6 +76,22 @@ def make_jobs(
     if errors and not jobs:
         raise errors[0]
     return _distinct(jobs), failures
+
+
+def _variants(models: Sequence[Path], wanted: Wanted) -> Iterator[tuple[Path, str, Wanted]]:
+    """Every model with every target and, of weights, every size."""
+    for model in models:
+        for target in _targets_of(model, wanted):
+            for size in wanted.sweep if target and wanted.sweep else (wanted.size,):
+                yield model, target, replace(wanted, size=size)
+
+
+def _at(wanted: Wanted) -> str:
+    """End of a name that tells swept sizes apart."""
+    if not wanted.sweep or wanted.size is None:
+        return ""
+    height, width = wanted.size
+    return f"-{height}" if height == width else f"-{height}x{width}"
 
 
 def split_targets(texts: Sequence[str]) -> tuple[str, ...]:
@@ -117,7 +134,8 @@ def _artifact_of(model: Path, target: str, wanted: Wanted, step: Callable[[str],
 def _job(model: Path, place: Path, wanted: Wanted) -> Job:
     manifest = Artifact.open(place).manifest
     target = str(manifest.target)
-    if wanted.size not in (None, manifest.input.size):
+    asked = wanted.sweep or ((wanted.size,) if wanted.size else (manifest.input.size,))
+    if manifest.input.size not in asked:
         height, width = manifest.input.size
         raise UsageError(
             f"{model}: --imgsz asks for another size than the artifact's, {height}x{width}",
@@ -130,7 +148,7 @@ def _job(model: Path, place: Path, wanted: Wanted) -> Job:
         )
     name = model.parent.name if model.name == MANIFEST else model.name if model.is_dir() else model.stem
     return Job(
-        name,
+        name + _at(wanted),
         target,
         place.resolve(),
         wanted.scenario,

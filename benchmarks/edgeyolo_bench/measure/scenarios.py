@@ -24,7 +24,7 @@ class Scenario:
     A query has `query_images` images (None: as many as the artifact takes at once). `percentile` is reported
     with its interval, None where only the rate counts. `inference_only` leaves out what comes before and
     after the network. A run ends when it has lasted `min_duration` seconds and `min_count` queries, whichever
-    is later.
+    is later. Images are drawn with `seed`, or come one after the other where it is None.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Scenario:
     min_duration: float
     min_count: int
     inference_only: bool = False
+    seed: int | None = 0
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -54,7 +55,14 @@ class Scenario:
         """The scenario as it is for a network of this input."""
         images, batch = query_shape(self, contract)
         return ScenarioFacts(
-            self.name, images, batch, self.percentile, self.judged, self.min_duration, self.min_count
+            self.name,
+            images,
+            batch,
+            self.percentile,
+            self.judged,
+            self.min_duration,
+            self.min_count,
+            self.seed,
         )
 
 
@@ -65,13 +73,27 @@ SCENARIOS = {
         Scenario("single-stream", "one image at a time, p90", 1, 0.9, 10.0, 64),
         Scenario("multi-stream", "eight images a query, p99", 8, 0.99, 10.0, 662),
         Scenario("offline", "all images at once, images a second", None, None, 10.0, 30),
-        Scenario("paper", "the network alone, one image at a time", 1, 0.5, 10.0, 30, inference_only=True),
+        Scenario(
+            "paper",
+            "the network alone, one image at a time",
+            1,
+            0.5,
+            10.0,
+            30,
+            inference_only=True,
+            seed=None,
+        ),
     )
 }
 
 
 def choose(
-    name: str, *, batch: int | None = None, min_duration: float | None = None, min_count: int | None = None
+    name: str,
+    *,
+    batch: int | None = None,
+    min_duration: float | None = None,
+    min_count: int | None = None,
+    seed: int | None = None,
 ) -> Scenario:
     """A scenario with what the user changed.
 
@@ -85,6 +107,8 @@ def choose(
                 hint="--scenario offline or --scenario paper take --batch.",
             )
         scenario = replace(scenario, query_images=batch)
+    if seed is not None and scenario.seed is not None:
+        scenario = replace(scenario, seed=seed)
     if min_duration is not None:
         scenario = replace(scenario, min_duration=min_duration)
     return scenario if min_count is None else replace(scenario, min_count=min_count)

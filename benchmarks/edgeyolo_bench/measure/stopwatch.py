@@ -21,7 +21,7 @@ from edgeyolo.runtime.pipeline import Pipeline, Pixels
 from edgeyolo.runtime.planes import PlanarImage
 from edgeyolo.runtime.preprocess import Letterbox
 from edgeyolo_bench.measure.scenarios import Scenario, query_shape
-from edgeyolo_bench.measure.workload import Workload
+from edgeyolo_bench.measure.workload import Workload, drawn
 from edgeyolo_bench.values.measurement import ImageFacts
 
 Decode = Callable[[bytes], Pixels]
@@ -42,7 +42,8 @@ class Query(Protocol):
 def make_query(
     pipeline: Pipeline, scenario: Scenario, workload: Workload, decode: Decode = read_image
 ) -> Query:
-    """The queries of a scenario, one after another in a circle over the images."""
+    """The queries of a scenario over its images, as they are drawn."""
+    workload = drawn(workload, scenario.seed)
     images, _ = query_shape(scenario, pipeline.input)
     if scenario.inference_only:
         return _network_alone(pipeline, workload, images, decode)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo_bench.facts.load import Spent, judge
+from edgeyolo_bench.measure.early_stopping import early_stopping
 from edgeyolo_bench.measure.statistics import (
     CONFIDENCE,
     block_medians,
@@ -110,6 +111,9 @@ def summarize(run: Run, device: str, cores: float, *, interrupted: bool) -> Meas
         warnings=_warnings(run, steady, overhead, detections, judge(spent, None, cores).busy),
         processes=int(groups.max()) + 1,
         interrupted=interrupted,
+        early_stopping=early_stopping(judged, scenario.percentile)
+        if scenario.percentile and not scenario.inference_only
+        else None,
     )
 
 

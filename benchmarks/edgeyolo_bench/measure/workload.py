@@ -6,7 +6,7 @@ Never zeros: an empty picture leaves post-processing nothing to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +23,7 @@ SCENE_SIZE = (720, 1280)  # (height, width): a camera's frame
 SCENES = 16
 MOST_IMAGES = 128  # held in memory as files; more would not change a latency
 _JPEG_QUALITY = 90
+DRAWS = 4096
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,18 @@ class Workload:
         """
         count = len(self.encoded)
         return [self.encoded[(number * images + index) % count] for index in range(images)]
+
+
+def drawn(workload: Workload, seed: int | None) -> Workload:
+    """The images in an order drawn with a seed.
+
+    Each is as likely every time, as in MLPerf's load generator; as they are where the seed is None. The sequence
+    begins again after DRAWS images.
+    """
+    if seed is None:
+        return workload
+    order = np.random.default_rng(seed).integers(0, len(workload.encoded), DRAWS)
+    return replace(workload, encoded=tuple(workload.encoded[index] for index in order))
 
 
 def generated(count: int = SCENES, size: tuple[int, int] = SCENE_SIZE) -> Workload:

@@ -98,6 +98,7 @@ def _order(remote: Remote, jobs: Sequence[Job], limits: bool) -> bytes:
     arguments += [] if limits else ["--no-limits"]
     arguments += ["--processes", str(jobs[0].processes)]
     arguments += ["--threads", str(threads)] if threads else []
+    arguments += ["--seed", str(scenario.seed)] if scenario.seed is not None else []
     arguments += ["--batch", str(scenario.query_images)] if scenario.query_images and not fixed else []
     wheel = remote.wheel.name if remote.wheel else ""
     return json.dumps({"arguments": arguments, "wheel": wheel}).encode()

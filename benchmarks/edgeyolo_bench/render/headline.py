@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from edgeyolo.support.printable import printable_line
 from edgeyolo_bench.render.table import digits
+from edgeyolo_bench.values.choice import Choice
 from edgeyolo_bench.values.measurement import Measurement
 from edgeyolo_bench.values.report import Report
 
@@ -25,7 +26,7 @@ def headline(report: Report) -> str:
         reasons = [reason for item in report.measurements for reason in item.reasons]
         failures = [f"{failure.what}: {failure.message}" for failure in report.failures]
         why = "; ".join(dict.fromkeys([*reasons, *failures])) or "nothing was measured"
-        return f"There is no figure that may be quoted: {why}."
+        return " ".join([f"There is no figure that may be quoted: {why}.", *map(chosen, report.choices)])
     fastest = max(fit, key=lambda item: item.throughput.value)
     several = len(report.measurements) > 1
     sentences = [
@@ -40,7 +41,27 @@ def headline(report: Report) -> str:
         sentences.append(
             f"{who}: AP {best.accuracy.ap:.1%} on {best.accuracy.data} ({best.accuracy.images} images)."
         )
-    return " ".join(sentences)
+    return " ".join([*sentences, *map(chosen, report.choices)])
+
+
+def chosen(choice: Choice) -> str:
+    """A choice in words, with its margins and what a wider limit would give."""
+    limit = f"{digits(choice.limit_ms)} ms ({choice.figure})"
+    if choice.ap is None or choice.high_ms is None or choice.spare_ms is None:
+        text = f"Nothing measured on {choice.device} is within {limit} for certain"
+        over = f": {choice.beyond}, the best, is {digits(choice.over_ms)} ms above" if choice.over_ms else ""
+        return f"{text}{over}."
+    text = (
+        f"Within {limit} on {choice.device} {choice.best} is the best: AP {choice.ap:.1%}, at most "
+        f"{digits(choice.high_ms)} ms, {digits(choice.spare_ms)} ms to spare"
+    )
+    if choice.ahead is not None:
+        text += f", {choice.ahead:.1f} points before {choice.second}"
+    if choice.missed is not None and choice.over_ms is not None:
+        text += (
+            f"; {choice.beyond} has {choice.missed:.1f} points more and is {digits(choice.over_ms)} ms above"
+        )
+    return f"{text}."
 
 
 def _speed(item: Measurement) -> str:

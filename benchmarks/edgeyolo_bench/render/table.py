@@ -118,7 +118,13 @@ def notes(report: Report) -> Iterator[str]:
     for item in report.measurements:
         for reason in item.reasons:
             yield f"{item.label}: not reportable: {reason}"
+    yield from filter(None, map(stopped, report.measurements))
     yield from warned(report.measurements, but=report.warnings)
+    for choice in report.choices:
+        for label in choice.unsure:
+            yield f"{label}: within {choice.limit_ms:g} ms, but the end of its interval is not"
+        for label in choice.unjudged:
+            yield f"{label}: not judged by --max-latency, its latency or its AP may not be quoted"
     for comparison in report.comparisons:
         yield compared(comparison)
     for change in report.changes:
@@ -133,6 +139,22 @@ def notes(report: Report) -> Iterator[str]:
         yield f"note: {warning}"
     if report.interrupted:
         yield "interrupted: these are the figures of what was completed"
+
+
+def stopped(item: Measurement) -> str:
+    """MLPerf's estimate in words, "" where the scenario has none."""
+    found = item.early_stopping
+    if found is None:
+        return ""
+    name = f"p{100 * found.percentile:g}"
+    if found.value is None:
+        return (
+            f"{item.label}: {found.queries} queries, MLPerf's early stopping takes {found.needed} for {name}"
+        )
+    return (
+        f"{item.label}: {name} {digits(found.value)} ms by MLPerf's early stopping ({found.queries} queries, "
+        f"{found.discarded} discarded, {found.confidence:.0%} confidence)"
+    )
 
 
 def warned(measurements: Sequence[Measurement], but: Sequence[str] = ()) -> Iterator[str]:

@@ -102,7 +102,8 @@ class ScenarioFacts:
 
     `name` is "single-stream", "multi-stream", "offline" or "paper"; a query holds `query_images` images, run
     `batch` at a time; `percentile` is the one it reports (None: throughput only); `judged` is the stage that
-    it is taken from. Both `min_duration` (s) and `min_count` (queries) were demanded.
+    it is taken from. Both `min_duration` (s) and `min_count` (queries) were demanded. Images were drawn with
+    `seed`, or came one after the other where it is None.
     """
 
     name: str
@@ -112,6 +113,7 @@ class ScenarioFacts:
     judged: str
     min_duration: float
     min_count: int
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,22 @@ class AccuracyFacts:
 
 
 @dataclass(frozen=True)
+class EarlyStopping:
+    """MLPerf's estimate of a percentile.
+
+    The highest latency that is left of `queries` after `discarded` are taken away, in milliseconds: with `confidence`
+    the share `percentile` of all queries stays below. None where there are fewer queries than `needed`.
+    """
+
+    percentile: float
+    confidence: float
+    queries: int
+    needed: int
+    discarded: int
+    value: float | None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One artifact in one scenario on one device.
 
@@ -210,7 +228,7 @@ class Measurement:
     second. `load_seconds` is the time from an artifact's files to a session; `detections` are found in a mean image.
     The run was spread over so many `processes`: with several, the intervals hold what differs between them too.
     `latency` is the scenario's percentile; where `reportable` is False, `reasons` say why, and neither it nor the
-    throughput may be quoted.
+    throughput may be quoted. `early_stopping` is of single-stream and multi-stream.
     """
 
     device: str
@@ -234,6 +252,7 @@ class Measurement:
     warnings: tuple[str, ...] = ()
     processes: int = 1
     interrupted: bool = False
+    early_stopping: EarlyStopping | None = None
 
     @property
     def label(self) -> str:

@@ -16,6 +16,7 @@ from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.support.dataclass_json import from_plain, json_schema, to_plain
 from edgeyolo.support.files import atomic_file
 from edgeyolo_bench.limits.roofline import Limits
+from edgeyolo_bench.values.choice import Choice
 from edgeyolo_bench.values.device import DeviceFacts
 from edgeyolo_bench.values.measurement import Change, Comparison, Failure, Measurement
 
@@ -28,7 +29,8 @@ class Report:
     """Everything one call of `edgeyolo bench` found.
 
     Several devices where a fleet was measured. `created` is UTC, ISO 8601; `limits` is the roofline of each
-    device; `interrupted` marks a report of what was completed before Ctrl-C.
+    device, `choices` the best within --max-latency; `interrupted` marks a report of what was completed before
+    Ctrl-C.
     """
 
     created: str
@@ -39,6 +41,7 @@ class Report:
     limits: tuple[Limits, ...] = ()
     failures: tuple[Failure, ...] = ()
     changes: tuple[Change, ...] = ()
+    choices: tuple[Choice, ...] = ()
     warnings: tuple[str, ...] = ()
     command: str = ""
     interrupted: bool = False

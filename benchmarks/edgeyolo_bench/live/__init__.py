@@ -1,0 +1,1 @@
+"""Measurements of what runs on its own: streams of frames, and servers under load."""
