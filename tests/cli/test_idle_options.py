@@ -72,8 +72,8 @@ def test_an_option_that_would_do_nothing_is_refused(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--no-val", "--val-data", "d"), "--val-data: for validation, and --no-val learns without"),
-        (("--no-val", "--rect"), "--rect: for validation"),
+        (("--no-val", "--val-data", "d"), "--val-data: settings of validation, which --no-val leaves out"),
+        (("--no-val", "--rect"), "--rect: settings of validation"),
         (("-o", "out", "--project", "p"), "--project: the place of folders"),
         (("--qat", "--no-autoanchor"), "--no-autoanchor cannot be had with it"),
     ],
