@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -89,16 +90,24 @@ def decode_image(
         raise ImageError(f"{name}: damaged or truncated image ({error})", hint=_AGAIN) from error
 
 
-def decode_small(data: bytes, name: str, wanted: tuple[int, int]) -> tuple[Pixels, tuple[int, int]]:
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An image decoded at 1 / `part` of its scale.
+
+    pixels: (height // part, width // part, 3) uint8, BGR, upright. size: (height, width) of the whole image.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    part: int
+
+
+def decode_small(data: bytes, name: str, wanted: tuple[int, int]) -> Decoded:
     """Decode a file's bytes at the least scale of 1, 1/2, 1/4, 1/8 that has the `wanted` (height, width) or more.
 
     A JPEG is decoded at that scale, which takes half the time and less; others are scaled down after it.
 
-    Returns:
-        (height // part, width // part, 3) uint8, BGR, upright, and the (height, width) of the whole image.
-
-    Raises:
-        ImageError: as `decode_image`.
+    Raises ImageError as `decode_image` does.
     """
     header = _upright_jpeg(data)
     if header is not None:
@@ -108,10 +117,11 @@ def decode_small(data: bytes, name: str, wanted: tuple[int, int]) -> tuple[Pixel
         _require_whole(header, data, name)
         if part > 1 and (pixels := _by_opencv(data, part)) is not None:
             # Decoders round up: the last row or column is of less than a whole cell then.
-            return pixels[: size[0] // part, : size[1] // part], size
+            return Decoded(pixels[: size[0] // part, : size[1] // part], size, part)
     whole = decode_image(data, name)
     size = whole.shape[0], whole.shape[1]
-    return scale_down(whole, fitting_part(size, wanted)), size
+    part = fitting_part(size, wanted)
+    return Decoded(scale_down(whole, part), size, part)
 
 
 def fitting_part(size: tuple[int, int], wanted: tuple[int, int]) -> int:

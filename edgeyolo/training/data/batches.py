@@ -86,8 +86,7 @@ class AugmentedSet(Dataset[Item]):
     def __getitem__(self, place: Place) -> Item:
         rng = np.random.default_rng([self.seed, place.epoch, place.position])
         phase = self.phase_of(place.epoch)
-        load = self.store.__getitem__
-        augment = Augmenter(phase.recipe, phase.image_size, len(self.store), load, self.extra)
+        augment = Augmenter(phase.recipe, phase.image_size, self.store, self.extra)
         picture = augment(place.picture, rng)
         return Item(picture, place.picture, self.store.news())
 
