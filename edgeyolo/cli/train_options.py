@@ -82,6 +82,7 @@ RUN_OPTIONS = (
         help="A pipeline, JSON or YAML as albumentations.save writes it, for every picture.",
     ),
     click.option("--image-weights", is_flag=True, help="Draw pictures of weak classes more often."),
+    click.option("--class-aware", is_flag=True, help="Draw a class first, all alike, then one of its pictures."),
     click.option("--clip", type=click.FloatRange(min=0), default=0.0, help="Largest norm of the gradient (--qat: 10)."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option("--threads", type=_COUNT, help="Threads of the computation on a CPU."),
