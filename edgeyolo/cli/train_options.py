@@ -76,6 +76,9 @@ RUN_OPTIONS = (
     click.option("--patience", type=click.IntRange(min=0), default=0, help="Stop after so many epochs without a gain."),
     click.option("--val-every", "validate_every", type=_COUNT, default=1, show_default=True, help="Epochs."),
     click.option("--rect", is_flag=True, help="Validate in rectangular batches."),
+    click.option(
+        "--rect-train", is_flag=True, help="Learn in rectangular batches of like pictures, without mosaics."
+    ),
     click.option("--multi-scale", is_flag=True, help="Image sizes from 0.5 to 1.5 of --imgsz."),
     click.option(
         "--albumentations", type=click.Path(exists=True, dir_okay=False, resolve_path=True), metavar="FILE",

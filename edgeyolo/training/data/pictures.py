@@ -57,6 +57,10 @@ class PictureStore:
                 return height, width
         raise self._none()
 
+    def aspects(self) -> NDArray[np.float64]:
+        """(n,) height / width of all pictures."""
+        return np.array([height / width for height, width in map(self.size_of, range(len(self)))])
+
     def load(self, index: int, wanted: tuple[int, int]) -> Picture:
         """Picture number `index`, or the next one that can be read, and its objects.
 

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Trainer:
         self.class_names, self.training, self.validation = class_names, training, validation
         self.recipe, self.config, self.folder = recipe, config, folder
         self.phases = Phases(
-            recipe,
+            replace(recipe, mosaic=0.0) if config.rect_train else recipe,
             config.epochs,
             config.image_size,
             config.first_size or config.image_size,
@@ -205,7 +206,10 @@ class Trainer:
         if self.config.cache != "none":
             store.fill()
             self._report(store.news())
-        pictures = AugmentedSet(store, self.phases.at, self.config.seed, extra=self.extra)
+        if self.config.rect_train:
+            self.batches.aspects = store.aspects()
+        stride = max(self.step.network.strides)
+        pictures = AugmentedSet(store, self.phases.at, self.config.seed, extra=self.extra, stride=stride)
         loader = make_loader(
             pictures,
             self.batches,

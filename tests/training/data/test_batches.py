@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import cv2
@@ -158,6 +158,30 @@ def test_processes_share_every_batch() -> None:
     for batch, *parts in zip(whole, *shares, strict=True):
         assert len(parts[0]) == len(parts[1])
         assert set(batch) == {*parts[0], *parts[1]}
+
+
+def test_rectangular_batches_are_of_like_pictures(dataset: Dataset) -> None:
+    """All once, wide with wide and tall with tall, in one shape a batch, and not by their shapes in order."""
+    batches = EpochBatches(40, 4, seed=1)
+    aspects = np.random.default_rng(0).uniform(0.4, 2, 40)
+    batches.aspects = aspects
+    made = list(batches)
+    assert sorted(place.picture for batch in made for place in batch) == list(range(40))
+    assert sorted(place.position for batch in made for place in batch) == list(range(40))
+    ranges = [(aspects[[place.picture for place in batch]]) for batch in made]
+    assert [batch[0].aspects for batch in made] == [(each.min(), each.max()) for each in ranges]
+    lowest = [each.min() for each in ranges]
+    assert lowest != sorted(lowest)
+    by_shape = sorted(ranges, key=lambda each: each.min())
+    assert all(one.max() <= other.min() for one, other in pairwise(by_shape))
+    batches.begin(0, 3)
+    assert list(batches) == made[3:]
+
+    plain = Phase(64, replace(TINY, mosaic=0.0, paste_in=0.0))
+    pictures = AugmentedSet(PictureStore(dataset), lambda _: plain, seed=3, stride=16)
+    wide = pictures[Place(0, 0, 1, (0.5, 0.5))].picture
+    assert wide.size == (48, 80)  # (0.5 x 64 / 16 + 0.5, 64 / 16 + 0.5) strides, rounded up
+    assert PictureStore(dataset).aspects().tolist() == [(60 + i) / 80 for i in range(COUNT)]
 
 
 def test_weights_prefer_pictures() -> None:

@@ -313,6 +313,21 @@ def test_waiting_gradients_keep_their_sum_with_other_processes(data: Dataset, tm
     assert all(bool((value.grad == 0.5).all()) for value in same.step.network.parameters())
 
 
+def test_a_rectangular_run_learns(data: Dataset, tmp_path: Path) -> None:
+    shapes: list[Any] = []
+
+    class Eye(Listener):
+        def batch(self, batch: Any, position: Any) -> None:
+            shapes.append(tuple(batch.images.shape[2:]))
+
+    wide = replace(data, images=tuple(replace(s, declared_size=None) for s in data.images))
+    for sample in wide.images[:5]:
+        image = cv2.imread(str(sample.path))
+        cv2.imwrite(str(sample.path), cv2.copyMakeBorder(image, 0, 0, 0, 96, cv2.BORDER_CONSTANT))
+    trainer(tmp_path / "run", wide, listener=Eye(), rect_train=True, epochs=1, batch_size=5).run()
+    assert sorted(shapes) == [(64, 96), (96, 96)]
+
+
 def test_damaged_images_are_told_once(data: Dataset, tmp_path: Path) -> None:
     told = []
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgeyolo.training.data.augment.drawing import Canvas, Pictures, Tile, draw, letterboxed, scaled_tile
+from edgeyolo.training.data.augment.drawing import (
+    Canvas,
+    Pictures,
+    Size,
+    Tile,
+    draw,
+    letterboxed,
+    scaled_tile,
+)
 from edgeyolo.training.data.augment.geometry import flip_left_right, flip_up_down, random_matrix
 from edgeyolo.training.data.augment.mixing import copy_paste, mixup, paste_in
 from edgeyolo.training.data.augment.mosaic import mosaic_of_four, mosaic_of_nine
@@ -23,6 +31,8 @@ Extra = Callable[[Picture, np.random.Generator], Picture]
 class Augmenter:
     """Maker of training pictures of `size` x `size` pixels out of a collection.
 
+    shape: (height, width) of those without mosaic, by default the same square.
+
     extra: a further change of the finished mosaic, before colour and flips (see `albumentations_hook`). All chance
     comes from the Generator given to a call: the same one gives the same picture.
     """
@@ -31,6 +41,7 @@ class Augmenter:
     size: int
     pictures: Pictures
     extra: Extra | None = None
+    shape: Size | None = None
 
     def __call__(self, index: int, rng: np.random.Generator) -> Picture:
         """The picture that index and rng make."""
@@ -70,13 +81,14 @@ class Augmenter:
         tiles = [self._tile(i) for i in (index, *others)]
         if not nine:
             tiles = [tiles[i] for i in rng.permutation(4)]
-        return self._drawn((mosaic_of_nine if nine else mosaic_of_four)(tiles, self.size, rng), rng)
+        canvas = (mosaic_of_nine if nine else mosaic_of_four)(tiles, self.size, rng)
+        return self._drawn(canvas, (self.size, self.size), rng)
 
     def _single(self, index: int, rng: np.random.Generator) -> Picture:
-        return self._drawn(letterboxed(index, self.pictures.size_of(index), (self.size, self.size)), rng)
+        shape = self.shape or (self.size, self.size)
+        return self._drawn(letterboxed(index, self.pictures.size_of(index), shape), shape, rng)
 
-    def _drawn(self, canvas: Canvas, rng: np.random.Generator) -> Picture:
-        target = (self.size, self.size)
+    def _drawn(self, canvas: Canvas, target: Size, rng: np.random.Generator) -> Picture:
         matrix = random_matrix(rng, self.recipe, canvas.size, target)
         picture = draw(canvas, self.pictures, matrix, target)
         return copy_paste(picture, self.recipe.copy_paste, rng) if self.recipe.copy_paste else picture
