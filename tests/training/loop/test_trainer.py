@@ -320,10 +320,13 @@ def test_a_rectangular_run_learns(data: Dataset, tmp_path: Path) -> None:
         def batch(self, batch: Any, position: Any) -> None:
             shapes.append(tuple(batch.images.shape[2:]))
 
-    wide = replace(data, images=tuple(replace(s, declared_size=None) for s in data.images))
-    for sample in wide.images[:5]:
+    images = list(data.images)
+    for index, sample in enumerate(images[:5]):
+        path = tmp_path / sample.path.name
         image = cv2.imread(str(sample.path))
-        cv2.imwrite(str(sample.path), cv2.copyMakeBorder(image, 0, 0, 0, 96, cv2.BORDER_CONSTANT))
+        cv2.imwrite(str(path), cv2.copyMakeBorder(image, 0, 0, 0, 96, cv2.BORDER_CONSTANT))
+        images[index] = replace(sample, path=path, declared_size=None)
+    wide = replace(data, images=tuple(images))
     trainer(tmp_path / "run", wide, listener=Eye(), rect_train=True, epochs=1, batch_size=5).run()
     assert sorted(shapes) == [(64, 96), (96, 96)]
 
