@@ -76,12 +76,16 @@ RUN_OPTIONS = (
     click.option("--patience", type=click.IntRange(min=0), default=0, help="Stop after so many epochs without a gain."),
     click.option("--val-every", "validate_every", type=_COUNT, default=1, show_default=True, help="Epochs."),
     click.option("--rect", is_flag=True, help="Validate in rectangular batches."),
+    click.option(
+        "--rect-train", is_flag=True, help="Learn in rectangular batches of like pictures, without mosaics."
+    ),
     click.option("--multi-scale", is_flag=True, help="Image sizes from 0.5 to 1.5 of --imgsz."),
     click.option(
         "--albumentations", type=click.Path(exists=True, dir_okay=False, resolve_path=True), metavar="FILE",
         help="A pipeline, JSON or YAML as albumentations.save writes it, for every picture.",
     ),
     click.option("--image-weights", is_flag=True, help="Draw pictures of weak classes more often."),
+    click.option("--class-aware", is_flag=True, help="Draw a class first, all alike, then one of its pictures."),
     click.option("--clip", type=click.FloatRange(min=0), default=0.0, help="Largest norm of the gradient (--qat: 10)."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option("--threads", type=_COUNT, help="Threads of the computation on a CPU."),

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgeyolo.errors import ImageError
+from edgeyolo.runtime.jpeg_header import JpegHeader, is_jpeg, read_jpeg_header
 
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables of a JPEG whose markers lie among those of frames
 _MOST_SEGMENTS = 1000
+_HEAD = 4096  # bytes, in which all segments before the frame lie mostly
 
 
 def read_image_size(path: Path) -> tuple[int, int]:
@@ -64,6 +66,8 @@ def read_header(path: Path) -> tuple[tuple[int, int], bool]:
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise ImageError(f"{path}: not a regular file, so not an image")
     try:
+        if (plain := _plain_jpeg(path)) is not None:
+            return plain, False
         with Image.open(path) as image:
             (width, height), sideways = image.size, _orientation(image) in _SIDEWAYS
     except UnidentifiedImageError as error:
@@ -71,6 +75,17 @@ def read_header(path: Path) -> tuple[tuple[int, int], bool]:
     except Exception as error:  # Pillow's parsers fail with OSError, SyntaxError, struct.error ...
         raise ImageError(f"{path}: its header cannot be read ({error})") from error
     return ((height, width) if sideways else (width, height)), sideways
+
+
+def _plain_jpeg(path: Path) -> tuple[int, int] | None:
+    """(width, height) of a JPEG without EXIF data whose frame begins in the first few KiB.
+
+    A tenth of the time that Pillow takes; None for all others.
+    """
+    with path.open("rb") as file:
+        data = file.read(_HEAD)
+    header = read_jpeg_header(data) if is_jpeg(data) else JpegHeader()
+    return header.size if min(header.size) and not header.exif else None
 
 
 def _orientation(image: object) -> int:

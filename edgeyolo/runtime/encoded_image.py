@@ -10,12 +10,15 @@ it returns the undamaged half of a truncated file as if it were the picture.
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgeyolo.errors import EdgeYoloError, ImageError
+from edgeyolo.runtime.jpeg_header import JpegHeader, is_jpeg, read_jpeg_header
 from edgeyolo.runtime.pil_image import pil_to_bgr, read_orientation, turn_upright
 from edgeyolo.runtime.pixel_values import Pixels
 from edgeyolo.support import environment
@@ -24,6 +27,12 @@ MAX_PIXELS = 120_000_000
 """Largest image that is decoded without being asked to: above what cameras of 108 megapixels write, 0.36 GB as BGR,
 and 0.85 GB while it is decoded (measured: 7 bytes a pixel and the file, whatever the format)."""
 
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _AGAIN = "The file is damaged: copy or download it again."
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -59,6 +68,11 @@ def decode_image(
     """
     if not data:
         raise ImageError(f"{name}: the file is empty (0 bytes)", hint="Copy or download it again.")
+    if (header := _upright_jpeg(data)) is not None:
+        check_size(header.size, name, pixel_limit(max_pixels))
+        _require_whole(header, data, name)
+        if (pixels := _by_opencv(data)) is not None:
+            return pixels
     try:
         with Image.open(io.BytesIO(data)) as image:
             check_size(image.size, name, pixel_limit(max_pixels))
@@ -74,6 +88,55 @@ def decode_image(
         ) from error
     except Exception as error:  # Pillow's decoders fail with OSError, SyntaxError, struct.error, EOFError ...
         raise ImageError(f"{name}: damaged or truncated image ({error})", hint=_AGAIN) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An image decoded at 1 / `part` of its scale.
+
+    pixels: (height // part, width // part, 3) uint8, BGR, upright. size: (height, width) of the whole image.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    part: int
+
+
+def decode_small(data: bytes, name: str, wanted: tuple[int, int]) -> Decoded:
+    """Decode a file's bytes at the least scale of 1, 1/2, 1/4, 1/8 that has the `wanted` (height, width) or more.
+
+    A JPEG is decoded at that scale, which takes half the time and less; others are scaled down after it.
+
+    Raises ImageError as `decode_image` does.
+    """
+    header = _upright_jpeg(data)
+    if header is not None:
+        size = header.size[::-1]
+        part = fitting_part(size, wanted)
+        check_size(header.size, name, pixel_limit(None))
+        _require_whole(header, data, name)
+        if part > 1 and (pixels := _by_opencv(data, part)) is not None:
+            # Decoders round up: the last row or column is of less than a whole cell then.
+            return Decoded(pixels[: size[0] // part, : size[1] // part], size, part)
+    whole = decode_image(data, name)
+    size = whole.shape[0], whole.shape[1]
+    part = fitting_part(size, wanted)
+    return Decoded(scale_down(whole, part), size, part)
+
+
+def fitting_part(size: tuple[int, int], wanted: tuple[int, int]) -> int:
+    """Largest of 1, 2, 4, 8 by which both sides may be divided and still have what is wanted."""
+    most = min(side // max(math.ceil(need), 1) for side, need in zip(size, wanted, strict=True))
+    return max(part for part in _REDUCED if part == 1 or part <= most)
+
+
+def scale_down(pixels: Pixels, part: int) -> Pixels:
+    """Means of whole squares of `part` x `part` pixels; what is over at the right and the bottom is left out."""
+    if part == 1:
+        return pixels
+    height, width = pixels.shape[0] // part, pixels.shape[1] // part
+    whole = pixels[: height * part, : width * part]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def pixel_limit(asked: int | None) -> int:
@@ -102,14 +165,31 @@ def _decode(image: Image.Image, data: bytes, name: str, scale: float | None) -> 
         return _decode_webp(image, data, name)
     if image.format not in ("JPEG", "MPO"):  # MPO: several JPEGs in one file, as many phones write
         return pil_to_bgr(image, name, scale=scale, done=True)
-    if not _jpeg_ends(data):
+    _require_whole(read_jpeg_header(data), data, name)
+    pixels = _by_opencv(data)
+    if pixels is not None:
+        return turn_upright(pixels, read_orientation(image))
+    return pil_to_bgr(image, name, done=True)
+
+
+def _upright_jpeg(data: bytes) -> JpegHeader | None:
+    """Header of a JPEG that nothing turns, so that Pillow need not open it; None for anything else."""
+    header = read_jpeg_header(data) if is_jpeg(data) else JpegHeader()
+    return header if min(header.size) and not header.exif else None
+
+
+def _require_whole(header: JpegHeader, data: bytes, name: str) -> None:
+    if not header.whole:
         raise ImageError(
             f"{name}: truncated JPEG, no end-of-image marker in {len(data):,} bytes", hint=_AGAIN
         )
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is not None:
-        return turn_upright(np.asarray(pixels, np.uint8), read_orientation(image))
-    return pil_to_bgr(image, name, done=True)
+
+
+def _by_opencv(data: bytes, part: int = 1) -> Pixels | None:
+    """Pixels as stored, of every `part`-th row and column; None where OpenCV cannot decode them."""
+    how = _REDUCED[part] | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    return None if pixels is None else np.asarray(pixels, np.uint8)
 
 
 def _decode_webp(image: Image.Image, data: bytes, name: str) -> Pixels:
@@ -120,25 +200,10 @@ def _decode_webp(image: Image.Image, data: bytes, name: str) -> Pixels:
     """
     orientation = read_orientation(image)
     image.close()
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = _by_opencv(data)
     if pixels is None:
         raise ImageError(f"{name}: damaged or truncated WebP", hint=_AGAIN)
-    return turn_upright(np.asarray(pixels, np.uint8), orientation)
-
-
-def _jpeg_ends(data: bytes) -> bool:
-    """Return True if an end-of-image marker follows the scan.
-
-    One inside an EXIF thumbnail does not count.
-    """
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xDA:
-            return data.rfind(b"\xff\xd9") > position
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        position += 1 if marker == 0xFF else 2 + length  # 0xFF before a marker is a fill byte
-    return False
+    return turn_upright(pixels, orientation)
 
 
 def _explain(data: bytes) -> tuple[str, str]:

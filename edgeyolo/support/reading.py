@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 
@@ -53,7 +53,8 @@ def read_regular(
                 raise error(f"{path}: {_kind(found.st_mode)}, expected a regular file")
             if limit is not None and found.st_size > limit:
                 raise error(f"{path}: {found.st_size:,} bytes, the limit is {limit:,}")
-            data = file.read() if limit is None else file.read(limit + 1)  # it may be growing
+            # A file may be growing. Memory for the limit itself would be asked for by a read of so many bytes.
+            data = file.read() if limit is None else _read_up_to(file, found.st_size, limit)
     except FileNotFoundError:
         raise
     except ValueError as problem:  # a name with a zero byte
@@ -63,6 +64,12 @@ def read_regular(
     if limit is not None and len(data) > limit:
         raise error(f"{path}: more than {limit:,} bytes, the limit")
     return data
+
+
+def _read_up_to(file: BinaryIO, expected: int, limit: int) -> bytes:
+    """All of a file of about `expected` bytes, and one byte more than `limit` where it has more."""
+    data = file.read(min(expected, limit) + 1)
+    return data if len(data) <= expected else data + file.read(limit + 1 - len(data))
 
 
 def is_regular(path: Path) -> bool:

@@ -22,12 +22,14 @@ class TrainConfig:
     batch_size: images of an iteration, all processes together. image_size: pixels, a multiple of the
     largest stride. precision: of the forward pass; weights and loss stay float32. clip: largest norm of the
     gradient, 0 for no limit. freeze: beginnings of module names. multi_scale: image sizes from 0.5 to 1.5
-    of image_size. image_weights: draw pictures of weak classes more often. patience: epochs without a
-    better fitness until the run ends, 0 for never. rect: validate in rectangular batches. save_minutes: how
-    much a crash may cost; each epoch's end is saved anyway. first_size: pictures grow from this to image_size
-    over the run (see Phases), 0 for one size; validation is at image_size. albumentations: a file with a
-    pipeline that every picture goes through too (`load_albumentations`), "" for none. compile: torch.compile the
-    network; see CompiledForward for what that costs.
+    of image_size. image_weights: draw pictures of weak classes more often. class_aware: draw a class first,
+    all alike, then one of its pictures. patience: epochs without a better fitness until the run ends, 0 for
+    never. rect: validate in rectangular batches. rect_train: learn in such batches too, without mosaics, from
+    pictures of like shapes. save_minutes: how much a crash may cost; each epoch's end is saved anyway.
+    first_size: pictures grow from this to image_size over the run (see Phases), 0 for one size; validation is at
+    image_size. albumentations: a file with a pipeline that every picture goes through too
+    (`load_albumentations`), "" for none. compile: torch.compile the network; see CompiledForward for what that
+    costs.
     """
 
     epochs: int = 300
@@ -43,8 +45,10 @@ class TrainConfig:
     freeze: tuple[str, ...] = ()
     multi_scale: bool = False
     image_weights: bool = False
+    class_aware: bool = False
     patience: int = 0
     rect: bool = False
+    rect_train: bool = False
     validate_every: int = 1
     save_minutes: float = 10.0
     first_size: int = 0
@@ -55,6 +59,10 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "image_size", "validate_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: expected at least 1")
+        if self.image_weights and self.class_aware:
+            raise UsageError("image_weights and class_aware: expected one way of drawing pictures, got two")
+        if self.rect_train and self.multi_scale:
+            raise UsageError("rect_train and multi_scale: expected one way of choosing sizes, got two")
         for name, known in (("precision", Precision), ("cache", Cache)):
             if getattr(self, name) not in get_args(known):
                 raise UsageError(

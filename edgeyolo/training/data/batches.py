@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from edgeyolo.datasets import Problem
+from edgeyolo.runtime.preprocess import rectangular_shape
 from edgeyolo.training.data.augment import Augmenter, Picture
 from edgeyolo.training.data.augment.pipeline import Extra
 from edgeyolo.training.data.phases import Phase
@@ -29,12 +30,14 @@ from edgeyolo.training.data.pictures import PictureStore
 class Place(NamedTuple):
     """One picture of an epoch.
 
-    The epoch, its position in the epoch's order, its number in the data set.
+    The epoch, its position in the epoch's order, its number in the data set. aspects: the least and the largest
+    height / width in its batch, where that is rectangular.
     """
 
     epoch: int
     position: int
     picture: int
+    aspects: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,7 @@ class Item:
 class AugmentedSet(Dataset[Item]):
     """Augmented pictures of a store, by Place.
 
-    They have the size and manner of their epoch's phase.
+    They have the size and manner of their epoch's phase. stride: of the sides of rectangular batches, in pixels.
     """
 
     def __init__(
@@ -80,14 +83,17 @@ class AugmentedSet(Dataset[Item]):
         seed: int,
         *,
         extra: Extra | None = None,
+        stride: int = 32,
     ) -> None:
         self.store, self.phase_of, self.seed, self.extra = store, phase_of, seed, extra
+        self.stride = stride
 
     def __getitem__(self, place: Place) -> Item:
         rng = np.random.default_rng([self.seed, place.epoch, place.position])
         phase = self.phase_of(place.epoch)
-        load = self.store.__getitem__
-        augment = Augmenter(phase.recipe, phase.image_size, len(self.store), load, self.extra)
+        size = phase.image_size
+        shape = rectangular_shape(place.aspects, size, self.stride) if place.aspects else (size, size)
+        augment = Augmenter(phase.recipe, size, self.store, self.extra, shape)
         picture = augment(place.picture, rng)
         return Item(picture, place.picture, self.store.news())
 
@@ -98,13 +104,15 @@ class EpochBatches(Sampler[list[Place]]):
     `begin(epoch, batch)`, then iterate to the end of that epoch.
 
     Of `processes` that train together, number `rank` gets an equal share of every batch of `batch_size`.
-    weights: draw pictures with these probabilities, and repeats, instead of each once.
+    weights: draw pictures with these probabilities, and repeats, instead of each once. aspects: height / width of
+    every picture, to make batches of pictures that are alike in it; their order is by chance all the same.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, *, rank: int = 0, processes: int = 1) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.rank, self.processes = rank, processes
         self.weights: NDArray[np.float64] | None = None
+        self.aspects: NDArray[np.float64] | None = None
         self._epoch = self._start = 0
 
     def begin(self, epoch: int, batch: int = 0) -> None:
@@ -120,15 +128,22 @@ class EpochBatches(Sampler[list[Place]]):
             order = rng.permutation(self.count)
         else:
             order = rng.choice(self.count, self.count, p=self.weights / self.weights.sum())
-        for batch in range(self._start, len(self)):
-            first = batch * self.batch_size
-            places = [
-                Place(self._epoch, first + i, int(number))
-                for i, number in enumerate(order[first : first + self.batch_size])
-            ]
+        which = np.arange(len(self))
+        if self.aspects is not None:
+            order = order[np.argsort(self.aspects[order], kind="stable")]
+            which = rng.permutation(len(self))
+        for batch in which[self._start :]:
+            first = int(batch) * self.batch_size
+            numbers = order[first : first + self.batch_size]
+            aspects = None if self.aspects is None else _range(self.aspects[numbers])
+            places = [Place(self._epoch, first + i, int(number), aspects) for i, number in enumerate(numbers)]
             missing = -len(places) % self.processes  # every process needs the same number
             places += (places * self.processes)[:missing]
             yield places[self.rank :: self.processes]
+
+
+def _range(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -13,10 +13,10 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +31,7 @@ from edgeyolo.support.locks import hold
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.data.augment import load_albumentations
 from edgeyolo.training.data.batches import AugmentedSet, EpochBatches, make_loader
+from edgeyolo.training.data.chances import class_aware, class_counts, prefer_weak
 from edgeyolo.training.data.marks import changed_data, mark_data
 from edgeyolo.training.data.phases import Phases
 from edgeyolo.training.data.pictures import PictureStore
@@ -80,7 +81,7 @@ class Trainer:
         self.class_names, self.training, self.validation = class_names, training, validation
         self.recipe, self.config, self.folder = recipe, config, folder
         self.phases = Phases(
-            recipe,
+            replace(recipe, mosaic=0.0) if config.rect_train else recipe,
             config.epochs,
             config.image_size,
             config.first_size or config.image_size,
@@ -120,7 +121,10 @@ class Trainer:
         """
         self.position = restore_state(self.folder / STATE, self.step.parts)
         self.step.ema.updates = self.position.updates
-        before = read_facts(self.folder / STATE).get("marks")
+        facts = read_facts(self.folder / STATE)
+        known = facts.get("processes")
+        self._share_gradients(known if isinstance(known, int) and known > 0 else self.processes.count)
+        before = facts.get("marks")
         for sentence in changed_data(before, self.marks) if isinstance(before, dict) else ():
             self.listener.note(sentence)
         position, batches = self.position, len(self.batches)
@@ -128,6 +132,13 @@ class Trainer:
             # Another number of images makes epochs of another length: the one that was begun begins anew.
             position.batch, position.sums = 0, [0.0] * 4
             position.iteration = position.last_step = position.epoch * batches
+
+    def _share_gradients(self, before: int) -> None:
+        """Scale the waiting gradients of a run of `before` processes: each of them had that part of their sum."""
+        if before != self.processes.count:
+            for value in self.step.network.parameters():
+                if value.grad is not None:
+                    value.grad *= before / self.processes.count
 
     @property
     def ended(self) -> str:
@@ -195,7 +206,10 @@ class Trainer:
         if self.config.cache != "none":
             store.fill()
             self._report(store.news())
-        pictures = AugmentedSet(store, self.phases.at, self.config.seed, extra=self.extra)
+        if self.config.rect_train:
+            self.batches.aspects = store.aspects()
+        stride = max(self.step.network.strides)
+        pictures = AugmentedSet(store, self.phases.at, self.config.seed, extra=self.extra, stride=stride)
         loader = make_loader(
             pictures,
             self.batches,
@@ -214,7 +228,7 @@ class Trainer:
     def _epoch(self, loader: Any, interrupts: Interrupts) -> None:
         position, started, saved = self.position, time.monotonic(), time.monotonic()
         self.step.train_mode(self.phases.at(position.epoch).image_size)
-        self.batches.weights = self._image_weights()
+        self.batches.weights = self._chances()
         self.batches.begin(position.epoch, position.batch)
         before = position.seconds
         for batch in loader:
@@ -351,24 +365,20 @@ class Trainer:
             "class_names": list(self.class_names),
             "data": str(self.training.source),
             "marks": self.marks,
+            "processes": self.processes.count,
         } | ({"technique": dict(self.technique.facts)} if self.technique.facts else {})
 
     def _out_of_patience(self) -> bool:
         waited = self.position.epoch - 1 - max(self.position.best_epoch, 0)
         return bool(self.config.patience) and waited >= self.config.patience
 
-    def _image_weights(self) -> Any:
-        """Probability of every picture.
-
-        It is larger where the classes in it are not yet found well.
-        """
-        if not self.config.image_weights or self.position.ap is None:
-            return None
-        need = (1 - np.array(self.position.ap)) ** 2 + 1e-3
-        counts = np.stack(
-            [np.bincount(sample.class_id, minlength=len(self.class_names)) for sample in self.training.images]
-        )
-        return counts @ (need / np.maximum(counts.sum(0), 1)) + 1e-9
+    def _chances(self) -> Any:
+        """Chances of the pictures in this epoch; None to draw each once."""
+        if self.config.class_aware:
+            return class_aware(class_counts(self.training))
+        if self.config.image_weights and self.position.ap is not None:
+            return prefer_weak(class_counts(self.training), self.position.ap)
+        return None
 
     def _report(self, problems: tuple[Any, ...]) -> None:
         """Tell of each damaged image once, whichever worker met it."""

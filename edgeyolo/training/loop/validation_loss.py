@@ -50,7 +50,7 @@ def validation_loss(
     judge.balance.copy_(loss.balance)
     judge.eval()
     store = PictureStore(dataset, cache="none", size=config.image_size)
-    augment = Augmenter(replace(recipe, **_STILL), config.image_size, len(store), store.__getitem__)
+    augment = Augmenter(replace(recipe, **_STILL), config.image_size, store)
     count = min(len(dataset), MOST_PICTURES)
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
     sums = torch.zeros(4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ from edgeyolo.training.data.pictures import PictureStore  # noqa: E402
 from edgeyolo.training.recipe import TINY  # noqa: E402
 
 COUNT = 7
+WHOLE = (1000, 1000)  # more than any picture has
 
 
 def one_phase(epoch: int) -> Phase:
@@ -56,11 +57,36 @@ def test_store(dataset: Dataset, cache: str) -> None:
     if cache != "none":
         for sample in dataset.images:
             sample.path.unlink()  # everything is in memory
-    picture = store[3]
+    picture = store.load(3, (63, 80))
     assert picture.size == ((50, 64) if cache == "pixels" else (63, 80))
     scale = 64 / 80 if cache == "pixels" else 1
     np.testing.assert_allclose(picture.boxes, dataset.images[3].boxes * scale, atol=0.5)
     assert store.news() == ()
+
+
+@pytest.mark.parametrize("cache", ["none", "encoded", "pixels"])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_no_finer_than_wanted(tmp_path: Path, cache: str, suffix: str) -> None:
+    """Pictures come at whole parts of their scale, and their boxes with them."""
+    smooth = np.linspace(0, 255, 203 * 161).reshape(161, 203)
+    image = cv2.merge([smooth, smooth, smooth]).astype(np.uint8)
+    image[40:120, 60:140] = 255
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), image)
+    row, no = np.array([[60.0, 40, 80, 80]]), np.zeros(1, bool)
+    sample = Sample(tmp_path / f"a.{suffix}", 0, np.array([0]), row, no, no, declared_size=(203, 161))
+    one = Dataset("one", "coco", tmp_path / "one.json", ("a",), (1,), (sample,))
+    store = PictureStore(one, cache=cache, size=203)
+    assert store.size_of(0) == (161, 203)
+    for wanted, part in (((81, 1), 1), ((80, 101), 2), ((40, 50), 4), ((1, 1), 8)):
+        picture = store.load(0, wanted)
+        assert picture.size == (161 // part, 203 // part)
+        np.testing.assert_allclose(picture.boxes, [np.array([60, 40, 140, 120]) / part], atol=1e-4)
+        expected = cv2.resize(
+            image[: 161 // part * part, : 203 // part * part],
+            picture.size[::-1],
+            interpolation=cv2.INTER_AREA,
+        )
+        assert np.abs(picture.image.astype(int) - expected).mean() < 3
 
 
 def test_unknown_cache(dataset: Dataset) -> None:
@@ -72,25 +98,25 @@ def test_crowds_are_left_out(dataset: Dataset) -> None:
     sample = next(sample for sample in dataset.images if len(sample) > 1)
     sample.crowd[0] = True
     number = dataset.images.index(sample)
-    assert len(PictureStore(dataset)[number]) == len(sample) - 1
+    assert len(PictureStore(dataset).load(number, WHOLE)) == len(sample) - 1
 
 
 def test_damaged_images_are_named_once_and_replaced_by_the_next(dataset: Dataset) -> None:
     dataset.images[2].path.write_bytes(b"\xff\xd8\xff broken")
     dataset.images[3].path.unlink()
     store = PictureStore(dataset)
-    assert np.array_equal(store[2].image, store[4].image)
-    assert np.array_equal(store[3].image, store[4].image)
+    assert np.array_equal(store.load(2, WHOLE).image, store.load(4, WHOLE).image)
+    assert np.array_equal(store.load(3, WHOLE).image, store.load(4, WHOLE).image)
     news = store.news()
     assert [problem.where for problem in news] == [str(dataset.images[i].path) for i in (2, 3)]
     assert {problem.kind for problem in news} == {"damaged image"}
-    assert store[2] is not None and store.news() == ()
+    assert store.load(2, WHOLE) is not None and store.news() == ()
 
 
 def test_annotations_of_another_size(dataset: Dataset) -> None:
     cv2.imwrite(str(dataset.images[0].path), np.zeros((10, 10, 3), np.uint8))
     store = PictureStore(dataset)
-    assert store[0].size == store[1].size
+    assert store.load(0, WHOLE).size == store.load(1, WHOLE).size
     assert "the image is 10 x 10, its annotations are for 80 x 60" in str(store.news()[0])
 
 
@@ -98,7 +124,7 @@ def test_none_left_is_an_error(dataset: Dataset) -> None:
     for sample in dataset.images:
         sample.path.write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="none of the 7 images can be read"):
-        PictureStore(dataset)[0]
+        PictureStore(dataset).load(0, WHOLE)
 
 
 def test_collate_relative_centres_and_rgb() -> None:
@@ -132,6 +158,30 @@ def test_processes_share_every_batch() -> None:
     for batch, *parts in zip(whole, *shares, strict=True):
         assert len(parts[0]) == len(parts[1])
         assert set(batch) == {*parts[0], *parts[1]}
+
+
+def test_rectangular_batches_are_of_like_pictures(dataset: Dataset) -> None:
+    """All once, wide with wide and tall with tall, in one shape a batch, and not by their shapes in order."""
+    batches = EpochBatches(40, 4, seed=1)
+    aspects = np.random.default_rng(0).uniform(0.4, 2, 40)
+    batches.aspects = aspects
+    made = list(batches)
+    assert sorted(place.picture for batch in made for place in batch) == list(range(40))
+    assert sorted(place.position for batch in made for place in batch) == list(range(40))
+    ranges = [(aspects[[place.picture for place in batch]]) for batch in made]
+    assert [batch[0].aspects for batch in made] == [(each.min(), each.max()) for each in ranges]
+    lowest = [each.min() for each in ranges]
+    assert lowest != sorted(lowest)
+    by_shape = sorted(ranges, key=lambda each: each.min())
+    assert all(one.max() <= other.min() for one, other in pairwise(by_shape))
+    batches.begin(0, 3)
+    assert list(batches) == made[3:]
+
+    plain = Phase(64, replace(TINY, mosaic=0.0, paste_in=0.0))
+    pictures = AugmentedSet(PictureStore(dataset), lambda _: plain, seed=3, stride=16)
+    wide = pictures[Place(0, 0, 1, (0.5, 0.5))].picture
+    assert wide.size == (48, 80)  # (0.5 x 64 / 16 + 0.5, 64 / 16 + 0.5) strides, rounded up
+    assert PictureStore(dataset).aspects().tolist() == [(60 + i) / 80 for i in range(COUNT)]
 
 
 def test_weights_prefer_pictures() -> None:

@@ -283,7 +283,7 @@ def test_options(options: dict[str, Any], data: Dataset, tmp_path: Path) -> None
 def test_image_weights_and_patience(data: Dataset, tmp_path: Path) -> None:
     run = trainer(tmp_path, data, image_weights=True, patience=2, epochs=50)
     run.position.ap = [1.0] * 6 + [0.0]
-    chances = run._image_weights()
+    chances = run._chances()
     has_last = np.array([6 in sample.class_id for sample in data.images])
     assert chances[has_last].min() > chances[~has_last].max()
     run.position.best, run.position.best_epoch = 0.5, 3
@@ -291,6 +291,44 @@ def test_image_weights_and_patience(data: Dataset, tmp_path: Path) -> None:
     assert not run._out_of_patience()
     run.position.epoch = 6
     assert run._out_of_patience()
+
+
+def test_waiting_gradients_keep_their_sum_with_other_processes(data: Dataset, tmp_path: Path) -> None:
+    """Each of two processes keeps half of what one has; one that goes on alone has all of it."""
+
+    class Half(Processes):
+        def settle_gradients(self, parameters: Any) -> None:
+            for value in parameters:
+                value.grad = torch.full_like(value, 0.5)
+
+    run = trainer(tmp_path, data, processes=Half())
+    object.__setattr__(run.processes, "count", 2)
+    run.save()
+    alone = trainer(tmp_path, data)
+    alone.resume()
+    assert all(bool((value.grad == 1).all()) for value in alone.step.network.parameters())
+    same = trainer(tmp_path, data)
+    object.__setattr__(same.processes, "count", 2)
+    same.resume()
+    assert all(bool((value.grad == 0.5).all()) for value in same.step.network.parameters())
+
+
+def test_a_rectangular_run_learns(data: Dataset, tmp_path: Path) -> None:
+    shapes: list[Any] = []
+
+    class Eye(Listener):
+        def batch(self, batch: Any, position: Any) -> None:
+            shapes.append(tuple(batch.images.shape[2:]))
+
+    images = list(data.images)
+    for index, sample in enumerate(images[:5]):
+        path = tmp_path / sample.path.name
+        image = cv2.imread(str(sample.path))
+        cv2.imwrite(str(path), cv2.copyMakeBorder(image, 0, 0, 0, 96, cv2.BORDER_CONSTANT))
+        images[index] = replace(sample, path=path, declared_size=None)
+    wide = replace(data, images=tuple(images))
+    trainer(tmp_path / "run", wide, listener=Eye(), rect_train=True, epochs=1, batch_size=5).run()
+    assert sorted(shapes) == [(64, 96), (96, 96)]
 
 
 def test_damaged_images_are_told_once(data: Dataset, tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-"""Moving pictures about: warps, flips, letterbox, scaling.
+"""Moving pictures about: warps, flips, scaling.
 
 Boxes and outlines follow to a fraction of a pixel.
 
-Coordinates are of pixel edges: pixel i covers i to i + 1. OpenCV counts from pixel centres, hence the half
-pixels.
+Coordinates are of pixel edges: pixel i covers i to i + 1.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.runtime.preprocess import fit_long_side
-from edgeyolo.runtime.preprocess import letterbox as letterbox_image
-from edgeyolo.training.data.augment.picture import PAD_VALUE, Boxes, Outline, Picture, bounds, cut
+from edgeyolo.training.data.augment.picture import Boxes, Outline, Picture, bounds
 from edgeyolo.training.recipe import Recipe
 
 Matrix = NDArray[np.float64]
@@ -26,26 +24,17 @@ def scale_to(picture: Picture, size: int) -> Picture:
     """Scale so that the long side has `size` pixels."""
     image, _ = fit_long_side(picture.image, size)
     factor = np.array(image.shape[1::-1], np.float32) / np.array(picture.image.shape[1::-1], np.float32)
-    return _moved(Picture(image, picture.boxes, picture.class_id, picture.outlines), factor, np.zeros(2))
-
-
-def letterbox(picture: Picture, size: tuple[int, int]) -> Picture:
-    """Fit into `size` = (height, width): scaled, centred, padded with grey."""
-    image, place = letterbox_image(picture.image, size, PAD_VALUE)
-    inside = np.array(place.resized[::-1], np.float32)
-    factor = inside / np.array(picture.image.shape[1::-1], np.float32)
-    moved = Picture(image, picture.boxes, picture.class_id, picture.outlines)
-    return _moved(moved, factor, np.array([place.left, place.top]))
+    return moved(picture, factor, np.zeros(2)).with_image(image)
 
 
 def shifted(picture: Picture, x: float, y: float) -> Picture:
     """The objects moved by (x, y) pixels; the image stays."""
-    return _moved(picture, np.ones(2), np.array([x, y]))
+    return moved(picture, np.ones(2), np.array([x, y]))
 
 
 def flip_left_right(picture: Picture) -> Picture:
     """The mirror image."""
-    return _moved(
+    return moved(
         picture.with_image(np.asarray(cv2.flip(picture.image, 1), np.uint8)),
         np.array([-1, 1]),
         np.array([picture.size[1], 0]),
@@ -54,15 +43,15 @@ def flip_left_right(picture: Picture) -> Picture:
 
 def flip_up_down(picture: Picture) -> Picture:
     """Upside down."""
-    return _moved(
+    return moved(
         picture.with_image(np.asarray(cv2.flip(picture.image, 0), np.uint8)),
         np.array([1, -1]),
         np.array([0, picture.size[0]]),
     )
 
 
-def _moved(picture: Picture, factor: NDArray[Any], shift: NDArray[Any]) -> Picture:
-    """Objects at point * factor + shift."""
+def moved(picture: Picture, factor: NDArray[Any], shift: NDArray[Any]) -> Picture:
+    """The objects at point * factor + shift, both (2,) of x, y; the image stays."""
     factor, shift = factor.astype(np.float32), shift.astype(np.float32)
     corners = picture.boxes.reshape(-1, 2, 2) * factor + shift
     boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
@@ -97,30 +86,19 @@ def random_matrix(
     return np.asarray(move @ shear @ rotation @ perspective @ centre)
 
 
-def warp(picture: Picture, matrix: Matrix, size: tuple[int, int]) -> Picture:
-    """The picture seen through `matrix` at `size` = (height, width).
-
-    Objects are cut at the border.
-    """
-    half = np.eye(3)
-    half[:2, 2] = 0.5
-    by_centres = np.linalg.inv(half) @ matrix @ half
-    grey = (PAD_VALUE,) * 3
-    if np.array_equal(by_centres[2], [0, 0, 1]):
-        image = cv2.warpAffine(picture.image, by_centres[:2], size[::-1], borderValue=grey)
-    else:
-        image = cv2.warpPerspective(picture.image, by_centres, size[::-1], borderValue=grey)
+def warp_objects(picture: Picture, matrix: Matrix) -> Picture:
+    """The objects seen through `matrix`; the image stays."""
     outlines = tuple(
-        tuple(_through(matrix, part).astype(np.float32) for part in parts) for parts in picture.outlines
+        tuple(through(matrix, part).astype(np.float32) for part in parts) for parts in picture.outlines
     )
     boxes = _warp_boxes(picture.boxes, outlines, matrix)
-    return cut(Picture(np.asarray(image, np.uint8), boxes, picture.class_id, outlines))
+    return Picture(picture.image, boxes, picture.class_id, outlines)
 
 
 def _warp_boxes(boxes: Boxes, outlines: tuple[Outline, ...], matrix: Matrix) -> Boxes:
     """Bounds of the warped corners, or of the warped outline where there is one."""
     corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)
-    moved = _through(matrix, corners).reshape(-1, 4, 2)
+    moved = through(matrix, corners).reshape(-1, 4, 2)
     result = np.concatenate([moved.min(1), moved.max(1)], 1).astype(np.float32)
     for i, outline in enumerate(outlines):
         if outline:
@@ -128,7 +106,7 @@ def _warp_boxes(boxes: Boxes, outlines: tuple[Outline, ...], matrix: Matrix) -> 
     return result
 
 
-def _through(matrix: Matrix, points: NDArray[Any]) -> NDArray[np.float64]:
+def through(matrix: Matrix, points: NDArray[Any]) -> NDArray[np.float64]:
     """Points (n, 2) through a homogeneous matrix."""
     moved = np.concatenate([points, np.ones((len(points), 1))], 1) @ matrix.T
     return np.asarray(moved[:, :2] / moved[:, 2:])

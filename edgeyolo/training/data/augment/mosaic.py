@@ -6,40 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeyolo.training.data.augment.geometry import shifted
-from edgeyolo.training.data.augment.picture import PAD_VALUE, Picture, cut, join
+from edgeyolo.training.data.augment.drawing import Canvas, Tile
 
 
-def compose(canvas: tuple[int, int], tiles: Sequence[tuple[Picture, int, int]]) -> Picture:
-    """Lay pictures on a grey canvas of (height, width).
-
-    Their top left corners are at (x, y); what sticks out is cut off. Later tiles cover earlier ones.
-    """
-    height, width = canvas
-    image = np.full((height, width, 3), PAD_VALUE, np.uint8)
-    parts = []
-    for picture, x, y in tiles:
-        h, w = picture.size
-        x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
-        if x1 >= x2 or y1 >= y2:
-            continue
-        image[y1:y2, x1:x2] = picture.image[y1 - y : y2 - y, x1 - x : x2 - x]
-        parts.append(cut(shifted(picture.with_image(image), x, y)))
-    return join(image, parts)
-
-
-def mosaic_of_four(tiles: Sequence[Picture], size: int, rng: np.random.Generator) -> Picture:
+def mosaic_of_four(tiles: Sequence[Tile], size: int, rng: np.random.Generator) -> Canvas:
     """Four pictures around a random centre of a canvas of 2 size x 2 size."""
     x, y = (int(value) for value in rng.integers(size // 2, 2 * size - size // 2 + 1, 2))
     corners = [(-1, -1), (0, -1), (-1, 0), (0, 0)]
     placed = [
-        (tile, x + right * tile.size[1], y + below * tile.size[0])
+        tile.at(x + right * tile.size[1], y + below * tile.size[0])
         for tile, (right, below) in zip(tiles, corners, strict=True)
     ]
-    return compose((2 * size, 2 * size), placed)
+    return Canvas((2 * size, 2 * size), tuple(placed))
 
 
-def mosaic_of_nine(tiles: Sequence[Picture], size: int, rng: np.random.Generator) -> Picture:
+def mosaic_of_nine(tiles: Sequence[Tile], size: int, rng: np.random.Generator) -> Canvas:
     """Mosaic of a picture with eight others around it.
 
     A random 2 size x 2 size of it is seen.
@@ -47,12 +28,12 @@ def mosaic_of_nine(tiles: Sequence[Picture], size: int, rng: np.random.Generator
     (height, width), (left, top) = tiles[0].size, rng.integers(0, size + 1, 2)
     x1, y1 = size + (size - width) // 2 - int(left), size + (size - height) // 2 - int(top)
     x2, y2 = x1 + width, y1 + height
-    placed = [(tiles[0], x1, y1)]
     around = [(i, j) for j in (-1, 0, 1) for i in (-1, 0, 1) if (i, j) != (0, 0)]
+    placed = []
     for tile, (i, j) in zip(tiles[1:], around, strict=True):
         h, w = tile.size
         x = {-1: x1 - w, 0: (x1 + x2 - w) // 2, 1: x2}[i]
         y = {-1: y1 - h, 0: (y1 + y2 - h) // 2, 1: y2}[j]
-        placed.append((tile, x, y))
+        placed.append(tile.at(x, y))
     # The middle one is laid last: neighbours that are longer than it must not cover it.
-    return compose((2 * size, 2 * size), [*placed[1:], placed[0]])
+    return Canvas((2 * size, 2 * size), (*placed, tiles[0].at(x1, y1)))

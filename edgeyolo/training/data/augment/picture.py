@@ -62,19 +62,32 @@ def join(image: Pixels, parts: list[Picture]) -> Picture:
     )
 
 
-def cut(picture: Picture) -> Picture:
-    """Clip the objects to the image and leave out those of which too little remains."""
-    height, width = picture.size
-    boxes = np.clip(picture.boxes, 0, np.array([width, height, width, height], np.float32))
-    outlines = list(picture.outlines)
-    for i in np.flatnonzero((boxes != picture.boxes).any(1)):
-        if outlines[i]:
-            outlines[i] = clip_outline(outlines[i], width, height)
-            boxes[i] = bounds(outlines[i])
+def cut(picture: Picture, limits: Boxes) -> Picture:
+    """Clip the objects to `limits` and leave out those of which too little remains.
+
+    limits: (4,) x1, y1, x2, y2 for all, or (n, 4) for each.
+    """
+    if not len(picture):
+        return picture
+    low, high = limits[..., [0, 1, 0, 1]], limits[..., [2, 3, 2, 3]]
+    boxes = np.minimum(np.maximum(picture.boxes, low), high)
+    outlines = picture.outlines
+    if any(outlines):
+        each = np.broadcast_to(limits, boxes.shape)
+        outlines = tuple(
+            clip_outline(outline, each[i]) if outline and changed else outline
+            for i, (outline, changed) in enumerate(
+                zip(outlines, (boxes != picture.boxes).any(1), strict=True)
+            )
+        )
+        for i, outline in enumerate(outlines):
+            if outline is not picture.outlines[i]:
+                boxes[i] = bounds(outline)
     sides, full = boxes[:, 2:] - boxes[:, :2], picture.boxes[:, 2:] - picture.boxes[:, :2]
     part = sides.prod(1) / np.maximum(full.prod(1), 1e-9)
-    kept = np.flatnonzero((sides.min(1, initial=np.inf) >= MIN_SIDE) & (part >= MIN_PART))
-    return Picture(picture.image, boxes, picture.class_id, tuple(outlines)).choose(kept)
+    kept = (sides.min(1) >= MIN_SIDE) & (part >= MIN_PART)
+    whole = Picture(picture.image, boxes, picture.class_id, outlines)
+    return whole if kept.all() else whole.choose(np.flatnonzero(kept))
 
 
 def bounds(outline: Outline) -> Boxes:
@@ -85,12 +98,13 @@ def bounds(outline: Outline) -> Boxes:
     return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
 
 
-def clip_outline(outline: Outline, width: int, height: int) -> Outline:
-    """Cut an outline's polygons at the borders of an image (Sutherland-Hodgman)."""
+def clip_outline(outline: Outline, limits: Boxes) -> Outline:
+    """Cut an outline's polygons at x1, y1, x2, y2 (Sutherland-Hodgman)."""
+    x1, y1, x2, y2 = (float(limit) for limit in limits)
     clipped = []
     for polygon in outline:
         points = polygon
-        for axis, limit, sign in ((0, 0, 1), (0, width, -1), (1, 0, 1), (1, height, -1)):
+        for axis, limit, sign in ((0, x1, 1), (0, x2, -1), (1, y1, 1), (1, y2, -1)):
             points = _clip_side(points, axis, limit, sign)
         if len(points) >= 3:
             clipped.append(points.astype(np.float32))

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgeyolo.training.data.augment.geometry import (
-    flip_left_right,
-    flip_up_down,
-    letterbox,
-    random_matrix,
-    scale_to,
-    warp,
+from edgeyolo.training.data.augment.drawing import (
+    Canvas,
+    Pictures,
+    Size,
+    Tile,
+    draw,
+    letterboxed,
+    scaled_tile,
 )
+from edgeyolo.training.data.augment.geometry import flip_left_right, flip_up_down, random_matrix
 from edgeyolo.training.data.augment.mixing import copy_paste, mixup, paste_in
 from edgeyolo.training.data.augment.mosaic import mosaic_of_four, mosaic_of_nine
-from edgeyolo.training.data.augment.picture import Picture, Pixels, cut
+from edgeyolo.training.data.augment.picture import Picture, Pixels
 from edgeyolo.training.recipe import Recipe
 
 DONORS = 3
@@ -27,20 +29,19 @@ Extra = Callable[[Picture, np.random.Generator], Picture]
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Maker of training pictures of `size` x `size` pixels.
+    """Maker of training pictures of `size` x `size` pixels out of a collection.
 
-    They come from a collection of `count` pictures.
+    shape: (height, width) of those without mosaic, by default the same square.
 
-    load: index -> Picture, of any size. extra: a further change of the finished mosaic, before colour and
-    flips (see `albumentations_hook`). All chance comes from the Generator given to a call: the same one
-    gives the same picture.
+    extra: a further change of the finished mosaic, before colour and flips (see `albumentations_hook`). All chance
+    comes from the Generator given to a call: the same one gives the same picture.
     """
 
     recipe: Recipe
     size: int
-    count: int
-    load: Callable[[int], Picture]
+    pictures: Pictures
     extra: Extra | None = None
+    shape: Size | None = None
 
     def __call__(self, index: int, rng: np.random.Generator) -> Picture:
         """The picture that index and rng make."""
@@ -52,7 +53,7 @@ class Augmenter:
         else:
             picture = self._single(index, rng)
         if rng.random() < recipe.paste_in:
-            donors = [self._scaled(self._any(rng)) for _ in range(DONORS)]
+            donors = [self._donor(self._any(rng)) for _ in range(DONORS)]
             picture = paste_in(picture, donors, recipe.paste_in_objects, rng)
         if self.extra is not None:
             picture = self.extra(picture, rng)
@@ -65,28 +66,32 @@ class Augmenter:
         return picture
 
     def _any(self, rng: np.random.Generator) -> int:
-        return int(rng.integers(self.count))
+        return int(rng.integers(len(self.pictures)))
 
-    def _scaled(self, index: int) -> Picture:
-        return cut(scale_to(self.load(index), self.size))
+    def _tile(self, index: int) -> Tile:
+        return scaled_tile(index, self.pictures.size_of(index), self.size)
+
+    def _donor(self, index: int) -> Picture:
+        tile = self._tile(index)
+        return draw(Canvas(tile.size, (tile,)), self.pictures, np.eye(3), tile.size)
 
     def _mosaic(self, index: int, rng: np.random.Generator) -> Picture:
         nine = rng.random() < self.recipe.mosaic9
         others = [self._any(rng) for _ in range(8 if nine else 3)]
-        tiles = [self._scaled(i) for i in (index, *others)]
+        tiles = [self._tile(i) for i in (index, *others)]
         if not nine:
             tiles = [tiles[i] for i in rng.permutation(4)]
         canvas = (mosaic_of_nine if nine else mosaic_of_four)(tiles, self.size, rng)
-        return self._warped(canvas, rng)
+        return self._drawn(canvas, (self.size, self.size), rng)
 
     def _single(self, index: int, rng: np.random.Generator) -> Picture:
-        return self._warped(letterbox(self.load(index), (self.size, self.size)), rng)
+        shape = self.shape or (self.size, self.size)
+        return self._drawn(letterboxed(index, self.pictures.size_of(index), shape), shape, rng)
 
-    def _warped(self, picture: Picture, rng: np.random.Generator) -> Picture:
-        if self.recipe.copy_paste:
-            picture = copy_paste(picture, self.recipe.copy_paste, rng)
-        target = (self.size, self.size)
-        return warp(picture, random_matrix(rng, self.recipe, picture.size, target), target)
+    def _drawn(self, canvas: Canvas, target: Size, rng: np.random.Generator) -> Picture:
+        matrix = random_matrix(rng, self.recipe, canvas.size, target)
+        picture = draw(canvas, self.pictures, matrix, target)
+        return copy_paste(picture, self.recipe.copy_paste, rng) if self.recipe.copy_paste else picture
 
 
 def change_hsv(
