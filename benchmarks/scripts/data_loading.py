@@ -71,7 +71,10 @@ def measure(dataset: Dataset, size: int, recipe: str, cache: Cache, seconds: flo
 def measure_all(
     dataset: Dataset, size: int, recipe: str, caches: Sequence[Cache], seconds: float
 ) -> list[Rate]:
-    """Load the same batches of 16 in every way by turns, about so many seconds each, in this process."""
+    """Load the same batches of 16 in every way by turns.
+
+    About so many seconds each, in this process.
+    """
     cv2.setNumThreads(1)
     phase = Phase(size, find_recipe(recipe))
     sets, filled = [], []

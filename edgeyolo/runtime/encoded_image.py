@@ -103,7 +103,9 @@ class Decoded:
 
 
 def decode_small(data: bytes, name: str, wanted: tuple[int, int]) -> Decoded:
-    """Decode a file's bytes at the least scale of 1, 1/2, 1/4, 1/8 that has the `wanted` (height, width) or more.
+    """Decode a file's bytes at the least scale of 1, 1/2, 1/4, 1/8.
+
+    It has the `wanted` (height, width) or more.
 
     A JPEG is decoded at that scale, which takes half the time and less; others are scaled down after it.
 
@@ -125,13 +127,16 @@ def decode_small(data: bytes, name: str, wanted: tuple[int, int]) -> Decoded:
 
 
 def fitting_part(size: tuple[int, int], wanted: tuple[int, int]) -> int:
-    """Largest of 1, 2, 4, 8 by which both sides may be divided and still have what is wanted."""
+    """Largest of 1, 2, 4, 8 to divide both sides by and still have the wanted."""
     most = min(side // max(math.ceil(need), 1) for side, need in zip(size, wanted, strict=True))
     return max(part for part in _REDUCED if part == 1 or part <= most)
 
 
 def scale_down(pixels: Pixels, part: int) -> Pixels:
-    """Means of whole squares of `part` x `part` pixels; what is over at the right and the bottom is left out."""
+    """Means of whole squares of `part` x `part` pixels.
+
+    Pixels over at the right and the bottom are left out.
+    """
     if part == 1:
         return pixels
     height, width = pixels.shape[0] // part, pixels.shape[1] // part
@@ -173,7 +178,10 @@ def _decode(image: Image.Image, data: bytes, name: str, scale: float | None) -> 
 
 
 def _upright_jpeg(data: bytes) -> JpegHeader | None:
-    """Header of a JPEG that nothing turns, so that Pillow need not open it; None for anything else."""
+    """Header of a JPEG that nothing turns, so that Pillow need not open it.
+
+    None for anything else.
+    """
     header = read_jpeg_header(data) if is_jpeg(data) else JpegHeader()
     return header if min(header.size) and not header.exif else None
 
@@ -186,7 +194,10 @@ def _require_whole(header: JpegHeader, data: bytes, name: str) -> None:
 
 
 def _by_opencv(data: bytes, part: int = 1) -> Pixels | None:
-    """Pixels as stored, of every `part`-th row and column; None where OpenCV cannot decode them."""
+    """Pixels as stored, of every `part`-th row and column.
+
+    None where OpenCV cannot decode them.
+    """
     how = _REDUCED[part] | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     return None if pixels is None else np.asarray(pixels, np.uint8)

@@ -67,7 +67,10 @@ def read_regular(
 
 
 def _read_up_to(file: BinaryIO, expected: int, limit: int) -> bytes:
-    """All of a file of about `expected` bytes, and one byte more than `limit` where it has more."""
+    """All of a file of about `expected` bytes.
+
+    Of one that has more than `limit`, one byte more than that.
+    """
     data = file.read(min(expected, limit) + 1)
     return data if len(data) <= expected else data + file.read(limit + 1 - len(data))
 

@@ -13,7 +13,10 @@ Chances = NDArray[np.float64]
 
 
 def class_counts(dataset: Dataset) -> NDArray[np.int64]:
-    """Objects of every class in every picture (pictures, classes); crowds are left out, as in training."""
+    """Objects of every class in every picture, int64 (pictures, classes).
+
+    Crowds are left out, as in training.
+    """
     classes = len(dataset.class_names)
     rows = [
         np.bincount(sample.class_id[~sample.crowd], minlength=classes).astype(np.int64)
@@ -29,7 +32,7 @@ def prefer_weak(counts: NDArray[np.int64], ap: Sequence[float]) -> Chances:
 
 
 def class_aware(counts: NDArray[np.int64]) -> Chances:
-    """Chances of drawing a class first, all alike, then one of the pictures that show it.
+    """Chances by class: a class first, all alike, then one of its pictures.
 
     Class-aware sampling (Shen, Lin and Huang, Relay Backpropagation, 2016, section 4.2). A picture without objects has
     none; where no picture has objects all are alike.

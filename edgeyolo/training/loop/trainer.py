@@ -134,7 +134,10 @@ class Trainer:
             position.iteration = position.last_step = position.epoch * batches
 
     def _share_gradients(self, before: int) -> None:
-        """Scale the waiting gradients of a run of `before` processes: each of them had that part of their sum."""
+        """Scale the waiting gradients of a run of `before` processes.
+
+        Each of them had that part of their sum.
+        """
         if before != self.processes.count:
             for value in self.step.network.parameters():
                 if value.grad is not None:

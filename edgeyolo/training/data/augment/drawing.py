@@ -24,7 +24,7 @@ Place = tuple[float, float, int, int]  # a picture's factors x, y to the canvas,
 
 
 class Pictures(Protocol):
-    """A collection of pictures by number, whose sizes are known before they are decoded."""
+    """Pictures by number, of sizes known before they are decoded."""
 
     def __len__(self) -> int: ...
 
@@ -32,7 +32,7 @@ class Pictures(Protocol):
         """(height, width) in pixels."""
 
     def load(self, index: int, wanted: Size) -> Picture:
-        """The picture, of at least the `wanted` (height, width) where it has so many pixels."""
+        """The picture, of the `wanted` (height, width) or more where it has them."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,10 @@ def _on_canvas(tile: Tile, canvas: Size) -> Region | None:
 
 @dataclass(frozen=True)
 class _Upright:
-    """A view that scales and shifts only, as nearly all are: (x, y) is seen at (x * a + c, y * b + d)."""
+    """A view that scales and shifts only, as nearly all are.
+
+    (x, y) is seen at (x * a + c, y * b + d).
+    """
 
     a: float
     b: float
@@ -123,7 +126,10 @@ class _Upright:
         return cls(a, b, c, d)
 
     def pixels(self, region: Region, target: Size) -> tuple[int, int, int, int]:
-        """Pixels x1, y1, x2, y2 whose centres see the region: tiles side by side leave nothing between them."""
+        """Pixels x1, y1, x2, y2 whose centres see the region.
+
+        Tiles side by side leave nothing between them.
+        """
         left, top, right, bottom = region
         x = (min(max(math.ceil(at * self.a + self.c - 0.5), 0), target[1]) for at in (left, right))
         y = (min(max(math.ceil(at * self.b + self.d - 0.5), 0), target[0]) for at in (top, bottom))
@@ -170,7 +176,10 @@ class _Turned:
         return _enough(sides[[1, 3]].max()), _enough(sides[[0, 2]].max())
 
     def paint(self, image: Pixels, source: Pixels, place: Place, region: Region) -> None:
-        """Draw a picture at its place on the canvas into the pixels whose centres see the region."""
+        """Draw a picture at its place on the canvas.
+
+        It takes the pixels whose centres see the region.
+        """
         to_canvas = np.diag([*place[:2], 1.0])
         to_canvas[:2, 2] = place[2:]
         (left, top), (right, bottom) = (
