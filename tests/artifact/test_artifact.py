@@ -12,7 +12,7 @@ import pytest
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
 from edgeyolo.artifact.contracts import InputContract, RawMaps
-from edgeyolo.artifact.manifest import Manifest, Parity
+from edgeyolo.artifact.manifest import Manifest, Parity, content_hash
 from edgeyolo.artifact.schema import ARTIFACT, artifact_schema
 from edgeyolo.artifact.target import Target
 from edgeyolo.errors import DamagedFileError, UsageError
@@ -65,6 +65,15 @@ def test_equal_artifacts_have_equal_hashes_and_others_do_not(sealed: Path, tmp_p
     (twin / "model.bin").write_bytes(b"other")
     (twin / MANIFEST).unlink()
     assert Artifact.seal(twin, MANIFEST_VALUE).sha256 != Artifact.open(sealed).sha256
+
+
+def test_an_artifact_keeps_its_hash_where_later_versions_know_more_fields(sealed: Path) -> None:
+    file = sealed / MANIFEST
+    data = json.loads(file.read_text(encoding="utf-8"))
+    del data["chip"], data["unjudged"]  # as sealed by a version that knew neither
+    data["sha256"] = content_hash(data)
+    file.write_text(json.dumps(data), encoding="utf-8")
+    assert Artifact.open(sealed).sha256 == data["sha256"]
 
 
 def without_descriptions(schema: object) -> object:
