@@ -59,7 +59,8 @@ class Artifact:
     def sha256(self) -> str:
         """One hash for the whole artifact.
 
-        It is the one in the manifest, which holds the hash of every file, and stays as it was sealed where later versions know more fields.
+        It is the one in the manifest, which holds the hash of every file, and stays as it was sealed where later
+        versions know more fields.
         """
         return self.manifest.sha256 or new_sha256(self.manifest.to_json().encode()).hexdigest()
 
