@@ -46,7 +46,8 @@ def _train(rank: int, count: int, port: int, folder: str, scenes: str) -> None:
     # SimOTA chooses, and a choice turns rounding into another positive; taking every candidate does not.
     recipe = replace(test_trainer.RECIPE, strategy="simple", warmup_iterations=0)
     data = test_trainer.write_scenes(Path(scenes), 8)
-    run = test_trainer.trainer(Path(folder), data, processes=processes, recipe=recipe, epochs=2)
+    # Two steps: each multiplies the rounding by some ten to forty, which parts 0.0004 after these and 0.014 after four.
+    run = test_trainer.trainer(Path(folder), data, processes=processes, recipe=recipe, epochs=1)
     run.run()
     if processes.leads:
         torch.save(run.position.history, Path(folder) / "history.pt")
@@ -65,7 +66,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         torch.multiprocessing.spawn(_train, arguments, nprocs=count)
         states.append(load_file(folder / "state.safetensors"))
         losses.append([row["loss"] for row in torch.load(folder / "history.pt")])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     torch.manual_seed(0)
     sys.path.insert(0, str(HERE))
     import test_trainer
