@@ -43,7 +43,7 @@ LIMITS = {
     "preprocess_1080p_to_640": 1.0,
     "postprocess_100_candidates": 0.5,
     "outside_the_network_bgr": 1.0,
-    "outside_the_network_nv12": 0.8,  # 0.7 is wanted
+    "outside_the_network_nv12": 0.7,
     "postprocess_1260_candidates_evaluation": 3.0,
     "postprocess_25200_cells_evaluation": 20.0,
 }
