@@ -19,7 +19,7 @@ from edgeyolo.models.network import ElanNetwork
 from edgeyolo.models.units import Convs, ConvUnit
 
 Identity = bool | None
-"""Whether a convolution becomes a RepConv with identity, one without, or (None) stays."""
+"""Choice for a convolution: RepConv with identity, without, or (None) as it is."""
 Places = Callable[[bool, bool], Identity]
 """The choice for a convolution, told if its output goes to the concatenation and if it stands in the last stack."""
 

@@ -43,7 +43,7 @@ def default_precision(device: str) -> Precision:
     """bf16 where the device computes fast in it; else fp16 on a GPU, fp32 elsewhere.
 
     On a CPU with AVX512-BF16 a step takes two thirds of the time (benchmarks/results/step-variants.md), and fine-tuning
-    gave the same AP within 0.001. Of other CPUs' bfloat16 nothing was measured, so they have fp32.
+    gave the same AP within 0.0013. Of other CPUs' bfloat16 nothing was measured, so they have fp32.
     """
     if device == "cpu":
         return "bf16" if _capabilities().get("avx512_bf16", False) else "fp32"

@@ -1,4 +1,4 @@
-"""What runs on a lent GPU, rehearsed on the CPU: packed data, a run by the clock, the speed of networks."""
+"""The GPU script rehearsed on the CPU: packed data, a run by the clock, network speed."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ console.log(JSON.stringify(said));
 
 
 def in_node(folder: Path, given: list[dict[str, Any]]) -> list[Any]:
-    """What edgeyolo.js answers."""
+    """Answer of edgeyolo.js."""
     (folder / "package.json").write_text('{"type": "module"}')
     shutil.copyfile(PAGE / "edgeyolo.js", folder / "edgeyolo.js")
     (folder / "run.mjs").write_text(RUN)

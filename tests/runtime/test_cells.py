@@ -206,7 +206,7 @@ def test_integers_give_what_their_real_values_give(
 
 @pytest.mark.parametrize("conf", [0.25, 0.5, 0.001])
 def test_the_integer_at_the_threshold(conf: float) -> None:
-    """Of neighbouring integers about the threshold, those and only those whose confidence is above it."""
+    """Integers next to the threshold pass exactly where their confidence is above it."""
     output = RawMaps(
         ("a",), (16,), (((30.0, 30.0),),), 1, dtype="int8", quantization=(Quantization(1 / 64, 5),)
     )

@@ -49,7 +49,7 @@ def graph(
 
 
 def run(model: onnx.ModelProto, folder: Path, steps: Mapping[str, Steps] = {}) -> dict[str, np.ndarray]:
-    """What ncnn gives for generated values."""
+    """Outputs of ncnn for generated values."""
     import ncnn
 
     layers, outputs = to_layers(model, steps)
