@@ -21,8 +21,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(BIN)/python benchmarks/scripts/demo.py
 
-# One process a core, four at the most, each with one thread of its own: they do not wait for each other's threads.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# One process more than cores, four at the most: a quarter of the time a test waits for another process or a clock.
+# Each has one thread of its own, so that they do not wait for each other's threads.
+WORKERS = $$($(BIN)/python -c "import os; print(min((os.cpu_count() or 1) + 1, 4))")
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test: $(READY)
 	@$(PYTEST)
@@ -127,7 +129,7 @@ bench-predict: $(READY)
 SOAK_FRAMES ?= 20000
 SOAK_MINUTES ?= 60
 soak: $(READY)
-	@SOAK_FRAMES=$(SOAK_FRAMES) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/stream/test_soak.py
+	@SOAK_FRAMES=$(SOAK_FRAMES) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/stream/test_soak.py -m slow
 
 clean:
 	rm -rf $(VENV) demo runs build dist

@@ -58,6 +58,7 @@ importlib.util.find_spec = find_spec
 """
 
 
+@pytest.mark.slow
 def test_an_artifact_is_measured_in_the_base_install(
     base: ModuleType, small_artifact: Path, tmp_path: Path
 ) -> None:

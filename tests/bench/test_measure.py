@@ -173,6 +173,7 @@ def test_the_process_reports_what_went_wrong(small_artifact: Path, tmp_path: Pat
     assert not worker._process.is_alive()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_report_of_what_was_completed(small_artifact: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from edgeyolo.cli import main; main()", "bench", str(small_artifact),
                "--min-duration", "10", "--no-limits", "-o", str(tmp_path)]  # fmt: skip

@@ -184,6 +184,7 @@ def test_commands_that_do_not_fit_are_usage_errors(arguments: list[str], words: 
     assert words in str(done.exception)
 
 
+@pytest.mark.slow
 def test_a_table_is_measured_with_random_weights_and_written_in_every_form(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the export extra")
     arguments = [

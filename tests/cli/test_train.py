@@ -200,7 +200,9 @@ def test_out_of_memory_says_which_batch_to_try(
     assert "--batch 2" in done.stderr
 
 
-@pytest.mark.parametrize(("activation", "fits"), [("relu", True), ("leaky", False)])
+@pytest.mark.parametrize(
+    ("activation", "fits"), [("relu", True), pytest.param("leaky", False, marks=pytest.mark.slow)]
+)
 def test_another_activation_is_learned_kept_and_told_to_the_target(
     data: tuple[str, ...], small_weights: Path, tmp_path: Path, activation: str, fits: bool
 ) -> None:

@@ -81,6 +81,7 @@ def test_lateral_edge_without_a_choice(imported: Imported, dataset: Dataset) -> 
         choose_lateral(three, dataset)
 
 
+@pytest.mark.slow
 def test_ap_is_measured(imported: Imported, dataset: Dataset) -> None:
     """An untrained network finds nothing to the point, but is run on the images."""
     ap = measure_ap(replace(imported, class_names=("cell", "blob")), dataset)

@@ -219,7 +219,7 @@ def bccd_expected(shared):
     return json.loads(text)["coco"]
 
 
-@pytest.mark.parametrize("target", ["cpu-onnx-fp32", "cpu-torch-fp32"])
+@pytest.mark.parametrize("target", ["cpu-onnx-fp32", pytest.param("cpu-torch-fp32", marks=pytest.mark.slow)])
 def test_bccd(shared, bccd_expected, target, bccd_artifact):
     """The published checkpoint on the BCCD test split, in both forms of the annotations."""
     from edgeyolo.detector.detector import Detector

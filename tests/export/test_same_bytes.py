@@ -25,6 +25,7 @@ def possible(targets: tuple[str, ...]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_in_another_process(small_weights: Path, tmp_path: Path) -> None:
     targets = possible(QUICK)
     command = [

@@ -23,9 +23,20 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `case` runs for each of the 15 published (model, form) pairs; forms of a model in a row."""
+    """A test that takes `case` runs for each of the 15 published (model, form) pairs; forms of a model in a row.
+
+    Where networks are computed, the largest ones' deploy form, which is their training form folded, is a slow case.
+    """
     if "case" in metafunc.fixturenames:
-        cases = sorted((row["model"], row["form"]) for row in _rows(GOLDEN / "summary.csv"))
+        pairs = sorted((row["model"], row["form"]) for row in _rows(GOLDEN / "summary.csv"))
+        slow = {(name, "deploy") for name in ("yolov7x", "yolov7-e6", "yolov7-d6", "yolov7-e6e")}
+        computed = "golden_input" in metafunc.fixturenames
+        cases = [
+            pytest.param(pair, marks=pytest.mark.slow, id=".".join(pair))
+            if computed and pair in slow
+            else pair
+            for pair in pairs
+        ]
         metafunc.parametrize("case", cases, ids=".".join)
 
 

@@ -60,7 +60,9 @@ def command(artifact: Artifact, photos: Path, out: Path) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("shards", [0, 3], ids=lambda n: f"after {n} shards")
+@pytest.mark.parametrize(
+    "shards", [pytest.param(0, marks=pytest.mark.slow), 3], ids=lambda n: f"after {n} shards"
+)
 def test_a_killed_driver_goes_on(
     artifact: Artifact, photos: Path, undisturbed: pa.Table, tmp_path: Path, shards: int
 ) -> None:

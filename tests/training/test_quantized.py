@@ -132,6 +132,7 @@ class StopAt(Listener):
             raise ConnectionAbortedError
 
 
+@pytest.mark.slow
 def test_a_run_that_broke_off_ends_with_the_same_bits(
     run: Path, small_weights: Path, data: Dataset, tmp_path: Path
 ) -> None:

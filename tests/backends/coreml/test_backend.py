@@ -112,6 +112,7 @@ def test_the_contract_says_what_the_file_takes(
         assert {*artifact.manifest.files} == {f"model.mlpackage/{name}" for name in FILES}
 
 
+@pytest.mark.slow
 def test_compiling_again_is_silent_and_gives_the_same_bytes(
     artifacts: dict[str, Artifact],
     small_source: NetworkSource,

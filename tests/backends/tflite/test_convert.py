@@ -149,6 +149,7 @@ def alive(name: str, classes: int = 80, width: float = 1) -> Network:
     return network
 
 
+@pytest.mark.slow
 def test_yolov7_tiny_silu(convert: ModuleType, source_of: Callable[..., NetworkSource]) -> None:
     source = source_of(alive("yolov7-tiny-silu"), 320)
     model = convert.to_flatbuffer(source)

@@ -145,6 +145,7 @@ def test_the_stand_in_rounds(small_weights: Path, stand_in: RoundedSession) -> N
     assert np.array_equal(half, half.astype(np.float16).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_memory_of_old_shapes_is_given_back(
     install: Any, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -264,6 +264,7 @@ def small(number: int) -> Table:
     return replace(table, variants=table.variants[:2])
 
 
+@pytest.mark.slow
 def test_every_row_is_trained_and_a_stopped_table_is_gone_on_with(
     data: tuple[Dataset, Dataset], tmp_path: Path
 ) -> None:
