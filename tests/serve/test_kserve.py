@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +93,7 @@ def test_a_version_may_stand_in_the_address(served: Path, detector: Detector) ->
         )
         for method, rest in (("GET", ""), ("GET", "/ready"), ("POST", "/infer")):
             answer = await client.request(method, f"{base}/2{rest}", json=as_json(image))
-            assert answer.status_code == 404 and "version" in answer.json()["error"]["message"]
+            assert answer.status_code == 404 and "version" in answer.json()["error"]
 
     ask(settings(served), talk)
 
@@ -112,7 +114,7 @@ def test_binary_tensors_give_the_detectors_answers(served: Path, detector: Detec
         assert answer.headers["content-type"] == "application/octet-stream"
         check(read_binary(answer), detector.batch(list(images)))
         short = await client.post(INFER, content=head + images.tobytes()[:-1], headers=headers)
-        assert short.status_code == 400 and "binary_data_size" in short.json()["error"]["message"]
+        assert short.status_code == 400 and "binary_data_size" in short.json()["error"]
 
     ask(settings(served), talk)
 
@@ -138,13 +140,13 @@ def test_requests_beside_the_protocol_are_refused(served: Path) -> None:
     async def talk(client: httpx.AsyncClient) -> None:
         for body, word in WRONG:
             answer = await client.post(INFER, content=body)
-            assert answer.status_code == 400 and word in answer.json()["error"]["message"], answer.text
+            assert answer.status_code == 400 and word in answer.json()["error"], answer.text
         beyond = await client.post(INFER, content=b"{}", headers={JSON_LENGTH: "3"})
         assert beyond.status_code == 400
         large = await client.post(INFER, json=as_json(np.zeros((11, 10, 3), np.uint8)))
         assert large.status_code == 413
         many = await client.post(INFER, json=as_json(np.zeros((10, 4, 4, 3), np.uint8)))
-        assert many.status_code == 413 and many.json()["error"]["message"].startswith("10 images")
+        assert many.status_code == 413 and many.json()["error"].startswith("10 images")
 
     ask(settings(served, limits=Limits(queue=8, pixels=100)), talk)
 
@@ -166,9 +168,36 @@ def test_the_server_and_its_models_are_described(served: Path) -> None:
         assert index == [{"name": "small", "version": "1", "state": "READY"}]
         for address in ("/v2/models/other", "/v2/models/other/ready"):
             answer = await client.get(address)
-            assert answer.status_code == 404 and "small" in answer.json()["error"]["hint"]
+            assert answer.status_code == 404 and "small" in answer.json()["hint"]
+        unknown = await client.get("/v2/models/small/config")
+        assert unknown.status_code == 404 and unknown.json()["error"] == "Not Found"
 
     ask(settings(served), talk)
+
+
+def test_a_compressed_body_counts_as_what_it_holds(served: Path, detector: Detector) -> None:
+    image = make_scene(3).image[:40, :60]
+    body = json.dumps(as_json(image)).encode()
+    bomb = gzip.compress(bytes(10_000_000))
+
+    async def talk(client: httpx.AsyncClient) -> None:
+        async def post(content: bytes, coding: str) -> httpx.Response:
+            return await client.post(INFER, content=content, headers={"Content-Encoding": coding})
+
+        for coding, sent in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+            said = (await post(sent, coding)).json()
+            outputs = {each["name"]: np.reshape(each["data"], each["shape"]) for each in said["outputs"]}
+            check(outputs, [detector(image)])
+        refused = [
+            (await post(bomb, "gzip"), 413, "100,000 bytes"),
+            (await post(gzip.compress(body)[:-9], "gzip"), 400, "breaks off"),
+            (await post(body, "gzip"), 400, "cannot be decompressed"),
+            (await post(body, "br"), 415, "gzip, deflate or identity"),
+        ]
+        for answer, status, words in refused:
+            assert answer.status_code == status and words in answer.json()["error"]
+
+    ask(settings(served, limits=Limits(body=100_000)), talk)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -188,7 +217,7 @@ def test_an_artifact_is_loaded_again(
         answer = await client.post("/v2/repository/models/small/load")
         assert answer.status_code == (500 if broken else 200)
         if broken:
-            assert answer.json()["error"]["kind"] == "DamagedFileError"
+            assert answer.json()["kind"] == "DamagedFileError"
         detected = await client.post("/detect", content=pictures[0])
         with Detector(served if broken else builtin.artifact_path()) as detector:
             assert detected.json()["detections"] == detector(pictures[0]).to_json()

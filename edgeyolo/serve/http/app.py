@@ -88,7 +88,7 @@ def _page(name: str) -> Handler:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """An address or a method that does not exist."""
-    return error_response(error)
+    return error_response(request, error)
 
 
 def _reload_on_hangup(service: Service) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import sys
 import traceback
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -44,12 +45,16 @@ class Exchange:
     async def read(self, reading: Callable[[Request], Awaitable[T]]) -> T:
         """Read the body, which may be neither too large nor too slow.
 
-        Raises RequestRefusedError with status 413 or 408.
+        A body in gzip or deflate counts as what it holds.
+
+        Raises RequestRefusedError with status 413, 408 or 415.
         """
         announced = self.request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self.limits.body:
             raise _too_large(self.limits)
-        limited = Request(self.request.scope, _limited(self.request.receive, self.limits))
+        coding = self.request.headers.get("content-encoding", "identity").strip().lower()
+        receive = _decompressed(self.request.receive, coding, self.limits)
+        limited = Request(self.request.scope, _limited(receive, self.limits))
         try:
             return await asyncio.wait_for(reading(limited), self.seconds_left)
         except asyncio.TimeoutError as error:
@@ -77,7 +82,7 @@ def answering(
                 _check_token(request, service.settings.tokens)
             response = await handler(exchange)
         except Exception as error:  # noqa: BLE001 - whatever it is, it becomes the answer
-            response = error_response(error)
+            response = error_response(request, error)
             service.metrics.rejects.labels(_cause(error)).inc()
         service.metrics.requests.labels(name, str(response.status_code)).inc()
         service.metrics.latency.labels(name).observe(monotonic() - exchange.start)
@@ -86,8 +91,11 @@ def answering(
     return endpoint
 
 
-def error_response(error: Exception) -> Response:
-    """An error as JSON: `{"error": {"kind": ..., "message": ..., "hint": ...}}`."""
+def error_response(request: Request, error: Exception) -> Response:
+    """An error as JSON: `{"error": {"kind": ..., "message": ..., "hint": ...}}`.
+
+    Under `/v2` it is `{"error": message, "kind": ..., "hint": ...}`: that protocol's clients expect a string.
+    """
     kind, hint = type(error).__name__, ""
     message = str(error)
     headers: dict[str, str] = {}
@@ -103,9 +111,12 @@ def error_response(error: Exception) -> Response:
     status = _status(error)
     if status == 500:
         traceback.print_exception(error, file=sys.stderr)
-    return JSONResponse(
-        {"error": {"kind": kind, "message": message, "hint": hint}}, status_code=status, headers=headers
-    )
+    more = {"kind": kind, "hint": hint}
+    if request.url.path.startswith("/v2"):
+        said: dict[str, Any] = {"error": message or kind} | more
+    else:
+        said = {"error": more | {"message": message}}
+    return JSONResponse(said, status_code=status, headers=headers)
 
 
 def _status(error: Exception) -> int:
@@ -139,6 +150,34 @@ def _check_token(request: Request, tokens: frozenset[str]) -> None:
             "expected a token that the server knows, got " + ("another" if sent else "none"),
             status=401, cause="no_token", hint="Send the header Authorization: Bearer TOKEN.",
         )  # fmt: skip
+
+
+def _decompressed(receive: Receive, coding: str, limits: Limits) -> Receive:
+    """Receive a body sent as gzip or deflate; each part is little over `limits.body`."""
+    if coding == "identity":
+        return receive
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise RequestRefusedError(
+            f"Content-Encoding: expected gzip, deflate or identity, got {coding[:20]!r}",
+            status=415, cause="unknown_encoding", hint="Send the body as it is.",
+        )  # fmt: skip
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
+
+    async def decompressed() -> Message:
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        try:
+            body = inflate.decompress(message.get("body", b""), limits.body + 1)
+        except zlib.error as error:
+            raise UsageError(
+                f"expected a body in {coding}, got what cannot be decompressed ({error})"
+            ) from error
+        if not message.get("more_body", False) and not inflate.eof and len(body) <= limits.body:
+            raise UsageError(f"expected a body in {coding}, got one that breaks off")
+        return {**message, "body": body}
+
+    return decompressed
 
 
 def _limited(receive: Receive, limits: Limits) -> Receive:

@@ -37,17 +37,18 @@ def _json(schema: Json, description: str) -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _errors(*statuses: int) -> Json:
+def _errors(*statuses: int, schema: str = "Error") -> Json:
     texts = {
         400: "The request or its image cannot be read.",
         404: "There is no such model.",
         406: "Accept names nothing there is.",
         408: "The request was sent too slowly.",
         413: "Too many bytes, pixels or images.",
+        415: "The body's Content-Encoding is neither gzip nor deflate.",
         503: "The queue is full, a worker was lost, or the server is stopping; see Retry-After.",
         504: "Not answered in time.",
     }
-    return {str(status): _json(_ref("Error"), texts[status]) for status in statuses}
+    return {str(status): _json(_ref(schema), texts[status]) for status in statuses}
 
 
 def _operation(summary: str, answers: Json, *, path: Sequence[str] = (), **more: Any) -> Json:
@@ -74,7 +75,7 @@ def _detect(service: Service) -> Json:
         "required": True,
         "content": {"image/*": binary, "multipart/form-data": {"schema": form}},
     }
-    answers = {"200": found, **_errors(400, 404, 406, 408, 413, 503, 504)}
+    answers = {"200": found, **_errors(400, 404, 406, 408, 413, 415, 503, 504)}
     return {
         "/detect": {
             "post": _operation("Detect in an image file", answers, parameters=[choice], requestBody=body)
@@ -84,14 +85,17 @@ def _detect(service: Service) -> Json:
 
 def _kserve() -> Json:
     done, anything = {"description": "Yes."}, {"type": "object"}
-    state = {"200": done, **_errors(503)}
+    state = {"200": done, **_errors(503, schema="KserveError")}
     inference = {"required": True, "content": {"application/json": {"schema": anything}}}
     answers = {
         "200": _json(anything, "count, boxes, confidence, class_id, name"),
-        **_errors(400, 404, 413, 503, 504),
+        **_errors(400, 404, 408, 413, 415, 503, 504, schema="KserveError"),
     }
-    known = {"200": _json(anything, "Input, outputs, classes, hash of the artifact."), **_errors(404)}
-    loaded = {"200": done, **_errors(404)}
+    known = {
+        "200": _json(anything, "Input, outputs, classes, hash of the artifact."),
+        **_errors(404, schema="KserveError"),
+    }
+    loaded = {"200": done, **_errors(404, schema="KserveError")}
 
     def models(base: str, path: Sequence[str]) -> Json:
         infer = _operation("Detect in raw pixels", answers, path=path, requestBody=inference)
@@ -165,5 +169,10 @@ _SCHEMAS: Json = {
                 "properties": {"kind": _TEXT, "message": _TEXT, "hint": _TEXT},
             }
         },
+    },
+    "KserveError": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {"error": _TEXT, "kind": _TEXT, "hint": _TEXT},
     },
 }  # fmt: skip
