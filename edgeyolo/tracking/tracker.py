@@ -121,7 +121,10 @@ class Tracker:
         return _tracks(memory, np.where(shown, match, -1), confidence, names, time)
 
     def _associate(self, memory: Tracklets, measured: Measured) -> tuple[IndexArray, IndexArray]:
-        """The detection of each track, (n,), -1 for none; which tracks that were lost may have another's."""
+        """The detection of each track, -1 for none, and the doubtful tracks.
+
+        Those were lost, and found in a detection that another track fits.
+        """
         rules = self.rules
         match = np.full(len(memory.track_id), -1)
         if not len(match) or not len(measured.confidence):
@@ -156,7 +159,10 @@ class Tracker:
     def _matched(
         self, memory: Tracklets, measured: Measured, match: IndexArray, doubtful: IndexArray
     ) -> Tracklets:
-        """The tracks after this frame's matches; the doubtful ones gather their evidence anew."""
+        """The tracks after this frame's matches.
+
+        The doubtful ones gather their evidence anew.
+        """
         index = (match >= 0).nonzero()[0]
         part = measured.take(match[index])
         seen, missed, class_id = memory.seen.copy(), memory.missed + 1, memory.class_id.copy()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -338,6 +340,51 @@ def test_closing_from_another_thread_ends_a_loop_at_once() -> None:
     assert list(stream) == []
     assert time.monotonic() - start < 1
     forever.set()
+
+
+def test_closing_waits_for_a_run_of_the_network() -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def work(_: NDArray[Any]) -> None:
+        inside.set()
+        go.wait(20)
+
+    session = FakeSession(work)
+    stream = DetectionStream(pipeline(session), open_source(grey(n) for n in range(9)))
+    threading.Thread(target=lambda: list(stream), daemon=True).start()
+    assert inside.wait(20)
+    threading.Timer(0.1, go.set).start()
+    stream.close()
+    assert go.is_set() and not session.running
+
+
+UNCLOSED = """
+import sys, time
+from tests.stream.test_overlapped import DetectionStream, FakeSession, grey, open_source, pipeline
+def work(_):
+    print("in", flush=True)
+    time.sleep(1.2)
+    print("out", flush=True)
+stream = DetectionStream(pipeline(FakeSession(work)), open_source(grey(n) for n in range(9)))
+next(stream)
+"""
+CLOSED = UNCLOSED + "stream.close()"
+
+
+@pytest.mark.parametrize("program", [UNCLOSED, CLOSED])
+def test_a_process_ends_after_what_is_in_the_network(program: str) -> None:
+    """A runtime whose run comes back to an interpreter that is gone aborts the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    assert words.count("in") == words.count("out") >= 1
 
 
 def test_a_detector_streams_what_it_detects_in_single_images(small_artifact: Path, tmp_path: Path) -> None:

@@ -222,3 +222,25 @@ def test_signals_end_a_blocked_read_within_a_second(decoder: str, number: signal
             child.kill()
     assert took < 1.0
     assert code == (130 if number == signal.SIGINT else -signal.SIGTERM)
+
+
+LEFT = """
+import sys
+from edgeyolo.stream import open_source
+source = open_source(sys.argv[1], decoder=sys.argv[2], policy="freshest")
+next(source)
+"""
+
+
+@decoders
+def test_a_process_ends_well_with_a_camera_left_open(decoder: str) -> None:
+    """A decoder's thread that comes back to an interpreter that is gone aborts the process."""
+    with served(steady(1000)) as camera:
+        done = subprocess.run(
+            [sys.executable, "-c", LEFT, camera.url, decoder],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
