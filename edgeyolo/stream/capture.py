@@ -148,5 +148,8 @@ def _end(reader: Reader, threads: Sequence[_Capturing]) -> None:
     for each in threads:
         each.stop.set()
     reader.box.close()
-    if threads and threads[-1].thread is not threading.current_thread():
-        threads[-1].thread.join(_JOIN_S)
+    last = threads[-1].thread if threads else None
+    if (
+        last is not None and last.is_alive() and last is not threading.current_thread()
+    ):  # it may not have begun
+        last.join(_JOIN_S)

@@ -145,5 +145,6 @@ class DetectionStream:
         end = time.monotonic() + seconds
         others = [thread for thread in self._threads if thread is not threading.current_thread()]
         for thread in others:
-            thread.join(max(end - time.monotonic(), 0))
+            if thread.is_alive():  # it may not have begun
+                thread.join(max(end - time.monotonic(), 0))
         return any(thread.is_alive() for thread in others)
