@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.stream.frame import Counts
@@ -105,7 +105,7 @@ class DetectionStream:
         self._gate.close()
         self._workers.stop()
         self.source.close()
-        if not self._wait(_CLOSING_S):
+        if not _still_running(self._threads, _CLOSING_S):
             atexit.unregister(self._end_with_process)
 
     def __enter__(self) -> DetectionStream:
@@ -136,15 +136,17 @@ class DetectionStream:
                 thread.start()
 
     def _end_with_process(self) -> None:
-        # A thread that comes back from a runtime's C++ to an interpreter that is gone aborts the process.
+        # A thread that comes back from a runtime's C++ to an interpreter that is gone aborts the process. The last one
+        # prepares, and may be inside a caller's generator, which nobody waits for.
         self.close()
-        self._wait(_ENDING_S)
+        _still_running(self._threads[:-1], _ENDING_S)
 
-    def _wait(self, seconds: float) -> bool:
-        """True if a thread still runs after waiting so long for all."""
-        end = time.monotonic() + seconds
-        others = [thread for thread in self._threads if thread is not threading.current_thread()]
-        for thread in others:
-            if thread.is_alive():  # it may not have begun
-                thread.join(max(end - time.monotonic(), 0))
-        return any(thread.is_alive() for thread in others)
+
+def _still_running(threads: Sequence[threading.Thread], seconds: float) -> bool:
+    """True if one of them, but this one, still runs after waiting so long for all."""
+    end = time.monotonic() + seconds
+    others = [thread for thread in threads if thread is not threading.current_thread()]
+    for thread in others:
+        if thread.is_alive():  # it may not have begun
+            thread.join(max(end - time.monotonic(), 0))
+    return any(thread.is_alive() for thread in others)

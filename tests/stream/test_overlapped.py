@@ -394,6 +394,14 @@ stream = DetectionStream(pipeline(FakeSession(work)), open_source(grey(n) for n 
 next(stream)
 """
 CLOSED = UNCLOSED + "stream.close()"
+BLOCKED = """
+import time
+from tests.stream.test_overlapped import DetectionStream, FakeSession, grey, open_source, pipeline
+def camera():
+    yield grey(0)
+    time.sleep(300)
+next(DetectionStream(pipeline(FakeSession()), open_source(camera())))
+"""
 
 
 @pytest.mark.parametrize("program", [UNCLOSED, CLOSED])
@@ -410,6 +418,17 @@ def test_a_process_ends_after_what_is_in_the_network(program: str) -> None:
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     assert words.count("in") == words.count("out") >= 1
+
+
+def test_a_process_ends_while_a_generator_waits() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_detector_streams_what_it_detects_in_single_images(small_artifact: Path, tmp_path: Path) -> None:
