@@ -193,7 +193,7 @@ def table(facts: dict[str, object], measured: dict[str, dict[str, dict[str, floa
     lines += [
         "",
         "Defaults were chosen by their scores on ADL-Rundle-6, ETH-Bahnhof, KITTI-13 and PETS09-S2L1. The other four",
-        "are not fully held out: they were seen on the way, and an earlier search used KITTI-17 and TUD-Stadtmitte.",
+        "are not fully held out: they were seen on the way, and told which of equal settings keeps switches few.",
         "",
         f"An update takes {facts['update_ms']} ms of processor time on the mean, {facts['crowd_100_ms']} ms with 100 "
         f"tracks and 100 detections (best of {PASSES} passes). {facts['processor']}, {facts['cores']} cores, numpy "

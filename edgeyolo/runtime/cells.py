@@ -75,15 +75,8 @@ class Grid:
         return int(anchors * cells)
 
     def rows(self, places: IndexArray) -> FloatArray:
-        """Logits (n, 5 + classes) of some cells.
-
-        Raises:
-            NotFiniteError: one of them is NaN.
-        """
-        rows = self.real(self.cells[np.divmod(places, self.cells.shape[1])])
-        if math.isnan(rows.max(initial=-math.inf)):
-            raise not_finite(self.name)
-        return rows
+        """Logits (n, 5 + classes) of some cells; NaN where the network gave that."""
+        return self.real(self.cells[np.divmod(places, self.cells.shape[1])])
 
     def best(self, places: IndexArray) -> tuple[FloatArray, FloatArray]:
         """Objectness and highest class logit (n,) of some cells.

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate, compress
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def sigmoid(x: FloatArray) -> FloatArray:
     """
     tail = np.abs(x)
     np.exp(np.negative(tail, out=tail), out=tail)
-    result: FloatArray = np.where(x >= 0, x.dtype.type(1), tail)
+    result: FloatArray = np.maximum(tail, x >= 0)  # 1 in place of the tail
     result /= np.add(tail, 1, out=tail)
     return result
 
@@ -192,15 +193,15 @@ class _Cells:
 
     def boxes(self, span: _Span) -> Boxes:
         """Boxes in `span`, in the order map, anchor, row, column, class."""
-        rows, places, first = [], [], 0
-        for grid, each in zip(self.maps, self.places, strict=True):
-            if len(each):
-                rows.append(grid.rows(each))
-                places.append(each + first)
-            first += grid.size
-        if not rows:
+        if not len(self):
             return Boxes(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
-        raw, place = np.concatenate(rows), np.concatenate(places)
+        found = [grid.rows(each) for grid, each in zip(self.maps, self.places, strict=True)]
+        raw = np.concatenate(found)
+        if math.isnan(raw.max()):
+            broken = (np.isnan(each).any() for each in found)
+            raise not_finite(next(compress((grid.name for grid in self.maps), broken)))
+        firsts = accumulate((grid.size for grid in self.maps), initial=0)
+        place = np.concatenate([each + first for each, first in zip(self.places, firsts, strict=False)])
         which, class_id, confidence = _score(raw, self.output.classes, self.config, span)
         if len(confidence) > span.most:
             best = best_candidates(confidence, span.most)
@@ -315,23 +316,24 @@ def _score(
 
     It is in the order of rows, and then of classes.
     """
-    objectness = sigmoid(rows[:, 4])
     which = np.arange(len(rows))
     if classes == 1:
-        class_id, confidence = np.zeros(len(rows), np.int64), objectness
+        class_id, confidence = np.zeros(len(rows), np.int64), sigmoid(rows[:, 4])
     elif config.multi_label:
         # p * sigmoid(t) > conf  <=>  t > logit(conf / p): compare logits, take the sigmoid of what is left.
+        objectness = sigmoid(rows[:, 4])
         least = max(config.conf, span.least)
         floor = logit_floor(least / np.maximum(objectness.astype(np.float64), 1e-30)).astype(np.float32)
         which, class_id = np.nonzero(rows[:, 5:] > floor[:, None])
         confidence = objectness[which] * sigmoid(rows[which, 5 + class_id])
     else:
         class_id = rows[:, 5:].argmax(axis=1)
-        confidence = objectness * sigmoid(rows[which, 5 + class_id])
+        objectness, of_class = sigmoid(np.stack([rows[:, 4], rows[which, 5 + class_id]]))
+        confidence = objectness * of_class
     keep = passing(class_id, confidence, classes, config)
     if span.least > -math.inf or span.below < math.inf:
         keep &= (confidence >= span.least) & (confidence < span.below)
-    return which[keep], class_id[keep], confidence[keep]
+    return (which, class_id, confidence) if keep.all() else (which[keep], class_id[keep], confidence[keep])
 
 
 def passing(

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from edgeyolo.errors import EdgeYoloError, ImageError
 from edgeyolo.runtime.jpeg_header import JpegHeader, is_jpeg, read_jpeg_header
 from edgeyolo.runtime.pil_image import pil_to_bgr, read_orientation, turn_upright
-from edgeyolo.runtime.pixel_values import Pixels
+from edgeyolo.runtime.pixel_values import Pixels, check_size
 from edgeyolo.support import environment
 
 MAX_PIXELS = 120_000_000
@@ -147,22 +147,6 @@ def scale_down(pixels: Pixels, part: int) -> Pixels:
 def pixel_limit(asked: int | None) -> int:
     """Limit of pixels: the one asked for, EDGEYOLO_MAX_PIXELS, or MAX_PIXELS."""
     return asked if asked is not None else environment.max_pixels() or MAX_PIXELS
-
-
-def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
-    """Raise ImageError for an image of too many pixels, or of none.
-
-    `size` is (width, height); at most `max_pixels` are allowed.
-    """
-    width, height = size
-    if width < 1 or height < 1:
-        raise ImageError(f"{name}: the image has no pixels ({width} x {height})")
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{name}: {width} x {height} = {width * height:,} pixels, the limit is {max_pixels:,}",
-            hint="Such a file can exhaust the memory. If it is to be trusted: EDGEYOLO_MAX_PIXELS=N, or "
-            "read_image(..., max_pixels=N).",
-        )
 
 
 def _decode(image: Image.Image, data: bytes, name: str, scale: float | None) -> Pixels:

@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import ImageError, MissingImageError, UsageError
-from edgeyolo.runtime.encoded_image import check_size, decode_image, pixel_limit
-from edgeyolo.runtime.pil_image import pil_to_bgr
-from edgeyolo.runtime.pixel_values import Pixels, to_uint8
+from edgeyolo.runtime.pixel_values import Pixels, check_size, to_uint8
 from edgeyolo.support.reading import path_text, read_regular
 
 if TYPE_CHECKING:
@@ -50,6 +48,8 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None, scale: flo
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, scale)
+    from edgeyolo.runtime.encoded_image import decode_image  # only here: who gives arrays needs no Pillow
+
     if isinstance(source, (str, os.PathLike)):
         return decode_image(read_file(Path(source)), path_text(source), max_pixels=max_pixels, scale=scale)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -152,6 +152,9 @@ def _is_pil(source: object) -> bool:
 
 
 def _from_pil(image: Any, max_pixels: int | None, scale: float | None) -> Pixels:
+    from edgeyolo.runtime.encoded_image import pixel_limit
+    from edgeyolo.runtime.pil_image import pil_to_bgr
+
     name = f"PIL image {getattr(image, 'filename', '') or image.mode}"
     check_size(image.size, name, pixel_limit(max_pixels))
     try:

@@ -23,6 +23,7 @@ Float = TypeVar("Float", np.float32, np.float64)
 _BLOCK = 256
 # Where fewer than one pair in this many is of one class, those pairs are computed one by one.
 _FEW = 10
+_LATER = np.arange(_BLOCK)[:, None] < np.arange(_BLOCK)
 
 
 def nms(
@@ -56,6 +57,8 @@ def nms(
     )
     limit = len(order) if max_det is None else max_det
     found: list[IndexArray] = []
+    if len(order) <= _BLOCK and not len(before):
+        return order[_greedy(_conflicts(boxes, boxes, threshold))[:limit]]
     for start in range(0, len(order), _BLOCK):
         index = np.arange(start, min(start + _BLOCK, len(order)))
         block = boxes.take(slice(start, start + _BLOCK))
@@ -145,26 +148,32 @@ def _largest_float32_up_to(value: float) -> np.float32:
 
 
 def _conflicts(first: _Group, second: _Group, threshold: np.float32) -> NDArray[np.bool_]:
-    """(n, m) bool: pairs of boxes that overlap too much to stay together."""
+    """(n, m) bool: pairs of boxes that overlap too much to stay together.
+
+    Of a group with itself, each box with those after it.
+    """
     rows, columns = first.columns, second.columns
+    over: NDArray[np.bool_]
     if first.class_id is None or second.class_id is None:
-        return _iou(rows[:, :, None], columns[:, None]) > threshold
-    over: NDArray[np.bool_] = first.class_id[:, None] == second.class_id
+        over = _iou(rows[:, :, None], columns[:, None]) > threshold
+        return over & _LATER[: len(first), : len(first)] if first is second else over
+    over = first.class_id[:, None] == second.class_id
+    if first is second:
+        over &= _LATER[: len(first), : len(first)]
     pairs = over.ravel().nonzero()[0]
     if len(pairs) * _FEW > over.size:
         over &= _iou(rows[:, :, None], columns[:, None]) > threshold
         return over
     row, column = np.divmod(pairs, len(second))
-    over.reshape(-1)[pairs] = _iou(rows[:, row], columns[:, column]) > threshold
+    over.reshape(-1)[pairs] = _iou(rows.take(row, axis=1), columns.take(column, axis=1)) > threshold
     return over
 
 
 def _greedy(conflicts: NDArray[np.bool_]) -> IndexArray:
     """Positions that stay, in order.
 
-    `conflicts` is a square matrix, best box first; it is overwritten.
+    `conflicts` is a square matrix, best box first: those that each box keeps from staying, all of them after it.
     """
-    np.fill_diagonal(conflicts, False)
     packed = np.packbits(conflicts, axis=1, bitorder="little")
     size, rows = packed.shape[1], packed.tobytes()
     alive = (1 << len(conflicts)) - 1  # a set of positions, as the bits of a number

@@ -75,3 +75,19 @@ def _scaled(values: NDArray[Any], name: str, scale: float) -> Pixels:
     if not np.isfinite(pixels).all():
         raise ImageError(f"{name}: some pixels are not finite")
     return np.ascontiguousarray(np.clip(np.rint(pixels, out=pixels), 0, 255).astype(np.uint8))
+
+
+def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    """Raise ImageError for an image of too many pixels, or of none.
+
+    `size` is (width, height); at most `max_pixels` are allowed.
+    """
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: the image has no pixels ({width} x {height})")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width} x {height} = {width * height:,} pixels, the limit is {max_pixels:,}",
+            hint="Such a file can exhaust the memory. If it is to be trusted: EDGEYOLO_MAX_PIXELS=N, or "
+            "read_image(..., max_pixels=N).",
+        )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from edgeyolo.errors import SourceError
 from edgeyolo.stream.decoder import Decoder
@@ -17,6 +19,11 @@ _HUNG = 3.0  # a driver that has not answered for so many times `silent_after`, 
 _OPENING_S = 10.0
 _MOST_HUNG = 3  # threads given up on before the source is
 _JOIN_S = 0.3
+
+
+class _Capturing(NamedTuple):
+    thread: threading.Thread
+    stop: threading.Event
 
 
 class Capture:
@@ -39,10 +46,10 @@ class Capture:
         self.name = name
         self._terms, self._clock = terms or Terms(), clock
         self._reader = Reader(name, opener, self._terms, clock, live)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._hung: list[threading.Thread] = []
+        self._threads: list[_Capturing] = []  # the last one, and before it those that hang
         self._closed = False
+        # At the end of the process too: a thread that comes back from OpenCV's C++ after it would abort it.
+        self._end = weakref.finalize(self, _end, self._reader, self._threads)
 
     @property
     def counts(self) -> Counts:
@@ -91,7 +98,7 @@ class Capture:
         """
         if self._closed:
             raise StopIteration
-        if self._thread is None:
+        if not self._threads:
             self._start()
         return self._reader.box.take(timeout)
 
@@ -101,10 +108,7 @@ class Capture:
         A thread inside a read of the network ends when that times out, and nobody waits for it.
         """
         self._closed = True
-        self._stop.set()
-        self._reader.box.close()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(_JOIN_S)
+        self._end()
 
     def __enter__(self) -> Capture:
         return self
@@ -112,33 +116,40 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_closed"):
-            self._stop.set()
-            self._reader.box.close()
-
     def _start(self) -> None:
-        self._thread = threading.Thread(
-            target=self._reader.run, args=(self._stop,), name=f"capture {self.name}", daemon=True
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=self._reader.run, args=(stop,), name=f"capture {self.name}", daemon=True
         )
-        self._thread.start()
+        self._threads.append(_Capturing(thread, stop))
+        thread.start()
 
     def _check_driver(self) -> None:
         """Leave a thread that its driver does not come back to, and start another."""
         reader = self._reader
         if not reader.live or self._clock() - reader.beat < _HUNG * self._terms.silent_after + _OPENING_S:
             return
-        assert self._thread is not None
-        self._stop.set()
-        self._hung = [thread for thread in (*self._hung, self._thread) if thread.is_alive()]
-        if len(self._hung) > _MOST_HUNG:
+        self._threads[-1].stop.set()
+        self._threads[:] = [each for each in self._threads if each.thread.is_alive()]
+        if len(self._threads) > _MOST_HUNG:
             self.close()
             raise SourceError(
-                f"{self.name}: the driver hangs, each of {len(self._hung)} times that it was opened"
+                f"{self.name}: the driver hangs, each of {len(self._threads)} times that it was opened"
             )
         self._terms.on_event(
             Event("replaced", self.name, self._clock(), "the driver hangs; it is opened again")
         )
         reader.beat = self._clock()
-        self._stop = threading.Event()
         self._start()
+
+
+def _end(reader: Reader, threads: Sequence[_Capturing]) -> None:
+    """Stop capturing, and wait a little for the last thread."""
+    for each in threads:
+        each.stop.set()
+    reader.box.close()
+    last = threads[-1].thread if threads else None
+    if (
+        last is not None and last.is_alive() and last is not threading.current_thread()
+    ):  # it may not have begun
+        last.join(_JOIN_S)

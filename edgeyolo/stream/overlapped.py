@@ -8,8 +8,10 @@ output. The runtimes, OpenCV and FFmpeg release the interpreter's lock, so that 
 
 from __future__ import annotations
 
+import atexit
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.stream.frame import Counts
@@ -17,6 +19,8 @@ from edgeyolo.stream.in_order import InOrder
 from edgeyolo.stream.progress import Progress, Stopwatch
 from edgeyolo.stream.source import Source
 from edgeyolo.stream.stages import Feeder, Gate, Result, Workers, batch_size
+
+_CLOSING_S, _ENDING_S = 0.5, 10.0
 
 
 class DetectionStream:
@@ -40,7 +44,7 @@ class DetectionStream:
         self._rows = batch_size(pipeline, source)
         self._gate = Gate(source, self._rows)
         self._workers = Workers(pipeline, self._results, self._gate)
-        self._feeder: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
 
     @property
@@ -92,14 +96,17 @@ class DetectionStream:
                 return result
 
     def close(self) -> None:
-        """End every thread and close the source; the detector stays open."""
+        """End every thread and close the source; the detector stays open.
+
+        A network that takes longer than that is not waited for here, but at the end of the process.
+        """
         self._stopped.set()
         self._results.close()
         self._gate.close()
         self._workers.stop()
         self.source.close()
-        if self._feeder is not None:
-            self._feeder.join(0.3)
+        if not _still_running(self._threads, _CLOSING_S):
+            atexit.unregister(self._end_with_process)
 
     def __enter__(self) -> DetectionStream:
         return self
@@ -119,9 +126,27 @@ class DetectionStream:
         return result
 
     def _start(self) -> None:
-        if self._feeder is None and not self._stopped.is_set():
+        if not self._threads and not self._stopped.is_set():
             self._watch.start()
-            self._workers.start()
             feeder = Feeder(self._pipeline, self.source, self._rows, self._workers, self._results, self._gate)
-            self._feeder = threading.Thread(target=feeder.run, name="prepare frames", daemon=True)
-            self._feeder.start()
+            feeding = threading.Thread(target=feeder.run, name="prepare frames", daemon=True)
+            self._threads = [*self._workers.threads(), feeding]
+            atexit.register(self._end_with_process)
+            for thread in self._threads:
+                thread.start()
+
+    def _end_with_process(self) -> None:
+        # A thread that comes back from a runtime's C++ to an interpreter that is gone aborts the process. The last one
+        # prepares, and may be inside a caller's generator, which nobody waits for.
+        self.close()
+        _still_running(self._threads[:-1], _ENDING_S)
+
+
+def _still_running(threads: Sequence[threading.Thread], seconds: float) -> bool:
+    """True if one of them, but this one, still runs after waiting so long for all."""
+    end = time.monotonic() + seconds
+    others = [thread for thread in threads if thread is not threading.current_thread()]
+    for thread in others:
+        if thread.is_alive():  # it may not have begun
+            thread.join(max(end - time.monotonic(), 0))
+    return any(thread.is_alive() for thread in others)

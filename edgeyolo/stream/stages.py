@@ -114,18 +114,17 @@ class Workers:
         self._buffers: queue.SimpleQueue[InputArray] = queue.SimpleQueue()
         for _ in range(BUFFERS):
             self._buffers.put(pipeline.input_array())
-        self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Start the threads."""
-        for number in range(self._count):
-            thread = threading.Thread(target=self._run, name=f"run network {number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def threads(self) -> list[threading.Thread]:
+        """The threads, not yet started."""
+        return [
+            threading.Thread(target=self._run, name=f"run network {number}", daemon=True)
+            for number in range(self._count)
+        ]
 
     def stop(self) -> None:
         """End the threads when they have done what they are at."""
-        for _ in self._threads:
+        for _ in range(self._count):
             self._todo.put(None)
 
     def buffer(self) -> InputArray:

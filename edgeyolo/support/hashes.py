@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+_PIECE = 1 << 16  # stays in a core's cache; a new piece of memory for each read would double the time
+
 
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file as 64 lower-case hexadecimal digits, read in pieces."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE))
+    with Path(path).open("rb", buffering=0) as file:
+        while read := file.readinto(piece):
+            digest.update(piece[:read])
     return digest.hexdigest()

@@ -2,8 +2,9 @@
 
 ByteTrack's association in two stages (Zhang et al., ECCV 2022) over a Kalman filter in continuous time. What differs:
 pairs are judged by the filter's own uncertainty beside the overlap, so that objects are found again after gaps and at
-low frame rates; a track is confirmed by evidence instead of a number of frames; confidences are first put on one
-scale. Nothing looks ahead: what is given for a frame is final.
+low frame rates; a track is confirmed by evidence instead of a number of frames, and once more where it was lost and
+another track claims what it is found in; confidences are first put on one scale. Nothing looks ahead: what is given for
+a frame is final.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from edgeyolo.tracking.kalman import BoxStates, MotionModel
 from edgeyolo.tracking.rules import TrackerRules
 from edgeyolo.tracking.tracklets import TENTATIVE, Tracklets
 from edgeyolo.tracking.tracks import Tracks
+
+_NEWS = 0.25  # of its evidence, what a detection adds however soon it follows
 
 
 class HasBoxes(Protocol):
@@ -83,7 +86,8 @@ class Tracker:
 
         Returns:
             The confirmed tracks that a detection of this frame matches. A track that is lost is not given, though it
-            keeps its identity for `lost_seconds`.
+            keeps its identity for `lost_seconds`; nor is one that was found where another could be, before it has as
+            much evidence again as a new one.
 
         Raises:
             UsageError: a time before the last frame's, or arrays that do not belong together.
@@ -103,8 +107,8 @@ class Tracker:
         boxes = np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, size], axis=1).T
         measured = Measured(boxes, self.motion.noise(boxes, scaled), scaled, class_id)
         memory = self._memory.predict(seconds, self.motion)
-        match = self._associate(memory, measured)
-        memory = self._matched(memory, measured, match)
+        match, doubtful = self._associate(memory, measured)
+        memory = self._matched(memory, measured, match, doubtful)
         born = self._born(measured, match)
         if len(born):
             match = np.concatenate([match, born])
@@ -112,14 +116,19 @@ class Tracker:
         memory = self._confirmed(memory)
         kept = self._kept(memory)
         self._memory = memory if kept.all() else memory.take(kept.nonzero()[0])
-        return _tracks(memory, match, confidence, getattr(detections, "class_names", ()), time)
+        shown = (memory.track_id != TENTATIVE) & (memory.evidence >= self.rules.evidence)
+        names = getattr(detections, "class_names", ())
+        return _tracks(memory, np.where(shown, match, -1), confidence, names, time)
 
-    def _associate(self, memory: Tracklets, measured: Measured) -> IndexArray:
-        """The detection of each track, (n,); -1 for none."""
+    def _associate(self, memory: Tracklets, measured: Measured) -> tuple[IndexArray, IndexArray]:
+        """The detection of each track, -1 for none, and the doubtful tracks.
+
+        Those were lost, and found in a detection that another track fits.
+        """
         rules = self.rules
         match = np.full(len(memory.track_id), -1)
         if not len(match) or not len(measured.confidence):
-            return match
+            return match, np.empty(0, np.int64)
         high = (measured.confidence >= rules.high).nonzero()[0]
         low = ((measured.confidence >= rules.low) & (measured.confidence < rules.high)).nonzero()[0]
         confirmed = (memory.track_id != TENTATIVE).nonzero()[0]
@@ -139,18 +148,29 @@ class Tracker:
                 free[boxes[columns]] = False
 
         stage(confirmed, high, rules.fit_high)
-        stage(confirmed[match[confirmed] < 0], low, rules.fit_low)
+        waiting = confirmed[(match[confirmed] < 0) & (memory.missed[confirmed] <= rules.low_misses)]
+        stage(waiting, low, rules.fit_low)
         stage(tentative, high[free[high]], rules.fit_new)
-        return match
+        found = confirmed[(match[confirmed] >= 0) & (memory.missed[confirmed] > 0)]
+        claims = (fitness[confirmed[:, None], match[found]] >= rules.fit_high).sum(axis=0)
+        claims -= fitness[found, match[found]] >= rules.fit_high  # its own
+        return match, found[claims > 0]
 
-    def _matched(self, memory: Tracklets, measured: Measured, match: IndexArray) -> Tracklets:
-        """The tracks after this frame's matches."""
+    def _matched(
+        self, memory: Tracklets, measured: Measured, match: IndexArray, doubtful: IndexArray
+    ) -> Tracklets:
+        """The tracks after this frame's matches.
+
+        The doubtful ones gather their evidence anew.
+        """
         index = (match >= 0).nonzero()[0]
         part = measured.take(match[index])
         seen, missed, class_id = memory.seen.copy(), memory.missed + 1, memory.class_id.copy()
         evidence = memory.evidence.copy()
+        news = np.maximum(-np.expm1((memory.seen - self._time) / self.rules.alike_seconds), _NEWS)
+        evidence[doubtful], news[doubtful] = 0, 1
         seen[index], missed[index], class_id[index] = self._time, 0, part.class_id
-        evidence[index] += _evidence(part)
+        evidence[index] += news[index] * _evidence(part)
         states = memory.states.correct(index, part.boxes, part.noise)
         return Tracklets(states, memory.track_id, class_id, seen, missed, evidence)
 
@@ -193,11 +213,12 @@ def _evidence(part: Measured) -> Array:
 
 
 def _tracks(
-    memory: Tracklets, match: IndexArray, confidence: Array, names: tuple[str, ...], time: float
+    memory: Tracklets, found: IndexArray, confidence: Array, names: tuple[str, ...], time: float
 ) -> Tracks:
-    index = ((match >= 0) & (memory.track_id != TENTATIVE)).nonzero()[0]
+    """The tracks of detections `found`, -1 for a track that is not shown."""
+    index = (found >= 0).nonzero()[0]
     index = index[np.argsort(memory.track_id[index], kind="stable")]
-    found = match[index]
+    found = found[index]
     return Tracks(
         memory.states.xyxy[index].astype(np.float32), memory.track_id[index], confidence[found].astype(np.float32),
         memory.class_id[index], found, tuple(names), time,

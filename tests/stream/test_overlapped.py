@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +108,27 @@ def test_a_runtime_that_works_on_several_gets_several_and_another_one_at_a_time(
 
 
 def test_stages_overlap() -> None:
-    """Reading, the network and the caller take 20 ms each; one after the other they would take 60 a frame."""
+    """Each waits until reading, the network and the caller are at work at the same time."""
+    at_work: set[str] = set()
+    changed = threading.Condition()
+
+    def meet(name: str) -> bool:
+        with changed:
+            at_work.add(name)
+            changed.notify_all()
+            return changed.wait_for(lambda: len(at_work) == 3, 60)
 
     def source() -> Iterator[NDArray[np.uint8]]:
         for number in range(20):
-            time.sleep(0.02)
+            if number == 3:  # those before are on their way to the others
+                meet("source")
             yield grey(number)
 
-    start = time.monotonic()
-    for _ in DetectionStream(pipeline(FakeSession(lambda _: time.sleep(0.02))), open_source(source())):
-        time.sleep(0.02)
-    assert time.monotonic() - start < 0.8  # 1.2 without
+    runs = itertools.count()
+    session = FakeSession(lambda _: meet("network") if next(runs) == 1 else None)
+    for frame, _ in DetectionStream(pipeline(session), open_source(source())):
+        assert frame.index or meet("caller")
+    assert frame.index == 19
 
 
 def test_a_slow_caller_holds_the_source_back() -> None:
@@ -211,35 +225,48 @@ def test_batches_over_several_sources(tmp_path: Path) -> None:
 
 
 def test_a_batch_of_cameras_is_run_when_its_window_is_over() -> None:
+    """And not when the camera that gives nothing counts as silent, or when the other has given a second frame."""
     session = FakeSession()
-    with served(steady(40, rate=40)) as first, served(lambda n, send, stop: stop.wait(20)) as second:
-        source = open_source([first.url, second.url], reconnection=None)
+    with served(steady(4000, rate=10)) as first, served(lambda n, send, stop: stop.wait(60)) as second:
+        source = open_source([first.url, second.url], reconnection=None, silent_after=600)
         with DetectionStream(pipeline(session, dynamic_batch=True), source) as stream:
-            start = time.monotonic()
-            for _ in range(5):
-                next(stream)
-            assert time.monotonic() - start < 3  # and not until the silent one counts as silent
+            for _ in islice(stream, 100):
+                if 1 in session.batches:
+                    break
     assert 1 in session.batches
 
 
 def test_fresh_frames_are_taken_when_the_network_is_about_to_be_free() -> None:
-    """A camera of 50 frames a second and a network of 100 ms: results are younger than two network times."""
-    session = FakeSession(lambda _: time.sleep(0.1))
+    """While the network is busy, frames come and go: the next one it gets was captured when it was free again."""
+    busy, go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def work(_: NDArray[Any]) -> None:
+        busy.release()
+        go.acquire(timeout=60)
+
+    results: list[tuple[Frame, Any]] = []
+    newest = [0]
     with (
-        served(steady(500, rate=50)) as camera,
-        DetectionStream(pipeline(session), open_source(camera.url)) as stream,
+        served(steady(2000, rate=100)) as camera,
+        DetectionStream(pipeline(FakeSession(work)), open_source(camera.url)) as stream,
     ):
-        ages = []
-        for frame, _ in stream:
-            ages.append(time.monotonic() - frame.time)
-            if len(ages) == 10:
-                break
+        caller = threading.Thread(target=lambda: results.extend(islice(stream, 4)), daemon=True)
+        caller.start()
+        for _ in range(4):
+            assert busy.acquire(timeout=60)
+            enough, deadline = stream.counts.captured + 10, time.monotonic() + 60
+            while stream.counts.captured < enough and time.monotonic() < deadline:
+                time.sleep(0.005)
+            newest.append(stream.counts.captured - 1)
+            go.release()
+        caller.join(60)
         progress = stream.progress
-    assert sorted(ages)[-2] < 0.2
-    assert progress.frames == 10
-    assert 5 < progress.fps < 11
-    assert 0.1 < (progress.latency(0.5) or 0) < 0.2
-    assert progress.counts.dropped["newer"] > 10
+        go.release(100)
+    assert all(frame.index >= least for (frame, _), least in zip(results, newest, strict=False))
+    assert len(results) == progress.frames == 4
+    assert (progress.latency(0.5) or 0) > 0
+    assert progress.fps > 0
+    assert progress.counts.dropped["newer"] >= 25
     assert "dropped" in str(progress)
 
 
@@ -269,7 +296,7 @@ def test_async_for_with_two_streams_at_once() -> None:
 
     found, beats = asyncio.run(both())
     assert found == [list(range(10))] * 2
-    assert beats > 15  # the event loop was never held up
+    assert beats >= 5  # the event loop was not held up
 
 
 def test_cancelling_a_wait_loses_no_frame() -> None:
@@ -325,19 +352,83 @@ def test_no_thread_stays_after_the_end_an_error_or_closing() -> None:
 
 
 def test_closing_from_another_thread_ends_a_loop_at_once() -> None:
-    forever = threading.Event()
+    forever, late = threading.Event(), threading.Event()
 
     def source() -> Iterator[NDArray[np.uint8]]:
         yield grey(0)
-        forever.wait(20)
+        forever.wait(60)
+        late.set()
 
     stream = DetectionStream(pipeline(FakeSession()), open_source(source()))
     next(stream)
     threading.Timer(0.1, stream.close).start()
-    start = time.monotonic()
     assert list(stream) == []
-    assert time.monotonic() - start < 1
+    assert not late.is_set()
     forever.set()
+
+
+def test_closing_waits_for_a_run_of_the_network() -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def work(_: NDArray[Any]) -> None:
+        inside.set()
+        go.wait(20)
+
+    session = FakeSession(work)
+    stream = DetectionStream(pipeline(session), open_source(grey(n) for n in range(9)))
+    threading.Thread(target=lambda: list(stream), daemon=True).start()
+    assert inside.wait(20)
+    threading.Timer(0.1, go.set).start()
+    stream.close()
+    assert go.is_set() and not session.running
+
+
+UNCLOSED = """
+import sys, time
+from tests.stream.test_overlapped import DetectionStream, FakeSession, grey, open_source, pipeline
+def work(_):
+    print("in", flush=True)
+    time.sleep(1.2)
+    print("out", flush=True)
+stream = DetectionStream(pipeline(FakeSession(work)), open_source(grey(n) for n in range(9)))
+next(stream)
+"""
+CLOSED = UNCLOSED + "stream.close()"
+BLOCKED = """
+import time
+from tests.stream.test_overlapped import DetectionStream, FakeSession, grey, open_source, pipeline
+def camera():
+    yield grey(0)
+    time.sleep(300)
+next(DetectionStream(pipeline(FakeSession()), open_source(camera())))
+"""
+
+
+@pytest.mark.parametrize("program", [UNCLOSED, CLOSED])
+def test_a_process_ends_after_what_is_in_the_network(program: str) -> None:
+    """A runtime whose run comes back to an interpreter that is gone aborts the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    assert words.count("in") == words.count("out") >= 1
+
+
+def test_a_process_ends_while_a_generator_waits() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_detector_streams_what_it_detects_in_single_images(small_artifact: Path, tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeyolo import Detector
-from edgeyolo.stream import Reconnection, open_source
+from edgeyolo.stream import Event, Reconnection, open_source
 
 from .films import jpeg, picture
 from .mjpeg_server import served
 
 FRAMES = int(os.environ.get("SOAK_FRAMES", "600"))
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0.1"))
+SILENT_S = 5.0
 DISCONNECT_S = min(10.0, MINUTES * 60 / 4)
 
 linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
@@ -72,7 +73,8 @@ def test_memory_threads_and_descriptors_stay_constant(small_artifact: Path, tmp_
 @linux
 @pytest.mark.timeout(7200)
 def test_a_camera_that_disconnects_loses_only_frames_with_a_cause() -> None:
-    sent = []
+    sent: list[int] = []
+    silences: list[Event] = []
     end = time.monotonic() + MINUTES * 60
 
     def script(connection: int, send: Callable[[bytes], None], stop: threading.Event) -> None:
@@ -84,7 +86,14 @@ def test_a_camera_that_disconnects_loses_only_frames_with_a_cause() -> None:
 
     delivered, marks, memory = 0, [], []
     quick = Reconnection(delay=0.05, longest=0.1, give_up_after=2.0)
-    with served(script) as camera, open_source(camera.url, reconnection=quick) as source:  # type: ignore[attr-defined]
+
+    def listen(event: Event) -> None:
+        silences.extend([event] if event.kind == "silent" else [])
+
+    with (
+        served(script) as camera,
+        open_source(camera.url, reconnection=quick, silent_after=SILENT_S, on_event=listen) as source,
+    ):
         try:
             for frame in source:
                 delivered += 1
@@ -100,8 +109,10 @@ def test_a_camera_that_disconnects_loses_only_frames_with_a_cause() -> None:
         connections = camera.connections
     assert connections >= 3
     assert counts.captured == delivered + counts.lost
-    # The very last frames may still have been on their way when the loop was left.
-    assert 0 <= len(sent) - counts.captured <= 2
+    # The very last frames may still have been on their way when the loop was left. So may those of a connection that
+    # was given up as silent: a machine that lets the reader wait for so long has them in the connection, unread, where
+    # nobody can count them. Each such connection is told of.
+    assert 0 <= len(sent) - counts.captured <= 2 + len(silences) * 2 * 30 * SILENT_S
     assert set(counts.dropped) <= {"newer", "closed"}
     assert max(marks[len(marks) // 2 :]) <= max(marks[: len(marks) // 2 + 1])
     assert max(memory[len(memory) // 2 :]) - max(memory[: len(memory) // 2 + 1]) < 2

@@ -111,6 +111,49 @@ def test_a_track_is_given_once_there_is_evidence_for_it() -> None:
     assert frames(0.5) == 99
 
 
+def test_a_lost_track_that_may_have_another_s_detection_is_shown_once_proved_anew() -> None:
+    def frames(hidden_at: float) -> int:
+        """Frames from the end of a gap until both objects are given again."""
+        tracker = Tracker()
+        for index in range(30):
+            tracker.update(found((100, 200), (hidden_at, 200), confidence=0.94), index / 10)
+        for index in range(30, 34):
+            tracks = tracker.update(found((100, 200), confidence=0.94), index / 10)
+            assert tracks.track_id.tolist() == [1]
+        for index in range(34, 40):
+            tracks = tracker.update(found((100, 200), (hidden_at, 200), confidence=0.94), index / 10)
+            if len(tracks) == 2:
+                assert tracks.track_id.tolist() == [1, 2]
+                return index - 33
+        return 99
+
+    assert frames(hidden_at=400) == 1
+    assert 1 < frames(hidden_at=112) < 6
+
+
+def test_a_low_confidence_does_not_find_a_lost_track() -> None:
+    def shown(gap: int) -> int:
+        tracker = Tracker()
+        for index in range(10):
+            tracker.update(found((100, 200)), index / 10)
+        for index in range(10, 10 + gap):
+            tracker.update(found(), index / 10)
+        return len(tracker.update(found((100, 200), confidence=0.4), (10 + gap) / 10))
+
+    assert [shown(gap) for gap in (0, 1, 2, 5)] == [1, 1, 0, 0]
+
+
+def test_detections_in_quick_succession_are_less_evidence_than_the_same_over_time() -> None:
+    def frames(rate: float) -> int:
+        tracker = Tracker()
+        for index in range(99):
+            if len(tracker.update(found((100, 200), confidence=0.66), index / rate)):
+                return index + 1
+        return 99
+
+    assert 1 < frames(7) < frames(60) < 12
+
+
 def test_class_wise_and_agnostic() -> None:
     for agnostic, expected in ((False, 2), (True, 1)):
         tracker = Tracker(class_wise=not agnostic)
