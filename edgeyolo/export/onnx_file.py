@@ -1,0 +1,174 @@
+"""A traced network and its weights as an ONNX model.
+
+The trace has ONNX's operators already: torch's exporters take seconds to import and to trace once more, and have
+nothing to add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.backend.op_graph import Graph, Operation, Shape
+from edgeyolo.errors import UnsupportedTargetError
+
+if TYPE_CHECKING:
+    import onnx
+
+OLDEST = 11  # opset: Resize scales as torch does
+ROI_OPTIONAL = 13  # opset: Resize without its second input
+TO_THE_END = np.iinfo(np.int64).max
+
+
+def write_graph(
+    graph: Graph,
+    weights: Mapping[str, NDArray[np.float32]],
+    outputs: Sequence[str],
+    opset: int,
+    *,
+    dynamic_batch: bool = False,
+) -> onnx.ModelProto:
+    """Make an ONNX model of a trace.
+
+    Inner tensors keep the names of the trace, weights theirs; equal arguments give equal models.
+
+    Args:
+        graph: the trace.
+        weights: float32 arrays by the names that operations read them under.
+        outputs: names for the graph's outputs, in their order.
+        opset: from 11.
+        dynamic_batch: leave the first dimension of input and outputs open.
+
+    Raises:
+        UnsupportedTargetError: an operation that ONNX does not name, or an older opset.
+    """
+    import onnx
+
+    _require_writable(graph, opset)
+    names = dict(zip(graph.outputs, outputs, strict=True))
+    model = onnx.ModelProto()
+    model.opset_import.add(domain="", version=opset)
+    model.graph.name = "network"
+    constants: dict[str, NDArray[Any]] = {}
+    for operation in used(with_joint_slices(graph.operations), graph.outputs):
+        form = FORMS[operation.kind](operation, opset)
+        constants |= {name: weights[name] for name in operation.parameters} | form.constants
+        model.graph.node.append(
+            onnx.helper.make_node(
+                operation.kind,
+                [*(names.get(each, each) for each in operation.inputs), *operation.parameters, *form.inputs],
+                [names.get(operation.output, operation.output)],
+                name=operation.output,
+                **form.attributes,
+            )
+        )
+    for name, array in constants.items():  # built in place: make_tensor and make_graph copy every weight
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        model.graph.initializer.add(name=name, dims=array.shape, data_type=kind, raw_data=array.tobytes())
+    model.graph.input.append(_port(graph.input, graph.input_shape, dynamic_batch))
+    model.graph.output.extend(_port(names[each], graph.shapes[each], dynamic_batch) for each in graph.outputs)
+    return model
+
+
+def with_joint_slices(operations: Iterable[Operation]) -> list[Operation]:
+    """Make one slice over several axes of slices of slices: half of a map is then not written first."""
+    joint: dict[str, Operation] = {}
+    found = []
+    for operation in operations:
+        found.append(_joined(operation, joint) if operation.kind == "Slice" else operation)
+        if operation.kind == "Slice":
+            joint[operation.output] = found[-1]
+    return found
+
+
+def _joined(operation: Operation, joint: Mapping[str, Operation]) -> Operation:
+    """The slice with its `cuts` by axis, and those of the slice before it, unless both cut one axis."""
+    cuts, before = {operation.attributes["axis"]: _cut(operation)}, joint.get(operation.inputs[0])
+    if before is None or cuts.keys() & before.attributes["cuts"].keys():
+        return replace(operation, attributes={"cuts": cuts})
+    return replace(operation, inputs=before.inputs, attributes={"cuts": before.attributes["cuts"] | cuts})
+
+
+def used(operations: Sequence[Operation], outputs: Iterable[str]) -> list[Operation]:
+    """The operations that the outputs need, in their order."""
+    wanted, found = set(outputs), []
+    for each in reversed(operations):
+        if each.output in wanted:
+            wanted.update(each.inputs)
+            found.append(each)
+    return found[::-1]
+
+
+def _cut(operation: Operation) -> tuple[int, int, int]:
+    start, end, step = (operation.attributes[name] for name in ("start", "end", "steps"))
+    return start, TO_THE_END if end is None else end, step
+
+
+def _require_writable(graph: Graph, opset: int) -> None:
+    if opset < OLDEST:
+        raise UnsupportedTargetError(
+            f"opset {opset}: networks are written in {OLDEST} and newer", hint="Leave out --opset."
+        )
+    if unknown := sorted(graph.counts().keys() - FORMS.keys()):
+        raise UnsupportedTargetError(
+            f"the network has operations that are not written as ONNX: {', '.join(unknown)}",
+            hint=f"Known are {', '.join(sorted(FORMS))}.",
+        )
+
+
+def _port(name: str, shape: Shape, dynamic_batch: bool) -> onnx.ValueInfoProto:
+    import onnx
+
+    sides = ["batch", *shape[1:]] if dynamic_batch else shape
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sides)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """An operation's attributes in ONNX, and inputs that are constants."""
+
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def _plain(operation: Operation, opset: int) -> _Form:
+    return _Form(operation.attributes)
+
+
+def _window(operation: Operation, opset: int) -> _Form:
+    given = {key: value for key, value in operation.attributes.items() if key != "weights"}
+    return _Form(given | {"pads": (*given["pads"], *given["pads"])})
+
+
+def _resize(operation: Operation, opset: int) -> _Form:
+    scales = (1.0, 1.0, *operation.attributes["scales"])
+    constants = {f"{operation.output}/scales": np.array(scales, np.float32)}
+    roi = "" if opset >= ROI_OPTIONAL else f"{operation.output}/roi"
+    if roi:
+        constants[roi] = np.zeros(0, np.float32)
+    modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return _Form(modes, (roi, f"{operation.output}/scales"), constants)
+
+
+def _slice(operation: Operation, opset: int) -> _Form:
+    cuts = operation.attributes["cuts"]
+    starts, ends, steps = zip(*cuts.values(), strict=True)
+    columns = {"starts": starts, "ends": ends, "axes": tuple(cuts), "steps": steps}
+    constants = {f"{operation.output}/{name}": np.array(each, np.int64) for name, each in columns.items()}
+    return _Form({}, tuple(constants), constants)
+
+
+FORMS: Mapping[str, Callable[[Operation, int], _Form]] = MappingProxyType(
+    {
+        **dict.fromkeys(("Add", "Concat", "LeakyRelu", "Mul", "Relu", "Sigmoid"), _plain),
+        **dict.fromkeys(("Conv", "MaxPool"), _window),
+        "Resize": _resize,
+        "Slice": _slice,
+    }
+)
