@@ -57,7 +57,8 @@ def write_graph(
     constants: dict[str, NDArray[Any]] = {}
     for operation in used(with_joint_slices(graph.operations), graph.outputs):
         form = FORMS[operation.kind](operation, opset)
-        constants |= {name: weights[name] for name in operation.parameters} | form.constants
+        constants.update({name: weights[name] for name in operation.parameters})
+        constants.update(form.constants)
         model.graph.node.append(
             onnx.helper.make_node(
                 operation.kind,
@@ -124,7 +125,7 @@ def _require_writable(graph: Graph, opset: int) -> None:
 def _port(name: str, shape: Shape, dynamic_batch: bool) -> onnx.ValueInfoProto:
     import onnx
 
-    sides = ["batch", *shape[1:]] if dynamic_batch else shape
+    sides: list[str | int | None] = ["batch" if dynamic_batch else shape[0], *shape[1:]]
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sides)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -197,7 +198,7 @@ def _keeps_all(args: tuple[Any, ...]) -> bool:
 
 
 def _broadcast(values: Tensor, other: Tensor | float, **_: Any) -> Tensor:
-    return values.new_empty(torch.broadcast_shapes(values.shape, getattr(other, "shape", ())))
+    return values.new_empty(np.broadcast_shapes(values.shape, getattr(other, "shape", ())))
 
 
 def _joined(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
