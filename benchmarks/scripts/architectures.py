@@ -140,7 +140,8 @@ def texts_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             row["network"], row["target"], f"{row['imgsz']}", f"{len(row['maps'])}", f"{row['megabytes']:.1f}",
-            f"{row['seconds']:.0f}", f"{row['processor_seconds']:.0f} s", f"{row['peak_megabytes'] / 1e3:.1f} GB", f"{row['deviation']:.1e}",
+            f"{row['seconds']:.0f}", f"{row['processor_seconds']:.0f} s",
+            f"{row['peak_megabytes'] / 1e3:.1f} GB", f"{row['deviation']:.1e}",
             f"{row['tolerance']:g}", "written",
         )
         if "failed" not in row
@@ -153,8 +154,9 @@ def write(rows: Sequence[dict[str, Any]], name: str) -> None:
     """The results as JSON and as a table."""
     about = (
         "Every network with random weights, 80 classes, through `edgeyolo export`: maps are the outputs of the file "
-        "(no auxiliary ones), seconds, processor time and memory those of the whole export with its comparison with torch "
-        "on three pictures, on two shared cores at low priority. Integers are exported unjudged. Random scores lie too near each other for detections to be compared: maps are."
+        "(no auxiliary ones), seconds, processor time and memory those of the whole export with its comparison with "
+        "torch on three pictures, on two shared cores at low priority. Integers are exported unjudged. Random scores "
+        "lie too near each other for detections to be compared: maps are."
     )
     result_files.write(name, rows, [about, "", *table_lines(COLUMNS, texts_of(rows))])
 

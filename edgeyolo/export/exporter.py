@@ -82,10 +82,9 @@ def export(
     require_edges(profile, options.nms, options.input)
     chosen_soc(profile, options.soc)
     step("reading the weights")
-    loaded = _load(weights)
+    loaded = _folded(_load(weights), step)
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
     with place as folder, _workspace() as scratch:
-        step("re-parameterizing")
         source = _prepare(loaded, profile, options, scratch)
         require_fit(check_source(source, profile))  # no images help a network that the target cannot take
         require_calibration(profile, options, source.learned)
@@ -119,9 +118,8 @@ def prepared(
     """
     profile, _ = _toolchain(target)
     step("reading the weights")
-    loaded = _load(weights)
+    loaded = _folded(_load(weights), step)
     with _workspace() as scratch:
-        step("re-parameterizing")
         yield _prepare(loaded, profile, options, scratch)
 
 
@@ -164,13 +162,11 @@ def _load(weights: str | Path) -> Imported:
     return import_checkpoint(weights)
 
 
-def _prepare(
-    loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path
-) -> NetworkSource:
-    """Re-parameterize, prove that nothing changed, and settle the contracts."""
-    from edgeyolo.export.source import NetworkSource
+def _folded(loaded: Imported, step: Callable[[str], None]) -> Imported:
+    """Re-parameterize, and prove that nothing changed; the network in training form is not kept in memory."""
     from edgeyolo.models.reparameterize import reparameterize
 
+    step("re-parameterizing")
     deploy = reparameterize(loaded.network)
     if not deploy.report.largest.relative <= REPARAMETERIZED_TOLERANCE:
         raise GateError(
@@ -178,11 +174,20 @@ def _prepare(
             f"{REPARAMETERIZED_TOLERANCE:g} is allowed",
             hint="The weights hold extreme or non-finite values; train on, or import them again.",
         )
+    return replace(loaded, network=deploy.network)
+
+
+def _prepare(
+    loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path
+) -> NetworkSource:
+    """Settle the contracts of a re-parameterized network."""
+    from edgeyolo.export.source import NetworkSource
+
     spec = loaded.network.spec
     given = input_contract(spec, profile, options, loaded.size)
     output = network_maps(spec, len(loaded.class_names))
     return NetworkSource(
-        deploy.network,
+        loaded.network,
         given,
         output,
         loaded.class_names,
