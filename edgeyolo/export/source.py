@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +44,17 @@ class NetworkSource:
     judge: Judge | None = None
     model: str = ""  # the network's name
     trained: Size | None = None  # (height, width) of the training, where that is known
+    traces: dict[InputContract, Graph] = field(default_factory=dict)
     _onnx: dict[int, Path] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def graph(self) -> Graph:
         """The network's operations; traced once."""
         from edgeyolo.export import trace
 
-        return trace.trace(self.network, self.input)
+        if self.input not in self.traces:
+            self.traces[self.input] = trace.trace(self.network, self.input)
+        return self.traces[self.input]
 
     def onnx(self, *, opset: int) -> Path:
         """The network as ONNX with raw heads.
