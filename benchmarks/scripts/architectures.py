@@ -96,7 +96,10 @@ def key_of(row: Row) -> Key:
 
 
 def kept(name: str, *, retry: bool) -> list[Row]:
-    """Rows of a former run; those without processor time are of an older script, and measured again."""
+    """Rows of a former run.
+
+    Those without processor time are of an older script, and measured again.
+    """
     file = result_files.RESULTS / f"{name}.json"
     rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     return [row for row in rows if "processor_seconds" in row and not (retry and "failed" in row)]

@@ -160,7 +160,10 @@ def _require_ports(backend: Backend, compiled: Compiled, folder: Path, target: s
 
 
 def _folded(weights: str | Path, step: Callable[[str], None]) -> Imported:
-    """Read, re-parameterize, and prove that nothing changed; the training form is not kept in memory."""
+    """Read, re-parameterize, and prove that nothing changed.
+
+    The training form is not kept in memory.
+    """
     from edgeyolo.models.importer import import_checkpoint
     from edgeyolo.models.reparameterize import reparameterize
 

@@ -77,7 +77,10 @@ def write_graph(
 
 
 def with_joint_slices(operations: Iterable[Operation]) -> list[Operation]:
-    """Make one slice over several axes of slices of slices: half of a map is then not written first."""
+    """Make one slice over several axes of slices of slices.
+
+    Half of a map is then not written first.
+    """
     joint: dict[str, Operation] = {}
     found = []
     for operation in operations:
@@ -88,7 +91,10 @@ def with_joint_slices(operations: Iterable[Operation]) -> list[Operation]:
 
 
 def _joined(operation: Operation, joint: Mapping[str, Operation]) -> Operation:
-    """The slice with its `cuts` by axis, and those of the slice before it, unless both cut one axis."""
+    """The slice with its `cuts` by axis.
+
+    It takes over those of the slice before it, unless both cut one axis.
+    """
     cuts, before = {operation.attributes["axis"]: _cut(operation)}, joint.get(operation.inputs[0])
     if before is None or cuts.keys() & before.attributes["cuts"].keys():
         return replace(operation, attributes={"cuts": cuts})

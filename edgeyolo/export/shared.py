@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Shared:
-    """Network, traces and torch's maps, made by the first export that is given it and used by the others.
+    """Network, traces and torch's maps for several exports.
+
+    The first export that is given it makes them, the others use them.
 
     Attributes:
         networks: re-parameterized networks by their file.

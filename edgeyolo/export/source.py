@@ -70,9 +70,9 @@ class NetworkSource:
 
 
 def to_onnx(source: NetworkSource, opset: int) -> bytes:
-    """Write the trace with its weights, and check the file; equal networks give equal bytes.
+    """Write the trace with its weights, and check the file.
 
-    The graph carries its own contract in `metadata_props`, for users who take the file without the manifest.
+    Equal networks give equal bytes. The graph carries its own contract in `metadata_props`, for users who take the file without the manifest.
     """
     import onnx
 

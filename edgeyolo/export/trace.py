@@ -60,7 +60,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False, torch's hook for modes that its compiler never sees: otherwise it is imported here."""
+        """Tell torch that its compiler never sees this mode.
+
+        Otherwise it is imported here.
+        """
         return False
 
     def __init__(self, given: str, state: Mapping[str, Tensor]) -> None:
