@@ -72,7 +72,8 @@ class NetworkSource:
 def to_onnx(source: NetworkSource, opset: int) -> bytes:
     """Write the trace with its weights, and check the file.
 
-    Equal networks give equal bytes. The graph carries its own contract in `metadata_props`, for users who take the file without the manifest.
+    Equal networks give equal bytes. The graph carries its own contract in `metadata_props`, for users who take the file
+    without the manifest.
     """
     import onnx
 
