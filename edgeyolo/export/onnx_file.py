@@ -6,8 +6,8 @@ nothing to add.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.backend.op_graph import Graph, Operation, Shape
 from edgeyolo.errors import UnsupportedTargetError
+from edgeyolo.support.silence import silence
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +36,8 @@ def write_graph(
 ) -> onnx.ModelProto:
     """Make an ONNX model of a trace.
 
-    Inner tensors keep the names of the trace, weights theirs; equal arguments give equal models.
+    It is simplified. Inner tensors keep the names of the trace, but for those of joined slices, and weights theirs;
+    equal arguments give equal models.
 
     Args:
         graph: the trace.
@@ -50,70 +52,60 @@ def write_graph(
     import onnx
 
     _require_writable(graph, opset)
-    names = dict(zip(graph.outputs, outputs, strict=True))
-    model = onnx.ModelProto()
-    model.opset_import.add(domain="", version=opset)
-    model.graph.name = "network"
-    constants: dict[str, NDArray[Any]] = {}
-    for operation in used(with_joint_slices(graph.operations), graph.outputs):
-        form = FORMS[operation.kind](operation, opset)
-        constants.update({name: weights[name] for name in operation.parameters})
-        constants.update(form.constants)
-        model.graph.node.append(
-            onnx.helper.make_node(
-                operation.kind,
-                [*(names.get(each, each) for each in operation.inputs), *operation.parameters, *form.inputs],
-                [names.get(operation.output, operation.output)],
-                name=operation.output,
-                **form.attributes,
-            )
-        )
-    for name, array in constants.items():  # built in place: make_tensor and make_graph copy every weight
+    read = {name: weights[name] for operation in graph.operations for name in operation.parameters}
+    model = _simplified(_without_weights(graph, read, outputs, opset, dynamic_batch=dynamic_batch))
+    del model.graph.input[1:]
+    for name, array in read.items():  # built in place: make_tensor and make_graph copy every weight
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         model.graph.initializer.add(name=name, dims=array.shape, data_type=kind, raw_data=array.tobytes())
-    model.graph.input.append(_port(graph.input, graph.input_shape, dynamic_batch))
-    model.graph.output.extend(_port(names[each], graph.shapes[each], dynamic_batch) for each in graph.outputs)
     return model
 
 
-def with_joint_slices(operations: Iterable[Operation]) -> list[Operation]:
-    """Make one slice over several axes of slices of slices.
+def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Let onnxsim join slices of slices and equal constants, and note every shape.
 
     Half of a map is then not written first.
     """
-    joint: dict[str, Operation] = {}
-    found = []
-    for operation in operations:
-        found.append(_joined(operation, joint) if operation.kind == "Slice" else operation)
-        if operation.kind == "Slice":
-            joint[operation.output] = found[-1]
-    return found
+    import onnxsim
+
+    with silence("onnxsim"):
+        return onnxsim.simplify(model)[0]
 
 
-def _joined(operation: Operation, joint: Mapping[str, Operation]) -> Operation:
-    """The slice with its `cuts` by axis.
+def _without_weights(
+    graph: Graph,
+    weights: Mapping[str, NDArray[np.float32]],
+    outputs: Sequence[str],
+    opset: int,
+    *,
+    dynamic_batch: bool,
+) -> onnx.ModelProto:
+    """A model that takes its weights as inputs, after the picture.
 
-    It takes over those of the slice before it, unless both cut one axis.
+    Simplifying reads none of them, and would copy them several times.
     """
-    cuts, before = {operation.attributes["axis"]: _cut(operation)}, joint.get(operation.inputs[0])
-    if before is None or cuts.keys() & before.attributes["cuts"].keys():
-        return replace(operation, attributes={"cuts": cuts})
-    return replace(operation, inputs=before.inputs, attributes={"cuts": before.attributes["cuts"] | cuts})
+    import onnx
 
-
-def used(operations: Sequence[Operation], outputs: Iterable[str]) -> list[Operation]:
-    """The operations that the outputs need, in their order."""
-    wanted, found = set(outputs), []
-    for each in reversed(operations):
-        if each.output in wanted:
-            wanted.update(each.inputs)
-            found.append(each)
-    return found[::-1]
-
-
-def _cut(operation: Operation) -> tuple[int, int, int]:
-    start, end, step = (operation.attributes[name] for name in ("start", "end", "steps"))
-    return start, TO_THE_END if end is None else end, step
+    model = onnx.ModelProto()
+    model.opset_import.add(domain="", version=opset)
+    # The oldest file version that can hold this opset: runtimes refuse newer ones than they know.
+    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
+    model.graph.name = "network"
+    names = dict(zip(graph.outputs, outputs, strict=True))
+    for operation in graph.operations:
+        form = FORMS[operation.kind](operation, opset)
+        given = [*(names.get(each, each) for each in operation.inputs), *operation.parameters, *form.inputs]
+        made = [names.get(operation.output, operation.output)]
+        model.graph.node.append(
+            onnx.helper.make_node(operation.kind, given, made, name=operation.output, **form.attributes)
+        )
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(array, name) for name, array in form.constants.items()
+        )
+    model.graph.input.append(_port(graph.input, graph.input_shape, dynamic_batch))
+    model.graph.input.extend(_port(name, array.shape) for name, array in weights.items())
+    model.graph.output.extend(_port(names[each], graph.shapes[each], dynamic_batch) for each in graph.outputs)
+    return model
 
 
 def _require_writable(graph: Graph, opset: int) -> None:
@@ -128,7 +120,7 @@ def _require_writable(graph: Graph, opset: int) -> None:
         )
 
 
-def _port(name: str, shape: Shape, dynamic_batch: bool) -> onnx.ValueInfoProto:
+def _port(name: str, shape: Shape, dynamic_batch: bool = False) -> onnx.ValueInfoProto:
     import onnx
 
     sides: list[str | int | None] = ["batch" if dynamic_batch else shape[0], *shape[1:]]
@@ -164,10 +156,9 @@ def _resize(operation: Operation, opset: int) -> _Form:
 
 
 def _slice(operation: Operation, opset: int) -> _Form:
-    cuts = operation.attributes["cuts"]
-    starts, ends, steps = zip(*cuts.values(), strict=True)
-    columns = {"starts": starts, "ends": ends, "axes": tuple(cuts), "steps": steps}
-    constants = {f"{operation.output}/{name}": np.array(each, np.int64) for name, each in columns.items()}
+    start, end, step, axis = (operation.attributes[name] for name in ("start", "end", "steps", "axis"))
+    columns = {"starts": start, "ends": TO_THE_END if end is None else end, "axes": axis, "steps": step}
+    constants = {f"{operation.output}/{name}": np.array([each], np.int64) for name, each in columns.items()}
     return _Form({}, tuple(constants), constants)
 
 

@@ -57,7 +57,7 @@ class NetworkSource:
         return self.traces[self.input]
 
     def onnx(self, *, opset: int) -> Path:
-        """The network as ONNX with raw heads.
+        """The network as simplified ONNX with raw heads.
 
         At `opset` unless the user asked for another.
         """
@@ -80,8 +80,6 @@ def to_onnx(source: NetworkSource, opset: int) -> bytes:
     model = _model(source, opset)
     onnx.helper.set_model_props(model, _metadata(source))
     model.producer_name = "edgeyolo"
-    # The oldest file version that can hold this opset: runtimes refuse newer ones than they know.
-    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
     written = bytes(model.SerializeToString(deterministic=True))
     del model  # the checker reads the file into a model of its own
     onnx.checker.check_model(written, full_check=True)

@@ -31,7 +31,6 @@ SIZE = InputContract(64, 128)
 def run(model: onnx.ModelProto, picture: Any) -> list[Any]:
     import onnxruntime as ort
 
-    model.ir_version = 8
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return list(session.run(None, {model.graph.input[0].name: picture}))
@@ -117,6 +116,17 @@ def test_what_onnx_does_not_name_is_refused() -> None:
 def test_an_opset_without_the_resize_of_torch_is_refused() -> None:
     with pytest.raises(UnsupportedTargetError, match="opset 10: networks are written in 11 and newer"):
         write_graph(Graph("images", (1, 3, 32, 32), (), (), 0), {}, [], 10)
+
+
+def test_the_file_is_as_simple_as_onnxsim_makes_it() -> None:
+    """Slices of one map and scales of two are alike, and every tensor has its shape."""
+    model = written(small("yolov7-e6e"))
+    arrays = [onnx.numpy_helper.to_array(each).tobytes() for each in model.graph.initializer]
+    assert len(arrays) == len(set(arrays))
+    inner = {output for node in model.graph.node for output in node.output}
+    known = {each.name for each in (*model.graph.value_info, *model.graph.output)}
+    assert inner == known & inner
+    assert {each.name for each in model.graph.input} == {"images"}
 
 
 def test_neither_torchs_compiler_nor_its_exporter_is_imported() -> None:

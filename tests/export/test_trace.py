@@ -38,7 +38,7 @@ def test_operations_and_shapes_are_those_of_the_onnx_file(name: str, tmp_path: P
     graph = trace(network, contract)
 
     counted = Counter(node.op_type for node in model.graph.node)
-    # The file has one slice over two axes in the place of two over one each.
+    # onnxsim makes one slice over two axes of two over one each.
     assert graph.counts() - Counter(Slice=graph.counts()["Slice"]) == counted - Counter(
         Slice=counted["Slice"]
     )
