@@ -69,7 +69,8 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnxsim
 
     with silence("onnxsim"):
-        return onnxsim.simplify(model)[0]
+        simplified: onnx.ModelProto = onnxsim.simplify(model)[0]
+    return simplified
 
 
 def _without_weights(
