@@ -22,22 +22,31 @@ from typing import Any
 class Spent:
     """Cost of a process.
 
-    Its exit code, seconds, and the most resident bytes.
+    Its exit code, seconds, the most resident bytes, and seconds of processor time.
     """
 
     code: int
     seconds: float
     peak: int
+    processor: float
 
 
 def run(command: Sequence[str], **streams: Any) -> Spent:
-    """Run a command to its end; `streams` as for `subprocess.Popen`."""
+    """Run a command to its end; `streams` as for `subprocess.Popen`.
+
+    It does not outlive a run that is interrupted.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(command, **streams)
-    _, status, usage = os.wait4(process.pid, 0)
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        raise
     process.returncode = os.waitstatus_to_exitcode(status)
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Spent(process.returncode, time.perf_counter() - start, peak)
+    processor = usage.ru_utime + usage.ru_stime
+    return Spent(process.returncode, time.perf_counter() - start, peak, processor)
 
 
 def save_random(path: Path, network: str) -> None:

@@ -18,7 +18,6 @@ PACKAGES = {
     "torch": ("reading weights, exporting, training", "export"),
     "safetensors": ("weights files", "export"),
     "onnx": ("exporting", "export"),
-    "onnxscript": ("exporting", "export"),
     "onnxsim": ("exporting", "export"),
     "faster-coco-eval": ("val", "eval"),
     "pycocotools": ("val, as a second opinion", "eval"),

@@ -30,7 +30,8 @@ class Operation:
         output: the tensor it gives.
         shape: of the output, batch first, (batch, channels, height, width) for images.
         attributes: under ONNX's names: kernel_shape, strides, pads (one number a side), dilations, group, alpha, axis,
-            scales, steps.
+            scales, steps, start, end.
+        parameters: names of the weights that it reads, in the order of its inputs.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Operation:
     output: str
     shape: Shape
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

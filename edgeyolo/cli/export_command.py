@@ -148,8 +148,11 @@ def command(
         )
         say_plans(planned, failed, as_json)
     else:
+        from edgeyolo.export.shared import Shared
+
+        shared = Shared()
         made, failed = for_each(
-            places, lambda target, place, step: export(path, target, place, options, step=step)
+            places, lambda target, place, step: export(path, target, place, options, step=step, shared=shared)
         )
         _print(made, failed, as_json, path.name, asked=size is not None)
     if failed:

@@ -116,11 +116,8 @@ def limits_of(profile: TargetProfile) -> Limits:
 
 def check_source(source: NetworkSource, profile: TargetProfile) -> Check:
     """Hold a network on its way to a backend against the target's table."""
-    from edgeyolo.export.trace import trace
-
     tail = Tail(source.output, source.detections) if source.detections else None
-    graph = trace(source.network, source.input)
-    return check_graph(graph, profile, source.input, opset=source.opset, tail=tail)
+    return check_graph(source.graph, profile, source.input, opset=source.opset, tail=tail)
 
 
 def require_fit(check: Check) -> None:

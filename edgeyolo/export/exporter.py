@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.artifact.manifest import Accuracy, Manifest, Parity
 from edgeyolo.artifact.trained_size import TRAINED
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import Backend, Compiled, DescribingBackend
+from edgeyolo.backend.op_graph import Graph
 from edgeyolo.backend.ports import port_faults
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.datasets.scenes import make_scene
@@ -43,6 +45,7 @@ from edgeyolo.export.options import (
     require_calibration,
 )
 from edgeyolo.export.parity_gate import measure_parity, raw_maps, require_parity
+from edgeyolo.export.shared import Shared
 from edgeyolo.runtime.golden import write_golden
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.support.files import atomic_directory
@@ -57,7 +60,7 @@ REPARAMETERIZED_TOLERANCE = 1e-4  # relative; folding is exact up to float32 rou
 
 def export(
     weights: str | Path, target: str, into: str | Path, options: ExportOptions = ExportOptions(),
-    *, step: Callable[[str], None] = lambda _: None,
+    *, step: Callable[[str], None] = lambda _: None, shared: Shared | None = None,
 ) -> Artifact:  # fmt: skip
     """Turn a weights file into a verified artifact.
 
@@ -68,6 +71,7 @@ def export(
             is replaced only if `options.overwrite`.
         options: sizes in pixels, batch, calibration, thresholds; see ExportOptions.
         step: called with a few words before everything that takes a while.
+        shared: given to several exports of one file, it spares them each other's work.
 
     Returns:
         The artifact, read back from disk and checked.
@@ -81,12 +85,11 @@ def export(
     profile, backend = _toolchain(target)
     require_edges(profile, options.nms, options.input)
     chosen_soc(profile, options.soc)
-    step("reading the weights")
-    loaded = _load(weights)
+    shared = shared or Shared()
+    loaded = shared.network(weights, lambda: _folded(weights, step))
     place = atomic_directory(Path(into), overwrite=options.overwrite, marker=MANIFEST)
     with place as folder, _workspace() as scratch:
-        step("re-parameterizing")
-        source = _prepare(loaded, profile, options, scratch)
+        source = _prepare(loaded, profile, options, scratch, shared.traces)
         require_fit(check_source(source, profile))  # no images help a network that the target cannot take
         require_calibration(profile, options, source.learned)
         _require_range(source, profile, options)
@@ -99,7 +102,7 @@ def export(
         _require_ports(backend, compiled, folder, target)
         draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source))
         step("comparing with torch")
-        parity = _verify(draft, source, profile, options, step)
+        parity = _verify(draft, source, profile, options, step=step, shared=shared)
         step("measuring AP" if options.data else "sealing")
         accuracy = _judge(draft, source, options)
         reason = missing_judge(draft.manifest, parity, accuracy, profile)
@@ -118,11 +121,9 @@ def prepared(
     It is for tools that look at a network before it is compiled.
     """
     profile, _ = _toolchain(target)
-    step("reading the weights")
-    loaded = _load(weights)
+    loaded = _folded(weights, step)
     with _workspace() as scratch:
-        step("re-parameterizing")
-        yield _prepare(loaded, profile, options, scratch)
+        yield _prepare(loaded, profile, options, scratch, {})
 
 
 def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
@@ -158,19 +159,17 @@ def _require_ports(backend: Backend, compiled: Compiled, folder: Path, target: s
         )
 
 
-def _load(weights: str | Path) -> Imported:
+def _folded(weights: str | Path, step: Callable[[str], None]) -> Imported:
+    """Read, re-parameterize, and prove that nothing changed.
+
+    The training form is not kept in memory.
+    """
     from edgeyolo.models.importer import import_checkpoint
-
-    return import_checkpoint(weights)
-
-
-def _prepare(
-    loaded: Imported, profile: TargetProfile, options: ExportOptions, scratch: Path
-) -> NetworkSource:
-    """Re-parameterize, prove that nothing changed, and settle the contracts."""
-    from edgeyolo.export.source import NetworkSource
     from edgeyolo.models.reparameterize import reparameterize
 
+    step("reading the weights")
+    loaded = import_checkpoint(weights)
+    step("re-parameterizing")
     deploy = reparameterize(loaded.network)
     if not deploy.report.largest.relative <= REPARAMETERIZED_TOLERANCE:
         raise GateError(
@@ -178,11 +177,24 @@ def _prepare(
             f"{REPARAMETERIZED_TOLERANCE:g} is allowed",
             hint="The weights hold extreme or non-finite values; train on, or import them again.",
         )
+    return replace(loaded, network=deploy.network)
+
+
+def _prepare(
+    loaded: Imported,
+    profile: TargetProfile,
+    options: ExportOptions,
+    scratch: Path,
+    traces: dict[InputContract, Graph],
+) -> NetworkSource:
+    """Settle the contracts of a re-parameterized network."""
+    from edgeyolo.export.source import NetworkSource
+
     spec = loaded.network.spec
     given = input_contract(spec, profile, options, loaded.size)
     output = network_maps(spec, len(loaded.class_names))
     return NetworkSource(
-        deploy.network,
+        loaded.network,
         given,
         output,
         loaded.class_names,
@@ -197,6 +209,7 @@ def _prepare(
         judge=judge_for(options.quantizer, output, loaded.class_names, options.data, options.max_ap_drop),
         model=spec.name,
         trained=loaded.size,
+        traces=traces,
     )
 
 
@@ -262,7 +275,7 @@ def _judge(draft: Artifact, source: NetworkSource, options: ExportOptions) -> Ac
 
 def _verify(
     draft: Artifact, source: NetworkSource, profile: TargetProfile, options: ExportOptions,
-    step: Callable[[str], None],
+    *, step: Callable[[str], None], shared: Shared,
 ) -> Parity:  # fmt: skip
     """Run the draft through its own runtime: the parity gate, then the golden vectors."""
     manifest = draft.manifest
@@ -274,7 +287,7 @@ def _verify(
             if len(images) > most:
                 images, what = images[:most], f"the first {most} of {what}"
             parity = measure_parity(
-                source.network,
+                shared.remembering(source.network),
                 raw_maps(manifest, source.output),
                 session,
                 manifest,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,14 @@ from edgeyolo.artifact.manifest import Manifest, Parity
 from edgeyolo.backend.interface import Session
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.errors import GateError
-from edgeyolo.runtime.agreement import WEAK, Agreement, agreement, compare_detections
+from edgeyolo.runtime.agreement import (
+    WEAK,
+    Agreement,
+    agreement,
+    compare_detections,
+    rounding,
+    up_to_rounding,
+)
 from edgeyolo.runtime.postprocess import postprocess
 from edgeyolo.runtime.preprocess import Letterbox, preprocess
 
@@ -91,8 +98,9 @@ def measure_parity(
     The worst deviation of each output, and the detections.
 
     `begin` is called with the number of each picture that comes next.
-    `raw` is what torch's maps are (`raw_maps`). Detections of a graph are compared with those that the host finds in
-    torch's maps by the same thresholds.
+    `raw` is what torch's maps are (`raw_maps`). Deviations are of all of the difference; detections are compared up
+    to the target's rounding (`up_to_rounding`), those of a graph with those that the host finds in torch's maps by the
+    same thresholds.
     """
     output = manifest.output
     worst: dict[str, float] = {}
@@ -106,7 +114,10 @@ def measure_parity(
             found, agree = compare_detections(expected, raw, actual, output, boxes)
         else:
             found = deviations(expected, actual)
-            agree = _agreement(expected, actual, raw, boxes, found)
+            agree = Agreement()
+            if np.isfinite(max(found.values())):
+                settled = up_to_rounding(expected, actual, rounding(profile.target.precision))
+                agree = _agreement(expected, settled, raw, boxes)
         worst = {name: max(worst.get(name, 0.0), value) for name, value in found.items()}
         agreed += agree
     return Parity(profile.parity, worst, described, agreed.share, profile.agreement, agreed.detections)
@@ -120,11 +131,7 @@ def raw_maps(manifest: Manifest, network: RawMaps) -> RawMaps:
     return manifest.output if isinstance(manifest.output, RawMaps) else network
 
 
-def _agreement(
-    expected: Maps, actual: Maps, output: RawMaps, boxes: list[Letterbox], found: Mapping[str, float]
-) -> Agreement:
-    if not np.isfinite(max(found.values())):
-        return Agreement()
+def _agreement(expected: Maps, actual: Maps, output: RawMaps, boxes: list[Letterbox]) -> Agreement:
     sides = (postprocess(maps, output, boxes, WEAK) for maps in (expected, actual))
     return sum((agreement(*pair) for pair in zip(*sides, strict=True)), Agreement())
 

@@ -5,15 +5,16 @@ It takes one pass over shapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgeyolo.artifact.contracts import InputContract
@@ -29,12 +30,17 @@ def trace(network: nn.Module, contract: InputContract) -> Graph:
 
     Nothing is computed, whatever the sizes; weights, where there are any, are read for the largest of them only.
     """
-    recorder = _Recorder(contract.name)
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), module_names(network, recorder.modules):
-        images = torch.zeros(contract.shape())
+    # On the meta device, not with fake tensors: those import torch's compiler, which takes longer than the trace.
+    state = {
+        name: each.detach().to("meta")
+        for name, each in (*network.named_parameters(), *network.named_buffers())
+    }
+    recorder = _Recorder(contract.name, state)
+    with torch.no_grad(), module_names(network, recorder.modules):
+        images = torch.empty(contract.shape(), device="meta")
         recorder.name(images, contract.name)
         with recorder:
-            maps = network(images)
+            maps = functional_call(network, state, (images,))
     return Graph(
         input=contract.name,
         input_shape=tuple(contract.shape()),
@@ -52,9 +58,18 @@ def _largest(values: Tensor) -> float:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operation between tensors that were computed."""
 
-    def __init__(self, given: str) -> None:
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch that its compiler never sees this mode.
+
+        Otherwise it is imported here.
+        """
+        return False
+
+    def __init__(self, given: str, state: Mapping[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: dict[int, str] = {}
+        self.state = {id(each): name for name, each in state.items()}
         self.kept: list[Any] = []  # an object's id is its own for as long as the object lives
         self.operations: list[Operation] = []
         self.modules: list[str] = [given]
@@ -62,29 +77,30 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        called = func.overloadpacket.__name__
+        result = EMPTY[called](*args) if called in EMPTY else func(*args, **(kwargs or {}))
         given = [self.names[id(each)] for each in _tensors(args) if id(each) in self.names]
         output = result[0] if isinstance(result, tuple) else result
         if not given or not isinstance(output, Tensor):
             return result
-        rule = RULES.get(func.overloadpacket.__name__, _Rule((f"aten::{func.overloadpacket.__name__}",)))
+        rule = RULES.get(called, _Rule((f"aten::{called}",)))
         if rule.skip(args):
             self.name(output, given[0])
             return result
-        made = ""
+        made, read = "", tuple(self.state[id(each)] for each in _tensors(args) if id(each) in self.state)
         for kind in rule.kinds:
             inputs = (
                 (given[0], made) if made else tuple(given)
             )  # the second of two takes what the first made, too
-            made = self._note(kind, inputs, output, rule.attributes(args, output))
+            attributes = rule.attributes(args, output)
+            made = self._note(Operation(kind, self.modules[-1], inputs, "", _shape(output), attributes, read))
         self.name(output, made)
         return result
 
-    def _note(self, kind: str, inputs: tuple[str, ...], output: Tensor, attributes: Attributes) -> str:
-        """The name of what the operation gives."""
-        name = f"{self.modules[-1]}/{kind}_{len(self.operations)}"
-        shape = tuple(int(side) for side in output.shape)
-        self.operations.append(Operation(kind, self.modules[-1], inputs, name, shape, attributes))
+    def _note(self, operation: Operation) -> str:
+        """Keep an operation under a name for what it gives, and return the name."""
+        name = f"{operation.name}/{operation.kind}_{len(self.operations)}"
+        self.operations.append(replace(operation, output=name))
         return name
 
     def name(self, value: Tensor, name: str) -> None:
@@ -112,6 +128,10 @@ def module_names(network: nn.Module, running: list[str]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _shape(output: Tensor) -> tuple[int, ...]:
+    return tuple(int(side) for side in output.shape)
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
@@ -179,6 +199,21 @@ def _keeps_all(args: tuple[Any, ...]) -> bool:
     axis, start, end, step = (*args[1:], *(None,) * 4)[:4]
     return not start and (end is None or end >= args[0].shape[axis or 0]) and (step or 1) == 1
 
+
+def _broadcast(values: Tensor, other: Tensor | float, **_: Any) -> Tensor:
+    return values.new_empty(np.broadcast_shapes(values.shape, getattr(other, "shape", ())))
+
+
+def _joined(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    shape = list(tensors[0].shape)
+    shape[axis] = sum(each.shape[axis] for each in tensors)
+    return tensors[0].new_empty(shape)
+
+
+# torch finds the shapes of these in Python, and imports its compiler for it.
+EMPTY: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
+    {"add": _broadcast, "cat": _joined, "leaky_relu": lambda values, *_: torch.empty_like(values)}
+)
 
 RULES: Mapping[str, _Rule] = MappingProxyType(
     {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,13 @@ CONFIDENT = DISPLAY.conf
 MARGIN = 0.6
 WEAK = replace(DISPLAY, conf=MARGIN * CONFIDENT)
 LEAST_IOU = 0.5
+
+# Half a unit in the last place of 1, for the formats that a float target computes or stores weights in. What other
+# precisions cost is no rounding: detections are to show it.
+UNITS = MappingProxyType({"fp32": 2.0**-24, "fp16": 2.0**-11, "bf16": 2.0**-8})
+STEPS = 100  # convolutions in a row
+ROUNDED = 3  # in each: weights, sum, activation
+TERMS = 1000  # products of a sum, which is kept in float32
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,39 @@ def agreement(expected: Boxes, actual: Boxes) -> Agreement:
     A counterpart has the same class and an IoU of at least 0.5.
     """
     return _one_way(expected, actual) + _one_way(actual, expected)
+
+
+def rounding(precision: str) -> float:
+    """Rounding of a precision's raw maps, relative to the root of their mean square.
+
+    Errors of n roundings add up to about sqrt(n) of one (Higham and Mary, A New Approach to Probabilistic Rounding
+    Error Analysis, 2019). 0 for integers.
+    """
+    if precision not in UNITS:
+        return 0.0
+    return float(np.sqrt(STEPS) * (np.sqrt(ROUNDED) * UNITS[precision] + np.sqrt(TERMS) * UNITS["fp32"]))
+
+
+def up_to_rounding(
+    expected: Mapping[str, NDArray[Any]], actual: Mapping[str, NDArray[Any]], relative: float
+) -> dict[str, NDArray[Any]]:
+    """Actual maps, with the expected value where the two differ by rounding only.
+
+    Of two scores that lie nearer to each other than either is known to, any may be ahead, and with it its box and
+    class. Neither order is then the target's doing, and both sides are given the same one. A value that is further off
+    stays what it is.
+
+    Args:
+        expected: raw maps by name.
+        actual: the same of the target.
+        relative: rounding as part of the root of a map's mean square (`rounding`).
+    """
+    settled = {}
+    for name, want in expected.items():
+        have = actual[name]
+        allowed = relative * np.sqrt(np.mean(np.square(want, dtype=np.float64)))
+        settled[name] = np.where(np.abs(have - want) <= allowed, want, have)
+    return settled
 
 
 def compare_detections(

@@ -23,6 +23,7 @@ from edgeyolo.export.parity_gate import (
     reference_maps,
     require_parity,
 )
+from edgeyolo.runtime.agreement import rounding
 from edgeyolo.runtime.preprocess import preprocess
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
@@ -206,6 +207,60 @@ def test_detections_of_maps_that_are_not_finite_are_not_asked_for() -> None:
     assert found.deviation == {"p3": 0.0, "p4": float("inf")}
     assert (found.agreement, found.detections) == (1.0, 2), "those of the other picture"
     assert measured(by("p4", float("inf")), by("p3", float("inf"))).agreement is None
+
+
+# Values that float16 is rounded by, in the maps of `sure` and `ranked`: both have a root mean square of about 4.
+ROUNDED = rounding("fp16") * 4
+
+
+def ranked(images: object) -> tuple[object, ...]:
+    """Two boxes that score alike and of which one suppresses the other, and one of either of two classes.
+
+    The two have an IoU of 0.47: enough to suppress, too little for a counterpart.
+    """
+    maps = [each.numpy().copy() for each in sure(images)]
+    maps[0][0, :, 1, 1] = -4
+    maps[0][0, :, 1, 2] = (0, 0, 0, 0, 2.001, 4, -4)
+    maps[0][0, :, 1, 3] = (-1.515, 0, 0, 0, 2, 4, -4)
+    maps[0][0, :, 2, 5] = (0, 0, 0, 0, 4, 3, 2.999)
+    return tuple(torch.from_numpy(each) for each in maps)
+
+
+def swapped(amount: float) -> Callable[[dict[str, np.ndarray]], object]:
+    """A change that lets the second box score more than the first, and the other class than the one."""
+
+    def change(maps: dict[str, np.ndarray]) -> None:
+        for new, old in zip(maps.values(), ranked(None), strict=True):
+            new[:] = old.numpy()
+        maps["p3"][0, 4, 1, 3] += amount
+        maps["p3"][0, 6, 2, 5] += amount
+
+    return change
+
+
+def agreed_on(amount: float, target: str) -> Parity:
+    profile = replace(PROFILE, target=Target.parse(target))
+    return measure_parity(
+        ranked, OUTPUT, Off([swapped(amount)]), manifest(), pictures()[:1], profile=profile, described="one"
+    )
+
+
+def test_near_scores_rank_as_torch_has_them_up_to_the_rounding_of_the_target() -> None:
+    """Which of two boxes or classes is ahead by less than rounding says nothing; what is further off counts."""
+    within = agreed_on(0.9 * ROUNDED, "jetson-trt-fp16")
+    assert (within.agreement, within.detections) == (1.0, 4)
+    beyond = agreed_on(1.1 * ROUNDED, "jetson-trt-fp16")
+    assert (beyond.agreement, beyond.detections) == (0.0, 4)
+
+
+@pytest.mark.parametrize("target", ["jetson-trt-fp32", "jetson-trt-int8"])
+def test_ranks_of_other_precisions_are_held_to_their_own_rounding(target: str) -> None:
+    assert agreed_on(0.9 * ROUNDED, target).agreement == 0.0
+
+
+def test_deviations_are_not_forgiven_by_rounding() -> None:
+    found = agreed_on(0.9 * ROUNDED, "jetson-trt-fp16")
+    assert found.deviation["p3"] == pytest.approx(0.9 * ROUNDED / 4, rel=0.01)
 
 
 def test_detections_of_a_graph_are_compared_with_those_of_the_maps() -> None:

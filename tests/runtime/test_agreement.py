@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from edgeyolo.artifact.contracts import GraphDetections, InputContract, RawMaps
-from edgeyolo.runtime.agreement import Agreement, agreement, beyond_doubt, compare_detections, differences
+from edgeyolo.runtime.agreement import (
+    Agreement,
+    agreement,
+    beyond_doubt,
+    compare_detections,
+    differences,
+    rounding,
+    up_to_rounding,
+)
 from edgeyolo.runtime.postprocess import Boxes
 from edgeyolo.runtime.preprocess import preprocess
 
@@ -203,3 +211,34 @@ def test_deviations_are_the_worst_of_all_images_and_parts_of_the_largest_logit()
             "boxes": pytest.approx(0.0, abs=1e-6),
         }
         assert agreed == Agreement(4, 4)
+
+
+# --- rounding ---
+
+
+def test_rounding_is_that_of_the_steps_and_of_sums_in_float32() -> None:
+    """A hundred steps with three roundings by half a unit, and in each of them a sum of a thousand products."""
+    assert rounding("fp16") == pytest.approx(300**0.5 * 2**-11 + 10 * 1000**0.5 * 2**-24)
+    assert rounding("fp32") == pytest.approx(2**-24 * (300**0.5 + 100_000**0.5))
+    assert rounding("bf16") == pytest.approx(8 * rounding("fp16"), rel=0.01)
+
+
+@pytest.mark.parametrize("precision", ["int8", "w6"])
+def test_what_integers_cost_is_no_rounding(precision: str) -> None:
+    assert rounding(precision) == 0
+
+
+def test_values_are_one_up_to_rounding_and_two_beyond() -> None:
+    """Of a map whose mean square is 4, on both sides of a hundredth of its root."""
+    expected = {"p3": np.array([[4, 0], [0, 0]], np.float32), "p4": np.full(2, 20, np.float32)}
+    off = np.array([[0.0199, -0.0199], [0.0201, -0.0201]], np.float32)
+    settled = up_to_rounding(expected, {"p3": expected["p3"] + off, "p4": expected["p4"] + 0.19}, 0.01)
+    np.testing.assert_array_equal(settled["p3"][0], expected["p3"][0])
+    np.testing.assert_array_equal(settled["p3"][1], (expected["p3"] + off)[1])
+    np.testing.assert_array_equal(settled["p4"], expected["p4"])
+
+
+def test_no_rounding_changes_nothing() -> None:
+    expected = {"p3": np.array([1, -3], np.float32)}
+    actual = {"p3": np.array([np.nextafter(np.float32(1), 2), -3], np.float32)}
+    np.testing.assert_array_equal(up_to_rounding(expected, actual, 0.0)["p3"], actual["p3"])
