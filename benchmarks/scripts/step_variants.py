@@ -65,7 +65,10 @@ class Variant:
         """Take a step and note its processor time."""
         torch.set_flush_denormal(not self.denormals)
         start = time.process_time()
-        self._stepper(self._batch, self._position)
+        try:
+            self._stepper(self._batch, self._position)
+        finally:
+            torch.set_flush_denormal(False)  # it holds for whatever this thread computes next
         self.times.append((time.process_time() - start) * 1e3 / self.config.batch_size)
         self._position.iteration += 1
 

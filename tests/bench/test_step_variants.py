@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from step_variants import Cost, measure, to_report, variants
 
@@ -19,6 +19,7 @@ def test_each_variant_steps_once_a_round() -> None:
     measure(chosen, 2)
     assert [len(each.times) for each in chosen] == [2, 2]
     assert min(chosen[0].times) > 0
+    assert torch.tensor([1e-40]) * 0.5 > 0, "denormal numbers are as they were"
 
 
 def test_the_report_compares_with_the_first() -> None:
