@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _COUNT = click.IntRange(min=1)
+
+
+class _BatchSize(click.ParamType):
+    """A number of images, or "auto", which is 0 in TrainConfig."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value == "auto":
+            return 0
+        return int(_COUNT.convert(value, param, ctx))
+
+
 # What a run is told to try where its rate was made for the other optimiser.
 UNFIT_FOR_QAT = ("weights", "freeze", "activation", "no_autoanchor")
 _RATES = {"sgd": "0.01", "adamw": "0.001"}
@@ -50,8 +63,9 @@ RUN_OPTIONS = (
     ),
     click.option("--epochs", type=_COUNT, default=300, show_default=True),
     click.option(
-        "--batch", "--batch-size", "batch_size", type=_COUNT, default=16, show_default=True,
-        help="Images an iteration, all processes together; gradients add up to the recipe's nominal batch.",
+        "--batch", "--batch-size", "batch_size", type=_BatchSize(), default=16, show_default=True,
+        help="Images an iteration, all processes together, or auto: as many as memory takes. Gradients add up to the "
+        "recipe's nominal batch.",
     ),
     click.option(
         "--recipe", metavar="NAME|YAML",
