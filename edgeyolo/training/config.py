@@ -24,12 +24,11 @@ class TrainConfig:
     loss stay float32. clip: largest norm of the gradient, 0 for no limit. freeze: beginnings of module names.
     multi_scale: image sizes from 0.5 to 1.5 of image_size. image_weights: draw pictures of weak classes more often.
     class_aware: draw a class first, all alike, then one of its pictures. patience: epochs without a better fitness
-    until the run ends, 0 for never. rect: validate in rectangular batches. rect_train: learn in such batches too, without mosaics, from
-    pictures of like shapes. save_minutes: how much a crash may cost; each epoch's end is saved anyway.
-    first_size: pictures grow from this to image_size over the run (see Phases), 0 for one size; validation is at
-    image_size. albumentations: a file with a pipeline that every picture goes through too
-    (`load_albumentations`), "" for none. compile: torch.compile the network; see CompiledForward for what that
-    costs.
+    until the run ends, 0 for never. rect: validate in rectangular batches. rect_train: learn in such batches too,
+    without mosaics, from pictures of like shapes. save_minutes: how much a crash may cost; each epoch's end is saved
+    anyway. first_size: pictures grow from this to image_size over the run (see Phases), 0 for one size; validation is
+    at image_size. albumentations: a file with a pipeline that every picture goes through too
+    (`load_albumentations`), "" for none. compile: torch.compile the network; see CompiledForward for what that costs.
     """
 
     epochs: int = 300

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from edgeyolo.datasets import Dataset
 from edgeyolo.errors import EdgeYoloError, UsageError
@@ -27,7 +26,7 @@ from edgeyolo.training.loop.processes import Processes
 from edgeyolo.training.loop.schedule import Schedule
 from edgeyolo.training.loop.state import Position
 from edgeyolo.training.loop.step import Stepper, explain_memory
-from edgeyolo.training.loop.technique import ORDINARY, Maps, Technique, Trainable
+from edgeyolo.training.loop.technique import ORDINARY, Technique, Trainable
 from edgeyolo.training.recipe import Recipe
 
 SHARE = 0.8
@@ -149,7 +148,7 @@ def settle_batch(
     if config.batch_size:
         return config
     memory = memory or memory_of(config.device)
-    measure = _Measured(network, training, recipe, config, processes, technique.penalty)
+    measure = _Measured(network, training, recipe, config, technique=technique, processes=processes)
     need, failed = measure.need(memory)
     limits = {
         "memory": need.most if failed is None else failed - 1,
@@ -183,7 +182,7 @@ def _gb(value: float) -> str:
     return f"{value / 1e9:.2f} GB" if value < 9.95e9 else f"{value / 1e9:.1f} GB"
 
 
-class _TooLarge(EdgeYoloError):
+class _TooLargeError(EdgeYoloError):
     """A batch that does not fit."""
 
 
@@ -196,10 +195,11 @@ class _Measured:
         training: Dataset,
         recipe: Recipe,
         config: TrainConfig,
+        *,
         processes: Processes,
-        penalty: Callable[[Tensor, Maps], Tensor] | None,
+        technique: Technique,
     ) -> None:
-        self._network, self._recipe, self._penalty = network, recipe, penalty
+        self._network, self._recipe, self._penalty = network, recipe, technique.penalty
         self._processes = processes
         stride = max(network.strides)
         # Pictures of several sizes: the largest decides.
@@ -231,7 +231,7 @@ class _Measured:
         for pictures in MEASURED:
             try:
                 peaks[pictures] = memory.peak(partial(self._try, pictures)) + gradients
-            except _TooLarge:
+            except _TooLargeError:
                 most = max(peaks)  # no line can be drawn, but so many did fit
                 return Need(0.0, (peaks[most] - level) / most, free), pictures
             gc.collect()
@@ -258,7 +258,7 @@ class _Measured:
             if (explained := explain_memory(error, config)) is None:
                 raise
             raise (
-                _TooLarge(explained.message, hint=explained.hint) if pictures > 1 else explained
+                _TooLargeError(explained.message, hint=explained.hint) if pictures > 1 else explained
             ) from error
 
     def _batch(self, pictures: int) -> Batch:

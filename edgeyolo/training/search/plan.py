@@ -118,8 +118,7 @@ def is_search(folder: Path) -> bool:
 def recipe_of(plan: Plan, values: dict[str, Any], name: str) -> Recipe:
     """The plan's recipe with the values of a trial."""
     whole = {each.name for each in plan.space if each.whole}
-    return replace(
-        plan.recipe,
-        name=name,
-        **{key: int(value) if key in whole else float(value) for key, value in values.items()},
-    )
+    found: dict[str, Any] = {
+        key: int(value) if key in whole else float(value) for key, value in values.items()
+    }
+    return replace(plan.recipe, name=name, **found)

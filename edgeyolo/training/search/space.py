@@ -106,9 +106,9 @@ def _between(name: str, recipe: Recipe, ends: str, word: str) -> Range:
 
 def _require_number(recipe: Recipe, name: str) -> None:
     """UsageError for a name that is none of a recipe's numbers."""
-    value = getattr(recipe, name, None)
-    if not hasattr(recipe, name):
+    if name not in {item.name for item in fields(Recipe)}:
         change(recipe, {name: 0})  # raises, and says what was meant
+    value = getattr(recipe, name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"space: {name} is not a number, so it has no range", hint="Use --set for it.")
 
