@@ -28,6 +28,7 @@ from edgeyolo.cli.train_options import (
     run_recipe,
     with_options,
 )
+from edgeyolo.cli.train_ray import begin_by_ray, refuse_unfit_for_ray, resume_by_ray
 from edgeyolo.cli.train_search import begin_search, refuse_unsearchable, report_search, resume_search
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 History = list[dict[str, Any]]
 
-_WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json", "search"}
+_WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json", "search", "engine", "processes"}
 
 
 @click.command("train")
@@ -74,6 +75,16 @@ _WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json", "searc
     multiple=True,
     metavar="NAME[=LOW:HIGH]",
     help="--search: only these (default: rates, gains and augmentation around the recipe's, without what --set fixes).",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Train here, or by Ray on a cluster (RAY_ADDRESS) or this machine: lost processes are started again.",
+)
+@click.option(
+    "--processes", type=click.IntRange(min=1), help="--engine ray: that train together (default: 1)."
 )
 @click.option("--tensorboard", is_flag=True, help="Log for `tensorboard --logdir` too.")
 @click.option(
@@ -122,8 +133,10 @@ def command(
     edgeyolo train yolov7-tiny --data data.yaml --recipe runs/search/exp/best.yaml
     edgeyolo train --resume runs/train/exp
     edgeyolo train --resume runs/train/exp --epochs 200
+    edgeyolo train yolov7 --data data.yaml --batch 64 --engine ray --processes 4
     torchrun --no-python --nproc-per-node 4 edgeyolo train yolov7 --data data.yaml --batch 64
     """
+    refuse_unfit_for_ray(options)
     if resumed is None:
         refuse_unsearchable(options)
         folder, found = _start(model, options, tensorboard)
@@ -175,6 +188,8 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     if aware is None:
         run |= {"autoanchor": not options["no_autoanchor"], "weights": weights, "activation": activation}
     with run_folder(options["output"], "train", config, options["project"]) as folder:
+        if options["engine"] == "ray":
+            return folder, begin_by_ray(model, folder, source, options, **run)
         with _listener(folder, source, data, tensorboard) as listener:
             if aware is None:
                 history = train(model, data.training, data.validation, folder, listener=listener, **run)
@@ -227,6 +242,8 @@ def _resume(
             hint="--resume takes the folder of a run, such as runs/train/exp.",
         )
     source = DataSource.read(folder)
+    if options["engine"] == "ray":
+        return resume_by_ray(folder, source, epochs, options)
     data = source.load()
     with _listener(folder, source, data, tensorboard) as listener:
         return resume(folder, data.training, data.validation, epochs=epochs, listener=listener)

@@ -342,6 +342,7 @@ class Trainer:
         self.processes.settle_gradients(self.step.network.parameters())
         if self.processes.leads:
             save_state(self.folder / STATE, self.step.parts, self.position, self.facts())
+        self.listener.saved(self.folder / STATE, self.position)
 
     def _diverged(self, what: str) -> NotFiniteError:
         """The error for numbers that are none.
