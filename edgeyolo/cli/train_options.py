@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from edgeyolo.cli.console import note
 from edgeyolo.cli.idle_options import given_options, refuse_idle
+from edgeyolo.cli.options import AutoBatch
 
 if TYPE_CHECKING:
     from edgeyolo.training.config import TrainConfig
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _COUNT = click.IntRange(min=1)
-
-
-class _BatchSize(click.ParamType):
-    """A number of images, or "auto", which is 0 in TrainConfig."""
-
-    name = "integer|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if value == "auto":
-            return 0
-        return int(_COUNT.convert(value, param, ctx))
-
 
 # What a run is told to try where its rate was made for the other optimiser.
 UNFIT_FOR_QAT = ("weights", "freeze", "activation", "no_autoanchor")
@@ -63,7 +52,7 @@ RUN_OPTIONS = (
     ),
     click.option("--epochs", type=_COUNT, default=300, show_default=True),
     click.option(
-        "--batch", "--batch-size", "batch_size", type=_BatchSize(), default=16, show_default=True,
+        "--batch", "--batch-size", "batch_size", type=AutoBatch(), default=16, show_default=True,
         help="Images an iteration, all processes together, or auto: as many as memory takes. Gradients add up to the "
         "recipe's nominal batch.",
     ),

@@ -86,10 +86,11 @@ class DataSource:
 
     def absolute(self) -> DataSource:
         """The same with absolute paths."""
-        paths = {key: getattr(self, key) for key in ("path", "val_path", "image_folder", "val_image_folder")}
-        return replace(
-            self, **{key: str(Path(path).absolute()) for key, path in paths.items() if path is not None}
-        )
+        paths = ("path", "val_path", "image_folder", "val_image_folder")
+        made: dict[str, Any] = {
+            key: str(Path(path).absolute()) for key in paths if (path := getattr(self, key)) is not None
+        }
+        return replace(self, **made)
 
     def save(self, folder: Path) -> None:
         """Write it into the folder of a run, with absolute paths."""

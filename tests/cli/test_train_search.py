@@ -152,8 +152,10 @@ REFUSED = {
     "ranges without a search": (("--space", "lr0"), "--space: ranges of a search, which was not asked for"),
     "an unknown range": (("--search", 2, "--space", "bxo"), "Did you mean box"),
     "no trials": (("--search", 0), "0 is not in the range"),
-    "a batch that is none": (("--batch", "most"), "'most' is not a valid integer"),
-    "no batch": (("--batch", 0), "0 is not in the range"),
+    "a batch that is none": (("--batch", "most"), "'most': expected a number of images from 1, or `auto`"),
+    "processes of no engine": (("--processes", 2), "--processes: for --engine ray"),
+    "a search by Ray": (("--engine", "ray", "--search", 2), "--search: cannot be had with --engine ray"),
+    "quantization-aware by Ray": (("--engine", "ray", "--qat"), "--qat: cannot be had with --engine ray"),
 }
 
 
@@ -184,6 +186,12 @@ def test_other_searches_that_are_refused(
     monkeypatch.setitem(sys.modules, "optuna", None)
     code, _, err = edgeyolo("train", small_weights, *data, *SHORT, "--search", 2, cwd=tmp_path)
     assert code == 3 and "a search needs the package optuna" in err and "[search]" in err
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = edgeyolo("train", small_weights, *data, *SHORT, "--engine", "ray", cwd=tmp_path)
+    assert code == 3 and "the engine ray needs the package ray" in err and "[ray]" in err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = edgeyolo("train", small_weights, *data, *SHORT, "--engine", "ray", cwd=tmp_path)
+    assert code == 2 and "starts its processes itself" in err
     assert list(tmp_path.iterdir()) == []
 
 
