@@ -1,4 +1,4 @@
-"""`edgeyolo train --engine ray`: a run of several processes, begun and gone on with."""
+"""`edgeyolo train --engine ray`: a run of several processes, begun or resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def refuse_unfit_for_ray(options: dict[str, Any]) -> None:
-    """UsageError for options that --engine ray cannot have; for --processes without it."""
+    """Raise UsageError for options that do not go with the engine.
+
+    It is Ray; or it is not, and --processes is given.
+    """
     from edgeyolo.errors import UsageError
 
     if options["engine"] != "ray":
@@ -78,7 +81,7 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def _absolute(file: str | Path | None) -> str | None:
-    """The path of a file that is there, for processes in other folders; a name as it is."""
+    """The absolute path of a file that is there; a name as it is."""
     return (
         str(Path(file).absolute())
         if file is not None and Path(file).is_file()

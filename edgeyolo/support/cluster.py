@@ -13,7 +13,10 @@ from edgeyolo.support.install import install_hint
 
 
 def require_ray(*parts: str) -> Any:
-    """The package ray with `parts` of it, such as "data"; RuntimeMissingError where it is not installed."""
+    """The package ray with `parts` of it, such as "data".
+
+    RuntimeMissingError where it is not installed.
+    """
     # Ray's actors would count what is sent home otherwise.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without a dashboard Ray Train says every second that it cannot ask it.

@@ -1,4 +1,4 @@
-"""The engine of Ray Train: several processes of a cluster train one network together.
+"""The engine of Ray Train: processes of a cluster train one network together.
 
 Ray starts them, keeps the checkpoints and starts all of them again where one is lost. A checkpoint is the run's own
 state.safetensors. The data and the folder of the run lie on storage that every node has under the same name.
@@ -55,9 +55,9 @@ class Job:
 
 
 def train_by_ray(job: Job, processes: int) -> list[dict[str, Any]]:
-    """Train, or go on, with so many processes of a cluster; the table of epochs as of `train`.
+    """Train, or go on, with so many processes of a cluster.
 
-    The cluster is the one of RAY_ADDRESS, or the one that runs on this machine, or a new one here that ends with it.
+    Returns the table of epochs, as `train` does. The cluster is the one of RAY_ADDRESS, or the one that runs on this machine, or a new one here that ends with it.
     Where a process is lost, all go on from the last checkpoint, at most FAILURES times.
 
     Raises:
@@ -102,7 +102,10 @@ def train_by_ray(job: Job, processes: int) -> list[dict[str, Any]]:
 
 
 def _work(values: dict[str, Any]) -> None:
-    """Work of one process: begin the run, or go on from Ray's checkpoint or the folder's state."""
+    """Begin the run in one process, or go on with it.
+
+    It goes on from Ray's checkpoint, else from the state in the folder.
+    """
     import torch
     import torch.distributed as dist
     from ray import train as cluster
@@ -135,7 +138,7 @@ def _work(values: dict[str, Any]) -> None:
 
 
 def _listeners(job: Job, folder: Path, data: Any) -> list[Listener]:
-    """What the leading process tells and writes of the run."""
+    """Listeners of the leading process, which tells and writes of the run."""
     from edgeyolo.training.report.pages import PageListener
     from edgeyolo.training.report.progress import ProgressListener
     from edgeyolo.training.report.settings import SettingsListener
@@ -146,7 +149,10 @@ def _listeners(job: Job, folder: Path, data: Any) -> list[Listener]:
 
 
 class _Reporter(Listener):
-    """Gives Ray every state that is saved as a checkpoint; all processes report, the leading one the file."""
+    """Gives Ray every saved state as a checkpoint.
+
+    All processes report, the leading one the file.
+    """
 
     def __init__(self, cluster: Any, leads: bool) -> None:
         self._cluster, self._leads = cluster, leads
@@ -182,7 +188,7 @@ def _copy(source: Path, place: Path) -> None:
 
 
 def _explained(error: Any) -> EdgeYoloError:
-    """The error of a process that this project raised on purpose, else Ray's own in a sentence."""
+    """A process's own error where it was raised on purpose, else Ray's in a sentence."""
     for failure in getattr(error, "worker_failures", {}).values():
         cause = getattr(failure, "_base_exc", failure)
         if isinstance(cause, EdgeYoloError):

@@ -43,7 +43,7 @@ class Memory(Protocol):
         """Bytes that are left."""
 
     def peak(self, work: Callable[[], object]) -> int:
-        """The most bytes in use during `work`, counted from any one level, always the same."""
+        """The most bytes in use during `work`, counted from a level that stays."""
 
 
 class HostMemory:
@@ -96,7 +96,10 @@ def memory_of(device: str) -> Memory:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of a step: `fixed` whatever its batch, and `each` for a picture. `free` are there."""
+    """Bytes that a step needs: `fixed`, and `each` for every picture.
+
+    `free` are there.
+    """
 
     fixed: float
     each: float
@@ -104,7 +107,10 @@ class Need:
 
     @classmethod
     def fit(cls, level: int, peaks: dict[int, int], free: int, least: int) -> Need:
-        """The line through two measured peaks above `level`; a picture takes at least `least`."""
+        """The line through two measured peaks above `level`.
+
+        A picture takes at least `least`.
+        """
         (few, low), (many, high) = sorted(peaks.items())
         each = max((high - low) / (many - few), least)
         return cls(max(low - level - each * few, 0.0), each, free)
@@ -120,7 +126,7 @@ class Need:
 
 
 def round_batch(most: int) -> int:
-    """The largest multiple of 8, or below 8 the largest power of two, that is at most `most`."""
+    """The largest multiple of 8 up to `most`; below 8 the largest power of two."""
     return most // 8 * 8 if most >= 8 else 1 << (most.bit_length() - 1)
 
 
@@ -135,7 +141,7 @@ def settle_batch(
     technique: Technique = ORDINARY,
     memory: Memory | None = None,
 ) -> TrainConfig:
-    """The configuration with a batch size in place of 0, for "choose it"; any other stays as it is.
+    """The configuration with a batch size in place of 0, which asks for one.
 
     It is the largest multiple of 8 (below 8: power of two) whose step fits into SHARE of the free memory, but at most
     the recipe's nominal batch, beyond which steps would be larger than the recipe's, and the number of pictures.
@@ -213,7 +219,7 @@ class _Measured:
         self._cached = _cached_bytes(training, config) if config.device == "cpu" else 0
 
     def need(self, memory: Memory) -> tuple[Need, int | None]:
-        """What a step needs, and the batch that did not fit, if one of the measured did not."""
+        """Need of a step, and the measured batch that did not fit, if one did not."""
         state = torch.get_rng_state()
         try:
             return self._need(memory)
@@ -240,7 +246,10 @@ class _Measured:
         return Need.fit(level, peaks, free, least), None
 
     def _try(self, pictures: int) -> None:
-        """Two whole steps of a new copy: the first makes the optimiser's momenta, which the second has beside it."""
+        """Make two whole steps of a new copy.
+
+        The first makes the optimiser's momenta, which the second has beside it.
+        """
         config = replace(self._config, batch_size=pictures)
         step = Stepper(
             copy.deepcopy(self._network),

@@ -34,7 +34,10 @@ class Listener:
         """Hear of an epoch that was validated; `row` is its line in the table."""
 
     def saved(self, state: Path, position: Position) -> None:
-        """Hear that the run can go on from here: the leading process has written its `state`."""
+        """Hear that the run can go on from here.
+
+        The leading process has written its `state`.
+        """
 
     def problem(self, problem: Problem) -> None:
         """Hear of a damaged image that is passed over."""

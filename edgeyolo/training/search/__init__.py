@@ -1,1 +1,1 @@
-"""Hyper-parameter search: runs with recipes that Optuna proposes, and what is learned from them."""
+"""Hyper-parameter search: runs with recipes that Optuna proposes."""

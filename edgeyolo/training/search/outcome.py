@@ -1,4 +1,4 @@
-"""What a search has found so far, and its files."""
+"""Findings of a search so far, and their files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RECIPE, TABLE, PAGE = "best.yaml", "trials.csv", "search.html"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Trials that are over, the best of them and its recipe, and the hyper-parameters' importance.
+    """Trials that are over, the best of them, and importance.
 
-    best and recipe are None where no trial was complete; importance is empty where nothing can be said of it.
+    recipe: of the best. importance: share of each hyper-parameter. best and recipe are None where no trial was complete; importance is empty where nothing can be said of it.
     """
 
     plan: Plan

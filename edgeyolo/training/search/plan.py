@@ -21,7 +21,7 @@ FILE = "search.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched, and from where.
+    """Plan of a search: its space, and where it begins.
 
     trials: runs to make. space: what they differ in. recipe: of the first trial; the fields outside of `space` are
     the same in all. config: of every run, seed included. model, weights, activation, autoanchor: as for `train`.
@@ -54,7 +54,7 @@ class Plan:
         )
 
     def require_files(self) -> None:
-        """UsageError where a weights file is no longer the one that the search was begun with."""
+        """Raise UsageError where a weights file is not that of the search's beginning."""
         for path, known in self.hashes:
             if not Path(path).is_file():
                 raise UsageError(f"{path}: the weights that the search starts from are gone")

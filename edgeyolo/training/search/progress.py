@@ -1,4 +1,4 @@
-"""A search in the terminal: a bar for its trials, and a line for each that is over."""
+"""A search in the terminal: a bar for its trials, a line for each that is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The search itself: one run after another, each with a recipe that follows from those before."""
+"""The search itself: one run after another.
+
+The recipe of each follows from those before.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +122,10 @@ class Search:
         )  # fmt: skip
 
     def _keep(self, best: Tried | None) -> None:
-        """Remove weights and states of all trials but the best: those of a whole search would fill a disk."""
+        """Remove weights and states of all trials but the best.
+
+        Those of a whole search would fill a disk.
+        """
         for folder in (self.folder / TRIALS).glob("[0-9]*"):
             if best is None or int(folder.name) != best.number:
                 shutil.rmtree(folder / Path(BEST).parent, ignore_errors=True)
@@ -127,7 +133,9 @@ class Search:
 
 
 def begin(search: Search, tell: Callable[[str], None] = lambda _: None) -> Search:
-    """Write the plan into a new folder, with a batch size in place of 0, and return the search.
+    """Write the plan of a search into its new folder and return the search.
+
+    A batch size that memory decides is settled.
 
     UsageError where the folder holds a search or a run already.
     """
@@ -146,7 +154,7 @@ def begin(search: Search, tell: Callable[[str], None] = lambda _: None) -> Searc
 
 
 def go_on(folder: Path, trials: int | None) -> Plan:
-    """The plan of the search in `folder`, with another number of trials where one is given.
+    """The plan of the search in `folder`, perhaps with another number of trials.
 
     UsageError where more are made already.
     """
@@ -170,7 +178,10 @@ def trial_folder(folder: Path, number: int) -> Path:
 
 
 def _settled(plan: Plan, training: Dataset, tell: Callable[[str], None]) -> TrainConfig:
-    """The configuration of all trials; a batch size that memory decides is the same in all."""
+    """The configuration of all trials.
+
+    A batch size that memory decides is the same in all.
+    """
     if plan.config.batch_size:
         return plan.config
     start = prepare_network(

@@ -1,4 +1,7 @@
-"""The study of a search: what Optuna keeps of it, in a file that a killed process leaves whole."""
+"""The study of a search, which Optuna keeps in a file.
+
+A process that is killed leaves it whole.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,7 @@ class Study:
         return self._study.ask({each.name: self._distribution(each) for each in self._plan.space})
 
     def report(self, trial: Any, epoch: int, ap: float) -> bool:
-        """Note the AP of an epoch; True if the trial is worse than the median and should end."""
+        """Note the AP of an epoch; True if the trial is below the median and should end."""
         if epoch not in self._frozen(trial).intermediate_values:  # a resumed run may come by again
             trial.report(ap, epoch)
         return bool(trial.should_prune())
@@ -119,9 +122,9 @@ class Study:
         return max(complete, key=lambda trial: trial.ap or 0.0, default=None)
 
     def importance(self) -> dict[str, float]:
-        """Share of each hyper-parameter in the differences of AP (PED-ANOVA, arXiv:2304.10255), highest first.
+        """Share of each hyper-parameter in what sets good trials apart, highest first.
 
-        Empty before there are enough complete trials, and where their AP does not differ.
+        By PED-ANOVA (arXiv:2304.10255). Empty before there are enough complete trials, and where their AP does not differ.
         """
         complete = [trial for trial in self.tried if trial.state == "complete"]
         if len(complete) < _TRIED_FOR_IMPORTANCE or len({trial.ap for trial in complete}) < 2:
