@@ -57,8 +57,9 @@ class Job:
 def train_by_ray(job: Job, processes: int) -> list[dict[str, Any]]:
     """Train, or go on, with so many processes of a cluster.
 
-    Returns the table of epochs, as `train` does. The cluster is the one of RAY_ADDRESS, or the one that runs on this machine, or a new one here that ends with it.
-    Where a process is lost, all go on from the last checkpoint, at most FAILURES times.
+    Returns the table of epochs, as `train` does. The cluster is the one of RAY_ADDRESS, or the one that runs on this
+    machine, or a new one here that ends with it. Where a process is lost, all go on from the last checkpoint, at most
+    FAILURES times.
 
     Raises:
         RuntimeMissingError: Ray Train is not installed.

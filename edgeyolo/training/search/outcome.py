@@ -22,7 +22,8 @@ RECIPE, TABLE, PAGE = "best.yaml", "trials.csv", "search.html"
 class Outcome:
     """Trials that are over, the best of them, and importance.
 
-    recipe: of the best. importance: share of each hyper-parameter. best and recipe are None where no trial was complete; importance is empty where nothing can be said of it.
+    recipe: of the best. importance: share of each hyper-parameter. best and recipe are None where no trial was
+    complete; importance is empty where nothing can be said of it.
     """
 
     plan: Plan

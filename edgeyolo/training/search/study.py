@@ -124,7 +124,8 @@ class Study:
     def importance(self) -> dict[str, float]:
         """Share of each hyper-parameter in what sets good trials apart, highest first.
 
-        By PED-ANOVA (arXiv:2304.10255). Empty before there are enough complete trials, and where their AP does not differ.
+        By PED-ANOVA (arXiv:2304.10255). Empty before there are enough complete trials, and where their AP does not
+        differ.
         """
         complete = [trial for trial in self.tried if trial.state == "complete"]
         if len(complete) < _TRIED_FOR_IMPORTANCE or len({trial.ap for trial in complete}) < 2:
