@@ -201,7 +201,7 @@ def test_a_batch_that_memory_decides_is_said_and_kept(
     options = (*data, "--imgsz", 64, "--threads", 1, "--set", "nominal_batch=16", "--epochs", 1, "-o", "run")
     code, _, err = edgeyolo("train", small_weights, *options, "--batch", "auto", cwd=tmp_path)
     assert code == 0, err
-    assert "batch 8: a step takes 0.0" in err and "limited by the number of pictures" in err
+    assert "batch 8: a step takes " in err and "limited by the number of pictures" in err
     code, _, err = edgeyolo("train", "--resume", "run", "--epochs", 2, cwd=tmp_path)
     assert code == 0, err
     assert "a step takes" not in err

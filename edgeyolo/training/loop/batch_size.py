@@ -165,8 +165,8 @@ def settle_batch(
     fitting = processes.least(limits[why])
     if fitting < 1:
         raise EdgeYoloError(
-            f"batch auto: a step with one picture of {measure.side} pixels takes {_gb(need.of(1))}, more than "
-            f"{SHARE:.0%} of the {_gb(need.free)} that are free on {config.device}",
+            f"batch auto: a step with one picture of {measure.side} pixels takes {_size(need.of(1))}, more than "
+            f"{SHARE:.0%} of the {_size(need.free)} that are free on {config.device}",
             hint="Take smaller pictures (--imgsz), or a smaller network.",
         )
     each = round_batch(fitting)
@@ -179,12 +179,14 @@ def _sentence(each: int, processes: int, need: Need, why: str) -> str:
         f", {each} on each of {processes} processes" if processes > 1 else ""
     )
     return (
-        f"{said}: a step takes {_gb(need.of(each))} of the {_gb(need.free)} that are free ({_gb(need.fixed)} and "
-        f"{_gb(need.each)} a picture, measured); limited by {why}"
+        f"{said}: a step takes {_size(need.of(each))} of the {_size(need.free)} that are free ({_size(need.fixed)} and "
+        f"{_size(need.each)} a picture, measured); limited by {why}"
     )
 
 
-def _gb(value: float) -> str:
+def _size(value: float) -> str:
+    if value < 1e8:
+        return f"{value / 1e6:.0f} MB"
     return f"{value / 1e9:.2f} GB" if value < 9.95e9 else f"{value / 1e9:.1f} GB"
 
 
