@@ -114,8 +114,10 @@ def _slices(space: Sequence[Range], tried: Sequence[Tried], best: Tried | None) 
     charts = []
     for each in space:
         frame = Frame(Scale(each.low, each.high, 52, _SLICE_WIDE - 12, each.log), y)
-        parts = [frame.axes(each.name, "AP")]
-        for trial in drawn:
+        parts = [frame.axes(each.name, "AP", x_ticks=4)]
+        for trial in sorted(
+            drawn, key=lambda trial: best is not None and trial.number == best.number
+        ):  # the best above the others
             chosen = "best" if best is not None and trial.number == best.number else ""
             parts.append(_mark(trial, frame.x(trial.values[each.name]), y(trial.ap or 0.0), chosen))
         charts.append(figure("".join(parts), _SLICE_WIDE, _SLICE_HIGH, f"AP against {each.name}"))
