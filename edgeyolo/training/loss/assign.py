@@ -45,7 +45,7 @@ class Positives:
     valid: Tensor
 
     def _take(self, here: Tensor) -> Positives:
-        """Those that `here` (P,) says; on a CPU, as their number is read."""
+        """The positives where `here` (P,) is true; for a CPU, as their number is read."""
         number = here.nonzero()[:, 0]  # once: a mask would be counted for every part anew
         return Positives(*(part.index_select(0, number) for part in _fields(self)))
 

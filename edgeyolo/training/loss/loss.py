@@ -229,7 +229,10 @@ class DetectionLoss(nn.Module):
         self.balance.div_(self.balance[self._middle].clone())
 
     def _objectness(self, objectness: Tensor, positives: Positives, label: Tensor) -> Tensor:
-        """The mean objectness loss of a level's map (B, A, H, W), whose positives are asked for `label`."""
+        """The mean objectness loss of a level's map (B, A, H, W).
+
+        Its positives are asked for `label` (P,).
+        """
         return self._bce(objectness, place_labels(objectness, positives, label), self.config.obj_pw).mean()
 
     def _overlaps(
