@@ -9,7 +9,7 @@ EdgeYoloError                1   the run failed
  ├─ FileRefusedError         6   a file is not what it should be
  │   ├─ UntrustedFileError       it asks for something outside the allow-list
  │   └─ DamagedFileError         truncated, changed, or of another schema
- ├─ NotFiniteError           1   a network that gives NaN
+ ├─ NotFiniteError           1   a network that gives NaN, or a run whose loss or weights became that
  ├─ ImageError               1   an image that cannot be read
  │   └─ MissingImageError    2   it is not there: an argument that does not fit
  ├─ SourceError              1   a film or camera that cannot be opened or read
@@ -96,7 +96,7 @@ class DamagedFileError(FileRefusedError):
 
 
 class NotFiniteError(EdgeYoloError):
-    """A network whose output holds NaN."""
+    """A network whose output holds NaN, or a run that diverged."""
 
 
 class ImageError(EdgeYoloError):

@@ -104,6 +104,10 @@ def command(
     usual = {3: "yolov7x", 4: "yolov7x", 5: "yolor-w6"}.get(table or 0, "yolov7-e6")
     recipe = run_recipe(options, recipe_for(model or usual))
     config = run_config(options)
+    if not config.batch_size:
+        raise UsageError(
+            "--batch auto: the rows of a table are compared at one batch size", hint="Give a number."
+        )
     data = data_source(options).load()
     if data.validation is None:
         raise UsageError("ablate needs validation data", hint="Name it with --val-data.")

@@ -56,6 +56,21 @@ class Batch(click.ParamType):  # type: ignore[type-arg]
         return int(value)
 
 
+class AutoBatch(click.ParamType):  # type: ignore[type-arg]
+    """A number of images, or `auto` (-> 0, as in TrainConfig)."""
+
+    name = "batch"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if str(value).lower() == "auto":
+            return 0
+        if not _is_count(str(value)):
+            self.fail(f"{value!r}: expected a number of images from 1, or `auto`", param, ctx)
+        return int(value)
+
+
 imgsz_option = click.option(
     "--imgsz",
     "--img-size",

@@ -28,15 +28,18 @@ from edgeyolo.cli.train_options import (
     run_recipe,
     with_options,
 )
+from edgeyolo.cli.train_ray import begin_by_ray, refuse_unfit_for_ray, resume_by_ray
+from edgeyolo.cli.train_search import begin_search, refuse_unsearchable, report_search, resume_search
 
 if TYPE_CHECKING:
     from edgeyolo.training.loop.listener import Listener
     from edgeyolo.training.quantized import QuantizedOptions
+    from edgeyolo.training.search.outcome import Outcome
     from edgeyolo.training.sources import Data, DataSource
 
 History = list[dict[str, Any]]
 
-_WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json"}
+_WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json", "search", "engine", "processes"}
 
 
 @click.command("train")
@@ -60,6 +63,28 @@ _WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json"}
 )
 @click.option(
     "--calib-images", type=click.IntRange(min=1), help="--qat: images that ranges start from (default: 300)."
+)
+@click.option(
+    "--search",
+    type=click.IntRange(min=1),
+    metavar="TRIALS",
+    help="Search the recipe: so many runs, each with hyper-parameters that follow from those before (Optuna).",
+)
+@click.option(
+    "--space",
+    multiple=True,
+    metavar="NAME[=LOW:HIGH]",
+    help="--search: only these (default: rates, gains and augmentation around the recipe's, without what --set fixes).",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Train here, or by Ray on a cluster (RAY_ADDRESS) or this machine: lost processes are started again.",
+)
+@click.option(
+    "--processes", type=click.IntRange(min=1), help="--engine ray: that train together (default: 1)."
 )
 @click.option("--tensorboard", is_flag=True, help="Log for `tensorboard --logdir` too.")
 @click.option(
@@ -104,23 +129,32 @@ def command(
     edgeyolo train best.safetensors --data voc --freeze backbone --set lr0=0.001 --set mosaic=0
     edgeyolo train yolov7-tiny-silu --data voc --imgsz 256 --grow-from 128 --set plain_epochs=10
     edgeyolo train best.safetensors --data data.yaml --imgsz 320 --qat --distill 20
+    edgeyolo train yolov7-tiny --data data.yaml --epochs 30 --batch auto --search 50
+    edgeyolo train yolov7-tiny --data data.yaml --recipe runs/search/exp/best.yaml
     edgeyolo train --resume runs/train/exp
     edgeyolo train --resume runs/train/exp --epochs 200
+    edgeyolo train yolov7 --data data.yaml --batch 64 --engine ray --processes 4
     torchrun --no-python --nproc-per-node 4 edgeyolo train yolov7 --data data.yaml --batch 64
     """
+    refuse_unfit_for_ray(options)
     if resumed is None:
-        folder, history = _start(model, options, tensorboard)
+        refuse_unsearchable(options)
+        folder, found = _start(model, options, tensorboard)
     else:
         _refuse_changes(context)
         given = context.get_parameter_source("epochs") == ParameterSource.COMMANDLINE
         epochs = options["epochs"] if given else None
-        folder, history = resumed, _resume(resumed, epochs, options, tensorboard)
-    if leads():
-        _report(folder, history, as_json)
+        folder, found = resumed, _resume(resumed, epochs, options, tensorboard)
+    if not leads():
+        return
+    if isinstance(found, list):
+        _report(folder, found, as_json)
+    else:
+        report_search(folder, found, as_json)
 
 
-def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tuple[Path, History]:
-    """Check all options, then make the folder and train."""
+def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tuple[Path, History | Outcome]:
+    """Check all options, then make the folder and train, or search."""
     from edgeyolo.detector import builtin
     from edgeyolo.errors import UsageError
     from edgeyolo.models import specs
@@ -148,10 +182,14 @@ def _start(model: str | None, options: dict[str, Any], tensorboard: bool) -> tup
     if config.patience and data.validation is None:
         raise UsageError("--patience needs validation data", hint="Name it with --val-data.")
     run: dict[str, Any] = {"config": config, "recipe": recipe}
+    activation: Any = {"leaky": "leaky_relu"}.get(options["activation"], options["activation"])
+    if options["search"]:
+        return begin_search(model, weights, options, source, data, activation=activation, **run)
     if aware is None:
-        run |= {"autoanchor": not options["no_autoanchor"], "weights": weights}
-        run["activation"] = {"leaky": "leaky_relu"}.get(options["activation"], options["activation"])
+        run |= {"autoanchor": not options["no_autoanchor"], "weights": weights, "activation": activation}
     with run_folder(options["output"], "train", config, options["project"]) as folder:
+        if options["engine"] == "ray":
+            return folder, begin_by_ray(model, folder, source, options, **run)
         with _listener(folder, source, data, tensorboard) as listener:
             if aware is None:
                 history = train(model, data.training, data.validation, folder, listener=listener, **run)
@@ -183,22 +221,29 @@ def _fine_tune(
     return train_quantized(model, data.training, data.validation, folder, **run)
 
 
-def _resume(folder: Path, epochs: int | None, options: dict[str, Any], tensorboard: bool) -> History:
+def _resume(
+    folder: Path, epochs: int | None, options: dict[str, Any], tensorboard: bool
+) -> History | Outcome:
     from edgeyolo.errors import UsageError
     from edgeyolo.training.loop.trainer import STATE
     from edgeyolo.training.run import resume
+    from edgeyolo.training.search.plan import is_search
     from edgeyolo.training.sources import DataSource
 
+    if options["threads"]:
+        import torch
+
+        torch.set_num_threads(options["threads"])
+    if options["search"] or is_search(folder):
+        return resume_search(folder, options["search"])
     if not (folder / STATE).is_file():
         raise UsageError(
             f"{folder}: there is no run to go on with, {STATE} is missing",
             hint="--resume takes the folder of a run, such as runs/train/exp.",
         )
-    if options["threads"]:
-        import torch
-
-        torch.set_num_threads(options["threads"])
     source = DataSource.read(folder)
+    if options["engine"] == "ray":
+        return resume_by_ray(folder, source, epochs, options)
     data = source.load()
     with _listener(folder, source, data, tensorboard) as listener:
         return resume(folder, data.training, data.validation, epochs=epochs, listener=listener)

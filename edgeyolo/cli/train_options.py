@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from edgeyolo.cli.console import note
 from edgeyolo.cli.idle_options import given_options, refuse_idle
+from edgeyolo.cli.options import AutoBatch
 
 if TYPE_CHECKING:
     from edgeyolo.training.config import TrainConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _COUNT = click.IntRange(min=1)
+
 # What a run is told to try where its rate was made for the other optimiser.
 UNFIT_FOR_QAT = ("weights", "freeze", "activation", "no_autoanchor")
 _RATES = {"sgd": "0.01", "adamw": "0.001"}
@@ -50,8 +52,9 @@ RUN_OPTIONS = (
     ),
     click.option("--epochs", type=_COUNT, default=300, show_default=True),
     click.option(
-        "--batch", "--batch-size", "batch_size", type=_COUNT, default=16, show_default=True,
-        help="Images an iteration, all processes together; gradients add up to the recipe's nominal batch.",
+        "--batch", "--batch-size", "batch_size", type=AutoBatch(), default=16, show_default=True,
+        help="Images an iteration, all processes together, or auto: as many as memory takes. Gradients add up to the "
+        "recipe's nominal batch.",
     ),
     click.option(
         "--recipe", metavar="NAME|YAML",

@@ -7,30 +7,13 @@ again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 from edgeyolo.predict.fill import Load, fill_shard
 from edgeyolo.predict.shards import Shard
-from edgeyolo.support.install import install_hint
-
-
-def require_ray() -> Any:
-    """The package ray with Ray Data; RuntimeMissingError where it is not installed."""
-    # Ray's actors would count what is sent home otherwise.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as missing:
-        raise RuntimeMissingError(
-            f"the engine ray needs the package ray, which is not installed ({missing})",
-            hint=install_hint("ray"),
-        ) from missing
-    return ray
+from edgeyolo.support.cluster import ray_session, require_ray
 
 
 def fill_by_ray(load: Load, shards: Sequence[Shard], workers: int, tell: Callable[[int], None]) -> None:
@@ -40,21 +23,13 @@ def fill_by_ray(load: Load, shards: Sequence[Shard], workers: int, tell: Callabl
 
     Raises what an actor could not do, as EdgeYoloError.
     """
-    ray = require_ray()
+    ray = require_ray("data")
     if not shards:
         return
-    began = not ray.is_initialized()
-    if began:
-        ray.init(log_to_driver=False, logging_level="WARNING", include_dashboard=False)
-    try:
+    with ray_session(ray):
         ray.data.DataContext.get_current().enable_progress_bars = False
         for count in _filled(ray, load, shards, workers):
             tell(count)
-    except ray.exceptions.RayError as error:
-        raise EdgeYoloError(f"Ray: {error}", hint="`ray status` and Ray's dashboard say more.") from error
-    finally:
-        if began:
-            ray.shutdown()
 
 
 def _filled(ray: Any, load: Load, shards: Sequence[Shard], workers: int) -> Any:

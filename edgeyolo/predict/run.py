@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.errors import ImageError, UsageError
-from edgeyolo.predict.cluster import fill_by_ray, require_ray
+from edgeyolo.predict.cluster import fill_by_ray
 from edgeyolo.predict.coco_file import write_coco
 from edgeyolo.predict.columns import require_pyarrow, schema
 from edgeyolo.predict.fill import Load
@@ -20,6 +20,7 @@ from edgeyolo.predict.listing import list_source
 from edgeyolo.predict.local import fill_locally
 from edgeyolo.predict.shards import Job, open_job
 from edgeyolo.support import environment
+from edgeyolo.support.cluster import require_ray
 from edgeyolo.support.files import atomic_file
 from edgeyolo.support.machine import cores
 
@@ -149,7 +150,7 @@ def _check(out: Path, options: Options) -> None:
 
 def _engine(name: str) -> Callable[..., None]:
     if name == "ray":
-        require_ray()
+        require_ray("data")
         return fill_by_ray
     if name == "local":
         return fill_locally

@@ -98,11 +98,11 @@ class Frame:
     x: Scale
     y: Scale
 
-    def axes(self, x_title: str, y_title: str, *, y_percent: bool = False) -> str:
-        """Grid, ticks and titles."""
+    def axes(self, x_title: str, y_title: str, *, y_percent: bool = False, x_ticks: int = 7) -> str:
+        """Grid, ticks (along x at most about `x_ticks`) and titles."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = []
-        for value in self.x.ticks():
+        for value in self.x.ticks(x_ticks):
             at = self.x(value)
             parts.append(tag("line", class_="grid", x1=at, x2=at, y1=bottom, y2=top))
             parts.append(text(_number(value), at, bottom + 18, class_="tick", text_anchor="middle"))

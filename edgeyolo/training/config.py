@@ -19,17 +19,16 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class TrainConfig:
     """A run's settings.
 
-    batch_size: images of an iteration, all processes together. image_size: pixels, a multiple of the
-    largest stride. precision: of the forward pass; weights and loss stay float32. clip: largest norm of the
-    gradient, 0 for no limit. freeze: beginnings of module names. multi_scale: image sizes from 0.5 to 1.5
-    of image_size. image_weights: draw pictures of weak classes more often. class_aware: draw a class first,
-    all alike, then one of its pictures. patience: epochs without a better fitness until the run ends, 0 for
-    never. rect: validate in rectangular batches. rect_train: learn in such batches too, without mosaics, from
-    pictures of like shapes. save_minutes: how much a crash may cost; each epoch's end is saved anyway.
-    first_size: pictures grow from this to image_size over the run (see Phases), 0 for one size; validation is at
-    image_size. albumentations: a file with a pipeline that every picture goes through too
-    (`load_albumentations`), "" for none. compile: torch.compile the network; see CompiledForward for what that
-    costs.
+    batch_size: images of an iteration, all processes together; 0 to choose it by memory when the run begins (see
+    settle_batch). image_size: pixels, a multiple of the largest stride. precision: of the forward pass; weights and
+    loss stay float32. clip: largest norm of the gradient, 0 for no limit. freeze: beginnings of module names.
+    multi_scale: image sizes from 0.5 to 1.5 of image_size. image_weights: draw pictures of weak classes more often.
+    class_aware: draw a class first, all alike, then one of its pictures. patience: epochs without a better fitness
+    until the run ends, 0 for never. rect: validate in rectangular batches. rect_train: learn in such batches too,
+    without mosaics, from pictures of like shapes. save_minutes: how much a crash may cost; each epoch's end is saved
+    anyway. first_size: pictures grow from this to image_size over the run (see Phases), 0 for one size; validation is
+    at image_size. albumentations: a file with a pipeline that every picture goes through too
+    (`load_albumentations`), "" for none. compile: torch.compile the network; see CompiledForward for what that costs.
     """
 
     epochs: int = 300
@@ -56,9 +55,9 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "image_size", "validate_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)}: expected at least 1")
+        for name, least in (("epochs", 1), ("batch_size", 0), ("image_size", 1), ("validate_every", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name}={getattr(self, name)}: expected at least {least}")
         if self.image_weights and self.class_aware:
             raise UsageError("image_weights and class_aware: expected one way of drawing pictures, got two")
         if self.rect_train and self.multi_scale:

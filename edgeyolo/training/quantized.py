@@ -27,6 +27,7 @@ from edgeyolo.models.network import Network
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.finish import finish, go_on
+from edgeyolo.training.loop.batch_size import settle_batch
 from edgeyolo.training.loop.listener import Listener, Listeners
 from edgeyolo.training.loop.processes import join_processes
 from edgeyolo.training.loop.schedule import Schedule
@@ -103,10 +104,13 @@ def train_quantized(
             listener = Listeners([listener, _TeacherListener(folder, network, training.class_names, model)])
             teacher = reparameterize(network).network.to(processes.device)
         technique = aware.technique(source.onnx(opset=_OPSET), facts, teacher, options.distill)
+    config = replace(config, device=processes.device)
+    config = settle_batch(
+        module, training, recipe, config, processes, tell=listener.note, technique=technique
+    )
     trainer = Trainer(
-        module, training.class_names, training, validation, recipe=recipe,
-        config=replace(config, device=processes.device), folder=folder, processes=processes, listener=listener,
-        technique=technique,
+        module, training.class_names, training, validation, recipe=recipe, config=config, folder=folder,
+        processes=processes, listener=listener, technique=technique,
     )  # fmt: skip
     return finish(trainer)
 

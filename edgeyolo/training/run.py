@@ -21,6 +21,7 @@ from edgeyolo.models.weights import is_weights, read_info
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.data.anchors import ENOUGH, find_anchors, flat, measure_fit, object_sides
 from edgeyolo.training.finish import finish, go_on
+from edgeyolo.training.loop.batch_size import settle_batch
 from edgeyolo.training.loop.listener import Listener
 from edgeyolo.training.loop.processes import join_processes
 from edgeyolo.training.loop.schedule import Schedule
@@ -161,13 +162,14 @@ def train(
     listener = listener or Listener()
     for sentence in (*describe_problems(training.problems), *start.notes):
         listener.note(sentence)
+    config = replace(config, device=processes.device)
     trainer = Trainer(
         start.network,
         training.class_names,
         training,
         validation,
         recipe=recipe,
-        config=replace(config, device=processes.device),
+        config=settle_batch(start.network, training, recipe, config, processes, tell=listener.note),
         folder=folder,
         processes=processes,
         listener=listener,

@@ -6,7 +6,7 @@ It settles the files to learn from and those to be judged on, and how a resumed 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +84,18 @@ class DataSource:
             return Data(training, None, (f"no AP: {what}; the last weights count as the best",))
         return Data(training, validation, _overlap(training, validation))
 
+    def absolute(self) -> DataSource:
+        """The same with absolute paths."""
+        paths = ("path", "val_path", "image_folder", "val_image_folder")
+        made: dict[str, Any] = {
+            key: str(Path(path).absolute()) for key in paths if (path := getattr(self, key)) is not None
+        }
+        return replace(self, **made)
+
     def save(self, folder: Path) -> None:
         """Write it into the folder of a run, with absolute paths."""
-        values = asdict(self)
-        for key in ("path", "val_path", "image_folder", "val_image_folder"):
-            if values[key] is not None:
-                values[key] = str(Path(values[key]).absolute())
         with atomic_file(folder / FILE) as draft:
-            draft.write_text(json.dumps(values, indent=2))
+            draft.write_text(json.dumps(asdict(self.absolute()), indent=2))
 
     @classmethod
     def read(cls, folder: Path) -> DataSource:

@@ -269,7 +269,7 @@ REFUSED = {
     "unknown recipe": (("yolov7-tiny", "--recipe", "p7"), "p5, p6, tiny, custom"),
     "no such recipe file": (("yolov7-tiny", "--recipe", "mine.yaml"), "mine.yaml"),
     "odd size": (("yolov7-tiny", "--imgsz", "100"), "multiple of 32"),
-    "no batch": (("yolov7-tiny", "--batch", "0"), "0 is not in the range"),
+    "no batch": (("yolov7-tiny", "--batch", "0"), "'0': expected a number of images from 1, or `auto`"),
     "unknown device": (("yolov7-tiny", "--device", "abacus"), "abacus"),
     "weights twice": (("WEIGHTS", "--weights", "WEIGHTS"), "brings weights already"),
     "weights of another network": (("yolov7-w6", "--weights", "WEIGHTS"), "nothing of it fits yolov7-w6"),

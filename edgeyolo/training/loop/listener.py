@@ -33,6 +33,12 @@ class Listener:
     def epoch(self, row: dict[str, Any], position: Position) -> None:
         """Hear of an epoch that was validated; `row` is its line in the table."""
 
+    def saved(self, state: Path, position: Position) -> None:
+        """Hear that the run can go on from here.
+
+        The leading process has written its `state`.
+        """
+
     def problem(self, problem: Problem) -> None:
         """Hear of a damaged image that is passed over."""
 
@@ -65,6 +71,10 @@ class Listeners(Listener):
     def epoch(self, row: dict[str, Any], position: Position) -> None:
         for listener in self.listeners:
             listener.epoch(row, position)
+
+    def saved(self, state: Path, position: Position) -> None:
+        for listener in self.listeners:
+            listener.saved(state, position)
 
     def problem(self, problem: Problem) -> None:
         for listener in self.listeners:

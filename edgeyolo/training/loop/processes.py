@@ -70,6 +70,14 @@ class Processes:
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(value) for value in raised.tolist()]
 
+    def least(self, value: int) -> int:
+        """The smallest of the processes' values."""
+        if self.count == 1:
+            return value
+        found = torch.tensor(value, device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return int(found)
+
     def share(self, value: Any) -> Any:
         """A value of the leading process, for all."""
         if self.count == 1:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from edgeyolo.datasets import Dataset
-from edgeyolo.errors import EdgeYoloError, NotFiniteError, UsageError
+from edgeyolo.errors import NotFiniteError, UsageError
 from edgeyolo.evaluation.result import ValidationResult
 from edgeyolo.evaluation.validate import validate
 from edgeyolo.models import weights
@@ -342,8 +342,9 @@ class Trainer:
         self.processes.settle_gradients(self.step.network.parameters())
         if self.processes.leads:
             save_state(self.folder / STATE, self.step.parts, self.position, self.facts())
+        self.listener.saved(self.folder / STATE, self.position)
 
-    def _diverged(self, what: str) -> EdgeYoloError:
+    def _diverged(self, what: str) -> NotFiniteError:
         """The error for numbers that are none.
 
         It names the state to go back to, if one was saved.
@@ -352,7 +353,7 @@ class Trainer:
         kept = (
             f" The last state before it is kept in {state}." if state.exists() else " No state was saved yet."
         )
-        return EdgeYoloError(f"{what} by iteration {self.position.iteration}", hint=_DIVERGED + kept)
+        return NotFiniteError(f"{what} by iteration {self.position.iteration}", hint=_DIVERGED + kept)
 
     def pipeline(self) -> Pipeline:
         """The averaged network as it stands, ready to detect."""

@@ -44,6 +44,18 @@ class Positives:
     order: Tensor
     valid: Tensor
 
+    def _take(self, here: Tensor) -> Positives:
+        """The positives where `here` (P,) is true; for a CPU, as their number is read."""
+        number = here.nonzero()[:, 0]  # once: a mask would be counted for every part anew
+        return Positives(*(part.index_select(0, number) for part in _fields(self)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Positives]) -> Positives:
+        """All positives of `parts`, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(torch.cat(same) for same in zip(*map(_fields, parts), strict=True)))
+
     def at(self, level: int) -> Positives:
         """Positives of one level.
 
@@ -51,7 +63,7 @@ class Positives:
         """
         here = self.valid & (self.level == level)
         if host_reads(here):
-            return Positives(*(part[here] for part in _fields(self)))
+            return self._take(here)
         parts = [torch.where(here, part, 0) for part in _fields(self)[:-1]]
         return Positives(*[*parts, here])
 
@@ -91,9 +103,7 @@ def assign(
             owner, owned = _judge(raw, candidates, here, levels, top)
         capacity = candidates.valid.shape[1] if top is None else slots * top
         parts.append(_collect(candidates, owner, owned, chosen, min(capacity, owned.shape[1])))
-    if len(parts) == 1:
-        return parts[0]
-    return Positives(*(torch.cat(same) for same in zip(*map(_fields, parts), strict=True)))
+    return Positives.join(parts)
 
 
 def _by_anchor(head: Tensor, anchors: int) -> Tensor:
@@ -155,8 +165,9 @@ def _rows(heads: list[Tensor], image: Tensor, candidates: Candidates) -> Tensor:
     for level, head in enumerate(heads):
         here = candidates.level == level
         if host_reads(here):
-            b, a, y, x = (place[here] for place in places)
-            rows[here] = head[b, a, :, y, x].float()
+            number = here.flatten().nonzero()[:, 0]
+            b, a, y, x = (place.flatten().index_select(0, number) for place in places)
+            rows.view(-1, rows.shape[2]).index_copy_(0, number, head[b, a, :, y, x].float())
         else:
             b, a, y, x = (torch.where(here, place, 0) for place in places)
             rows = torch.where(here[..., None], head[b, a, :, y, x].float(), rows)
@@ -185,6 +196,5 @@ def _collect(
     parts = [candidates.level, candidates.anchor, candidates.row, candidates.column, owner]
     level, anchor, row, column, target = (part.gather(1, position) for part in parts)
     flat = [part.flatten() for part in (image, level, anchor, row, column, target, position, valid)]
-    if host_reads(valid):
-        flat = [part[flat[-1]] for part in flat]
-    return Positives(*flat)
+    found = Positives(*flat)
+    return found._take(found.valid) if host_reads(valid) else found

@@ -204,13 +204,21 @@ class DetectionLoss(nn.Module):
         (3,).
         """
         bounded = self.config.strategy.bounded and not lead
-        terms = []
-        for number, head in enumerate(maps):
-            here = positives.at(number)
-            terms.append(
-                self._level_terms(head, number, labels, here, cells=levels.grids[number], bounded=bounded)
-            )
-        box, obj, cls = torch.stack(terms).unbind(1)
+        here = [positives.at(number) for number in range(len(maps))]
+        split = [split_head(head, part, self.anchors.shape[1]) for head, part in zip(maps, here, strict=True)]
+        # What concerns positives alone is computed for all levels at once: a level has few of them.
+        every, raw = Positives.join(here), torch.cat([rows for _, rows in split])
+        sizes = [len(part.valid) for part in here]
+        overlap, label = self._overlaps(raw, labels, every, levels, bounded=bounded)
+        box = self._level_means(1 - overlap, every, sizes)
+        obj = torch.stack([
+            self._objectness(objectness, part, asked)
+            for (objectness, _), part, asked in zip(split, here, torch.split(label, sizes), strict=True)
+        ])  # fmt: skip
+        cls = torch.zeros_like(box)
+        if self.classes > 1:
+            classes = labels.classes[every.image, every.target]
+            cls = self._level_means(self._class_losses(raw[:, 5:], classes), every, sizes)
         weighted = obj * self.balance[: len(maps)]
         if self.config.autobalance and lead and self.training:
             self._rebalance(self.mean_over_processes(obj.detach()))
@@ -220,40 +228,21 @@ class DetectionLoss(nn.Module):
         self.balance.mul_(0.9999).add_(0.0001 / objectness.clamp(min=1e-9))
         self.balance.div_(self.balance[self._middle].clone())
 
-    def _level_terms(
-        self,
-        head: Tensor,
-        number: int,
-        labels: PaddedTargets,
-        positives: Positives,
-        *,
-        cells: Tensor,
-        bounded: bool,
-    ) -> Tensor:
-        objectness, raw = split_head(head, positives, self.anchors.shape[1])
-        overlap, label = self._overlaps(raw, number, labels, positives, cells=cells, bounded=bounded)
-        wanted_objectness = place_labels(objectness, positives, label)
-        obj = self._bce(objectness, wanted_objectness, self.config.obj_pw).mean()
-        cls = obj.new_zeros(())
-        if self.classes > 1:
-            cls = self._class_term(raw[:, 5:], labels.classes[positives.image, positives.target], positives)
-        return torch.stack([self._mean(1 - overlap, positives.valid), obj, cls])
+    def _objectness(self, objectness: Tensor, positives: Positives, label: Tensor) -> Tensor:
+        """The mean objectness loss of a level's map (B, A, H, W).
+
+        Its positives are asked for `label` (P,).
+        """
+        return self._bce(objectness, place_labels(objectness, positives, label), self.config.obj_pw).mean()
 
     def _overlaps(
-        self,
-        raw: Tensor,
-        number: int,
-        labels: PaddedTargets,
-        positives: Positives,
-        *,
-        cells: Tensor,
-        bounded: bool,
+        self, raw: Tensor, labels: PaddedTargets, positives: Positives, levels: Levels, *, bounded: bool
     ) -> tuple[Tensor, Tensor]:
-        """CIoU (P,) of one level's positives with their targets, and their labels."""
+        """CIoU (P,) of positives with their targets, and their labels."""
         cell = torch.stack([positives.column, positives.row], 1)
-        wanted = labels.boxes[positives.image, positives.target] * cells.repeat(2)
+        wanted = labels.boxes[positives.image, positives.target] * levels.grids[positives.level].repeat(1, 2)
         wanted = torch.cat([wanted[:, :2] - cell, wanted[:, 2:]], 1)
-        anchor = self.anchors[number, positives.anchor] / self.strides[number]
+        anchor = self.anchors[positives.level, positives.anchor] / self.strides[positives.level, None]
         s = raw[:, :4].sigmoid()
         overlap = ciou(torch.cat([s[:, :2] * 2 - 0.5, (s[:, 2:] * 2) ** 2 * anchor], 1), wanted)
         label = overlap.detach().clamp(min=0)
@@ -276,21 +265,26 @@ class DetectionLoss(nn.Module):
             for number, raw_map in enumerate(head):
                 here = positives.at(number)
                 objectness, raw = split_head(raw_map, here, self.anchors.shape[1])
-                cells = levels.grids[number]
-                _, label = self._overlaps(raw, number, labels, here, cells=cells, bounded=bounded)
+                _, label = self._overlaps(raw, labels, here, levels, bounded=bounded)
                 taken = place_labels(objectness, here, torch.ones_like(label)) > 0
                 made.append((place_labels(objectness, here, label), taken))
         return made
 
-    def _class_term(self, raw: Tensor, classes: Tensor, positives: Positives) -> Tensor:
+    def _class_losses(self, raw: Tensor, classes: Tensor) -> Tensor:
+        """The mean class loss of each positive (P,)."""
         low = 0.5 * self.config.label_smoothing
         wanted = torch.full_like(raw, low).scatter_(1, classes[:, None], 1 - low)
-        return self._mean(self._bce(raw, wanted, self.config.cls_pw).mean(1), positives.valid)
+        return self._bce(raw, wanted, self.config.cls_pw).mean(1)
 
-    def _mean(self, values: Tensor, valid: Tensor) -> Tensor:
-        """The mean over the valid values, 0 if there are none."""
-        count = self.mean_over_processes(valid.sum().float())
-        return torch.where(valid, values, 0).sum() / torch.where(count > 0, count, 1)
+    def _level_means(self, values: Tensor, positives: Positives, sizes: Sequence[int]) -> Tensor:
+        """Means (L,) over the valid positives of each level, 0 where there are none.
+
+        `sizes` of them, in turn, are of the levels.
+        """
+        parts = torch.split(torch.where(positives.valid, values, 0), list(sizes))
+        valid = torch.split(positives.valid, list(sizes))
+        count = self.mean_over_processes(torch.stack([part.sum() for part in valid]).float())
+        return torch.stack([part.sum() for part in parts]) / torch.where(count > 0, count, 1)
 
     def _bce(self, raw: Tensor, wanted: Tensor, positive_weight: float) -> Tensor:
         weight = None if positive_weight == 1 else torch.full_like(raw[..., :1], positive_weight)

@@ -43,6 +43,7 @@ def _train(rank: int, count: int, port: int, folder: str, scenes: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
     processes = join_processes("cpu", 4)
+    assert processes.least(7 + rank) == 7
     # SimOTA chooses, and a choice turns rounding into another positive; taking every candidate does not.
     recipe = replace(test_trainer.RECIPE, strategy="simple", warmup_iterations=0)
     data = test_trainer.write_scenes(Path(scenes), 8)

@@ -218,19 +218,25 @@ def test_class_loss_by_hand(make_loss: Any) -> None:
         wanted = torch.tensor([[low, 1 - low, low], [1 - low, low, low]])
         each = plain_bce(RAW, wanted).mean(1)
         for valid, expected in (((True, True), each.mean()), ((False, True), each[1]), ((False, False), 0)):
-            found = loss._class_term(RAW, torch.tensor([1, 0]), some_positives(valid))
-            assert found.item() == pytest.approx(expected, rel=1e-5)
+            losses = loss._class_losses(RAW, torch.tensor([1, 0]))
+            found = loss._level_means(losses, some_positives(valid), [2])
+            assert found.tolist() == [pytest.approx(float(expected), rel=1e-5)]
 
 
 def test_means_are_over_the_positives_of_all_processes(make_loss: Any) -> None:
     """With twice as many positives in the mean process, each of ours counts half."""
     loss = make_loss()
-    values, valid = torch.tensor([1.0, 3.0, 8.0]), torch.tensor([True, True, False])
-    assert loss._mean(values, valid) == 2
+    values, found = torch.tensor([1.0, 3.0, 8.0]), some_positives((True, True, False))
+
+    def means(sizes: list[int]) -> list[float]:
+        result: list[float] = loss._level_means(values, found, sizes).tolist()
+        return result
+
+    assert (means([3]), means([1, 2]), means([2, 0, 1])) == ([2], [1, 3], [2, 0, 0])
     loss.mean_over_processes = lambda value: 2 * value
-    assert loss._mean(values, valid) == 1
+    assert means([3]) == [1]
     loss.mean_over_processes = lambda value: value / 4  # less than one a process
-    assert loss._mean(values, valid) == 8
+    assert means([3]) == [8]
 
 
 @pytest.mark.parametrize(

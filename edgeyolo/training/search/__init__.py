@@ -1,0 +1,1 @@
+"""Hyper-parameter search: runs with recipes that Optuna proposes."""
