@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from step_variants import Cost, measure, to_report, variants
+from step_variants import Cost, measure, to_report, variants  # noqa: E402
 
 
 def test_each_variant_steps_once_a_round() -> None:
