@@ -185,6 +185,7 @@ class ExportOptions:
         data: labelled images to measure AP on.
         max_ap_drop: AP points (hundredths) that may be lost on `data`.
         ap_budget: AP points that may be lost on `data` before layers are left in float; None leaves none.
+        refine: change the network for the sake of its integers where the calibration images show that it pays.
         quantizer: options of runtimes that have a quantizer of their own.
         overwrite: replace an artifact that is already there.
         nms: thresholds of decoding and suppression in the file; None leaves both to the host.
@@ -203,6 +204,7 @@ class ExportOptions:
     data: Dataset | None = None
     max_ap_drop: float = 1.0
     ap_budget: float | None = None
+    refine: bool = False
     quantizer: QuantizerOptions = DEFAULTS
     overwrite: bool = False
     nms: PostprocessConfig | None = None
