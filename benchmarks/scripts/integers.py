@@ -42,17 +42,19 @@ from edgeyolo.export import ExportOptions, export
 from edgeyolo.training.loop.trainer import LAST
 from edgeyolo_bench.render.markdown import table_lines
 from edgeyolo_calib.images.sampling import strata, stratified
+from edgeyolo_calib.images.source import ImageSource, open_images
 
 REFERENCE = "cpu-onnx-fp32"
 TARGETS = (
     "cpu-onnx-int8", "cpu-openvino-int8", "jetson-trt-int8", "cpu-tflite-int8", "edgetpu-tflite-int8",
     "ane-coreml-int8", "ane-coreml-w6", "cpu-ncnn-int8", "hexagon-qnn-int8",
 )  # fmt: skip
+REFINE = "cpu-onnx-int8,jetson-trt-int8,cpu-openvino-int8,cpu-tflite-int8"
 LEARNED = ("cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8")
 CALIBRATION_SEEDS = range(2_000_000, 2_000_300)  # scenes that no training and no evaluation has seen
 TRAINING_SEEDS = range(4_000_000, 4_000_600)
 DISTILL = 20.0  # gain: what is lost is judged against the float network, and labels pull away from it
-TRAINED, QAT_EPOCHS = "trained (QAT)", "qat_epochs"
+REFINED, TRAINED, QAT_EPOCHS = "refined", "trained (QAT)", "qat_epochs"
 COLUMNS = ("how", "target", "images", "AP", "AP lost", "95 % interval", "run by")
 
 Run = Callable[[], tuple[ValidationResult, str]]
@@ -124,27 +126,33 @@ def without_rules(
 
 
 def plan(
-    options: argparse.Namespace, dataset: Dataset, calibration: CalibrationSource
+    options: argparse.Namespace, dataset: Dataset, calibration: ImageSource, folder: Path
 ) -> Iterator[tuple[str, str, Run]]:
     """(how, target, what measures it), the float network first."""
     chosen = ExportOptions(size=(options.imgsz, options.imgsz), calibration=calibration)
     yield "float", REFERENCE, partial(exported, options.weights, REFERENCE, chosen, dataset)
     few = sample_of(dataset, options.emulated)
-    for target in options.targets.split(","):
-        profile, _ = registry.find_target(target)
-        judged = few if profile.emulated else dataset
-        # Ranges are measured once for all quantizers of ours that start from the same graph.
-        kept = replace(calibration, ranges=calibration.ranges.with_name(f"ranges{profile.opset}.json"))
-        measured = replace(chosen, calibration=kept)
-        yield "calibrated", target, partial(exported, options.weights, target, measured, judged)
+    for how, targets in (("calibrated", options.targets), (REFINED, options.refine)):
+        for target in filter(None, targets.split(",")):
+            profile, _ = registry.find_target(target)
+            judged = few if profile.emulated else dataset
+            # Ranges are measured once for all quantizers of ours that start from the same graph.
+            kept = (
+                replace(calibration, ranges=folder / f"ranges{profile.opset}.json")
+                if how != REFINED
+                else calibration
+            )
+            asked = replace(chosen, calibration=kept, refine=how == REFINED)
+            yield how, target, partial(exported, options.weights, target, asked, judged)
     for target in LEARNED if options.qat else ():
         yield (
             TRAINED,
             target,
             partial(exported, options.qat, target, replace(chosen, calibration=None), dataset),
         )
+    naive = replace(chosen, calibration=replace(calibration, ranges=folder / "naive.json"))
     for how, target, quantizer in () if options.no_naive else NAIVE:
-        yield how, target, partial(without_rules, quantizer, options.weights, chosen, dataset)
+        yield how, target, partial(without_rules, quantizer, options.weights, naive, dataset)
 
 
 def measure(
@@ -265,6 +273,7 @@ def main() -> None:
     parser.add_argument("--train-qat", type=int, metavar="EPOCHS", help="train it here")
     parser.add_argument("--emulated", type=int, default=24, help="images for a target that an emulator runs")
     parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--refine", default=REFINE, help="targets that are exported with --refine too")
     parser.add_argument(
         "--no-naive", action="store_true", help="leave out quantizers without placement rules"
     )
@@ -282,8 +291,7 @@ def main() -> None:
         if options.train_qat:
             options.qat = train(options, Path(folder))
         dataset = read_splits(options.data, options.split)
-        calibration = registry.open_calibration(str(options.calib), images=options.images, evaluation=dataset)
-        calibration = replace(calibration, ranges=Path(folder) / "ranges.json")
+        calibration = open_images(str(options.calib), options.images, evaluation=dataset)
         about: dict[str, Any] = {
             "weights": Path(options.weights).name, "data": dataset.name, "images": len(dataset),
             "imgsz": options.imgsz, "calibration": calibration.described, QAT_EPOCHS: options.train_qat,
@@ -292,7 +300,7 @@ def main() -> None:
         about[QAT_EPOCHS] = about[QAT_EPOCHS] or epochs_before(options.name, kept)
         rows: list[dict[str, Any]] = []
         exact: ValidationResult | None = None
-        for how, target, run in plan(options, dataset, calibration):
+        for how, target, run in plan(options, dataset, calibration, Path(folder)):
             row = kept.pop((how, target), None) if exact else None
             if row is None:
                 row, result = measure(how, target, run, exact)

@@ -107,9 +107,7 @@ def everywhere(
 
     Heads and stem too, one scale for a whole weight.
     """
-    # Measured once for all of them; another file than our own exports', whose graph has other ends.
-    keep = calibration.ranges.with_name("naive.json") if calibration.ranges else None
-    statistics = observe(model, artifact.manifest.input, calibration, keep=keep)
+    statistics = observe(model, artifact.manifest.input, calibration, keep=calibration.ranges)
     made = quantize(onnx.load(model), statistics, rules, Scheme(method, "minmax"))
     return OnnxRuntime(
         made.model.SerializeToString(), artifact.manifest.output.names, exact=rules is NAIVE_TENSORRT

@@ -90,7 +90,8 @@ def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     max_batch: int, images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
     data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, refine: bool,
-    input_form: str | None, nms: PostprocessConfig | None, half: bool, opset: int | None, soc: str | None, dry_run: bool, unjudged: bool,
+    input_form: str | None,
+    nms: PostprocessConfig | None, half: bool, opset: int | None, soc: str | None, dry_run: bool, unjudged: bool,
     overwrite: bool, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Make artifacts for one target or several, and check them against torch.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from edgeyolo.support.machine import INTEGERS
 
+
 @dataclass(frozen=True)
 class CpuFacts:
     """Facts of the processor.

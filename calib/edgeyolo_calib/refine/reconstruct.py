@@ -61,7 +61,9 @@ def reconstructed(
             exact[step.gives] = [_convolve(conv, each, conv.weight) for each in exact[step.takes[0]]]
             changed = cast(nn.Conv2d, made.get_submodule(step.module))
             integers = step.node in quantizers.nodes
-            results = _settle(changed, exact[step.gives], found[step.takes[0]], integers, changes, method=method)
+            results = _settle(
+                changed, exact[step.gives], found[step.takes[0]], integers, changes, method=method
+            )
         else:
             exact[step.gives] = _apply(step, exact)
             results = _apply(step, found)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FIT, HELD_OUT = 32, 24
 """Calibration images that changes are made from, and others that decide whether they stay."""
 
-STRENGTHS = (0.5, 0.75)
+STRENGTHS = (0.5, 0.75, 1.0)
 LESS = 0.99
 """Share of the error before that a change has to come below."""
 
@@ -185,7 +185,12 @@ class _Trial:
         ranges = self._ranges(state.graph, state.statistics)
         quantizers = Quantizers(self.rules, placement, ranges, state.graph.inputs)
         made = reconstructed(
-            state.network, state.graph, quantizers, self.fit, Changes(biases, weights), method=self.scheme.weights
+            state.network,
+            state.graph,
+            quantizers,
+            self.fit,
+            Changes(biases, weights),
+            method=self.scheme.weights,
         )
         return self._measured(made, weights_of(made, state.graph))
 

@@ -53,8 +53,8 @@ def rounded(weight: Tensor, scales: Tensor, moments: Tensor) -> Tensor:
 
     The columns are rounded one after another; the error of each is made good in those that follow, as far as their
     inputs go together (Frantar et al., "GPTQ", 2023, after "Optimal Brain Surgeon"). Nearest rounding is what comes of
-    inputs that have nothing to do with each other. The largest weight of a channel keeps its place at the end of the
-    grid, so that whoever quantizes the result by its largest value finds the same grid.
+    inputs that have nothing to do with each other. The largest weight of a channel is rounded to the
+    nearest, to the grid's end, so that whoever quantizes the result by its largest value finds the same grid.
     """
     flat = weight.flatten(1).double()
     step = scales.double()[:, None]
@@ -71,6 +71,6 @@ def rounded(weight: Tensor, scales: Tensor, moments: Tensor) -> Tensor:
             left[:, column:end] -= error[:, None] * inverse[column, column:end]
             errors[:, column - start] = error
         left[:, end:] -= errors @ inverse[start:end, end:]
-    largest = flat.gather(1, ends).sign() * INT8.high
+    largest = (flat / step).round().clamp(INT8.low, INT8.high).gather(1, ends)
     levels.scatter_(1, ends, largest)
     return (levels * step).reshape(weight.shape).to(weight.dtype)
