@@ -21,6 +21,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -137,11 +138,8 @@ def plan(
             profile, _ = registry.find_target(target)
             judged = few if profile.emulated else dataset
             # Ranges are measured once for all quantizers of ours that start from the same graph.
-            kept = (
-                replace(calibration, ranges=folder / f"ranges{profile.opset}.json")
-                if how != REFINED
-                else calibration
-            )
+            ranges = None if how == REFINED else folder / f"ranges{profile.opset}.json"
+            kept = replace(calibration, ranges=ranges)
             asked = replace(chosen, calibration=kept, refine=how == REFINED)
             yield how, target, partial(exported, options.weights, target, asked, judged)
     for target in LEARNED if options.qat else ():
@@ -163,7 +161,11 @@ def measure(
         result, runtime = run()
     except EdgeYoloError as error:
         note(f"{how}, {target}: {error.message}")
-        return {"how": how, "target": target, "refused": error.message.split("\n")[0]}, None
+        return {
+            "how": how,
+            "target": target,
+            "refused": shorten(error.message, 200, placeholder=" ..."),
+        }, None
     reference = of_images((exact or result).predictions, result.data)
     lost = ap_difference(result.data, reference, result.predictions)
     row = {
