@@ -145,7 +145,7 @@ def require_calibration(
     raise UnsupportedTargetError(
         f"{what}, and {profile.target} cannot leave single layers in float",
         hint="Leave out --ap-budget, and --ranges of a calibration with one; or take a target that mixes: "
-        "cpu-onnx-int8, cpu-openvino-int8, or one of the -trt-int8 ones.",
+        "cpu-onnx-int8, cpu-openvino-int8, cpu-ncnn-int8, hexagon-qnn-int8, or one of the -trt-int8 ones.",
     )
 
 

@@ -103,7 +103,13 @@ def test_networks_with_auxiliary_heads_train_quantized(data: Dataset, tmp_path: 
     weights.save(tmp_path / "w6.safetensors", network, ("cat", "dog", "bird"), {"source": "random"})
     config = replace(CONFIG, epochs=1, image_size=128)
     history = train_quantized(
-        tmp_path / "w6.safetensors", data, None, tmp_path / "run", config=config, recipe=RECIPE, options=OPTIONS
+        tmp_path / "w6.safetensors",
+        data,
+        None,
+        tmp_path / "run",
+        config=config,
+        recipe=RECIPE,
+        options=OPTIONS,
     )
     assert np.isfinite([history[0]["box"], history[0]["obj"], history[0]["cls"]]).all()
     made = weights.load(tmp_path / "run/weights/last.safetensors")
