@@ -194,7 +194,7 @@ def measured_before(name: str, about: dict[str, Any]) -> dict[tuple[str, str], d
             f"{path}: is of other {', '.join(other)}", hint="Take another --name, or leave out --resume."
         )
     return {
-        (row["how"], row["target"]): row
+        (row["how"], row["target"]): row if "refused" in row else {"images": kept["images"], **row}
         for row in kept["rows"]
         if not (row["how"] == TRAINED and about[QAT_EPOCHS])
     }

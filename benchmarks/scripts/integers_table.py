@@ -101,7 +101,8 @@ def lost(row: dict[str, Any] | None, whole: int) -> str:
     if "refused" in row:
         return "refused"
     low, high = row["interval"]
-    few = f", {row['images']} images" if row["images"] < whole else ""
+    images = row.get("images", whole)
+    few = f", {images} images" if images < whole else ""
     return f"{row['lost']:+.2f} ({low:+.2f} to {high:+.2f}{few})"
 
 

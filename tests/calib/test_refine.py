@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 
 from edgeyolo.artifact.contracts import InputContract, RawMaps  # noqa: E402
 from edgeyolo.artifact.target import Target  # noqa: E402
+from edgeyolo.backend import registry  # noqa: E402
 from edgeyolo.datasets.scenes import make_scene  # noqa: E402
 from edgeyolo.errors import UnsupportedTargetError, UsageError  # noqa: E402
 from edgeyolo.export import refined as on_the_way  # noqa: E402
@@ -184,7 +185,7 @@ def test_rounding_minds_inputs_that_go_together() -> None:
     nearest = (weight / steps).round().clamp(-127, 127) * steps
     made = rounded(weight, scales, moments)
 
-    def error(other: torch.Tensor) -> float:
+    def error(other: Any) -> float:
         difference = (other - weight).flatten(1).double()
         return float(torch.einsum("ok,kl,ol->", difference, moments, difference))
 
@@ -218,7 +219,7 @@ def test_corrected_biases_give_the_mean_of_float(source: NetworkSource, graph: G
         assert name.endswith("bias") or np.array_equal(values, before[name])
     assert any(not np.array_equal(values, before[name]) for name, values in after.items())
 
-    def means(network: torch.nn.Module) -> list[NDArray[np.float64]]:
+    def means(network: Any) -> list[NDArray[np.float64]]:
         from edgeyolo_calib.quantize.simulate import rounded_weights, simulated
 
         weights = weights_of(network, graph)
@@ -235,8 +236,7 @@ def test_corrected_biases_give_the_mean_of_float(source: NetworkSource, graph: G
         sum(float(np.square(found - want).sum()) for found, want in zip(means(network), wanted, strict=True))
         for network in (source.network, made)
     ]
-    # Not nothing: values halfway between two integers fall otherwise in the other runtime.
-    assert before_and_after[1] < 0.5 * before_and_after[0]
+    assert before_and_after[1] < 0.01 * before_and_after[0]
 
 
 def test_refining_keeps_what_helps_and_records_the_rest(source: NetworkSource, graph: Graph) -> None:
@@ -279,7 +279,7 @@ def test_the_backend_gets_the_refined_network_and_the_gate_keeps_the_other(
     with torch.no_grad():
         next(other.parameters()).mul_(2)
     tried = (refining.Tried("as it was", 0.5, True), refining.Tried("weights rounded", 0.4, True))
-    monkeypatch.setattr(on_the_way.registry, "refine", lambda *_, **__: refining.Refined(other, tried))
+    monkeypatch.setattr(registry, "refine", lambda *_, **__: refining.Refined(other, tried))
     given = replace(source, workspace=tmp_path, _onnx={})
     before = given.onnx(opset=18).read_bytes()
     made, changes = on_the_way.refined(given, Target.parse("cpu-onnx-int8"), step=lambda _: None)

@@ -97,5 +97,5 @@ def _sliced(
         starts, ends, axes, steps[0] if steps else [1] * len(axes), strict=True
     ):
         if axis == _CHANNELS:
-            source = source[start:end:step]
+            source = source[int(start) : int(end) : int(step)]
     return source

@@ -87,10 +87,10 @@ def _factors(
                 found = float(np.abs(weight[:, number]).max() / largest) if largest else 0.0
                 weights[channel] = max(found, weights.get(channel, 0.0))
     wanted: dict[str, dict[Channel, float]] = {}
-    for channel, weight in weights.items():
+    for channel, taken_with in weights.items():
         size = float(peak[channel[0]][channel[1]])
-        if size > 0 and weight > 0:
-            wanted.setdefault(channel[0], {})[channel] = size**strength * weight ** (strength - 1)
+        if size > 0 and taken_with > 0:
+            wanted.setdefault(channel[0], {})[channel] = size**strength * taken_with ** (strength - 1)
     return {
         channel: float(
             np.clip(each, np.median([*found.values()]) / MOST, np.median([*found.values()]) * MOST)

@@ -23,6 +23,8 @@ class Moments:
 
     def __init__(self, conv: nn.Conv2d, seed: int = 0) -> None:
         self._conv = conv
+        assert not isinstance(conv.padding, str)  # the family's are numbers
+        self._padding = conv.padding
         size = conv.weight[0].numel()
         self._sum = torch.zeros(size, size, dtype=torch.float64)
         self._generator = torch.Generator().manual_seed(seed)
@@ -31,12 +33,8 @@ class Moments:
         """Count an input (N, C, H, W), at `PATCHES` places of each image."""
         conv = self._conv
         for image in values:
-            columns = F.unfold(
-                image[None],
-                conv.kernel_size,
-                padding=conv.padding,
-                stride=conv.stride,  # type: ignore[arg-type]
-            )[0]
+            kernel, stride = conv.kernel_size, conv.stride
+            columns = F.unfold(image[None], kernel, padding=self._padding, stride=stride)[0]
             count = columns.shape[1]
             chosen = torch.randperm(count, generator=self._generator)[:PATCHES]
             picked = columns[:, chosen]
