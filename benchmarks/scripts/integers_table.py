@@ -53,19 +53,16 @@ SETS = (
 )  # fmt: skip
 
 PUBLISHED = (
-    ("yolov7", "Hailo-8", 2.65, "Hailo Model Zoo"),
-    ("yolov7-tiny", "Hailo-8", 0.93, "Hailo Model Zoo"),
-    ("yolov7-e6", "Hailo-8", 2.23, "Hailo Model Zoo"),
-    ("yolov7", "NVIDIA Orin, TensorRT's entropy calibration", 5.5, "NVIDIA, yolo_deepstream"),
-    ("yolov7", "NVIDIA Orin, Q/DQ with mean squared error", 0.24, "NVIDIA, yolo_deepstream"),
-    ("yolov7", "NVIDIA Orin, quantization-aware training", 0.11, "NVIDIA, yolo_deepstream"),
-    ("a YOLO of another project", "TFLite", 3.7, "its own evidence table"),
-    ("another of it", "TFLite", 7.5, "its own evidence table"),
+    ("yolov7", "Hailo-8", 2.65, "Hailo"),
+    ("yolov7-tiny", "Hailo-8", 0.93, "Hailo"),
+    ("yolov7-e6", "Hailo-8", 2.23, "Hailo"),
+    ("yolov7", "Jetson Orin, TensorRT's entropy calibration", 5.5, "NVIDIA"),
+    ("yolov7", "Jetson Orin, Q/DQ with mean squared error", 0.24, "NVIDIA"),
+    ("yolov7", "Jetson Orin, quantization-aware training", 0.11, "NVIDIA"),
+    ("two networks of libreyolo", "TFLite", 3.7, "libreyolo"),
+    ("two networks of libreyolo", "TFLite", 7.5, "libreyolo"),
 )
 """Network, how, AP points lost on COCO, and who says so."""
-
-LIMITS = (0.5, 0.3)
-"""AP points that may be lost, and the half width of an interval that can tell."""
 
 METHOD = """Every figure is the AP of the float network less that of the artifact itself, made by the whole export
 (`edgeyolo export --calib`), on the same images; in brackets a 95 % interval by a paired bootstrap over the images (500
@@ -113,9 +110,8 @@ def page() -> None:
     rows = []
     for how, target in sorted(order, key=lambda key: _rank(key, order)):
         cells = [lost(found.get((how, target)), about.get("images", 0)) for _, about, found in sets]
-        runs = next(
-            (found[how, target].get("run_by", "") for _, _, found in sets if (how, target) in found), ""
-        )
+        there = [found[how, target] for _, _, found in sets if (how, target) in found]
+        runs = next((row["run_by"] for row in there if "run_by" in row), "")
         rows.append((how, target, *cells, runs))
     columns = ("how", "target", *(each.title for each in SETS), "run by")
     about = [
@@ -125,8 +121,14 @@ def page() -> None:
         if found
     ]
     published = [(network, how, f"{points:+.2f}", source) for network, how, points, source in PUBLISHED]
+    refusals = [
+        f"- {each.title}: {row['refused'].rstrip(':')}"
+        for each, _, found in sets
+        for row in found.values()
+        if "refused" in row
+    ]
     lines = [
-        "AP points lost to integers.", "", METHOD, "", *about, "", *table_lines(columns, rows), "",
+        "AP points lost to integers.", "", METHOD, "", *about, "", *table_lines(columns, rows), "", *refusals, "",
         "What others publish for networks of this kind:", "",
         *table_lines(("network", "how", "points lost on COCO", "source"), published),
     ]  # fmt: skip
