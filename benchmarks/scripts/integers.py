@@ -85,7 +85,7 @@ def sample_of(dataset: Dataset, count: int) -> Dataset:
 
 
 def of_images(predictions: Predictions, dataset: Dataset) -> Predictions:
-    """Those of the predictions that are on the data set's images."""
+    """Predictions on the data set's images."""
     kept = np.isin(predictions.image_id, [sample.image_id for sample in dataset.images])
     return Predictions(
         predictions.image_id[kept],

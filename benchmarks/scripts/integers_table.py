@@ -1,4 +1,6 @@
-"""Table of integers: AP lost on every INT8 target and three evaluation sets, beside what vendors publish.
+"""Table of the AP that integers cost.
+
+Every INT8 target on three evaluation sets, beside what vendors publish.
 
     python benchmarks/scripts/integers_table.py --data ../shared/data
 
@@ -83,7 +85,7 @@ def measure(data: str, chosen: list[str]) -> None:
 
 
 def rows_of(name: str) -> tuple[dict[str, Any], dict[tuple[str, str], dict[str, Any]]]:
-    """What a set's file says of the whole, and its rows by (how, target)."""
+    """Facts of a set's file, and its rows by (how, target)."""
     path = result_files.RESULTS / f"{name}.json"
     if not path.exists():
         return {}, {}
@@ -92,7 +94,7 @@ def rows_of(name: str) -> tuple[dict[str, Any], dict[tuple[str, str], dict[str, 
 
 
 def lost(row: dict[str, Any] | None, whole: int) -> str:
-    """Points lost with their interval, "-" where nothing was measured; few images are named."""
+    """Points lost with their interval, or why there are none."""
     if row is None:
         return "not measured"
     if "refused" in row:

@@ -25,7 +25,9 @@ Instructions = frozenset[str]
 
 
 def integers_here(machine: str = platform.machine(), found: Instructions | None = None) -> str:
-    """A sentence on what INT8 is worth on this kind of processor; "" where the system does not tell.
+    """Sentence on the worth of INT8 on this kind of processor.
+
+    It is "" where the system does not tell.
 
     `found` are its instructions for integers, by default as the system tells.
     """
@@ -50,7 +52,9 @@ def integers_here(machine: str = platform.machine(), found: Instructions | None 
 def gain_here(
     target: Target, machine: str = platform.machine(), found: Instructions | None = None
 ) -> float | None:
-    """Times that an INT8 target of the processor was faster than float32 on this kind of it.
+    """Measured gain of an INT8 target over float32 on this kind of processor.
+
+    How many times it is faster.
 
     None for other targets, and where nothing was measured.
     """
@@ -61,7 +65,7 @@ def gain_here(
 
 
 def gain_remark(target: Target, machine: str = platform.machine(), found: Instructions | None = None) -> str:
-    """A remark for an INT8 target that gains too little on this kind of processor; "" for any other."""
+    """Remark for an INT8 target that gains little here; "" for others."""
     gain = gain_here(target, machine, found)
     if gain is None or gain >= WORTH:
         return ""

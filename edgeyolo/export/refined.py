@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def refined(
     source: NetworkSource, target: Target, *, step: Callable[[str], None]
 ) -> tuple[NetworkSource, list[dict[str, Any]]]:
-    """Change a source's network as the calibration package finds it pays, and say what was tried.
+    """Change a source's network for the sake of its integers.
 
-    The result is for the backend. What it makes is judged against `source`, the network as it was.
+    Also gives what was tried. The result is for the backend; what that makes is judged against `source`, the network as
+    it was.
     """
     found = registry.refine(source, target, step=step)
     workspace = source.workspace / "refined"

@@ -30,9 +30,9 @@ INTEGERS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
 def integer_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str] | None:
-    """Those of `INTEGERS` that the processor has.
+    """Instructions for integers of this processor.
 
-    None where the system does not tell.
+    They are of `INTEGERS`; None where the system does not tell.
     """
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()

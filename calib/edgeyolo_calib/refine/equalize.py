@@ -44,7 +44,9 @@ def peaks(maps: Iterable[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArra
 def equalized(
     graph: Graph, channels: Flow, peak: Mapping[str, NDArray[np.float64]], *, strength: float = 0.5
 ) -> Weights:
-    """Weights and biases, by initializer, that compute the same with channels of more even size.
+    """Weights and biases with channels of more even size.
+
+    They are by initializer, and the network computes the same.
 
     A channel is divided by peak ** strength * weight ** (strength - 1): its peak in activations, and the largest
     weight that any convolution takes it with, relative to that convolution's largest. With a strength of 1 all channels
@@ -77,7 +79,7 @@ def _factors(
     channels: Flow, convs: Mapping[str, onnx.NodeProto], held: Weights, peak: Mapping[str, NDArray[np.float64]],
     strength: float,
 ) -> dict[Channel, float]:  # fmt: skip
-    """What each scalable channel is divided by."""
+    """Divisor of each scalable channel."""
     weights: dict[Channel, float] = {}
     for output, taken in channels.taken.items():
         weight = held[convs[output].input[1]]

@@ -1,4 +1,7 @@
-"""Changes to a plain network before any quantizer sees it, each kept only where integers then lose less."""
+"""Changes to a plain network before any quantizer sees it.
+
+Each is kept only where integers then lose less.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ _OPSET = 18  # of the graph that changes are tried on; names of weights do not d
 
 @dataclass(frozen=True)
 class Tried:
-    """A change: relative error of the raw maps of held-out images with it, and whether it was kept."""
+    """A change that was tried.
+
+    `error` is the relative error of the raw maps of held-out images with it.
+    """
 
     name: str
     error: float
@@ -56,7 +62,10 @@ class Tried:
 
 @dataclass(frozen=True)
 class Refined:
-    """A network with the changes that were kept; `tried` begins with the error before any."""
+    """A network with the changes that were kept.
+
+    `tried` begins with the error before any.
+    """
 
     network: nn.Module
     tried: tuple[Tried, ...]
@@ -94,7 +103,10 @@ def refine(source: ExportSource, target: Target, *, step: Callable[[str], None] 
 
 
 def _rules_for(target: Target) -> tuple[Rules, bool]:
-    """Rules whose simulation comes next to the target's, and whether its quantizer leaves biases as they are."""
+    """Rules whose simulation comes nearest to the target's.
+
+    With them: whether its quantizer leaves biases as they are.
+    """
     if target.precision != "int8" or target.runtime == "coreml":
         raise UnsupportedTargetError(
             f"{target}: only weights, or none, are integers, and there is nothing to refine",

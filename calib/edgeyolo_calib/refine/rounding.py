@@ -19,7 +19,10 @@ _BLOCK = 128
 
 
 class Moments:
-    """Second moments of what a convolution's weights are multiplied by: (k, k), k = input channels * kernel area."""
+    """Second moments of a convolution's inputs.
+
+    (k, k) with k = input channels * kernel area: of what its weights are multiplied by.
+    """
 
     def __init__(self, conv: nn.Conv2d, seed: int = 0) -> None:
         self._conv = conv
@@ -47,7 +50,9 @@ class Moments:
 
 
 def rounded(weight: Tensor, scales: Tensor, moments: Tensor) -> Tensor:
-    """A weight (out, in, kh, kw) on the grid of symmetric int8 with one scale (out,) for each output channel.
+    """Round a weight (out, in, kh, kw) to symmetric int8.
+
+    `scales` (out,) are those of its output channels.
 
     The columns are rounded one after another; the error of each is made good in those that follow, as far as their
     inputs go together (Frantar et al., "GPTQ", 2023, after "Optimal Brain Surgeon"). Nearest rounding is what comes of
