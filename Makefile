@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 THREADS ?= 2
 
-.PHONY: bench-integers support-table setup demo test test-properties test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream bench-serve bench-predict soak clean
+.PHONY: bench-integers integers support-table setup demo test test-properties test-slow test-all docs train-scenes train-builtin train-bccd bench-training ncs-check bench-core bench-repeat bench-paper bench-readme mutants fuzz bench-stream bench-serve bench-predict soak clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -101,6 +101,11 @@ INTEGERS ?= benchmarks/weights/scenes.safetensors --scenes 300 --imgsz 320 --nam
 bench-integers: $(READY)
 	@$(BIN)/python benchmarks/scripts/integers.py $(INTEGERS) --train-qat 6
 	@$(BIN)/python benchmarks/scripts/integers_speed.py
+
+# The table of integers: every INT8 target on blood cells, VOC 2007 and generated scenes; what was measured is kept, so it
+# goes on where it was stopped. DATA has bccd/, voc2007/ and checkpoints/: make integers DATA=../shared/data
+integers: $(READY)
+	@$(BIN)/python benchmarks/scripts/integers_table.py --data $(or $(DATA),../shared/data)
 
 # Small changes to the code, one at a time: at least nine of ten must be noticed by the nearest tests.
 mutants: $(READY)

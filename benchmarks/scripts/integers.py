@@ -5,8 +5,9 @@ It stands beside quantizers without placement rules and quantization-aware train
     python benchmarks/scripts/integers.py WEIGHTS --data D --split test --calib D --imgsz 256 --name NAME [--qat QAT]
     python benchmarks/scripts/integers.py WEIGHTS --scenes 300 --imgsz 320 --name integers-scenes
 
-AP lost is in points against the float network, with a paired bootstrap interval over the images. QAT are weights of
-`edgeyolo train WEIGHTS --qat --distill 20`; with --train-qat EPOCHS they are trained here. Writes
+`--split val,test` judges on both together. AP lost is in points against the float network on the same images, with a
+paired bootstrap interval over the images; a target that an emulator runs is judged on `--emulated` of them. QAT are
+weights of `edgeyolo train WEIGHTS --qat --distill 20`; with --train-qat EPOCHS they are trained here. Writes
 benchmarks/results/NAME.json and NAME.md, again after every row.
 """
 
@@ -15,13 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import result_files
 from naive_quantizers import NAIVE
 
@@ -33,25 +36,63 @@ from edgeyolo.datasets import Dataset, load_dataset
 from edgeyolo.datasets.scenes import write_dataset
 from edgeyolo.errors import EdgeYoloError, UsageError
 from edgeyolo.evaluation.bootstrap import ap_difference
+from edgeyolo.evaluation.predictions import Predictions
 from edgeyolo.evaluation.result import ValidationResult
 from edgeyolo.evaluation.validate import open_to_judge, validate
 from edgeyolo.export import ExportOptions, export
 from edgeyolo.training.loop.trainer import LAST
 from edgeyolo_bench.render.markdown import table_lines
+from edgeyolo_calib.images.sampling import strata, stratified
+from edgeyolo_calib.images.source import ImageSource, open_images
 
 REFERENCE = "cpu-onnx-fp32"
 TARGETS = (
     "cpu-onnx-int8", "cpu-openvino-int8", "jetson-trt-int8", "cpu-tflite-int8", "edgetpu-tflite-int8",
-    "ane-coreml-int8", "ane-coreml-w6",
+    "ane-coreml-int8", "ane-coreml-w6", "cpu-ncnn-int8", "hexagon-qnn-int8",
 )  # fmt: skip
+REFINE = "cpu-onnx-int8,jetson-trt-int8,cpu-openvino-int8,cpu-tflite-int8"
 LEARNED = ("cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8")
 CALIBRATION_SEEDS = range(2_000_000, 2_000_300)  # scenes that no training and no evaluation has seen
 TRAINING_SEEDS = range(4_000_000, 4_000_600)
 DISTILL = 20.0  # gain: what is lost is judged against the float network, and labels pull away from it
-TRAINED, QAT_EPOCHS = "trained (QAT)", "qat_epochs"
-COLUMNS = ("how", "target", "AP", "AP lost", "95 % interval", "run by")
+REFINED, TRAINED, QAT_EPOCHS = "refined", "trained (QAT)", "qat_epochs"
+COLUMNS = ("how", "target", "images", "AP", "AP lost", "95 % interval", "run by")
 
 Run = Callable[[], tuple[ValidationResult, str]]
+
+
+def read_splits(data: str, splits: str | None) -> Dataset:
+    """One data set of several splits, `val,test`; images are numbered anew."""
+    parts = [load_dataset(data, split=split) for split in (splits.split(",") if splits else [None])]
+    if len(parts) == 1:
+        return parts[0]
+    images = [sample for part in parts for sample in part.images]
+    problems = [problem for part in parts for problem in part.problems]
+    return replace(
+        parts[0],
+        name="+".join([parts[0].name, *(part.name.rsplit("-", 1)[-1] for part in parts[1:])]),
+        images=tuple(replace(sample, image_id=number) for number, sample in enumerate(images, start=1)),
+        problems=tuple(problems),
+    )
+
+
+def sample_of(dataset: Dataset, count: int) -> Dataset:
+    """`count` of the images, every class and object size among them."""
+    if count >= len(dataset):
+        return dataset
+    chosen = sorted(stratified(strata(dataset.images), count, seed=0))
+    return replace(dataset, images=tuple(dataset.images[index] for index in chosen))
+
+
+def of_images(predictions: Predictions, dataset: Dataset) -> Predictions:
+    """Predictions on the data set's images."""
+    kept = np.isin(predictions.image_id, [sample.image_id for sample in dataset.images])
+    return Predictions(
+        predictions.image_id[kept],
+        predictions.class_id[kept],
+        predictions.xywh[kept],
+        predictions.score[kept],
+    )
 
 
 def judge(artifact: Artifact, dataset: Dataset) -> tuple[ValidationResult, str]:
@@ -86,21 +127,30 @@ def without_rules(
 
 
 def plan(
-    options: argparse.Namespace, dataset: Dataset, calibration: CalibrationSource
+    options: argparse.Namespace, dataset: Dataset, calibration: ImageSource, folder: Path
 ) -> Iterator[tuple[str, str, Run]]:
     """(how, target, what measures it), the float network first."""
     chosen = ExportOptions(size=(options.imgsz, options.imgsz), calibration=calibration)
     yield "float", REFERENCE, partial(exported, options.weights, REFERENCE, chosen, dataset)
-    for target in options.targets.split(","):
-        yield "calibrated", target, partial(exported, options.weights, target, chosen, dataset)
+    few = sample_of(dataset, options.emulated)
+    for how, targets in (("calibrated", options.targets), (REFINED, options.refine)):
+        for target in filter(None, targets.split(",")):
+            profile, _ = registry.find_target(target)
+            judged = few if profile.emulated else dataset
+            # Ranges are measured once for all quantizers of ours that start from the same graph.
+            ranges = None if how == REFINED else folder / f"ranges{profile.opset}.json"
+            kept = replace(calibration, ranges=ranges)
+            asked = replace(chosen, calibration=kept, refine=how == REFINED)
+            yield how, target, partial(exported, options.weights, target, asked, judged)
     for target in LEARNED if options.qat else ():
         yield (
             TRAINED,
             target,
             partial(exported, options.qat, target, replace(chosen, calibration=None), dataset),
         )
+    naive = replace(chosen, calibration=replace(calibration, ranges=folder / "naive.json"))
     for how, target, quantizer in () if options.no_naive else NAIVE:
-        yield how, target, partial(without_rules, quantizer, options.weights, chosen, dataset)
+        yield how, target, partial(without_rules, quantizer, options.weights, naive, dataset)
 
 
 def measure(
@@ -111,11 +161,16 @@ def measure(
         result, runtime = run()
     except EdgeYoloError as error:
         note(f"{how}, {target}: {error.message}")
-        return {"how": how, "target": target, "refused": error.message.split("\n")[0]}, None
-    reference = exact or result
-    lost = ap_difference(reference.data, reference.predictions, result.predictions)
+        return {
+            "how": how,
+            "target": target,
+            "refused": shorten(error.message, 200, placeholder=" ..."),
+        }, None
+    reference = of_images((exact or result).predictions, result.data)
+    lost = ap_difference(result.data, reference, result.predictions)
     row = {
-        "how": how, "target": target, "AP": result.metrics["AP"], "AP50": result.metrics["AP50"],
+        "how": how, "target": target, "images": len(result.data), "AP": result.metrics["AP"],
+        "AP50": result.metrics["AP50"],
         "lost": 100 * lost.value, "interval": [100 * lost.low, 100 * lost.high], "run_by": runtime,
     }  # fmt: skip
     note(f"{how}, {target}: AP {row['AP']:.4f}, {row['lost']:+.2f} points lost")
@@ -139,19 +194,36 @@ def measured_before(name: str, about: dict[str, Any]) -> dict[tuple[str, str], d
             f"{path}: is of other {', '.join(other)}", hint="Take another --name, or leave out --resume."
         )
     return {
-        (row["how"], row["target"]): row
+        (row["how"], row["target"]): row if "refused" in row else {"images": kept["images"], **row}
         for row in kept["rows"]
         if not (row["how"] == TRAINED and about[QAT_EPOCHS])
     }
 
 
+def epochs_before(name: str, kept: Mapping[tuple[str, str], Any]) -> int | None:
+    """Epochs of the quantization-aware training whose rows are kept."""
+    if not any(how == TRAINED for how, _ in kept):
+        return None
+    found: int | None = json.loads((result_files.RESULTS / f"{name}.json").read_text(encoding="utf-8"))[
+        QAT_EPOCHS
+    ]
+    return found
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with ours first, the float one before all; those of other quantizers last."""
+    naive = {how for how, _, _ in NAIVE}
+    return sorted(rows, key=lambda row: (row["how"] != "float", row["how"] in naive))
+
+
 def texts(row: dict[str, Any]) -> tuple[str, ...]:
     """A row for the terminal and for Markdown."""
     if "refused" in row:
-        return row["how"], row["target"], "-", "-", "-", "refused: " + row["refused"]
+        return row["how"], row["target"], "-", "-", "-", "-", "refused: " + row["refused"]
     low, high = row["interval"]
     interval = f"{low:+.2f} to {high:+.2f}"
-    return row["how"], row["target"], f"{row['AP']:.4f}", f"{row['lost']:+.2f}", interval, row["run_by"]
+    images, points = str(row["images"]), f"{row['lost']:+.2f}"
+    return row["how"], row["target"], images, f"{row['AP']:.4f}", points, interval, row["run_by"]
 
 
 def write(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -194,14 +266,16 @@ def main() -> None:
     )
     parser.add_argument("weights")
     parser.add_argument("--data")
-    parser.add_argument("--split")
+    parser.add_argument("--split", help="one, or several with commas between them")
     parser.add_argument("--calib", help="calibration images; its training split where it has one")
     parser.add_argument("--scenes", type=int, help="judge on so many generated scenes, calibrate on others")
     parser.add_argument("--images", type=int, default=300, help="calibration images")
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--qat", help="the same network after quantization-aware training")
     parser.add_argument("--train-qat", type=int, metavar="EPOCHS", help="train it here")
+    parser.add_argument("--emulated", type=int, default=24, help="images for a target that an emulator runs")
     parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--refine", default=REFINE, help="targets that are exported with --refine too")
     parser.add_argument(
         "--no-naive", action="store_true", help="leave out quantizers without placement rules"
     )
@@ -218,23 +292,23 @@ def main() -> None:
             options.calib = write_dataset(Path(folder) / "calibration", seeds, side)
         if options.train_qat:
             options.qat = train(options, Path(folder))
-        dataset = load_dataset(options.data, split=options.split)
-        calibration = registry.open_calibration(str(options.calib), images=options.images, evaluation=dataset)
+        dataset = read_splits(options.data, options.split)
+        calibration = open_images(str(options.calib), options.images, evaluation=dataset)
         about: dict[str, Any] = {
             "weights": Path(options.weights).name, "data": dataset.name, "images": len(dataset),
             "imgsz": options.imgsz, "calibration": calibration.described, QAT_EPOCHS: options.train_qat,
         }  # fmt: skip
         kept = measured_before(options.name, about) if options.resume else {}
+        about[QAT_EPOCHS] = about[QAT_EPOCHS] or epochs_before(options.name, kept)
         rows: list[dict[str, Any]] = []
         exact: ValidationResult | None = None
-        for how, target, run in plan(options, dataset, calibration):
-            if exact and (how, target) in kept:
-                row = kept[how, target]
-            else:
+        for how, target, run in plan(options, dataset, calibration, Path(folder)):
+            row = kept.pop((how, target), None) if exact else None
+            if row is None:
                 row, result = measure(how, target, run, exact)
                 exact = exact or result
             rows.append(row)
-            write(options.name, about, rows)
+            write(options.name, about, in_order([*rows, *kept.values()]))
         print_table(COLUMNS, [texts(row) for row in rows])
 
 

@@ -34,7 +34,7 @@ _WORST = 8
     default="cpu-onnx-int8",
     shell_complete=complete_targets,
     show_default=True,
-    help="Whose placement of quantizers: an int8 target of onnx, openvino or trt.",
+    help="Whose placement of quantizers: an int8 target of onnx, openvino, ncnn, qnn or trt.",
 )
 @click.option(
     "--method",

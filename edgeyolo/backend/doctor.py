@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgeyolo.backend import registry, variables
+from edgeyolo.backend.integers_here import integers_here
 from edgeyolo.support import environment, opencv
 from edgeyolo.support.files import user_cache
 from edgeyolo.support.install import install_hint
@@ -43,7 +44,7 @@ def examine() -> dict[str, Any]:
             "cache": str(user_cache()),
             "OpenCV": vision,
         },
-        "notes": [advice] if advice else [],
+        "notes": [text for text in (advice, integers_here()) if text],
         "environment": _environment(),
         "runtimes": _runtimes(),
         "packages": [_package(name, *facts) for name, facts in PACKAGES.items()],

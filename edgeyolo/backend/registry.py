@@ -342,6 +342,14 @@ def keep_within_budget(
     return chosen
 
 
+def refine(source: ExportSource, target: Target, *, step: Callable[[str], None]) -> Any:
+    """The network changed for the sake of a target's integers.
+
+    A value with `network` and `tried`; the package registered as `refinement` in CALIBRATION makes it.
+    """
+    return _registered(CALIBRATION, "refinement")(source, target, step=step)
+
+
 def quantized_training() -> Any:
     """The module registered as `quantization` in TRAINING.
 

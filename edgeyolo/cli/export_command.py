@@ -65,6 +65,11 @@ Done = TypeVar("Done")
     metavar="POINTS",
 )
 @click.option(
+    "--refine",
+    is_flag=True,
+    help="INT8: equalize channels, correct biases and round weights by the --calib images, each where it pays.",
+)
+@click.option(
     "--input",
     "input_form",
     type=click.Choice(["float", "uint8"]),
@@ -84,7 +89,8 @@ Done = TypeVar("Done")
 def command(
     weights: str, targets: tuple[str, ...], output: Path | None, size: tuple[int, int] | None, batch: int | None,
     max_batch: int, images: str | None, calib: str | None, calib_images: int, calib_seed: int, ranges: str | None,
-    data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, input_form: str | None,
+    data: str | None, split: str | None, max_ap_drop: float, ap_budget: float | None, refine: bool,
+    input_form: str | None,
     nms: PostprocessConfig | None, half: bool, opset: int | None, soc: str | None, dry_run: bool, unjudged: bool,
     overwrite: bool, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
@@ -127,6 +133,7 @@ def command(
         data=judged,
         max_ap_drop=max_ap_drop,
         ap_budget=ap_budget,
+        refine=refine,
         quantizer=quantizer_options(asked),
         overwrite=overwrite,
         nms=nms,
@@ -175,7 +182,9 @@ def _refuse_idle_options(names: list[str], *, data: str | None, calib: str | Non
         refuse_idle({"max_batch"}, "how far a dynamic batch goes", hint="Add --batch dynamic.")
     integers = [Target.parse(name) for name in names if name.endswith("-int8")]
     if not integers:
-        refuse_idle({"ranges"}, f"for INT8 targets, and {', '.join(names)} is none", hint="Leave it out.")
+        refuse_idle(
+            {"ranges", "refine"}, f"for INT8 targets, and {', '.join(names)} is none", hint="Leave it out."
+        )
     if not any(target.runtime == "openvino" for target in integers):
         refuse_idle(
             {"preset", "float_layers", "accuracy_aware"},
@@ -226,6 +235,7 @@ def _print(
 ) -> None:
     """A row for each target, what is to be said of the size, and what judged it."""
     from edgeyolo.artifact.trained_size import manifest_remark
+    from edgeyolo.backend.integers_here import gain_remark
     from edgeyolo.backend.registry import next_step
     from edgeyolo.cli.dry_run import error_facts
 
@@ -246,6 +256,8 @@ def _print(
     for artifact in made:
         if step := next_step(artifact):
             note(step)
+        if remark := gain_remark(artifact.manifest.target):
+            note(remark)
     for artifact in made:
         if verdict := _verdict(artifact.manifest):
             note(f"{artifact.manifest.target}: {verdict}" if len(rows) > 1 else verdict)

@@ -45,6 +45,7 @@ from edgeyolo.export.options import (
     require_calibration,
 )
 from edgeyolo.export.parity_gate import measure_parity, raw_maps, require_parity
+from edgeyolo.export.refined import refined
 from edgeyolo.export.shared import Shared
 from edgeyolo.runtime.golden import write_golden
 from edgeyolo.runtime.pipeline import Pipeline
@@ -93,12 +94,13 @@ def export(
         require_fit(check_source(source, profile))  # no images help a network that the target cannot take
         require_calibration(profile, options, source.learned)
         _require_range(source, profile, options)
+        given, changes = refined(source, profile.target, step=step) if options.refine else (source, None)
         if options.ap_budget is not None:
-            source.calibration = registry.keep_within_budget(
-                source, profile.target, options.data, options.ap_budget, step=step
+            source.calibration = given.calibration = registry.keep_within_budget(
+                given, profile.target, options.data, options.ap_budget, step=step
             )
         step(f"compiling for {target}")
-        compiled = backend.compile(source, profile.target, folder)
+        compiled = backend.compile(given, profile.target, folder)
         _require_ports(backend, compiled, folder, target)
         draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source))
         step("comparing with torch")
@@ -108,6 +110,8 @@ def export(
         reason = missing_judge(draft.manifest, parity, accuracy, profile)
         require_judged(reason, target, unjudged=options.unjudged)
         made = replace(draft.manifest, files={}, parity=parity, accuracy=accuracy, unjudged=bool(reason))
+        if changes and made.calibration:
+            made = replace(made, calibration={**made.calibration, "refined": changes})
         Artifact.seal(folder, made)
     return Artifact.open(into)
 

@@ -145,7 +145,7 @@ def require_calibration(
     raise UnsupportedTargetError(
         f"{what}, and {profile.target} cannot leave single layers in float",
         hint="Leave out --ap-budget, and --ranges of a calibration with one; or take a target that mixes: "
-        "cpu-onnx-int8, cpu-openvino-int8, or one of the -trt-int8 ones.",
+        "cpu-onnx-int8, cpu-openvino-int8, cpu-ncnn-int8, hexagon-qnn-int8, or one of the -trt-int8 ones.",
     )
 
 
@@ -185,6 +185,7 @@ class ExportOptions:
         data: labelled images to measure AP on.
         max_ap_drop: AP points (hundredths) that may be lost on `data`.
         ap_budget: AP points that may be lost on `data` before layers are left in float; None leaves none.
+        refine: change the network for the sake of its integers where the calibration images show that it pays.
         quantizer: options of runtimes that have a quantizer of their own.
         overwrite: replace an artifact that is already there.
         nms: thresholds of decoding and suppression in the file; None leaves both to the host.
@@ -203,6 +204,7 @@ class ExportOptions:
     data: Dataset | None = None
     max_ap_drop: float = 1.0
     ap_budget: float | None = None
+    refine: bool = False
     quantizer: QuantizerOptions = DEFAULTS
     overwrite: bool = False
     nms: PostprocessConfig | None = None

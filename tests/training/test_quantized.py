@@ -91,6 +91,35 @@ def test_our_quantizers_take_the_learned_ranges_without_images(
     assert artifact.size < 6 * (run / "weights/last.safetensors").stat().st_size
 
 
+def test_networks_with_auxiliary_heads_train_quantized(data: Dataset, tmp_path: Path) -> None:
+    """A narrow yolov7-w6: four levels, space to depth; its auxiliary heads are for the float training only."""
+    from edgeyolo.models.build import build
+    from edgeyolo.models.scaling import scale_width
+    from edgeyolo.models.specs import get
+
+    spec = scale_width(get("yolov7-w6"), 1 / 16)
+    network = build(spec, 3, "training").eval()
+    assert len(network.aux_outputs) == 4
+    weights.save(tmp_path / "w6.safetensors", network, ("cat", "dog", "bird"), {"source": "random"})
+    config = replace(CONFIG, epochs=1, image_size=128)
+    history = train_quantized(
+        tmp_path / "w6.safetensors",
+        data,
+        None,
+        tmp_path / "run",
+        config=config,
+        recipe=RECIPE,
+        options=OPTIONS,
+    )
+    assert np.isfinite([history[0]["box"], history[0]["obj"], history[0]["cls"]]).all()
+    made = weights.load(tmp_path / "run/weights/last.safetensors")
+    assert made.network.form == "plain" and made.ranges is not None
+    options = ExportOptions(size=(128, 128), unjudged=True)
+    for target in ("cpu-onnx-int8", "jetson-trt-int8"):
+        artifact = export(tmp_path / "run/weights/last.safetensors", target, tmp_path / target, options)
+        assert '"learned"' in (artifact.path / "calibration.json").read_text()
+
+
 def test_other_targets_ask_for_images_as_ever(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="quantized from images"):
         export(run / "weights/last.safetensors", "cpu-tflite-int8", tmp_path / "made")

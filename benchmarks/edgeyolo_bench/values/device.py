@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-INTEGERS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
-"""Instructions for integers, in the words of /proc/cpuinfo."""
+from edgeyolo.support.machine import INTEGERS
 
 
 @dataclass(frozen=True)

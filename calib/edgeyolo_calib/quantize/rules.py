@@ -104,7 +104,7 @@ def rules_of(target: Target) -> Rules:
     if target.precision != "int8" or target.runtime not in known:
         raise UsageError(
             f"{target}: there are no rules of ours for where its integers stand",
-            hint="Take cpu-onnx-int8, cpu-openvino-int8 or one of the -trt-int8 targets.",
+            hint="Take cpu-onnx-int8, cpu-openvino-int8, cpu-ncnn-int8, hexagon-qnn-int8 or one of the -trt-int8 ones.",
         )
     return known[target.runtime]
 

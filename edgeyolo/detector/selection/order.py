@@ -29,6 +29,7 @@ from pathlib import Path
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend import registry
 from edgeyolo.backend.devices import Device, device_of
+from edgeyolo.backend.integers_here import gain_here
 from edgeyolo.backend.interface import Availability, Backend
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.detector.selection.explanation import Considered
@@ -83,9 +84,11 @@ def _unwanted(profile: TargetProfile, device: Device, everything: list[tuple[Tar
     if not device.admits(target):
         return f"not for the device {device}"
     if profile.calibrated:
+        gain = gain_here(target)
+        faster = f" (on processors like this one {gain:g} times as fast as float32)" if gain else ""
         return (
             "quantized from calibration images, so it is never chosen without being asked for: "
-            f"edgeyolo export WEIGHTS --target {target} --calib DATA"
+            f"edgeyolo export WEIGHTS --target {target} --calib DATA{faster}"
         )
     if target.precision not in _FLOATS:
         return f"{target.precision} costs accuracy, so it is never chosen without being asked for"

@@ -273,3 +273,45 @@ def test_every_network_gives_torchs_maps(name: str, tmp_path: Path) -> None:
     batch = preprocess([make_scene(3).image], contract)[0]
     found = deviations(reference_maps(network, batch, contract, output), session.run(batch))
     assert max(found.values()) < 1e-4
+
+
+def test_layers_that_a_budget_leaves_in_float_have_no_steps(
+    small_weights: Path, calibration: CalibrationSource, tmp_path: Path
+) -> None:
+    from edgeyolo.models.reparameterize import reparameterize
+    from edgeyolo.models.weights import load as load_weights
+    from edgeyolo_calib.onnx_graph import Graph
+    from edgeyolo_calib.quantize.rules import NCNN, place
+    from edgeyolo_calib.ranges.measured import ChosenImages
+    from edgeyolo_calib.ranges.observe import observe
+    from edgeyolo_ncnn.quantize import steps_of
+
+    network = reparameterize(load_weights(small_weights).network).network
+    output = RawMaps(("p3", "p4", "p5"), network.spec.strides, network.spec.anchors, network.classes)
+    source = NetworkSource(network, InputContract(96, 96), output, ("cat", "dog", "bird"), tmp_path)
+    model = source.onnx(opset=backend.OPSET)
+    statistics = observe(model, source.input, calibration)
+    kept = place(Graph(onnx.load(model)), NCNN).floats
+    chosen = next(
+        name
+        for name in statistics.tensors
+        if name not in kept and name in place(Graph(onnx.load(model)), NCNN, [name]).floats
+    )
+    for floats in ((), (chosen,)):
+        statistics.floats = floats
+        statistics.save(tmp_path / "ranges.json")
+        source.calibration = ChosenImages(calibration, tmp_path / "ranges.json", floats)
+        found = steps_of(model, source, tmp_path)
+        integers = {
+            name for node in onnx.load(model).graph.node if node.name in found for name in node.output
+        }
+        assert (chosen in with_activations(onnx.load(model), integers)) is not bool(floats)
+
+
+def with_activations(model: onnx.ModelProto, tensors: set[str]) -> set[str]:
+    """These tensors and what their activation functions make of them."""
+    found = set(tensors)
+    for node in model.graph.node:
+        if node.op_type in ("Sigmoid", "Mul", "LeakyRelu", "Relu") and set(node.input) <= found:
+            found |= set(node.output)
+    return found

@@ -1,0 +1,1 @@
+"""Changes to a plain network that its integers gain by."""

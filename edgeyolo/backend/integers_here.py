@@ -1,0 +1,81 @@
+"""Worth of integers on this processor."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from edgeyolo.artifact.target import Target
+from edgeyolo.support.machine import integer_instructions
+
+GAINS: Mapping[bool, Mapping[str, float]] = MappingProxyType(
+    {
+        True: MappingProxyType({"openvino": 2.9, "onnx": 2.3}),
+        False: MappingProxyType({"openvino": 1.8, "onnx": 1.1}),
+    }
+)
+"""Times that INT8 is faster than float32 on x86, by whether the processor has VNNI: yolov7-tiny at 640 pixels on two
+cores of AMD EPYC (benchmarks/results/integers-640.md, integers-speed-640-avx2.md)."""
+
+WORTH = 1.5
+"""A smaller gain is not worth what integers cost in AP."""
+
+Instructions = frozenset[str]
+
+
+def integers_here(machine: str = platform.machine(), found: Instructions | None = None) -> str:
+    """Sentence on the worth of INT8 on this kind of processor.
+
+    It is "" where the system does not tell.
+
+    `found` are its instructions for integers, by default as the system tells.
+    """
+    found = integer_instructions() if found is None else found
+    if found is None:
+        return ""
+    names = ", ".join(sorted(found))
+    if not _is_x86(machine):
+        if found:
+            return f"INT8: this processor has {names}; measure what that gains with edgeyolo bench"
+        return "INT8: this processor has no dot products of integers; float32 or float16 may be as fast"
+    gains = GAINS[bool(found)]
+    measured = ", ".join(f"{gain:g} by {runtime}" for runtime, gain in gains.items())
+    worth = [runtime for runtime, gain in gains.items() if gain >= WORTH]
+    has, like = (f"has {names}", "has VNNI") if found else ("has no VNNI", "has none")
+    return (
+        f"INT8 pays by {' and '.join(worth)}: this processor {has}, and on one that {like} it was so many times faster "
+        f"than float32: {measured}"
+    )
+
+
+def gain_here(
+    target: Target, machine: str = platform.machine(), found: Instructions | None = None
+) -> float | None:
+    """Measured gain of an INT8 target over float32 on this kind of processor.
+
+    How many times it is faster.
+
+    None for other targets, and where nothing was measured.
+    """
+    found = integer_instructions() if found is None else found
+    if found is None or target.device != "cpu" or target.precision != "int8" or not _is_x86(machine):
+        return None
+    return GAINS[bool(found)].get(target.runtime)
+
+
+def gain_remark(target: Target, machine: str = platform.machine(), found: Instructions | None = None) -> str:
+    """Remark for an INT8 target that gains little here; "" for others."""
+    gain = gain_here(target, machine, found)
+    if gain is None or gain >= WORTH:
+        return ""
+    gains = GAINS[bool(integer_instructions() if found is None else found)]
+    better = max(gains, key=lambda runtime: gains[runtime])
+    return (
+        f"{target} gains little on processors like this one: {gain:g} times the speed of float32 was measured, and "
+        f"{gains[better]:g} by cpu-{better}-int8"
+    )
+
+
+def _is_x86(machine: str) -> bool:
+    return machine.lower() in {"x86_64", "amd64"}
