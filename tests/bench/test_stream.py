@@ -28,12 +28,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_every_way_gives_the_same_detections(
     script: ModuleType, small_artifact: Path, tmp_path: Path
 ) -> None:
-    film = script.make_film(tmp_path / "film.mp4", 6)
+    film = script.make_film(tmp_path / "film.mp4", script.FULL + 6)
     with Detector(small_artifact, conf=0.01) as detector:
         loop = list(script.plain_loop(detector, film))
         hand = [one for batch in script.by_hand(detector, film) for one in batch]
         streamed = [found for _, found in script.streamed(detector, film)]
-        assert len(loop) == 6
+        assert len(loop) == script.FULL + 6
         assert loop == hand == streamed
         found = script.summary(script.rates(detector, film, 0.05, 2))
         late = script.latencies(detector, 0.5)
