@@ -30,6 +30,7 @@ def test_spelling() -> None:
     run("codespell_lib")
 
 
+@pytest.mark.slow
 def test_types() -> None:
     run("mypy")
 

@@ -130,6 +130,7 @@ def test_table_at_the_end_and_the_next_free_folder(
     assert not torch.equal(trained.network.spp.mix.branch.conv.weight, before.spp.mix.branch.conv.weight)
 
 
+@pytest.mark.slow
 def test_ctrl_c_then_resume_ends_with_the_same_weights(
     whole: Run, data: tuple[str, ...], small_weights: Path, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_the_best_trial_has_the_bits_of_a_run_with_its_recipe(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_to_the_same_end(
     searched: Any, data: tuple[str, ...], small_weights: Path, tmp_path: Path
 ) -> None:
@@ -195,6 +196,7 @@ def test_other_searches_that_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_batch_that_memory_decides_is_said_and_kept(
     data: tuple[str, ...], small_weights: Path, tmp_path: Path
 ) -> None:

@@ -25,18 +25,15 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `case` runs for each of the 15 published (model, form) pairs; forms of a model in a row.
 
-    Where networks are computed, the largest ones' deploy form, which is their training form folded, is a slow case.
+    Where networks are computed, the largest ones are slow cases, but for one training form.
     """
     if "case" in metafunc.fixturenames:
         pairs = sorted((row["model"], row["form"]) for row in _rows(GOLDEN / "summary.csv"))
-        slow = {(name, "deploy") for name in ("yolov7x", "yolov7-e6", "yolov7-d6", "yolov7-e6e")}
-        computed = "golden_input" in metafunc.fixturenames
-        cases = [
-            pytest.param(pair, marks=pytest.mark.slow, id=".".join(pair))
-            if computed and pair in slow
-            else pair
-            for pair in pairs
-        ]
+        large, kept = ("yolov7x", "yolov7-e6", "yolov7-d6", "yolov7-e6e"), ("yolov7-e6e", "training")
+        slow = {pair for pair in pairs if pair[0] in large and pair != kept}
+        if "golden_input" not in metafunc.fixturenames:
+            slow.clear()
+        cases = [pytest.param(pair, marks=[pytest.mark.slow] if pair in slow else []) for pair in pairs]
         metafunc.parametrize("case", cases, ids=".".join)
 
 

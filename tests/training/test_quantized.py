@@ -91,6 +91,7 @@ def test_our_quantizers_take_the_learned_ranges_without_images(
     assert artifact.size < 6 * (run / "weights/last.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_networks_with_auxiliary_heads_train_quantized(data: Dataset, tmp_path: Path) -> None:
     """A narrow yolov7-w6: four levels, space to depth; its auxiliary heads are for the float training only."""
     from edgeyolo.models.build import build

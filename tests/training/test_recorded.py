@@ -59,6 +59,7 @@ def test_stages_are_trained_once_and_recorded(tmp_path: Path, monkeypatch: pytes
     assert facts["sha256"][:12] in told
 
 
+@pytest.mark.slow
 def test_the_second_stage_starts_from_the_first(tmp_path: Path) -> None:
     """With a rate of nothing, what comes out is what went in."""
     torch.set_num_threads(1)

@@ -178,6 +178,7 @@ def test_the_line_and_the_rounding() -> None:
     assert [round_batch(most) for most in (1, 2, 3, 7, 8, 15, 16, 63)] == [1, 2, 2, 4, 8, 8, 16, 56]
 
 
+@pytest.mark.slow
 def test_the_choice_is_kept_by_the_run(data: Dataset, tmp_path: Path) -> None:
     from edgeyolo.training.loop.state import read_facts
     from edgeyolo.training.loop.trainer import STATE
