@@ -34,19 +34,14 @@ def integers_here(machine: str = platform.machine(), found: Instructions | None 
     found = integer_instructions() if found is None else found
     if found is None:
         return ""
-    names = ", ".join(sorted(found))
     if not _is_x86(machine):
         if found:
-            return f"INT8: this processor has {names}; measure what that gains with edgeyolo bench"
+            return f"INT8: this processor has {', '.join(sorted(found))}; edgeyolo bench measures what that gains"
         return "INT8: this processor has no dot products of integers; float32 or float16 may be as fast"
-    gains = GAINS[bool(found)]
-    measured = ", ".join(f"{gain:g} by {runtime}" for runtime, gain in gains.items())
-    worth = [runtime for runtime, gain in gains.items() if gain >= WORTH]
-    has, like = (f"has {names}", "has VNNI") if found else ("has no VNNI", "has none")
-    return (
-        f"INT8 pays by {' and '.join(worth)}: this processor {has}, and on one that {like} it was so many times faster "
-        f"than float32: {measured}"
-    )
+    measured = ", ".join(f"{runtime} {gain:g}x" for runtime, gain in GAINS[bool(found)].items())
+    poor = [runtime for runtime, gain in GAINS[bool(found)].items() if gain < WORTH]
+    advice = f"; by {' and '.join(poor)} it is not worth its AP" if poor else ""
+    return f"INT8 on a processor {'with' if found else 'without'} VNNI, as this one: {measured} the speed of float32{advice}"
 
 
 def gain_here(
