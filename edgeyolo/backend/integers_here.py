@@ -41,7 +41,8 @@ def integers_here(machine: str = platform.machine(), found: Instructions | None 
     measured = ", ".join(f"{runtime} {gain:g}x" for runtime, gain in GAINS[bool(found)].items())
     poor = [runtime for runtime, gain in GAINS[bool(found)].items() if gain < WORTH]
     advice = f"; by {' and '.join(poor)} it is not worth its AP" if poor else ""
-    return f"INT8 on a processor {'with' if found else 'without'} VNNI, as this one: {measured} the speed of float32{advice}"
+    kind = "with VNNI" if found else "without VNNI"
+    return f"INT8 on a processor {kind}, as this one: {measured} the speed of float32{advice}"
 
 
 def gain_here(
