@@ -370,7 +370,7 @@ def test_nncf_leaves_the_same_layers_in_float(
 ) -> None:
     pytest.importorskip("nncf")
     ov = pytest.importorskip("openvino")
-    layers = ("silu_4", "silu_9")
+    layers = ("backbone.0.elan.twins.0.chain.0.act/Mul_14", "backbone.1.elan.twins.0.chain.0.act/Mul_31")
 
     def integers(floats: tuple[str, ...], name: str) -> int:
         chosen = ChosenImages(calibration, tmp_path / "none.json", floats)
