@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from edgeyolo.cli.program import cli
 from edgeyolo.errors import EdgeYoloError, SourceError, UsageError
 from edgeyolo.stream.film_writer import FilmWriter
-from edgeyolo_bench.live.client import Address
+from edgeyolo_bench.live.client import Address, Client
 from edgeyolo_bench.live.live_options import Live
 from edgeyolo_bench.live.load_bench import Load, measure_load
 from edgeyolo_bench.live.report import LiveReport, LoadFacts, StreamFacts
@@ -205,3 +205,25 @@ def test_images_are_drawn_with_a_seed() -> None:
     assert min(counts) > 0.9 * len(first.encoded) / 3
     assert drawn(few, None) is few
     assert replace(SCENARIOS["paper"]).seed is None and SCENARIOS["offline"].seed == 0
+
+
+def test_a_connection_that_the_server_closed_as_idle_is_not_used_again() -> None:
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"detections": []}'
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(3)
+        writer.write(answer)
+        writer.close()  # though its answer did not say so
+
+    async def talk() -> list[tuple[int, object]]:
+        async with await asyncio.start_server(once, "127.0.0.1") as server:
+            client = Client(Address(*server.sockets[0].getsockname()), [b"jpg"], [[]])
+            found = []
+            for number in range(3):
+                found.append(await client.detections(number))
+                while not all(reader.at_eof() for reader, _ in client._free):
+                    await asyncio.sleep(0.01)
+            return found
+
+    assert asyncio.run(talk()) == [(200, [])] * 3

@@ -133,13 +133,7 @@ class Client:
 
     async def ask(self, method: bytes, path: bytes, body: bytes = b"") -> tuple[int, bytes]:
         """Answer to a request: its status and its body."""
-        address = self._address
-        pair = (
-            self._free.pop()
-            if self._free
-            else await asyncio.open_connection(address.host, address.port, ssl=self._tls)
-        )
-        kept = False
+        pair, kept = await self._connection(), False
         try:
             reader, writer = pair
             length = b"Content-Length: %d\r\n\r\n" % len(body)
@@ -157,6 +151,15 @@ class Client:
                 self._free.append(pair)
             else:  # what is left of it belongs to no other request
                 pair[1].close()
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A kept connection that the server has not closed meanwhile, as idle; else a new one."""
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._address.host, self._address.port, ssl=self._tls)
 
     async def workers(self) -> int:
         """Workers that take images, by the metrics of `edgeyolo serve`."""
