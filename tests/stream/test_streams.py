@@ -187,7 +187,8 @@ def test_a_film_on_a_server_is_a_film(tmp_path: Path) -> None:
 
 
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what runs in the background
 from edgeyolo.stream import open_source
 try:
     for frame in open_source(sys.argv[1], decoder=sys.argv[2], silent_after=30):

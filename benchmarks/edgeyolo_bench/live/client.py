@@ -153,7 +153,7 @@ class Client:
                 pair[1].close()
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A kept connection that the server has not closed meanwhile, as idle; else a new one."""
+        """A kept connection, unless the server has closed it as idle; else a new one."""
         while self._free:
             reader, writer = self._free.pop()
             if not reader.at_eof():
