@@ -1,4 +1,4 @@
-"""What is said of INT8 on a processor follows from its instructions."""
+"""Advice on INT8 by the processor's instructions."""
 
 from __future__ import annotations
 

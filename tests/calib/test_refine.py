@@ -206,7 +206,7 @@ def test_who_quantizes_by_the_largest_weight_finds_the_same_grid() -> None:
 
 
 def test_corrected_biases_give_the_mean_of_float(source: NetworkSource, graph: Graph) -> None:
-    """Of every convolution behind the first rounding, on the images that they were corrected on."""
+    """Every convolution behind the first rounding, on the images that they were corrected on."""
     sample = Scenes(6)
     statistics = observe(source.onnx(opset=18), source.input, sample)
     placement = place(graph, ONNXRUNTIME)

@@ -246,7 +246,7 @@ def agreed_on(amount: float, target: str) -> Parity:
 
 
 def test_near_scores_rank_as_torch_has_them_up_to_the_rounding_of_the_target() -> None:
-    """Which of two boxes or classes is ahead by less than rounding says nothing; what is further off counts."""
+    """An order by less than rounding says nothing; what is further off counts."""
     within = agreed_on(0.9 * ROUNDED, "jetson-trt-fp16")
     assert (within.agreement, within.detections) == (1.0, 4)
     beyond = agreed_on(1.1 * ROUNDED, "jetson-trt-fp16")

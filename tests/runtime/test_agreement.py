@@ -229,7 +229,7 @@ def test_what_integers_cost_is_no_rounding(precision: str) -> None:
 
 
 def test_values_are_one_up_to_rounding_and_two_beyond() -> None:
-    """Of a map whose mean square is 4, on both sides of a hundredth of its root."""
+    """A map whose mean square is 4, on both sides of a hundredth of its root."""
     expected = {"p3": np.array([[4, 0], [0, 0]], np.float32), "p4": np.full(2, 20, np.float32)}
     off = np.array([[0.0199, -0.0199], [0.0201, -0.0201]], np.float32)
     settled = up_to_rounding(expected, {"p3": expected["p3"] + off, "p4": expected["p4"] + 0.19}, 0.01)

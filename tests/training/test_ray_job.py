@@ -1,4 +1,4 @@
-"""What the engine of Ray settles before and after Ray's own work; Ray itself is in test_ray_engine.py."""
+"""The engine of Ray before and after Ray's own work; Ray itself is in test_ray_engine.py."""
 
 from __future__ import annotations
 

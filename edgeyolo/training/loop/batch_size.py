@@ -30,7 +30,7 @@ from edgeyolo.training.loop.technique import ORDINARY, Technique, Trainable
 from edgeyolo.training.recipe import Recipe
 
 SHARE = 0.8
-"""Of the free memory that a step may take: the allocator's gaps, validation and other programs need some too."""
+"""Share of the free memory for a step: the allocator's gaps, validation and other programs need some too."""
 
 MEASURED = (2, 4)
 """Pictures of the two batches that are measured, after one of a single picture that loads the libraries."""
