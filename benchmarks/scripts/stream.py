@@ -146,6 +146,10 @@ def rates(detector: Detector, film: Path, seconds: float, turns: int) -> dict[st
                     frames += 1
                     if (took := time.perf_counter() - start) > seconds:
                         break
+            if not frames:
+                raise SystemExit(
+                    f"{film}: expected more than {FULL} frames, which fill the stream before it is timed"
+                )
             if turn >= 0:
                 found[name].append(frames / took)
     return found

@@ -82,10 +82,6 @@ def _told(folder: Path) -> Iterator[None]:
 
 def _absolute(file: str | Path | None) -> str | None:
     """The absolute path of a file that is there; a name as it is."""
-    return (
-        str(Path(file).absolute())
-        if file is not None and Path(file).is_file()
-        else None
-        if file is None
-        else str(file)
-    )
+    if file is None:
+        return None
+    return str(Path(file).absolute()) if Path(file).is_file() else str(file)

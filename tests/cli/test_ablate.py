@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -14,19 +11,7 @@ pytest.importorskip("torch")
 
 from edgeyolo.datasets.scenes import write_dataset
 
-
-def edgeyolo(*arguments: object, cwd: Path) -> tuple[int, str, str]:
-    """Run the command line in this process: exit code, standard output, standard error."""
-    from edgeyolo.cli import main
-
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["edgeyolo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, out.getvalue(), err.getvalue()
+from .in_process import edgeyolo
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -22,40 +20,7 @@ torch = pytest.importorskip("torch")
 from edgeyolo.datasets.scenes import CLASS_NAMES, write_dataset  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
 
-# Ten pictures are three iterations an epoch: without a small nominal batch none of them would be a step.
-SHORT = (
-    "--imgsz",
-    64,
-    "--batch",
-    4,
-    "--threads",
-    1,
-    "--set",
-    "nominal_batch=8",
-    "--set",
-    "warmup_iterations=2",
-)
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def edgeyolo(*arguments: object, cwd: Path) -> Done:
-    """Run the command line in this process, in the folder `cwd`: torch is imported once for all tests."""
-    from edgeyolo.cli import main
-
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["edgeyolo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert isinstance(ended.value.code, int)
-    return Done(ended.value.code, out.getvalue(), err.getvalue())
+from .in_process import SHORT, Done, edgeyolo  # noqa: E402
 
 
 @pytest.fixture(scope="module")

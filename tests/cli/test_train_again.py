@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,37 +16,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("faster_coco_eval")
 
-from edgeyolo.cli import main  # noqa: E402
 from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.models import weights  # noqa: E402
 from edgeyolo.support.locks import hold  # noqa: E402
 from edgeyolo.training.loop.state import read_facts  # noqa: E402
 from edgeyolo.training.loop.trainer import LOCK, STATE  # noqa: E402
 
-SHORT = (
-    "--imgsz",
-    64,
-    "--batch",
-    4,
-    "--threads",
-    1,
-    "--set",
-    "nominal_batch=8",
-    "--set",
-    "warmup_iterations=2",
-)
-
-
-def edgeyolo(*arguments: object, cwd: Path) -> tuple[int, str, str]:
-    """The exit code, standard output and standard error (on one line) of a run in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["edgeyolo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, out.getvalue(), " ".join(err.getvalue().split())
+from .in_process import SHORT  # noqa: E402
+from .in_process import edgeyolo_on_one_line as edgeyolo  # noqa: E402
 
 
 @pytest.fixture(scope="module")

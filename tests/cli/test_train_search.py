@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +15,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("faster_coco_eval")
 pytest.importorskip("optuna")
 
-from edgeyolo.cli import main  # noqa: E402
 from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.training.loop.state import read_facts  # noqa: E402
 from edgeyolo.training.loop.trainer import STATE  # noqa: E402
 
-SHORT = (
-    "--imgsz",
-    64,
-    "--batch",
-    4,
-    "--threads",
-    1,
-    "--set",
-    "nominal_batch=8",
-    "--set",
-    "warmup_iterations=2",
-)
+from .in_process import SHORT  # noqa: E402
+from .in_process import edgeyolo_on_one_line as edgeyolo  # noqa: E402
+
 TRIALS = ("--epochs", 2, "--space", "lr0", "--space", "box=0.02:0.1", "--search", 3)
-
-
-def edgeyolo(*arguments: object, cwd: Path) -> tuple[int, str, str]:
-    """The exit code, standard output and standard error (on one line) of a run in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["edgeyolo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, out.getvalue(), " ".join(err.getvalue().split())
 
 
 @pytest.fixture(scope="module")
