@@ -21,9 +21,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(BIN)/python benchmarks/scripts/demo.py
 
-# One process more than cores, four at the most: a quarter of the time a test waits for another process or a clock.
-# Each has one thread of its own, so that they do not wait for each other's threads.
-WORKERS = $$($(BIN)/python -c "import os; print(min((os.cpu_count() or 1) + 1, 4))")
+# Each process has one thread of its own, so that they do not wait for each other's threads.
+WORKERS = $$($(BIN)/python tests/workers.py)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test: $(READY)
@@ -35,6 +34,7 @@ test-properties: $(READY)
 # What `make test` leaves out: slow cases, and property tests with all their examples.
 test-slow: $(READY)
 	@TESTS_EXAMPLES=all $(PYTEST) -m "slow or property"
+	@$(BIN)/python -m pytest tests/stream/test_soak.py -m soak
 
 test-all: test test-slow
 
@@ -134,7 +134,7 @@ bench-predict: $(READY)
 SOAK_FRAMES ?= 20000
 SOAK_MINUTES ?= 60
 soak: $(READY)
-	@SOAK_FRAMES=$(SOAK_FRAMES) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/stream/test_soak.py -m slow
+	@SOAK_FRAMES=$(SOAK_FRAMES) SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/stream/test_soak.py -m soak
 
 clean:
 	rm -rf $(VENV) demo runs build dist

@@ -41,7 +41,7 @@ def threads_and_descriptors() -> tuple[int, int]:
     return len([*Path("/proc/self/task").iterdir()]), len([*Path("/proc/self/fd").iterdir()])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @linux
 @pytest.mark.timeout(7200)
 def test_memory_threads_and_descriptors_stay_constant(small_artifact: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_memory_threads_and_descriptors_stay_constant(small_artifact: Path, tmp_
     assert growth < 2, memory
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @linux
 @pytest.mark.timeout(7200)
 def test_a_camera_that_disconnects_loses_only_frames_with_a_cause() -> None:
