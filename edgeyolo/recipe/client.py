@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -62,10 +63,24 @@ class RemoteSession:
         request = Request(self._url, head + data.tobytes(), headers)
         try:
             with urlopen(request, timeout=_WAIT_S) as answer:
-                return _tensors(answer.read(), answer.headers.get("Inference-Header-Content-Length"))
+                body, head_bytes = answer.read(), answer.headers.get("Inference-Header-Content-Length")
+        except HTTPError as error:
+            said = error.read().decode("utf-8", "replace").strip()
+            raise EdgeYoloError(
+                f"{self._url}: the server answered {error.code}: {said or error.reason}",
+                hint="Does it serve the model of this recipe? Its log says more.",
+            ) from error
         except OSError as error:
             raise EdgeYoloError(
                 f"{self._url}: {error}", hint="Is the server up and the model ready?"
+            ) from error
+        try:
+            return _tensors(body, head_bytes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EdgeYoloError(
+                f"{self._url}: expected tensors of KServe v2 ({', '.join(self._outputs)}), got what cannot be read: "
+                f"{error}",
+                hint="Does it serve the model of this recipe, by KServe v2?",
             ) from error
 
     def close(self) -> None:

@@ -153,14 +153,22 @@ def test_text_is_escaped() -> None:
 
 
 @contextmanager
-def server(model: Path, *, wrong: float = 0.0) -> Iterator[str]:
-    """A server of KServe v2 with binary tensors for one ONNX file; `wrong` is added to its first output."""
+def server(model: Path, *, wrong: float = 0.0, refusal: str = "", short: bool = False) -> Iterator[str]:
+    """A server of KServe v2 with binary tensors for one ONNX file.
+
+    `wrong` is added to its first output, a `refusal` is all that it says, a `short` answer lacks the last tensor.
+    """
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.path == f"/v2/models/{model.parents[1].name}/infer", self.path
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if refusal:
+                self.send_response(500)
+                self.end_headers()
+                self.wfile.write(json.dumps({"error": refusal}).encode())
+                return
             size = int(self.headers["Inference-Header-Content-Length"])
             (tensor,) = json.loads(body[:size])["inputs"]
             assert tensor["parameters"]["binary_data_size"] == len(body) - size
@@ -175,7 +183,7 @@ def server(model: Path, *, wrong: float = 0.0) -> Iterator[str]:
                 for name, each in zip(names, arrays, strict=True)
             ]  # fmt: skip
             head = json.dumps({"outputs": outputs}).encode()
-            answer = head + b"".join(each.tobytes() for each in arrays)
+            answer = head + b"".join(each.tobytes() for each in arrays[: len(arrays) - short])
             self.send_response(200)
             self.send_header("Inference-Header-Content-Length", str(len(head)))
             self.send_header("Content-Length", str(len(answer)))
@@ -227,3 +235,21 @@ def test_the_check_notices_a_server_with_other_answers(plain: Artifact, tmp_path
     assert wrong.returncode == 4 and "is allowed" in wrong.stderr
     gone = client(folder, "--check", "--url", url)
     assert gone.returncode == 1 and "Is the server up" in gone.stderr
+
+
+def test_what_a_server_says_of_a_refusal_is_passed_on(plain: Artifact, tmp_path: Path) -> None:
+    folder = write_recipe(plain, "triton", tmp_path / "recipe")
+    (model,) = folder.glob("models/*/1/model.onnx")
+    with server(model, refusal="unable to find backend library") as url:
+        refused = client(folder, "--check", "--url", url)
+    assert refused.returncode == 1 and "answered 500" in refused.stderr
+    assert "unable to find backend library" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_an_answer_without_all_tensors_is_said_so(plain: Artifact, tmp_path: Path) -> None:
+    folder = write_recipe(plain, "triton", tmp_path / "recipe")
+    (model,) = folder.glob("models/*/1/model.onnx")
+    with server(model, short=True) as url:
+        cut = client(folder, "--check", "--url", url)
+    assert cut.returncode == 1 and "expected tensors of KServe v2" in cut.stderr
+    assert "Traceback" not in cut.stderr
