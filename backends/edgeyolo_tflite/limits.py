@@ -123,4 +123,15 @@ EDGE_TPU = Limits(
     sources=SOURCES,
 )
 CPU = Limits("CPU", NAMES, strict=False)
-CPU_INT8 = Limits("CPU, integers", NAMES, weight_bytes=1.05, strict=False, fallback="CPU, float32")
+
+
+def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
+    """The last convolution of each output, which is not quantized for CPUs."""
+    if operation.kind == "Conv" and operation.output in graph.outputs:
+        return "CPU, float32", "raw maps decide boxes to a fraction of a cell"
+    return None
+
+
+CPU_INT8 = Limits(
+    "CPU, integers", NAMES, weight_bytes=1.05, strict=False, elsewhere=in_float, fallback="CPU, float32"
+)

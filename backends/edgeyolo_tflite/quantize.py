@@ -1,6 +1,6 @@
-"""Quantization of a float32 TFLite file to integers throughout.
+"""Quantization of a float32 TFLite file to integers.
 
-int8 in, int8 out, no float operator in between.
+int8 in, int8 out, no float operator in between but those that are asked for.
 
 Weights are symmetric with a scale for each output channel, activations have a scale and a zero point for each tensor
 (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018),
@@ -10,7 +10,8 @@ calibration images, the arithmetic from ai-edge-quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -32,24 +33,27 @@ _SAME_SCALE = frozenset({"CONCATENATION", "MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBO
 # The version of an operator on int8 tensors (tensorflow/lite/tools/versioning/op_version.cc). The quantizer keeps
 # those of the float operators; interpreters take them, compilers may not.
 _INT8_VERSIONS = {
-    "ADD": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "LOGISTIC": 2, "MAX_POOL_2D": 2, "MUL": 2,
-    "PAD": 2, "RELU": 2, "RESIZE_NEAREST_NEIGHBOR": 2, "STRIDED_SLICE": 2,
+    "ADD": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "DEQUANTIZE": 2, "LOGISTIC": 2,
+    "MAX_POOL_2D": 2, "MUL": 2, "PAD": 2, "RELU": 2, "RESIZE_NEAREST_NEIGHBOR": 2, "STRIDED_SLICE": 2,
 }  # fmt: skip
 
 
-def quantize(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> bytes:
+def quantize(
+    model: bytes, batches: Iterable[NDArray[np.float32]], floats: Collection[str] = (), *, threads: int = 1
+) -> bytes:
     """The integer model of a float32 one.
 
     Args:
         model: what `convert.to_flatbuffer` gives.
         batches: calibration images as the float32 model takes them: (n, height, width, 3), 0..1, n its batch.
+        floats: tensors whose operators stay in float32; see `with_ranges` and `layers.float_tensors`.
         threads: CPU threads for running the model on them.
 
     The same model and images give the same bytes, in any order of the images. Pixels are quantized exactly: the input
     tensor is `pixel - 128`.
     """
     ranges = calibrate(model, batches, threads=threads)
-    return with_ranges(model, within_reach(model, ranges))
+    return with_ranges(model, within_reach(model, ranges), floats)
 
 
 def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> dict[str, Any]:
@@ -85,30 +89,74 @@ def _typical(extremes: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.quantile(lows, 1 - TYPICAL)), float(np.quantile(highs, TYPICAL))
 
 
-def with_ranges(model: bytes, ranges: Ranges) -> bytes:
+def with_ranges(model: bytes, ranges: Ranges, floats: Collection[str] = ()) -> bytes:
     """The integer model whose activations have these ranges, wherever they come from.
 
-    Every activation needs one.
+    Operators that give one of the tensors `floats` stay in float32, between conversions; where one of them ends the
+    network, all outputs are float32. Every activation that becomes integers needs a range.
     """
-    quantizer, recipe = toolkit.load("ai_edge_quantizer.quantizer"), toolkit.load("ai_edge_quantizer.recipe")
+    quantizer = toolkit.load("ai_edge_quantizer.quantizer")
     tree = flatbuffer.read(model)
     settled = share_ranges(tree, ranges)
-    if missing := sorted(flatbuffer.activations(tree) - settled.keys()):
+    if missing := sorted(_integer_tensors(tree, floats) - settled.keys()):
         raise UsageError(f"ranges: {len(missing)} activations have none, the first is {missing[0]!r}")
+    recipe = _recipe(tree, floats)
     _disguise_leaky(tree)
     statistics = {
         name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
         for name, (low, high) in settled.items()
     }
     with toolkit.quiet():
-        worker = quantizer.Quantizer(flatbuffer.write(tree), recipe.static_wi8_ai8())
+        worker = quantizer.Quantizer(flatbuffer.write(tree), recipe)
         data = worker.quantize(
             statistics, enable_progress_bar=False, enable_progress_report=False
         ).quantized_model
     result = flatbuffer.read(bytes(data))
+    _restore_names(result, tree)
     _uncover_leaky(result)
     _set_versions(result)
     return flatbuffer.write(result)
+
+
+def _integer_tensors(model: Any, floats: Collection[str]) -> set[str]:
+    """Names of the activations that an integer operator takes or gives."""
+    found: set[str] = set()
+    for _, operator in flatbuffer.operators(model):
+        given = {flatbuffer.name(each) for each in flatbuffer.tensors(model, operator.outputs)}
+        if given.isdisjoint(floats):
+            found |= given | {flatbuffer.name(each) for each in flatbuffer.tensors(model, operator.inputs)}
+    return found & flatbuffer.activations(model)
+
+
+def _recipe(model: Any, floats: Collection[str]) -> list[dict[str, Any]]:
+    """ai-edge-quantizer's recipe: later entries count more."""
+    recipe: list[dict[str, Any]] = list(toolkit.load("ai_edge_quantizer.recipe").static_wi8_ai8())
+    left = {"algorithm_key": "no_quantize", "op_config": {}}
+    if floats:
+        names = "|".join(map(re.escape, sorted(floats)))
+        recipe.append({"regex": f"^(?:{names});$", "operation": "*", **left})
+    if _outputs(model) & set(floats):
+        recipe.append({"regex": ".*", "operation": "OUTPUT", **left})
+    return recipe
+
+
+def _restore_names(model: Any, before: Any) -> None:
+    """Give outputs their names back.
+
+    Integers in front of a conversion have kept them.
+    """
+    table = model.subgraphs[0].tensors
+    wanted = flatbuffer.tensors(before, before.subgraphs[0].outputs)
+    for index, tensor in zip(model.subgraphs[0].outputs, wanted, strict=True):
+        name = flatbuffer.name(tensor)
+        for each in table:
+            if each is not table[index] and flatbuffer.name(each) == name:
+                each.name = f"{name}_integers"
+        table[index].name = name
+
+
+def _outputs(model: Any) -> set[str]:
+    return {flatbuffer.name(each) for each in flatbuffer.tensors(model, model.subgraphs[0].outputs)}
 
 
 def skeleton(model: bytes) -> bytes:

@@ -34,7 +34,7 @@ _WORST = 8
     default="cpu-onnx-int8",
     shell_complete=complete_targets,
     show_default=True,
-    help="Whose placement of quantizers: an int8 target of onnx, openvino, ncnn, qnn or trt.",
+    help="Whose placement of quantizers: an int8 target of onnx, openvino, ncnn, qnn, tflite or trt.",
 )
 @click.option(
     "--method",
@@ -94,7 +94,7 @@ def calibrate(  # noqa: PLR0917 - click passes every option by name
             hint="Add --sensitivity --data DATA.",
         )
     judged = _labelled(data, split, sensitivity, ap_budget)
-    rules, asked = _choices(target_name, method, percentile)
+    rules, asked = _choices(target_name, method, percentile, ap_budget)
     images = open_images(calib, calib_images, seed=calib_seed, evaluation=judged)
     path = locate_weights(weights)
     with result_folder(output, "calibrate") as folder:
@@ -179,15 +179,21 @@ def _measure(  # noqa: PLR0917
     return record | ({"sensitivity": findings.to_json()} if findings else {}), findings
 
 
-def _choices(target_name: str, method: Any, percentile: float | None) -> tuple[Rules, Scheme | None]:
+def _choices(
+    target_name: str, method: Any, percentile: float | None, budget: float | None
+) -> tuple[Rules, Scheme | None]:
     """The rules, and the way to choose ranges that was asked for, if any."""
     from dataclasses import replace
 
     from edgeyolo.backend.registry import find_target
     from edgeyolo.errors import UsageError
+    from edgeyolo.export.options import require_mixed
     from edgeyolo_calib.quantize.rules import rules_of
 
-    rules = rules_of(find_target(target_name)[0].target)
+    profile, _ = find_target(target_name)
+    rules = rules_of(profile.target)
+    if budget is not None:
+        require_mixed(profile, "an AP budget was given")
     scheme = replace(rules.scheme, method=method) if method else None
     if percentile is None:
         return rules, scheme

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import onnx
 
 
+OPSET = 18
+"""Of the graph that is looked at for targets that are not made from ONNX."""
+
+
 @dataclass(frozen=True)
 class Graph:
     """An ONNX model with its tensors' makers and takers.

@@ -19,7 +19,7 @@ class TargetProfile:
     (same class, IoU 0.5) on the other side: floats lose one at the threshold's edge (of 1312 blood cells in Core ML's
     float16 none, of 498 boxes of random weights four); integers state a budget of their own. `calibrated` targets are
     quantized from calibration images; those that `take_ranges` need none where training learned the ranges. `mixed`
-    ones can leave single layers in float.
+    ones can leave single layers in float; `unmixed` says why others cannot.
 
     `inputs` are what a file may take, at the user's choice and the first where nothing is chosen: "float" (RGB planes)
     or "uint8" (BGR, channels last); empty where the backend settles it. `refuses_nms` says why suppression cannot be
@@ -35,6 +35,7 @@ class TargetProfile:
     agreement: float = 0.99
     calibrated: bool = False
     mixed: bool = False
+    unmixed: str = ""
     take_ranges: bool = False
     dynamic_batch: bool = False
     dynamic_size: bool = False

@@ -139,13 +139,24 @@ def require_calibration(
             f"{profile.target} is quantized from images, and none were given", hint="Add --calib DATA."
         )
     floats = calibration.floats if profile.calibrated and calibration else ()
-    if profile.mixed or (budget is None and not floats):
+    if budget is not None or floats:
+        what = f"{len(floats)} layers should stay in float" if floats else "an AP budget was given"
+        require_mixed(profile, what)
+
+
+def require_mixed(profile: TargetProfile, asked: str) -> None:
+    """Raise UnsupportedTargetError for a target without float layers.
+
+    The message says why; `asked` is what would need them.
+    """
+    if profile.mixed:
         return
-    what = f"{len(floats)} layers should stay in float" if floats else "an AP budget was given"
+    reason = f": {profile.unmixed}" if profile.unmixed else ""
     raise UnsupportedTargetError(
-        f"{what}, and {profile.target} cannot leave single layers in float",
+        f"{asked}, and {profile.target} cannot leave single layers in float{reason}",
         hint="Leave out --ap-budget, and --ranges of a calibration with one; or take a target that mixes: "
-        "cpu-onnx-int8, cpu-openvino-int8, cpu-ncnn-int8, hexagon-qnn-int8, or one of the -trt-int8 ones.",
+        "cpu-onnx-int8, cpu-openvino-int8, cpu-tflite-int8, cpu-ncnn-int8, hexagon-qnn-int8, or one of the "
+        "-trt-int8 ones.",
     )
 
 

@@ -13,9 +13,12 @@ pytest.importorskip("onnxruntime")
 
 from edgeyolo.artifact.artifact import Artifact  # noqa: E402
 from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
-from edgeyolo_calib.quantize.qdq import quantize  # noqa: E402
-from edgeyolo_calib.quantize.rules import ONNXRUNTIME, OPENVINO, TENSORRT, Rules  # noqa: E402
+from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
+from edgeyolo_calib.quantize.qdq import quantize, settle  # noqa: E402
+from edgeyolo_calib.quantize.rules import EDGE_TPU, ONNXRUNTIME, OPENVINO, TENSORRT, TFLITE, Rules, place  # noqa: E402
+from edgeyolo_calib.ranges.histogram import Histogram  # noqa: E402
 from edgeyolo_calib.ranges.observe import observe  # noqa: E402
+from edgeyolo_calib.ranges.ranges import Scheme  # noqa: E402
 from edgeyolo_calib.ranges.statistics import Statistics  # noqa: E402
 
 EVERY = (ONNXRUNTIME, TENSORRT, OPENVINO)
@@ -192,3 +195,30 @@ def test_onnx_runtime_has_unsigned_activations_and_biases_in_the_scale_of_the_su
         )
         checked += 1
     assert checked > 20
+
+
+@pytest.mark.parametrize("rules", [TFLITE, EDGE_TPU], ids=lambda rules: rules.name)
+def test_a_sigmoid_of_litert_has_the_steps_of_its_kernels(
+    source: onnx.ModelProto, statistics: Statistics, rules: Rules
+) -> None:
+    graph = Graph(source)
+    placement = place(graph, rules)
+    ranges = settle(placement, statistics, rules, Scheme("minmax"))
+    sigmoids = [node.output[0] for node in graph.nodes if node.op_type == "Sigmoid"]
+    found = {rules.grid.place(*ranges[name]) for name in sigmoids if name in ranges}
+    assert found == {(np.float32(1 / 256), 0)}
+
+
+@pytest.mark.parametrize(("rules", "cut"), [(TFLITE, False), (EDGE_TPU, True)], ids=["tflite", "edge TPU"])
+def test_only_maps_of_the_edge_tpu_are_integers_and_end_where_a_sigmoid_is_flat(
+    source: onnx.ModelProto, statistics: Statistics, rules: Rules, cut: bool
+) -> None:
+    graph = Graph(source)
+    wide = Histogram()
+    wide.add(np.linspace(-40, 3, 1000, dtype=np.float32))
+    far = replace(statistics, tensors=dict.fromkeys(statistics.tensors, wide))
+    ranges = settle(place(graph, rules), far, rules, Scheme("minmax"))
+    lows = {name for name, (low, _) in ranges.items() if low == -6.0}
+    assert lows == (set(graph.outputs) if cut else set())
+    assert set(graph.outputs) <= ranges.keys() if cut else not set(graph.outputs) & ranges.keys()
+    assert all(ranges[name][1] == pytest.approx(3) for name in lows)

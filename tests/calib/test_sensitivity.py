@@ -24,10 +24,12 @@ from edgeyolo import Detector  # noqa: E402
 from edgeyolo.artifact.artifact import Artifact  # noqa: E402
 from edgeyolo.artifact.contracts import InputContract  # noqa: E402
 from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
+from edgeyolo.backend.registry import open_calibration  # noqa: E402
 from edgeyolo.cli import cli  # noqa: E402
 from edgeyolo.datasets.scenes import make_scene  # noqa: E402
 from edgeyolo.errors import DamagedFileError, GateError, UnsupportedTargetError, UsageError  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
+from edgeyolo.export.options import require_calibration  # noqa: E402
 from edgeyolo_calib.choice.budget import (  # noqa: E402
     CANDIDATES,
     Budget,
@@ -319,7 +321,6 @@ def test_corrected_labels_are_measured_on_again(
 def test_a_target_that_would_forget_them_refuses(
     small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
 ) -> None:
-    from edgeyolo.backend.registry import open_calibration
     from edgeyolo.datasets import load_dataset
 
     options = ExportOptions(
@@ -330,7 +331,24 @@ def test_a_target_that_would_forget_them_refuses(
     with pytest.raises(UsageError, match="labelled images"):
         run("calibrate", small_weights, "--calib", pictures, "--ap-budget", 1)
     with pytest.raises(UsageError, match="no rules"):
-        run("calibrate", small_weights, "--calib", pictures, "--target", "cpu-tflite-int8")
+        run("calibrate", small_weights, "--calib", pictures, "--target", "ane-coreml-int8")
+
+
+def test_the_edge_tpu_says_why_it_has_no_budget(
+    small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
+) -> None:
+    from edgeyolo.backend.registry import find_target
+
+    reason = "cuts a network once: all behind the first float layer"
+    with pytest.raises(UnsupportedTargetError, match=reason) as caught:
+        run("calibrate", small_weights, "--calib", pictures, "--target", "edgetpu-tflite-int8",
+            "--data", labelled, "--ap-budget", 1, "-o", tmp_path / "c")  # fmt: skip
+    assert "cpu-tflite-int8" in (caught.value.hint or "")
+    assert not (tmp_path / "c").exists()
+    profile, _ = find_target("edgetpu-tflite-int8")
+    chosen = ChosenImages(open_calibration(str(pictures), images=4), tmp_path / "ranges.json", ("layer",))
+    with pytest.raises(UnsupportedTargetError, match=f"1 layers should stay in float.*{reason}"):
+        require_calibration(profile, ExportOptions(calibration=chosen))
 
 
 def test_arrays_are_taken_apart_by_image(compared: Compared) -> None:
@@ -386,3 +404,41 @@ def test_nncf_leaves_the_same_layers_in_float(
     assert integers(layers, "mixed") == every - len(layers)
     with pytest.raises(UnsupportedTargetError, match="no such tensor"):
         integers(("nowhere",), "none")
+
+
+@pytest.mark.slow
+def test_litert_leaves_the_layers_of_a_budget_in_float(
+    small_weights: Path, pictures: Path, labelled: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("litert_torch", reason="needs the tflite extra")
+    from edgeyolo.datasets import load_dataset
+    from edgeyolo_tflite import flatbuffer
+
+    data, images = load_dataset(labelled), open_calibration(str(pictures), images=4)
+
+    def floats(options: ExportOptions, name: str) -> tuple[Artifact, int]:
+        artifact = export(small_weights, "cpu-tflite-int8", tmp_path / name, options)
+        model = flatbuffer.read(artifact.file(".tflite").read_bytes())
+        given = [
+            flatbuffer.tensors(model, operator.outputs)[0]
+            for kind, operator in flatbuffer.operators(model)
+            if kind == "CONV_2D"
+        ]
+        return artifact, sum(flatbuffer.TYPES[tensor.type] == "FLOAT32" for tensor in given)
+
+    _, heads = floats(ExportOptions(calibration=images, unjudged=True), "whole")
+    assert heads == 3
+    common = ("--calib", pictures, "--data", labelled, "--target", "cpu-tflite-int8", "--json")
+    report = json.loads(
+        run("calibrate", small_weights, *common, "--sensitivity", "--ap-layers", 1, "-o", tmp_path / "c")
+    )
+    lost = report["sensitivity"]["whole"]["lost"]["points"]
+    assert lost > 0
+    chosen = ExportOptions(calibration=images, data=data, ap_budget=0.8 * lost, max_ap_drop=100)
+    mixed, count = floats(chosen, "mixed")
+    assert mixed.manifest.calibration is not None
+    layers = mixed.manifest.calibration["floats"]
+    assert layers
+    assert count == heads + len(layers)
+    with pytest.raises(GateError, match=r"the AP budget of .* points cannot be missed"):
+        floats(replace(chosen, ap_budget=100), "never")

@@ -144,7 +144,7 @@ def detected(port: Path, artifact: Artifact, picture: Path, arrays: dict, conf: 
     return np.array([line[:6] for line in lines], np.float64).reshape(-1, 6)
 
 
-TARGETS = ["builtin", "cpu-onnx-fp32", "cpu-onnx-fp32 suppressing", "cpu-tflite-int8", "ane-coreml-fp16"]
+TARGETS = ["builtin", "cpu-onnx-fp32", "cpu-onnx-fp32 suppressing", "edgetpu-tflite-int8", "ane-coreml-fp16"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -24,7 +24,7 @@ from edgeyolo_calib.choice.budget import (
 from edgeyolo_calib.choice.ledger import Ledger
 from edgeyolo_calib.choice.sensitivity import WORST, Judge, Progress, Sensitivity, measure
 from edgeyolo_calib.images.content import identify_labelled
-from edgeyolo_calib.onnx_graph import Graph, constants_as_weights
+from edgeyolo_calib.onnx_graph import OPSET, Graph, constants_as_weights
 from edgeyolo_calib.quantize.rules import Rules, rules_of
 from edgeyolo_calib.quantize.schemes import settle_scheme
 from edgeyolo_calib.quantize.variants import Compared, Variants
@@ -53,10 +53,9 @@ class Findings:
 
 
 def read_graph(source: ExportSource, target: Target) -> Path:
-    """The ONNX file that the target's backend will start from."""
+    """The ONNX file that the target's backend will start from, or look at."""
     profile, _ = find_target(target)
-    assert profile.opset is not None  # the profiles of all targets that `rules_of` knows have one
-    return source.onnx(opset=profile.opset)
+    return source.onnx(opset=profile.opset or OPSET)
 
 
 def investigate(
@@ -78,7 +77,7 @@ def investigate(
     )
     graph = Graph(constants_as_weights(onnx.load(model)), contract.batch)
     variants = Variants(graph, statistics, rules, scheme, 255 * contract.scale)
-    compared = Compared.take(graph, images, contract)
+    compared = Compared.take(graph, images, contract, reach=rules.reach)
     judge = Judge(graph.model, data, (contract, source.output), source.class_names) if data else None
     about = {
         "graph": statistics.origin.graph, "images": statistics.origin.images, "size": list(contract.size),

@@ -9,6 +9,7 @@ see `rules` and `ranges`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,9 +114,9 @@ def settle(
     groups: dict[str, list[str]] = {}
     for name, group in placement.tensors.items():
         groups.setdefault(group, []).append(name)
-    ranges = {}
+    known, ranges = {**placement.fixed, **fixed}, {}
     for names in groups.values():
-        given = [fixed[name] for name in names if name in fixed]
+        given = [known[name] for name in names if name in known]
         chosen = given[0] if given else _range_of(names, placement, statistics, rules, scheme)
         ranges.update(dict.fromkeys(names, chosen))
     return ranges
@@ -128,7 +129,9 @@ def _range_of(
     for name in names:
         merged.merge(statistics.tensors[name])
     function = placement.through.get(names[0]) if len(names) == 1 else None
-    return choose(merged, rules.grid, scheme.method, percentile=scheme.percentile, through=function)
+    low, high = choose(merged, rules.grid, scheme.method, percentile=scheme.percentile, through=function)
+    reach = max(placement.reach.get(name, math.inf) for name in names)
+    return max(low, -reach), min(high, reach)
 
 
 def _weight_overrides(

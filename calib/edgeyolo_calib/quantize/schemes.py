@@ -76,7 +76,7 @@ def settle_scheme(
         scheme, tried = rules.scheme, None
         if rules.search and not isinstance(images, MeasuredRanges):
             graph = Graph(constants_as_weights(onnx.load(model)), contract.batch)
-            compared = Compared.take(graph, images, replace(contract, dynamic_batch=False))
+            compared = Compared.take(graph, images, replace(contract, dynamic_batch=False), reach=rules.reach)
             scheme, tried = best_scheme(graph, statistics, rules, compared, 255 * contract.scale)
         statistics.scheme, statistics.tried = scheme, dict(tried or {})
     return statistics.scheme

@@ -7,6 +7,7 @@ The images and their float maps are kept, so that measuring a variant is a handf
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -112,15 +113,20 @@ class Variants:
 
 @dataclass(frozen=True)
 class Compared:
-    """Images (input arrays) with the raw maps that the float network gives for them."""
+    """Images (input arrays) with the raw maps that the float network gives for them.
+
+    What lies further from zero than `reach` counts as if it were there.
+    """
 
     batches: tuple[NDArray[Any], ...]
     maps: tuple[tuple[NDArray[np.float32], ...], ...]
+    reach: float = math.inf
 
     @classmethod
     def take(
-        cls, graph: Graph, source: CalibrationSource, contract: InputContract, images: int = IMAGES
-    ) -> Compared:
+        cls, graph: Graph, source: CalibrationSource, contract: InputContract, images: int = IMAGES, *,
+        reach: float = math.inf,
+    ) -> Compared:  # fmt: skip
         """The first `images` of a source, run in float.
 
         Fewer where they would take more than `MEMORY`.
@@ -128,7 +134,8 @@ class Compared:
         each = graph.bytes_of([*graph.inputs, *graph.outputs]) // contract.batch
         count = min(images, max(LEAST_IMAGES, MEMORY // each))
         batches = tuple(islice(source.batches(contract), -(-count // contract.batch)))
-        return cls(batches, tuple(_run(graph.model, batches)))
+        exact = tuple(tuple(each.clip(-reach, reach) for each in maps) for maps in _run(graph.model, batches))
+        return cls(batches, exact, reach)
 
     def error(self, model: onnx.ModelProto) -> float:
         """Relative error of the raw maps.
@@ -139,7 +146,8 @@ class Compared:
         wrong = right = 0.0
         for exact, found in zip(self.maps, _run(model, self.batches), strict=True):
             for one, other in zip(exact, found, strict=True):
-                wrong += float(np.square(one - other, dtype=np.float64).sum())
+                near = other.clip(-self.reach, self.reach)
+                wrong += float(np.square(one - near, dtype=np.float64).sum())
                 right += float(np.square(one, dtype=np.float64).sum())
         return float(np.sqrt(wrong / right)) if right else 0.0
 

@@ -19,9 +19,9 @@ from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import CalibrationSource, ExportSource
 from edgeyolo.errors import UnsupportedTargetError, UsageError
-from edgeyolo_calib.onnx_graph import Graph, constants_as_weights, module_of
+from edgeyolo_calib.onnx_graph import OPSET, Graph, constants_as_weights, module_of
 from edgeyolo_calib.quantize.qdq import settle
-from edgeyolo_calib.quantize.rules import ONNXRUNTIME, Rules, place, rules_of
+from edgeyolo_calib.quantize.rules import Rules, place, rules_of
 from edgeyolo_calib.quantize.schemes import best_scheme
 from edgeyolo_calib.quantize.simulate import rounded_weights, simulated
 from edgeyolo_calib.quantize.variants import Compared
@@ -41,11 +41,6 @@ FIT, HELD_OUT = 32, 24
 STRENGTHS = (0.5, 0.75, 1.0)
 LESS = 0.99
 """Share of the error before that a change has to come below."""
-
-TFLITE = replace(ONNXRUNTIME, name="tflite", heads=True, stem=0)
-"""ai-edge-quantizer's: the same integers, from the input to the outputs."""
-
-_OPSET = 18  # of the graph that changes are tried on; names of weights do not depend on it
 
 
 @dataclass(frozen=True)
@@ -112,8 +107,6 @@ def _rules_for(target: Target) -> tuple[Rules, bool]:
             f"{target}: only weights, or none, are integers, and there is nothing to refine",
             hint="Leave out --refine.",
         )
-    if target.runtime == "tflite":
-        return TFLITE, True
     return rules_of(target), target.runtime != "openvino"  # NNCF corrects biases itself
 
 
@@ -138,16 +131,16 @@ class _Trial:
         import onnx
 
         contract = replace(source.input, batch=1, dynamic_batch=False)
-        path = source.onnx(opset=_OPSET)
+        path = source.onnx(opset=OPSET)
         graph = Graph(constants_as_weights(onnx.load(path)), contract.batch)
         sample = _Sample(images, 0, FIT)
         step("refining: measuring ranges")
         statistics = observe(path, contract, sample)
-        near = Compared.take(graph, sample, contract)
+        near = Compared.take(graph, sample, contract, reach=rules.reach)
         scheme = rules.scheme
         if rules.search:
             scheme, _ = best_scheme(graph, statistics, rules, near, 255 * contract.scale)
-        held_out = Compared.take(graph, _Sample(images, FIT, FIT + HELD_OUT), contract)
+        held_out = Compared.take(graph, _Sample(images, FIT, FIT + HELD_OUT), contract, reach=rules.reach)
         fit = tuple(sample.batches(contract))
         empty = _State(source.network, graph, statistics, float("inf"))
         trial = cls(contract, fit, sample, held_out, rules, scheme, empty, step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,17 @@ from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.datasets.scenes import make_scene  # noqa: E402
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UnsupportedTargetError, UsageError  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
+from edgeyolo.export.exporter import prepared  # noqa: E402
 from edgeyolo.export.source import NetworkSource  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.models.scaling import scale_width  # noqa: E402
 from edgeyolo.models.specs import get, names  # noqa: E402
 from edgeyolo.runtime.preprocess import preprocess  # noqa: E402
+from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
+from edgeyolo_calib.quantize.rules import units  # noqa: E402
+from edgeyolo_calib.ranges.measured import ChosenImages  # noqa: E402
+from edgeyolo_calib.ranges.observe import observe  # noqa: E402
 from edgeyolo_qnn import QnnBackend, library  # noqa: E402
 from edgeyolo_qnn.chips import CHIPS, HALF  # noqa: E402
 from edgeyolo_qnn.compiler import compile_context, refused  # noqa: E402
@@ -120,6 +126,38 @@ def test_integers_are_those_of_the_file(
         plain
     ).items():  # the same quantizers: what differs is rounding to the last step
         assert np.abs(maps_of(made)[name] - want).max() <= 0.03 * np.abs(want).max()
+
+
+def test_layers_of_a_budget_run_in_float16(
+    small_weights: Path, calibration: CalibrationSource, tmp_path: Path
+) -> None:
+    """The compiler takes islands of float16 between integers, and the emulator runs them."""
+    asked = ExportOptions(calibration=calibration, input="float")
+    with prepared(small_weights, "hexagon-qnn-int8", asked) as source:
+        model = source.onnx(opset=18)
+        statistics = observe(model, source.input, calibration, keep=tmp_path / "ranges.json")
+        graph = Graph(onnx.load(model))
+        layers = tuple(unit.output for unit in units(graph)[20:] if not unit.ends)
+        given = preprocess([make_scene(3).image], source.input)[0]
+        with torch.no_grad():
+            exact = dict(zip(source.output.names, source.network(torch.from_numpy(given)), strict=True))
+    statistics.floats = layers
+    statistics.save(tmp_path / "ranges.json")
+    chosen = replace(asked, calibration=ChosenImages(calibration, tmp_path / "ranges.json", layers))
+    plain = export(small_weights, "hexagon-qnn-int8", tmp_path / "plain", asked)
+    mixed = export(small_weights, "hexagon-qnn-int8", tmp_path / "mixed", chosen)
+
+    def integers(artifact: Artifact) -> int:
+        nodes = onnx.load(artifact.path / "model.onnx").graph.node
+        made = {name: node.op_type for node in nodes for name in node.output}
+        return sum(node.op_type == "Conv" and made.get(node.input[1]) is not None for node in nodes)
+
+    def error(artifact: Artifact) -> float:
+        maps = maps_of(artifact)
+        return sum(float(np.square(maps[name] - want.numpy()).sum()) for name, want in exact.items())
+
+    assert integers(mixed) == integers(plain) - len(layers)
+    assert error(mixed) < 0.9 * error(plain)
 
 
 def graph_of(kind: str, path: Path) -> Path:

@@ -35,6 +35,8 @@ class Scenes:
     count: int = 4
     sha256: str = "0" * 64
     described: str = "generated pictures"
+    ranges: Path | None = None
+    floats: tuple[str, ...] = ()
 
     def batches(self, contract: InputContract) -> Iterator[np.ndarray]:
         for seed in range(0, self.count, contract.batch):

@@ -19,6 +19,7 @@ import pytest
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import Quantization, RawMaps
 from edgeyolo.artifact.target import Target
+from edgeyolo.backend import registry
 from edgeyolo.backend.interface import Backend, ParityBackend
 from edgeyolo.backend.ports import port_faults
 from edgeyolo.datasets.scenes import make_scene
@@ -108,21 +109,28 @@ def test_an_export_says_nothing_and_repeats_to_the_byte(
     assert {"litert-torch", "ai-edge-litert"} <= set(artifact.manifest.tools)
 
 
-def test_integers_on_the_cpu(ready: object, source: NetworkSource, seal: Seal, tmp_path: Path) -> None:
-    backend = TfliteBackend()
-    compiled = backend.compile(source, CPU, tmp_path)
+@pytest.mark.parametrize(
+    ("backend", "target", "dtype", "most"),
+    [(TfliteBackend(), CPU, "float32", 0.05), (EdgeTpuBackend(), EDGE_TPU, "int8", 0.1)],
+)
+def test_integers_on_the_cpu(  # noqa: PLR0917
+    backend: TfliteBackend, target: Target, dtype: str, most: float, ready: object, source: NetworkSource,
+    seal: Seal, tmp_path: Path,
+) -> None:  # fmt: skip
+    """From the pixels on; to the maps for the edge TPU, and to the last convolutions for CPUs."""
+    compiled = backend.compile(source, target, tmp_path)
     assert (compiled.input.dtype, compiled.input.layout) == ("int8", "NHWC")
     assert compiled.input.quantization is not None
     assert compiled.input.quantization.same(Quantization(1 / 255, -128))
     assert isinstance(compiled.output, RawMaps)
-    assert (compiled.output.dtype, len(compiled.output.quantization)) == ("int8", 3)
-    assert len({each.scale for each in compiled.output.quantization}) == 3
+    assert compiled.output.dtype == dtype
+    assert len({each.scale for each in compiled.output.quantization}) == (3 if dtype == "int8" else 0)
     assert not port_faults(compiled.input, compiled.output, *backend.written_ports(tmp_path, compiled.output))
     assert "ai-edge-quantizer" in compiled.tools
-    artifact = seal(backend, compiled, CPU, source, tmp_path)
-    session, batch = backend.open(artifact), pixels(artifact)
+    artifact = seal(backend, compiled, target, source, tmp_path)
+    session, batch = registry.open_for_parity(artifact)[0], pixels(artifact)
     expected = reference_maps(source.network, batch, compiled.input, compiled.output)
-    assert 1e-4 < max(deviations(expected, session.run(batch)).values()) < 0.1
+    assert 1e-4 < max(deviations(expected, session.run(batch)).values()) < most
     session.close()
 
 

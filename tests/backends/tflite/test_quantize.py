@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeyolo.errors import UsageError
+from edgeyolo.errors import EdgeYoloError, UnsupportedTargetError, UsageError
+from edgeyolo.export.layer_report import tensors_of
+from edgeyolo.export.source import NetworkSource
 
 pytest.importorskip("ai_edge_quantizer", reason="needs the tflite extra")
+pytest.importorskip("onnx", reason="needs the tflite extra")
 
+from edgeyolo_calib.onnx_graph import OPSET, Graph, constants_as_weights
+from edgeyolo_calib.quantize.rules import Unit, units
 from edgeyolo_tflite import flatbuffer
+from edgeyolo_tflite.layers import float_tensors, onnx_names
 from edgeyolo_tflite.quantize import (
     calibrate,
     quantize,
@@ -227,3 +234,128 @@ def test_images_of_another_scale_are_refused(
     """Ranges from pixels in 0..255 would be wrong by that factor in every layer, and nothing would fail."""
     with pytest.raises(UsageError, match=r"expected float32 images in 0\.\.1"):
         quantize(float_model, [(calibration[0] * factor).astype(dtype)])
+
+
+@pytest.fixture(scope="module")
+def exported(source: NetworkSource) -> Path:
+    """The small network's ONNX file, whose tensors name layers."""
+    return source.onnx(opset=OPSET)
+
+
+@pytest.fixture(scope="module")
+def graph(exported: Path) -> Graph:
+    import onnx
+
+    return Graph(constants_as_weights(onnx.load(exported)))
+
+
+def inner(graph: Graph) -> Unit:
+    """A layer in the middle of the network."""
+    return [unit for unit in units(graph) if unit.activation][5]
+
+
+def types_of(data: bytes, *operators: str) -> Counter[str]:
+    """What operators of these kinds give."""
+    model = flatbuffer.read(data)
+    return Counter(
+        flatbuffer.TYPES[flatbuffer.tensors(model, operator.outputs)[0].type]
+        for kind, operator in flatbuffer.operators(model)
+        if kind in operators
+    )
+
+
+def test_layers_are_found_by_their_weights(
+    float_model: bytes, graph: Graph, calibration: list[np.ndarray]
+) -> None:
+    """The tensor that the ONNX file calls so: both hold the same values."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    names = onnx_names(flatbuffer.read(float_model), graph)
+    convolutions = sum(node.op_type == "Conv" for node in graph.nodes)
+    assert len(set(names.values())) == len(names) > 2 * convolutions
+    interpreter = Interpreter(model_content=float_model, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], calibration[0])
+    interpreter.invoke()
+    details = [each for each in interpreter.get_tensor_details() if each["name"] in names]
+    found = {each["name"]: interpreter.get_tensor(each["index"]) for each in details}
+    given = {graph.inputs[0]: calibration[0].transpose(0, 3, 1, 2)}
+    wanted = tensors_of(graph.model, given, set(names.values()))
+    assert found.keys() == names.keys()
+    for tensor, values in found.items():
+        want = wanted[names[tensor]]
+        assert np.abs(values.transpose(0, 3, 1, 2) - want).max() < 1e-4 * np.abs(want).max(), tensor
+
+
+def test_another_network_has_no_such_layers(leaky_model: bytes, graph: Graph) -> None:
+    changed = flatbuffer.read(leaky_model)
+    buffer = next(
+        changed.buffers[flatbuffer.tensors(changed, operator.inputs)[1].buffer]
+        for kind, operator in flatbuffer.operators(changed)
+        if kind == "CONV_2D"
+    )
+    buffer.data = (2 * np.frombuffer(bytes(buffer.data), np.float32)).tobytes()
+    with pytest.raises(EdgeYoloError, match="no convolution of the ONNX file has these weights"):
+        onnx_names(changed, graph)
+
+
+def test_the_last_convolutions_stay_in_float(
+    float_model: bytes, integer_model: bytes, exported: Path, graph: Graph, calibration: list[np.ndarray]
+) -> None:
+    """Maps keep their names and have one type, and come nearer to the float model's."""
+    data = quantize(float_model, calibration, float_tensors(flatbuffer.read(float_model), exported, ()))
+    heads = len(graph.outputs)
+    assert types_of(data, "CONV_2D") == {
+        "FLOAT32": heads,
+        "INT8": kinds(float_model)["CONV_2D"] - heads,
+    }
+    assert kinds(data)["DEQUANTIZE"] == heads
+    assert not kinds(data)["QUANTIZE"]
+    model = flatbuffer.read(data)
+    outputs = flatbuffer.tensors(model, model.subgraphs[0].outputs)
+    assert [flatbuffer.name(each) for each in outputs] == list(graph.outputs)
+    assert {flatbuffer.TYPES[each.type] for each in outputs} == {"FLOAT32"}
+    expected, found, before = (run(each, calibration[0]) for each in (float_model, data, integer_model))
+    for name, want in expected.items():
+        assert (found[name] - want).std() < 0.95 * (before[name] - want).std()
+
+
+def test_chosen_layers_stay_in_float_between_conversions(
+    float_model: bytes, exported: Path, graph: Graph, calibration: list[np.ndarray]
+) -> None:
+    tree = flatbuffer.read(float_model)
+    without = quantize(float_model, calibration, float_tensors(tree, exported, ()))
+    data = quantize(float_model, calibration, float_tensors(tree, exported, [inner(graph).output]))
+    for kind in ("CONV_2D", "LOGISTIC", "MUL"):
+        more = types_of(data, kind)["FLOAT32"] - types_of(without, kind)["FLOAT32"]
+        assert more == 1, kind
+    assert kinds(data) - kinds(without) == {"QUANTIZE": 1, "DEQUANTIZE": 1}
+    run(data, calibration[0])
+
+
+def test_one_map_in_float_makes_all_of_them_float(
+    float_model: bytes, integer_model: bytes, calibration: list[np.ndarray]
+) -> None:
+    """A manifest states one type for all maps."""
+    data = quantize(float_model, calibration, ["p4"])
+    model = flatbuffer.read(data)
+    outputs = flatbuffer.tensors(model, model.subgraphs[0].outputs)
+    assert [(flatbuffer.name(each), flatbuffer.TYPES[each.type]) for each in outputs] == [
+        (name, "FLOAT32") for name in ("p3", "p4", "p5")
+    ]
+    assert len({flatbuffer.name(each) for each in model.subgraphs[0].tensors}) == len(
+        model.subgraphs[0].tensors
+    )
+    found, before = run(data, calibration[0]), run(integer_model, calibration[0])
+    assert np.abs(found["p3"] - before["p3"]).max() < 1e-5
+    assert not np.allclose(found["p4"], before["p4"])
+
+
+def test_what_only_float_layers_take_is_float_too(float_model: bytes, exported: Path, graph: Graph) -> None:
+    """As in the ONNX graph by the same rules: else integers would be made to be unmade at once."""
+    tree = flatbuffer.read(float_model)
+    left = float_tensors(tree, exported, [unit.output for unit in units(graph)])
+    assert left == flatbuffer.activations(tree) - {"images"}
+    assert kinds(with_ranges(float_model, {}, left)) == kinds(float_model) + Counter({"DEQUANTIZE": 1})
+    with pytest.raises(UnsupportedTargetError, match="nowhere should stay in float"):
+        float_tensors(tree, exported, ["nowhere"])
