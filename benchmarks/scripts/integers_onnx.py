@@ -28,6 +28,7 @@ import numpy as np
 import result_files
 from integers_speed import in_turns
 
+from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend.ort_options import EXACT_INTEGERS, cpu_options
 from edgeyolo.cli.console import note
 from edgeyolo.datasets import Dataset, load_dataset
@@ -62,7 +63,9 @@ WITHOUT: Mapping[str, tuple[bytes, bytes]] = {
         bytes.fromhex("81e700000000f30f7e05"),
     ),
     "AVX2": (
-        bytes.fromhex("41f7c200000100740e4c89c048f7d0a8e0"),  # test r10d, 1 << 16; je: AVX512F, and the system's mask
+        bytes.fromhex(
+            "41f7c200000100740e4c89c048f7d0a8e0"
+        ),  # test r10d, 1 << 16; je: AVX512F, and the system's mask
         bytes.fromhex("41f7c200000100eb0e4c89c048f7d0a8e0"),
     ),
 }
@@ -117,9 +120,19 @@ def fewer_bits(quantized: onnx.ModelProto, exact: Graph) -> onnx.ModelProto:
         put(weight.input[0], np.clip(rounded, -63, 63).astype(np.int8))
         put(weight.input[1], scale)
         if bias is not None:  # int32, in steps of the input's times the weight's
-            put(bias.input[0], np.rint(onnx.numpy_helper.to_array(values[bias.input[0]]) / 2).astype(np.int32))
+            put(
+                bias.input[0], np.rint(onnx.numpy_helper.to_array(values[bias.input[0]]) / 2).astype(np.int32)
+            )
             put(bias.input[1], 2 * onnx.numpy_helper.to_array(values[bias.input[1]]))
     return quantized
+
+
+def prepare(options: argparse.Namespace, folder: Path) -> None:
+    """Write pictures and the float artifact, once for all processes."""
+    side = (options.imgsz, options.imgsz)
+    write_dataset(folder / "scenes", range(options.images), side)
+    write_dataset(folder / "calibration", CALIBRATION_SEEDS[: options.images], side)
+    export(WEIGHTS, "cpu-onnx-fp32", folder / "float", ExportOptions(size=side))
 
 
 def models(float_file: Path, source: ImageSource, contract: Any) -> Iterator[tuple[Form, bytes]]:
@@ -130,7 +143,9 @@ def models(float_file: Path, source: ImageSource, contract: Any) -> Iterator[tup
         statistics = observe(float_file, contract, source, keep=source.ranges)
         statistics.scheme = None
         scheme = settle_scheme(float_file, contract, statistics, form.rules, source)
-        made = quantize(onnx.load(float_file), statistics, form.rules, scheme, pixels=255 * contract.scale).model
+        made = quantize(
+            onnx.load(float_file), statistics, form.rules, scheme, pixels=255 * contract.scale
+        ).model
         if form.bits < 8:
             made = fewer_bits(made, Graph(onnx.load(float_file)))
         yield form, made.SerializeToString()
@@ -140,12 +155,10 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """A row for each form by the ONNX Runtime that is loaded here."""
     import onnxruntime as ort
 
-    side = (options.imgsz, options.imgsz)
-    data = load_dataset(write_dataset(folder / "scenes", range(options.images), side))
-    seeds = CALIBRATION_SEEDS[: options.images]
-    source = open_images(str(write_dataset(folder / "calibration", seeds, side)), options.images)
+    data = load_dataset(folder / "scenes/annotations.json")
+    source = open_images(str(folder / "calibration/annotations.json"), options.images)
     source = replace(source, ranges=folder / "ranges.json")
-    artifact = export(WEIGHTS, "cpu-onnx-fp32", folder / "float", ExportOptions(size=side))
+    artifact = Artifact.open(folder / "float")
     file, contract = artifact.file(".onnx"), artifact.manifest.input
 
     def opened(model: bytes, settings: Mapping[str, str]) -> Maps:
@@ -203,11 +216,13 @@ def masked(change: tuple[bytes, bytes], folder: Path) -> Path:
     return folder
 
 
-def elsewhere(options: argparse.Namespace, change: tuple[bytes, bytes]) -> list[dict[str, Any]]:
-    """The rows of a child that loads a masked copy."""
+def elsewhere(
+    options: argparse.Namespace, change: tuple[bytes, bytes], prepared: Path
+) -> list[dict[str, Any]]:
+    """The rows of a child that loads a masked copy; they are on the pictures in `prepared`."""
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         copy, found = masked(change, Path(folder)), Path(folder) / "rows.json"
-        command = [sys.executable, __file__, "--only", str(found), "--imgsz", str(options.imgsz)]
+        command = [sys.executable, __file__, "--only", str(found), "--prepared", str(prepared)]
         for name in ("images", "rounds", "threads"):
             command += [f"--{name}", str(getattr(options, name))]
         path = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH", "")]))
@@ -236,17 +251,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--prepared", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
-        here = measure(options, Path(folder))
     if options.only:
-        options.only.write_text(json.dumps(here), encoding="utf-8")
+        options.only.write_text(json.dumps(measure(options, options.prepared)), encoding="utf-8")
         return
     cpu = read_device(Machine()).cpu
-    rows = [{"instructions": "all", **each} for each in here]
-    for name, change in WITHOUT.items() if "avx512_vnni" in cpu.features else ():
-        note(f"{name}, by a copy of ONNX Runtime")
-        rows += [{"instructions": name, **each} for each in elsewhere(options, change)]
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as name:
+        folder = Path(name)
+        prepare(options, folder)
+        rows = [{"instructions": "all", **each} for each in measure(options, folder)]
+        for instructions, change in WITHOUT.items() if "avx512_vnni" in cpu.features else ():
+            note(f"{instructions}, by a copy of ONNX Runtime")
+            rows += [{"instructions": instructions, **each} for each in elsewhere(options, change, folder)]
     about = (
         f"{cpu.model} ({', '.join(cpu.features)}), {options.threads} thread; {WEIGHTS.name} at {options.imgsz} pixels, "
         f"AP on {options.images} generated scenes, ranges from as many others; {options.rounds} rounds in turns."
