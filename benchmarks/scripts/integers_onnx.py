@@ -1,12 +1,12 @@
-"""ONNX Runtime's choices of integers on a CPU: speed and AP of each, on this processor and without its newer instructions.
+"""Speed and AP of ONNX Runtime's choices of integers on a CPU.
 
     python benchmarks/scripts/integers_onnx.py [--images 100] [--rounds 30] [--imgsz 320]
 
-Unsigned and signed activations (U8S8, S8S8), weights in 8 and 7 bits, a scale for each channel or layer, and the setting
-that keeps 16-bit sums from overflowing. The forms take turns in one process. Where the processor has AVX512 and VNNI, the
-same is measured again without VNNI and without AVX512: ONNX Runtime has no setting for that, so a copy of it is loaded
-whose test for the instructions says no. Speeds are times that of float32 by the same library in the same turns. Writes
-benchmarks/results/integers-onnx.json and .md.
+Unsigned and signed activations (U8S8, S8S8), weights in 8 and 7 bits, a scale for each channel or layer, and the
+setting that keeps 16-bit sums from overflowing. The forms take turns in one process. Where the processor has AVX512
+and VNNI, the same is measured again without VNNI and without AVX512: ONNX Runtime has no setting for that, so a copy
+of it is loaded whose test for the instructions says no. Speeds are times that of float32 by the same library in the
+same turns. Writes benchmarks/results/integers-onnx.json and .md.
 """
 
 from __future__ import annotations
