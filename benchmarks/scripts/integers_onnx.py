@@ -87,7 +87,7 @@ class Form:
 
 SIGNED = replace(ONNXRUNTIME, grid=INT8)
 FORMS = (
-    Form("U8S8, as exported", ONNXRUNTIME),
+    Form("U8S8, sums guarded", ONNXRUNTIME),
     Form("U8S8, sums may overflow", ONNXRUNTIME, guarded=False),
     Form("U8S8, weights in 7 bits", ONNXRUNTIME, 7, guarded=False),
     Form("U8S8, a scale for each layer", replace(ONNXRUNTIME, per_channel=False)),
