@@ -97,9 +97,9 @@ FORMS = (
 
 
 def fewer_bits(quantized: onnx.ModelProto, exact: Graph) -> onnx.ModelProto:
-    """The model with convolution weights in 7 bits, -63 to 63, their scales twice as large.
+    """The model with convolution weights in 7 bits.
 
-    Two products of such a weight and 255 fit into 16 bits. `exact` is the float network.
+    They are -63 to 63, their scales twice as large. Two products of such a weight and 255 fit into 16 bits. `exact` is the float network.
     """
     import onnx
 
@@ -219,7 +219,10 @@ def masked(change: tuple[bytes, bytes], folder: Path) -> Path:
 def elsewhere(
     options: argparse.Namespace, change: tuple[bytes, bytes], prepared: Path
 ) -> list[dict[str, Any]]:
-    """The rows of a child that loads a masked copy; they are on the pictures in `prepared`."""
+    """The rows of a child that loads a masked copy.
+
+    They are on the pictures in `prepared`.
+    """
     with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
         copy, found = masked(change, Path(folder)), Path(folder) / "rows.json"
         command = [sys.executable, __file__, "--only", str(found), "--prepared", str(prepared)]

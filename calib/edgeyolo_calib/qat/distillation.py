@@ -50,9 +50,9 @@ class Distillation:
 
 
 def distance(student: Tensor, teacher: Tensor, anchors: Tensor) -> Tensor:
-    """Distance of two raw maps (N, A, 5 + C, H, W), for each object that the teacher sees.
+    """Distance of two raw maps (N, A, 5 + C, H, W).
 
-    It is the cross entropy of objectness and of classes beyond the teacher's own, and 1 - CIoU of the boxes. `anchors`
+    It is, for each object that the teacher sees, the cross entropy of objectness and of classes beyond the teacher's own, and 1 - CIoU of the boxes. `anchors`
     (A, 2) are widths and heights in cells. Squared distances of boxes behind the sigmoid would be a fortieth of the
     whole, and classes nearly all the rest: boxes then drift while the distance falls, and AP with them.
     """
@@ -65,7 +65,10 @@ def distance(student: Tensor, teacher: Tensor, anchors: Tensor) -> Tensor:
 
 
 def _boxes(maps: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (N * A * H * W, 4) as centre, width and height in cells, each from its own cell."""
+    """Boxes (N * A * H * W, 4) as centre, width, height in cells.
+
+    Centres are from the corner of the cell.
+    """
     s = torch.sigmoid(maps[:, :, :4]).movedim(2, -1)
     sides = (2 * s[..., 2:]).square() * anchors[:, None, None]
     return torch.cat([2 * s[..., :2], sides], -1).flatten(0, -2)
