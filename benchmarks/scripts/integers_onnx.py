@@ -99,7 +99,8 @@ FORMS = (
 def fewer_bits(quantized: onnx.ModelProto, exact: Graph) -> onnx.ModelProto:
     """The model with convolution weights in 7 bits.
 
-    They are -63 to 63, their scales twice as large. Two products of such a weight and 255 fit into 16 bits. `exact` is the float network.
+    They are -63 to 63, their scales twice as large. Two products of such a weight and 255 fit into 16 bits. `exact`
+    is the float network.
     """
     import onnx
 

@@ -52,9 +52,10 @@ class Distillation:
 def distance(student: Tensor, teacher: Tensor, anchors: Tensor) -> Tensor:
     """Distance of two raw maps (N, A, 5 + C, H, W).
 
-    It is, for each object that the teacher sees, the cross entropy of objectness and of classes beyond the teacher's own, and 1 - CIoU of the boxes. `anchors`
-    (A, 2) are widths and heights in cells. Squared distances of boxes behind the sigmoid would be a fortieth of the
-    whole, and classes nearly all the rest: boxes then drift while the distance falls, and AP with them.
+    It is, for each object that the teacher sees, the cross entropy of objectness and of classes beyond the
+    teacher's own, and 1 - CIoU of the boxes. `anchors` (A, 2) are widths and heights in cells. Squared distances of
+    boxes behind the sigmoid would be a fortieth of the whole, and classes nearly all the rest: boxes then drift
+    while the distance falls, and AP with them.
     """
     seen = torch.sigmoid(teacher[:, :, 4])
     mass = seen.sum().clamp(min=1.0)
