@@ -64,7 +64,7 @@ INT8 = replace(
     strict=False,
     notes=(
         "integers are faster than float32 on CPUs with VNNI (AVX512-VNNI, AVX-VNNI, ARM dot product) only",
-        "in programs of your own set session.x64quantprecision to 1: without VNNI, sums are cut otherwise",
+        "without VNNI, set session.x64quantprecision to 1 in programs of your own: sums are cut otherwise",
     ),
     sources=MappingProxyType({**FLOAT.sources, "rules": "edgeyolo_calib/rules.py"}),
 )

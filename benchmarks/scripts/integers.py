@@ -7,7 +7,7 @@ It stands beside quantizers without placement rules and quantization-aware train
 
 `--split val,test` judges on both together. AP lost is in points against the float network on the same images, with a
 paired bootstrap interval over the images; a target that an emulator runs is judged on `--emulated` of them. QAT are
-weights of `edgeyolo train WEIGHTS --qat --distill 20`; with --train-qat EPOCHS they are trained here. Writes
+weights of `edgeyolo train WEIGHTS --qat --distill 3`; with --train-qat EPOCHS they are trained here. Writes
 benchmarks/results/NAME.json and NAME.md, again after every row.
 """
 
@@ -54,8 +54,9 @@ REFINE = "cpu-onnx-int8,jetson-trt-int8,cpu-openvino-int8,cpu-tflite-int8"
 LEARNED = ("cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8")
 CALIBRATION_SEEDS = range(2_000_000, 2_000_300)  # scenes that no training and no evaluation has seen
 TRAINING_SEEDS = range(4_000_000, 4_000_600)
-DISTILL = 20.0  # gain: what is lost is judged against the float network, and labels pull away from it
-REFINED, TRAINED, QAT_EPOCHS = "refined", "trained (QAT)", "qat_epochs"
+DISTILL = 3.0  # gain: what is lost is judged against the float network, and labels pull away from it
+SQUARED = 20.0  # that of files without one, when boxes were compared by squares
+REFINED, TRAINED, QAT_EPOCHS, QAT_DISTILL = "refined", "trained (QAT)", "qat_epochs", "qat_distill"
 COLUMNS = ("how", "target", "images", "AP", "AP lost", "95 % interval", "run by")
 
 Run = Callable[[], tuple[ValidationResult, str]]
@@ -188,7 +189,7 @@ def measured_before(name: str, about: dict[str, Any]) -> dict[tuple[str, str], d
     if not path.exists():
         return {}
     kept = json.loads(path.read_text(encoding="utf-8"))
-    other = [key for key in about if key != QAT_EPOCHS and kept[key] != about[key]]
+    other = [key for key in about if key not in {QAT_EPOCHS, QAT_DISTILL} and kept[key] != about[key]]
     if other:
         raise UsageError(
             f"{path}: is of other {', '.join(other)}", hint="Take another --name, or leave out --resume."
@@ -200,14 +201,12 @@ def measured_before(name: str, about: dict[str, Any]) -> dict[tuple[str, str], d
     }
 
 
-def epochs_before(name: str, kept: Mapping[tuple[str, str], Any]) -> int | None:
-    """Epochs of the quantization-aware training whose rows are kept."""
+def training_before(name: str, kept: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
+    """Epochs and distillation of the quantization-aware training whose rows are kept."""
     if not any(how == TRAINED for how, _ in kept):
-        return None
-    found: int | None = json.loads((result_files.RESULTS / f"{name}.json").read_text(encoding="utf-8"))[
-        QAT_EPOCHS
-    ]
-    return found
+        return {QAT_EPOCHS: None, QAT_DISTILL: None}
+    found = json.loads((result_files.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return {QAT_EPOCHS: found[QAT_EPOCHS], QAT_DISTILL: found.get(QAT_DISTILL, SQUARED)}
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -233,7 +232,7 @@ def write(name: str, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         "against float, with a paired bootstrap over the images."
     ).format(**about)
     if about[QAT_EPOCHS]:
-        sentence += f" QAT: {about[QAT_EPOCHS]} epochs with a distillation of {DISTILL:g}."
+        sentence += f" QAT: {about[QAT_EPOCHS]} epochs with a distillation of {about[QAT_DISTILL]:g}."
     lines = [sentence, "", *table_lines(COLUMNS, [texts(row) for row in rows])]
     result_files.write(name, about | {"rows": rows}, lines)
 
@@ -297,9 +296,11 @@ def main() -> None:
         about: dict[str, Any] = {
             "weights": Path(options.weights).name, "data": dataset.name, "images": len(dataset),
             "imgsz": options.imgsz, "calibration": calibration.described, QAT_EPOCHS: options.train_qat,
+            QAT_DISTILL: DISTILL if options.train_qat else None,
         }  # fmt: skip
         kept = measured_before(options.name, about) if options.resume else {}
-        about[QAT_EPOCHS] = about[QAT_EPOCHS] or epochs_before(options.name, kept)
+        if not options.train_qat:
+            about |= training_before(options.name, kept)
         rows: list[dict[str, Any]] = []
         exact: ValidationResult | None = None
         for how, target, run in plan(options, dataset, calibration, Path(folder)):

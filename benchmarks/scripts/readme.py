@@ -37,6 +37,7 @@ TITLES = {
     "integers-bccd": "What integers cost: the blood-cell checkpoint on its validation and test images",
     "integers-voc": "What integers cost: the built-in model",
     "integers-scenes": "What integers cost: the demo's network on generated scenes",
+    "integers-onnx": "ONNX Runtime's choices of integers",
     "integers-640": "What integers are worth at 640 pixels",
     "architectures": "Every network through the whole export at its own size",
     "paper-exports": "Baselines through the whole export at their own size",

@@ -128,7 +128,7 @@ def command(
     edgeyolo train yolov7 --data train.json --val-data val.json --batch 32 --amp bf16
     edgeyolo train best.safetensors --data voc --freeze backbone --set lr0=0.001 --set mosaic=0
     edgeyolo train yolov7-tiny-silu --data voc --imgsz 256 --grow-from 128 --set plain_epochs=10
-    edgeyolo train best.safetensors --data data.yaml --imgsz 320 --qat --distill 20
+    edgeyolo train best.safetensors --data data.yaml --imgsz 320 --qat --distill 3
     edgeyolo train yolov7-tiny --data data.yaml --epochs 30 --batch auto --search 50
     edgeyolo train yolov7-tiny --data data.yaml --recipe runs/search/exp/best.yaml
     edgeyolo train --resume runs/train/exp

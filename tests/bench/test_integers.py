@@ -16,6 +16,7 @@ from edgeyolo.evaluation.predictions import Predictions
 pytest.importorskip("onnx")  # what it compares with
 
 import integers
+import integers_onnx
 import integers_table
 import result_files
 
@@ -77,3 +78,57 @@ def test_the_page_says_what_was_measured_refused_and_left_out(
     assert json.loads((tmp_path / "integers.json").read_text())["sets"].keys() == {
         "integers-bccd", "integers-voc", "integers-scenes",
     }  # fmt: skip
+
+
+def test_rows_of_an_older_training_keep_what_they_were_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_files, "RESULTS", tmp_path)
+    kept = {(integers.TRAINED, "cpu-onnx-int8"): {}}
+    (tmp_path / "cells.json").write_text(json.dumps({"qat_epochs": 4}), encoding="utf-8")
+    assert integers.training_before("cells", kept) == {"qat_epochs": 4, "qat_distill": 20.0}
+    (tmp_path / "cells.json").write_text(json.dumps({"qat_epochs": 6, "qat_distill": 3.0}), encoding="utf-8")
+    assert integers.training_before("cells", kept) == {"qat_epochs": 6, "qat_distill": 3.0}
+    assert integers.training_before("cells", {}) == {"qat_epochs": None, "qat_distill": None}
+
+
+def test_a_library_whose_code_is_not_known_is_not_changed(tmp_path: Path) -> None:
+    from edgeyolo.errors import RuntimeMissingError
+
+    with pytest.raises(RuntimeMissingError, match="expected once, and got 0"):
+        integers_onnx.masked((b"no such code in any library", b""), tmp_path)
+
+
+def test_weights_in_seven_bits_compute_nearly_the_same() -> None:
+    """Weights, their scales and the biases that go with them change together."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    from edgeyolo_calib.onnx_graph import Graph
+
+    weight = np.random.default_rng(0).normal(size=(4, 3, 1, 1)).astype(np.float32)
+    scale = np.abs(weight).max((1, 2, 3)) / np.float32(127)
+    bias = np.array([1000, -2000, 3000, 501], np.int32)
+    constants = {
+        "w": np.rint(weight / scale[:, None, None, None]).astype(np.int8), "ws": scale, "wz": np.zeros(4, np.int8),
+        "b": bias, "bs": scale / 255, "bz": np.zeros(4, np.int32),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wf"], axis=0),
+            helper.make_node("DequantizeLinear", ["b", "bs", "bz"], ["bf"], axis=0),
+            helper.make_node("Conv", ["x", "wf", "bf"], ["y"], "conv"),
+        ],
+        "q", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 2, 2])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )  # fmt: skip
+    exact = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv")], "f", list(graph.input), list(graph.output),
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias * scale / 255, "b")],
+    )  # fmt: skip
+    changed = integers_onnx.fewer_bits(helper.make_model(graph), Graph(helper.make_model(exact)))
+    found = {item.name: numpy_helper.to_array(item) for item in changed.graph.initializer}
+    assert np.abs(found["w"]).max() <= 63
+    back = found["w"] * found["ws"][:, None, None, None]
+    np.testing.assert_allclose(back, weight, atol=float(1.01 * found["ws"].max()))
+    np.testing.assert_allclose(found["b"] * found["bs"], bias * scale / 255, rtol=2e-3)

@@ -29,7 +29,7 @@ from edgeyolo_calib.onnx_graph import (  # noqa: E402
     constants_as_weights,
     stable_names,
 )
-from edgeyolo_calib.qat.distillation import Distillation  # noqa: E402
+from edgeyolo_calib.qat.distillation import Distillation, distance  # noqa: E402
 from edgeyolo_calib.qat.simulated import Quantizers, Simulated, on_int8  # noqa: E402
 from edgeyolo_calib.quantize.qdq import quantize, settle  # noqa: E402
 from edgeyolo_calib.quantize.rules import ONNXRUNTIME, OPENVINO, TENSORRT, Rules, place  # noqa: E402
@@ -219,6 +219,34 @@ def test_distillation_brings_integers_that_are_cut_short_nearer_to_the_float_net
         found = distances[turn::2]
         assert found == sorted(found, reverse=True)
         assert found[-1] < 0.95 * found[0]
+
+
+def test_a_box_that_moved_weighs_more_than_a_class_that_is_a_little_less_sure() -> None:
+    """AP drops by the one and not by the other. Squares of sigmoids would say the opposite."""
+    anchors = torch.tensor([[2.0, 2.0]])
+    teacher = torch.full((1, 1, 8, 4, 4), -9.0)  # nothing anywhere, but for one object
+    teacher[:, :, :4] = 0
+    teacher[0, 0, :, 1, 2] = torch.tensor([0.0, 0.0, 0.0, 0.0, 4.0, 3.0, -5.0, -5.0])
+    moved, unsure = teacher.clone(), teacher.clone()
+    moved[0, 0, 2:4, 1, 2] += 0.05  # 5 % larger on each side: an overlap of 0.9
+    unsure[0, 0, 5, 1, 2] -= 0.2  # 0.95 -> 0.94
+    assert float(distance(teacher, teacher, anchors)) == pytest.approx(0, abs=1e-5)
+    box = float(distance(moved, teacher, anchors))
+    assert box == pytest.approx(0.1, abs=0.01)
+    assert box > 10 * float(distance(unsure, teacher, anchors))
+
+
+def test_distance_does_not_depend_on_the_size_of_the_picture() -> None:
+    """It is by object: empty cells around one change nothing."""
+    anchors = torch.tensor([[2.0, 2.0]])
+    teacher = torch.full((1, 1, 8, 4, 4), -20.0)  # nothing anywhere, but for one object
+    teacher[0, 0, 4, 1, 2] = 4.0
+    student = teacher.clone()
+    student[0, 0, 4, 1, 2] = 2.0
+    wider = [torch.nn.functional.pad(each, (0, 12, 0, 12), value=-20.0) for each in (student, teacher)]
+    found = float(distance(student, teacher, anchors))
+    assert found > 0.01
+    assert float(distance(wider[0], wider[1], anchors)) == pytest.approx(found, rel=1e-3)
 
 
 def test_weights_are_on_their_grid() -> None:

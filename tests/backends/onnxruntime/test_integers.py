@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeyolo.backend import ort_options
 from edgeyolo.backend.ort_options import cpu_options
 from edgeyolo_onnxruntime.session import load
 
@@ -48,6 +49,17 @@ def test_strong_activations_times_large_weights_are_not_cut(convolution: Path) -
     np.testing.assert_allclose(raw[0, 4:], -64 * 255, atol=64)
 
 
-def test_sessions_ask_for_kernels_that_do_not_cut() -> None:
-    """The test above sees it on processors without VNNI only."""
-    assert cpu_options().get_session_config_entry("session.x64quantprecision") == "1"
+@pytest.mark.parametrize(
+    ("instructions", "setting"), [(frozenset(), "1"), (None, "1"), (frozenset({"avx512_vnni"}), None)]
+)
+def test_sessions_ask_for_kernels_that_do_not_cut_where_others_would(
+    instructions: frozenset[str] | None, setting: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With VNNI nothing is cut, and the setting takes most of what integers gain."""
+    monkeypatch.setattr(ort_options, "integer_instructions", lambda: instructions)
+    options = cpu_options()
+    if setting is None:
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert options.get_session_config_entry("session.x64quantprecision") == setting
