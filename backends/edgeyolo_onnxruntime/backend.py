@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copyfile
 from typing import TYPE_CHECKING
 
 from edgeyolo.artifact.artifact import Artifact
@@ -63,6 +62,8 @@ class OnnxruntimeBackend:
 
         For INT8 it has quantizers whose ranges are in `calibration.json`.
         """
+        from shutil import copyfile
+
         from edgeyolo.export.for_backends import edge_contracts
         from edgeyolo_onnxruntime.profiles import MODEL, OPSET, RECORD
 

@@ -322,7 +322,10 @@ def _verify(
 def _run_torch_first(
     source: NetworkSource, manifest: Manifest, options: ExportOptions, shared: Shared
 ) -> None:
-    """Let torch make the maps of the comparison while no runtime takes memory beside it."""
+    """Let torch make the maps of the comparison.
+
+    No runtime takes memory beside it yet.
+    """
     images, _ = comparison_pictures(options)
     network, raw = shared.remembering(source.network), raw_maps(manifest, source.output)
     for batch, _ in batches(images[:COMPARED], manifest.input):

@@ -1,4 +1,4 @@
-"""Slices of slices as one.
+"""Slices of slices as one slice.
 
 Half of a map is then not written first.
 """
@@ -15,7 +15,7 @@ _PARTS = ("start", "end", "axis", "steps")
 
 
 def join_slices(graph: Graph) -> Graph:
-    """The graph with a slice over several axes in place of slices of slices over one each.
+    """Join slices of slices into one over several axes.
 
     Those that nothing reads any more are left out. Slices over the same axis stay what they are.
     """
@@ -28,7 +28,10 @@ def join_slices(graph: Graph) -> Graph:
 
 
 def _joined(operation: Operation, earlier: Mapping[str, Operation]) -> Operation:
-    """A slice of a slice over other axes as one of what the latter takes; every other operation itself."""
+    """A slice of a slice over other axes as one slice.
+
+    Every other operation is itself.
+    """
     inner = earlier.get(operation.inputs[0])
     if inner is None or not operation.kind == inner.kind == "Slice":
         return operation

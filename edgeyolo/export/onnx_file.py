@@ -134,7 +134,10 @@ class _Constants:
     _names: dict[tuple[str, Shape, bytes], str] = field(default_factory=dict)
 
     def name(self, name: str, array: NDArray[Any]) -> str:
-        """The name that a constant is kept under: its own, or that of an equal one before it."""
+        """The name that a constant is kept under.
+
+        It is its own, or that of an equal one before it.
+        """
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._names:
             self._names[key] = name

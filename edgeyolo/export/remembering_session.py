@@ -1,4 +1,4 @@
-"""A session that runs its first input once."""
+"""Session with a memory of its first input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from edgeyolo.backend.interface import Session
 
 
 class RememberingSession:
-    """A session whose outputs of its first input are kept, for when the same input is asked for again.
+    """Session that keeps the outputs of its first input.
+
+    The same input is then not run again.
 
     The picture of the golden vectors is the first of those that an export is compared on, unless others were given.
     """

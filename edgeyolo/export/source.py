@@ -85,7 +85,10 @@ def to_onnx(source: NetworkSource, opset: int) -> bytes:
 
 
 def _check(file: Path) -> None:
-    """Let ONNX check a file; it needs neither its bytes nor another model in memory."""
+    """Let ONNX check a written file.
+
+    Neither its bytes nor another model need then be in memory.
+    """
     import onnx
 
     onnx.checker.check_model(file, full_check=True)
