@@ -62,23 +62,21 @@ class OnnxruntimeBackend:
 
         For INT8 it has quantizers whose ranges are in `calibration.json`.
         """
-        import onnx
+        from shutil import copyfile
 
-        from edgeyolo.export.for_backends import edge_contracts, with_graph_ends, with_halves
+        from edgeyolo.export.for_backends import edge_contracts
         from edgeyolo_onnxruntime.profiles import MODEL, OPSET, RECORD
 
         tools = {"onnxruntime": self.can_run().version}
         exported, files = source.onnx(opset=OPSET), [MODEL]
         if target.precision == "int8":
-            model = _quantized(exported, source, into)
             files.append(RECORD)
             tools["onnx"] = version("onnx")
+        if target.precision == "fp32" and not (source.pixels or source.detections):
+            copyfile(exported, into / MODEL)
         else:
-            model = onnx.load(exported)
-            if target.precision == "fp16":
-                model = with_halves(model)
-        model = with_graph_ends(model, source)
-        (into / MODEL).write_bytes(model.SerializeToString(deterministic=True))
+            model = _changed(exported, source, target, into)
+            (into / MODEL).write_bytes(model.SerializeToString(deterministic=True))
         return Compiled(tuple(files), *edge_contracts(source), tools)
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> OnnxruntimeSession:
@@ -112,6 +110,21 @@ class OnnxruntimeBackend:
         from edgeyolo_onnxruntime import foreign, profiles
 
         return foreign.ports(folder / profiles.MODEL)
+
+
+def _changed(exported: Path, source: ExportSource, target: Target, into: Path) -> onnx.ModelProto:
+    """The network in the target's precision, with the edges that were asked for."""
+    import onnx
+
+    from edgeyolo.export.for_backends import with_graph_ends, with_halves
+
+    if target.precision == "int8":
+        model = _quantized(exported, source, into)
+    else:
+        model = onnx.load(exported)
+        if target.precision == "fp16":
+            model = with_halves(model)
+    return with_graph_ends(model, source)
 
 
 def _quantized(exported: Path, source: ExportSource, into: Path) -> onnx.ModelProto:

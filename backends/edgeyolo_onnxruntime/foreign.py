@@ -19,13 +19,13 @@ _TYPES = {"float": "float32", "double": "float64"}
 
 def ports(file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """Inputs and outputs of the graph; DamagedFileError where it does not load."""
-    session = load(file, None)
+    session = load(file, None, optimized=False)
     return _ports(session.get_inputs()), _ports(session.get_outputs())
 
 
 def metadata(file: Path) -> Mapping[str, str]:
     """Properties of the graph: class names, for one, as ultralytics writes them."""
-    return dict(load(file, None).get_modelmeta().custom_metadata_map)
+    return dict(load(file, None, optimized=False).get_modelmeta().custom_metadata_map)
 
 
 def parts(file: Path) -> Mapping[str, Path]:

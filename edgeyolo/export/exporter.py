@@ -27,7 +27,7 @@ from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.errors import GateError, RuntimeMissingError
 from edgeyolo.export.ap_judge import judge_for
-from edgeyolo.export.check import check_source, require_fit
+from edgeyolo.export.check import check_source, limits_of, require_fit
 from edgeyolo.export.graph_ends import graph_detections, require_edges, takes_pixels
 from edgeyolo.export.judged import LEAST_DETECTIONS, missing_judge, require_judged
 from edgeyolo.export.layer_report import explain
@@ -44,13 +44,15 @@ from edgeyolo.export.options import (
     record,
     require_calibration,
 )
-from edgeyolo.export.parity_gate import measure_parity, raw_maps, require_parity
+from edgeyolo.export.parity_gate import batches, measure_parity, raw_maps, reference_maps, require_parity
 from edgeyolo.export.refined import refined
+from edgeyolo.export.remembering_session import RememberingSession
 from edgeyolo.export.shared import Shared
 from edgeyolo.runtime.golden import write_golden
 from edgeyolo.runtime.pipeline import Pipeline
 from edgeyolo.support.files import atomic_directory
 from edgeyolo.support.install import install_hint
+from edgeyolo.support.memory import release_memory
 
 if TYPE_CHECKING:
     from edgeyolo.export.source import NetworkSource
@@ -102,6 +104,7 @@ def export(
         step(f"compiling for {target}")
         compiled = backend.compile(given, profile.target, folder)
         _require_ports(backend, compiled, folder, target)
+        release_memory()
         draft = Artifact.seal(folder, _manifest(loaded, profile, backend, compiled, source))
         step("comparing with torch")
         parity = _verify(draft, source, profile, options, step=step, shared=shared)
@@ -146,6 +149,8 @@ def _toolchain(target: str) -> tuple[TargetProfile, Backend]:
 
 
 def _require_range(source: NetworkSource, profile: TargetProfile, options: ExportOptions) -> None:
+    if limits_of(profile).largest_activation is None:
+        return  # no picture has to be drawn or read
     from edgeyolo.export.half_range import require_range
 
     require_range(source, profile, *comparison_pictures(options))
@@ -181,7 +186,9 @@ def _folded(weights: str | Path, step: Callable[[str], None]) -> Imported:
             f"{REPARAMETERIZED_TOLERANCE:g} is allowed",
             hint="The weights hold extreme or non-finite values; train on, or import them again.",
         )
-    return replace(loaded, network=deploy.network)
+    loaded = replace(loaded, network=deploy.network)
+    release_memory()
+    return loaded
 
 
 def _prepare(
@@ -284,8 +291,11 @@ def _verify(
     """Run the draft through its own runtime: the parity gate, then the golden vectors."""
     manifest = draft.manifest
     most = COMPARED_EMULATED if profile.emulated else COMPARED_AT_MOST
+    _run_torch_first(source, manifest, options, shared)
     opened, runtime = registry.open_for_parity(draft)
-    with closing(opened) as session:
+    with closing(opened):
+        session = RememberingSession(opened)
+        release_memory()
         for count in (COMPARED, most):
             images, what = comparison_pictures(options, count)
             if len(images) > most:
@@ -303,7 +313,21 @@ def _verify(
             if parity.detections >= LEAST_DETECTIONS or len(images) < count:
                 break
         require_parity(
-            parity, str(profile.target), partial(explain, session, source, manifest, images[0], profile)
+            parity, str(profile.target), partial(explain, opened, source, manifest, images[0], profile)
         )
         write_golden(draft.path / "golden.npz", session, manifest.input, manifest.output, make_scene(0).image)
     return parity
+
+
+def _run_torch_first(
+    source: NetworkSource, manifest: Manifest, options: ExportOptions, shared: Shared
+) -> None:
+    """Let torch make the maps of the comparison.
+
+    No runtime takes memory beside it yet.
+    """
+    images, _ = comparison_pictures(options)
+    network, raw = shared.remembering(source.network), raw_maps(manifest, source.output)
+    for batch, _ in batches(images[:COMPARED], manifest.input):
+        reference_maps(network, batch, manifest.input, raw)
+    release_memory()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.backend.op_graph import Graph, Operation, Shape
 from edgeyolo.errors import UnsupportedTargetError
-from edgeyolo.support.silence import silence
+from edgeyolo.export.joined_slices import join_slices
 
 if TYPE_CHECKING:
     import onnx
@@ -36,8 +36,8 @@ def write_graph(
 ) -> onnx.ModelProto:
     """Make an ONNX model of a trace.
 
-    It is simplified. Inner tensors keep the names of the trace, but for those of joined slices, and weights theirs;
-    equal arguments give equal models.
+    Slices of slices are joined, equal constants are one, and the shape of every tensor is noted. Tensors keep the names
+    of the trace, and weights theirs; equal arguments give equal models.
 
     Args:
         graph: the trace.
@@ -53,24 +53,13 @@ def write_graph(
 
     _require_writable(graph, opset)
     read = {name: weights[name] for operation in graph.operations for name in operation.parameters}
-    model = _simplified(_without_weights(graph, read, outputs, opset, dynamic_batch=dynamic_batch))
+    plain = _without_weights(join_slices(graph), read, outputs, opset, dynamic_batch=dynamic_batch)
+    model = onnx.shape_inference.infer_shapes(plain)
     del model.graph.input[1:]
     for name, array in read.items():  # built in place: make_tensor and make_graph copy every weight
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         model.graph.initializer.add(name=name, dims=array.shape, data_type=kind, raw_data=array.tobytes())
     return model
-
-
-def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let onnxsim join slices of slices and equal constants, and note every shape.
-
-    Half of a map is then not written first.
-    """
-    import onnxsim
-
-    with silence("onnxsim"):
-        simplified: onnx.ModelProto = onnxsim.simplify(model)[0]
-    return simplified
 
 
 def _without_weights(
@@ -83,11 +72,11 @@ def _without_weights(
 ) -> onnx.ModelProto:
     """A model that takes its weights as inputs, after the picture.
 
-    Simplifying reads none of them, and would copy them several times.
+    Shapes are found without them, and would be found by several copies.
     """
     import onnx
 
-    model = onnx.ModelProto()
+    model, constants = onnx.ModelProto(), _Constants()
     model.opset_import.add(domain="", version=opset)
     # The oldest file version that can hold this opset: runtimes refuse newer ones than they know.
     model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
@@ -95,14 +84,14 @@ def _without_weights(
     names = dict(zip(graph.outputs, outputs, strict=True))
     for operation in graph.operations:
         form = FORMS[operation.kind](operation, opset)
-        given = [*(names.get(each, each) for each in operation.inputs), *operation.parameters, *form.inputs]
+        shared = {name: constants.name(name, array) for name, array in form.constants.items()}
+        read = [*operation.inputs, *operation.parameters, *form.inputs]
+        given = [(names | shared).get(each, each) for each in read]
         made = [names.get(operation.output, operation.output)]
         model.graph.node.append(
             onnx.helper.make_node(operation.kind, given, made, name=operation.output, **form.attributes)
         )
-        model.graph.initializer.extend(
-            onnx.numpy_helper.from_array(array, name) for name, array in form.constants.items()
-        )
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(each, name) for name, each in constants.kept)
     model.graph.input.append(_port(graph.input, graph.input_shape, dynamic_batch))
     model.graph.input.extend(_port(name, array.shape) for name, array in weights.items())
     model.graph.output.extend(_port(names[each], graph.shapes[each], dynamic_batch) for each in graph.outputs)
@@ -137,6 +126,25 @@ class _Form:
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
+@dataclass
+class _Constants:
+    """Constants of a graph, of equal ones the first."""
+
+    kept: list[tuple[str, NDArray[Any]]] = field(default_factory=list)
+    _names: dict[tuple[str, Shape, bytes], str] = field(default_factory=dict)
+
+    def name(self, name: str, array: NDArray[Any]) -> str:
+        """The name that a constant is kept under.
+
+        It is its own, or that of an equal one before it.
+        """
+        key = array.dtype.str, array.shape, array.tobytes()
+        if key not in self._names:
+            self._names[key] = name
+            self.kept.append((name, array))
+        return self._names[key]
+
+
 def _plain(operation: Operation, opset: int) -> _Form:
     return _Form(operation.attributes)
 
@@ -157,9 +165,10 @@ def _resize(operation: Operation, opset: int) -> _Form:
 
 
 def _slice(operation: Operation, opset: int) -> _Form:
-    start, end, step, axis = (operation.attributes[name] for name in ("start", "end", "steps", "axis"))
-    columns = {"starts": start, "ends": TO_THE_END if end is None else end, "axes": axis, "steps": step}
-    constants = {f"{operation.output}/{name}": np.array([each], np.int64) for name, each in columns.items()}
+    given = {name: np.atleast_1d(operation.attributes[name]) for name in ("start", "end", "axis", "steps")}
+    ends = [TO_THE_END if end is None else end for end in given["end"]]
+    columns = {"starts": given["start"], "ends": ends, "axes": given["axis"], "steps": given["steps"]}
+    constants = {f"{operation.output}/{name}": np.array(each, np.int64) for name, each in columns.items()}
     return _Form({}, tuple(constants), constants)
 
 

@@ -23,6 +23,7 @@ from edgeyolo.runtime.agreement import (
 )
 from edgeyolo.runtime.postprocess import postprocess
 from edgeyolo.runtime.preprocess import Letterbox, preprocess
+from edgeyolo.support.memory import release_memory
 
 Maps = dict[str, NDArray[np.float32]]
 
@@ -109,6 +110,7 @@ def measure_parity(
         if begin:
             begin(done * manifest.input.batch + 1)
         expected = reference_maps(network, batch, manifest.input, raw)
+        release_memory()  # the activations of torch, before those of the runtime
         actual = session.run(batch)
         if isinstance(output, GraphDetections):
             found, agree = compare_detections(expected, raw, actual, output, boxes)

@@ -65,12 +65,13 @@ class NetworkSource:
         if opset not in self._onnx:
             path = self.workspace / f"opset{opset}.onnx"
             path.write_bytes(to_onnx(self, opset))
+            _check(path)
             self._onnx[opset] = path
         return self._onnx[opset]
 
 
 def to_onnx(source: NetworkSource, opset: int) -> bytes:
-    """Write the trace with its weights, and check the file.
+    """Bytes of an ONNX file of the trace with its weights.
 
     Equal networks give equal bytes. The graph carries its own contract in `metadata_props`, for users who take the file
     without the manifest.
@@ -80,10 +81,17 @@ def to_onnx(source: NetworkSource, opset: int) -> bytes:
     model = _model(source, opset)
     onnx.helper.set_model_props(model, _metadata(source))
     model.producer_name = "edgeyolo"
-    written = bytes(model.SerializeToString(deterministic=True))
-    del model  # the checker reads the file into a model of its own
-    onnx.checker.check_model(written, full_check=True)
-    return written
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _check(file: Path) -> None:
+    """Let ONNX check a written file.
+
+    Neither its bytes nor another model need then be in memory.
+    """
+    import onnx
+
+    onnx.checker.check_model(file, full_check=True)
 
 
 def _model(source: NetworkSource, opset: int) -> onnx.ModelProto:

@@ -21,6 +21,7 @@ from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.backend.op_graph import Graph, Operation
 
 Attributes = dict[str, Any]
+_Pair = tuple[int, int]  # height, width
 
 
 def trace(network: nn.Module, contract: InputContract) -> Graph:
@@ -78,7 +79,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         called = func.overloadpacket.__name__
-        result = EMPTY[called](*args) if called in EMPTY else func(*args, **(kwargs or {}))
+        result = EMPTY[called](*args) if called in EMPTY else None
+        if result is None:
+            result = func(*args, **(kwargs or {}))
         given = [self.names[id(each)] for each in _tensors(args) if id(each) in self.names]
         output = result[0] if isinstance(result, tuple) else result
         if not given or not isinstance(output, Tensor):
@@ -162,7 +165,7 @@ class _Rule:
     skip: Callable[[tuple[Any, ...]], bool] = field(default=_never)
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def _pair(value: Any) -> _Pair:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
 
 
@@ -204,15 +207,57 @@ def _broadcast(values: Tensor, other: Tensor | float, **_: Any) -> Tensor:
     return values.new_empty(np.broadcast_shapes(values.shape, getattr(other, "shape", ())))
 
 
+def _alike(values: Tensor, *_: Any) -> Tensor:
+    return values.new_empty(values.shape)
+
+
 def _joined(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     shape = list(tensors[0].shape)
     shape[axis] = sum(each.shape[axis] for each in tensors)
     return tensors[0].new_empty(shape)
 
 
-# torch finds the shapes of these in Python, and imports its compiler for it.
-EMPTY: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
-    {"add": _broadcast, "cat": _joined, "leaky_relu": lambda values, *_: torch.empty_like(values)}
+def _convolved(images: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor | None:
+    strides, pads, dilations, transposed = rest[:4]
+    if transposed or images.ndim != 4:
+        return None
+    sides = _window_places(images, _pair(weight.shape[2:]), _pair(strides), _pair(pads), _pair(dilations))
+    return images.new_empty(images.shape[0], weight.shape[0], *sides)
+
+
+def _pooled(images: Tensor, *rest: Any) -> tuple[Tensor, Tensor] | None:
+    if len(rest) > 3 or images.ndim != 4:  # dilated, or rounded up
+        return None
+    window = _pool((images, *rest), images)
+    shape = (*images.shape[:2], *_window_places(images, *window.values()))
+    return images.new_empty(shape), images.new_empty(shape, dtype=torch.int64)
+
+
+def _window_places(
+    images: Tensor, kernel: _Pair, strides: _Pair, pads: _Pair, dilations: _Pair = (1, 1)
+) -> tuple[int, ...]:
+    """Places of a window along the height and the width of a map."""
+    sides = zip(images.shape[2:], kernel, strides, pads, dilations, strict=True)
+    return tuple(
+        (side + 2 * pad - wide * (size - 1) - 1) // step + 1 for side, size, step, pad, wide in sides
+    )
+
+
+def _enlarged(images: Tensor, size: Sequence[int], *_: Any) -> Tensor:
+    return images.new_empty(*images.shape[:2], *size)
+
+
+# torch finds the shapes of these in Python, and imports its compiler or sympy for it: 0.5 s. None leaves it to torch.
+EMPTY: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "add": _broadcast,
+        "cat": _joined,
+        "convolution": _convolved,
+        **dict.fromkeys(("leaky_relu", "relu", "sigmoid", "silu"), _alike),
+        "max_pool2d_with_indices": _pooled,
+        "mul": _broadcast,
+        "upsample_nearest2d": _enlarged,
+    }
 )
 
 RULES: Mapping[str, _Rule] = MappingProxyType(

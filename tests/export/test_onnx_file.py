@@ -118,7 +118,7 @@ def test_an_opset_without_the_resize_of_torch_is_refused() -> None:
         write_graph(Graph("images", (1, 3, 32, 32), (), (), 0), {}, [], 10)
 
 
-def test_the_file_is_as_simple_as_onnxsim_makes_it() -> None:
+def test_constants_are_written_once_and_every_tensor_has_its_shape() -> None:
     """Slices of one map and scales of two are alike, and every tensor has its shape."""
     model = written(small("yolov7-e6e"))
     arrays = [onnx.numpy_helper.to_array(each).tobytes() for each in model.graph.initializer]
@@ -129,17 +129,32 @@ def test_the_file_is_as_simple_as_onnxsim_makes_it() -> None:
     assert {each.name for each in model.graph.input} == {"images"}
 
 
-def test_neither_torchs_compiler_nor_its_exporter_is_imported() -> None:
+def test_a_slice_that_something_else_reads_too_stays(picture: Any) -> None:
+    class Shared(torch.nn.Module):
+        def forward(self, images: Any) -> Any:
+            rows = images[:, :, ::2]
+            return rows[:, :, :, 1::2], torch.relu(rows)
+
+    model = written(Shared())
+    assert [node.op_type for node in model.graph.node] == ["Slice", "Slice", "Relu"]
+    first = model.graph.node[0].output[0]
+    assert [node.input[0] for node in model.graph.node] == ["images", "images", first]
+    made = run(model, picture)
+    np.testing.assert_array_equal(made[0], picture[:, :, ::2, 1::2])
+    np.testing.assert_array_equal(made[1], picture[:, :, ::2])
+
+
+def test_neither_torchs_compiler_nor_sympy_nor_its_exporter_is_imported() -> None:
     """They took most of the time of an export of a small network."""
     code = (
         "import sys, torch\n"
         "from edgeyolo.artifact.contracts import InputContract\n"
         "from edgeyolo.export.trace import trace\n"
         "from edgeyolo.models.build import build\n"
-        "for name in ('yolov7-tiny', 'yolov7-e6e', 'yolov4-csp'):\n"
-        "    trace(build(name, form='plain', device='meta'), InputContract(256, 256))\n"
-        "print([name for name in ('torch._dynamo', 'torch.onnx._internal.exporter', 'onnxscript', 'onnxsim')\n"
-        "       if name in sys.modules])"
+        "for name in ('yolov7-tiny', 'yolov7-e6e', 'yolov4-csp', 'r50-csp'):\n"
+        "    graph = trace(build(name, form='plain', device='meta'), InputContract(256, 256))\n"
+        "print([name for name in ('torch._dynamo', 'torch.fx.experimental.symbolic_shapes', 'sympy',\n"
+        "       'torch.onnx._internal.exporter', 'onnxscript', 'onnxsim') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr

@@ -38,7 +38,7 @@ def test_operations_and_shapes_are_those_of_the_onnx_file(name: str, tmp_path: P
     graph = trace(network, contract)
 
     counted = Counter(node.op_type for node in model.graph.node)
-    # onnxsim makes one slice over two axes of two over one each.
+    # The file has one slice over two axes for two over one each.
     assert graph.counts() - Counter(Slice=graph.counts()["Slice"]) == counted - Counter(
         Slice=counted["Slice"]
     )
@@ -93,3 +93,29 @@ def test_relu_is_traced() -> None:
     network = build(with_activation(get("yolov7-tiny"), "relu"), form="plain", device="meta")
     counts = trace(network, InputContract(64, 64)).counts()
     assert (counts["Relu"], counts["LeakyRelu"]) == (55, 0)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        torch.nn.Conv2d(3, 4, (3, 1), stride=(2, 1), padding=(1, 0), dilation=(2, 3)),
+        torch.nn.Conv2d(3, 6, 5, stride=3, groups=3),
+        torch.nn.ConvTranspose2d(3, 4, 3, stride=2),
+        torch.nn.MaxPool2d(3, stride=2, padding=1),
+        torch.nn.MaxPool2d(3, stride=2, dilation=2),
+        torch.nn.MaxPool2d(2, ceil_mode=True),
+        torch.nn.Upsample(scale_factor=(2, 3)),
+    ],
+)
+def test_shapes_are_those_that_torch_computes(module: torch.nn.Module) -> None:
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, images: Any) -> Any:
+            return (self.inner(images) * 2,)
+
+    contract = InputContract(97, 131)
+    graph = trace(Whole(), contract)
+    assert graph.shapes[graph.outputs[0]] == tuple(module(torch.zeros(contract.shape())).shape)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeyolo.support.memory import available_memory, peak_memory
+from edgeyolo.support.memory import available_memory, peak_memory, release_memory
 
 GB = 10**9
 
@@ -65,3 +65,19 @@ def test_the_peak_is_of_the_work_alone() -> None:
     assert before is not None and high is not None and after is not None
     assert 150e6 < high - before < 300e6
     assert after < high - 100e6
+
+
+def test_memory_is_released_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the C library has no such function, nothing happens."""
+    calls = []
+
+    class Glibc:
+        def malloc_trim(self, kept: int) -> int:
+            calls.append(kept)
+            return 1
+
+    monkeypatch.setattr("sys.platform", "linux")
+    for library in (Glibc(), object()):
+        monkeypatch.setattr("ctypes.CDLL", lambda name, library=library: library)
+        release_memory()
+    assert calls == [0]
