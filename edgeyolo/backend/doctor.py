@@ -19,6 +19,7 @@ PACKAGES = {
     "torch": ("reading weights, exporting, training", "export"),
     "safetensors": ("weights files", "export"),
     "onnx": ("exporting", "export"),
+    "onnxsim": ("exporting", "export"),
     "faster-coco-eval": ("val", "eval"),
     "pycocotools": ("val, as a second opinion", "eval"),
     "matplotlib": ("the plots of val", "eval"),

@@ -129,6 +129,17 @@ def test_constants_are_written_once_and_every_tensor_has_its_shape() -> None:
     assert {each.name for each in model.graph.input} == {"images"}
 
 
+@pytest.mark.parametrize("name", ["yolov7-tiny", "yolov7", "yolov7-w6", "yolov7-e6e"])
+def test_onnxsim_finds_nothing_to_simplify(name: str) -> None:
+    """Users run it over any file before they hand it on: it gives the same operations, and works."""
+    import onnxsim
+
+    model = written(small(name), contract=InputContract(128, 128))
+    simplified, same = onnxsim.simplify(model, check_n=1)
+    assert same
+    assert [node.op_type for node in simplified.graph.node] == [node.op_type for node in model.graph.node]
+
+
 def test_a_slice_that_something_else_reads_too_stays(picture: Any) -> None:
     class Shared(torch.nn.Module):
         def forward(self, images: Any) -> Any:
