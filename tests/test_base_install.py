@@ -99,6 +99,11 @@ def test_help_loads_no_more_than_it_prints() -> None:
     assert json.loads(done.stderr) == []
 
 
+def test_tracking_says_what_it_needs_before_a_frame_is_read() -> None:
+    done = in_base_install("from edgeyolo import Tracker\nTracker()", check=False)
+    assert "RuntimeMissingError: tracking needs the package scipy" in done.stderr
+
+
 def test_help_needs_only_the_base_install() -> None:
     done = in_base_install(
         "import sys\nsys.argv = ['edgeyolo', '--help']\nfrom edgeyolo.cli import main\nmain()"

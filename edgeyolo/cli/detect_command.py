@@ -103,7 +103,7 @@ def command(
     or an address (rtsp, http ...). Without a MODEL, where the first argument is one of these, the model that comes with
     the package looks for twenty kinds of everyday objects: people, cars, dogs, chairs, bottles ...
     With --json, pictures are written only where -o is given. An image or film that cannot be read is passed over,
-    reported at the end and makes the exit code 1.
+    reported at the end and makes the exit code 1; where none can be, --json prints the error alone.
 
     \b
     edgeyolo detect photo.jpg
@@ -208,9 +208,9 @@ def _detect_in_images(detector: Detector, images: list[Path], written: Written) 
         if folder is not None:
             with suppress(OSError):  # one that nothing could be written to is not left empty
                 folder.rmdir()
-    if written.as_json:
+    if written.as_json and (found or not unreadable):
         print_json([{"image": path_text(path), "detections": each.to_json()} for path, each in found])
-    else:
+    elif not written.as_json:
         print_table(("image", "objects"), [(path_text(path), count_text(each.names)) for path, each in found])
         if folder:
             note(f"written to {folder}")

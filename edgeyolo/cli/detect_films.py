@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeyolo.cli import interrupt
-from edgeyolo.cli.console import begin_document, count_text, note, print_table
+from edgeyolo.cli.console import count_text, note, print_table
 from edgeyolo.cli.result_files import label_lines, next_run
 from edgeyolo.cli.stream_results import (
     AnnotatedFilms,
@@ -117,8 +117,8 @@ def detect_in_films(detector: Detector, sources: Sequence[str], written: Written
                 failed.append(error)
             if sink.enough:
                 break
-    if failed:
-        raise type(failed[0])("\n".join(error.message for error in failed), hint=failed[0].hint)
+        if failed:  # inside, as a JSON document that holds nothing gives way to the error's
+            raise type(failed[0])("\n".join(error.message for error in failed), hint=failed[0].hint)
 
 
 def _groups(sources: Sequence[str]) -> list[list[str]]:
@@ -188,8 +188,7 @@ class _Outputs:
         self._may_do_without = written.save is None and written.output is None
         self._arrays: list[JsonArray] = []
         if written.as_json:
-            begin_document()
-            self._arrays.append(closing.enter_context(JsonArray(sys.stdout)))
+            self._arrays.append(closing.enter_context(JsonArray(sys.stdout, document=True)))
         if written.json and folder:
             self._arrays.append(closing.enter_context(json_file(folder / "detections.json")))
         self._screen = closing.enter_context(Screen(asked.show, "edgeyolo detect"))

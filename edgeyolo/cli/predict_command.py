@@ -43,8 +43,15 @@ _LINE_S = 30.0  # between lines of progress where there is no terminal
 @imgsz_option
 @target_option
 @device_option
-@click.option("--conf", type=float, help="Least confidence (default 0.25, or the artifact's own).")
-@click.option("--iou", type=float, help="IoU above which the weaker box goes (default 0.45, or its own).")
+@click.option(
+    "--conf", "--conf-thres", type=float, help="Least confidence (default 0.25, or the artifact's own)."
+)
+@click.option(
+    "--iou",
+    "--iou-thres",
+    type=float,
+    help="IoU above which the weaker box goes (default 0.45, or its own).",
+)
 @click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
 @click.option("--max-det", type=int, help="Most detections an image (default 300, or the artifact's own).")
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")

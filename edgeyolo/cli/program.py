@@ -18,6 +18,7 @@ from edgeyolo.cli.failure import Failure, Output, explain
 from edgeyolo.cli.help_text import Context, write_commands
 from edgeyolo.errors import UsageError
 from edgeyolo.support.nearest import nearest
+from edgeyolo.support.printable import tolerate
 from edgeyolo.version import __version__
 
 COMMANDS = (
@@ -78,9 +79,15 @@ class Commands(click.Group):
         write_commands(self, ctx, formatter)
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="edgeyolo")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Carry a trained YOLOv7 network to the device where it runs.
 
     \b
@@ -92,12 +99,17 @@ def cli() -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 runtime or toolchain missing, 4 parity or accuracy gate failed,
     5 network unsupported on the target, 6 untrusted or damaged file, 130 interrupted.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
 
 
 def run() -> None:
     """Run the command line to its end, which is always SystemExit."""
     interrupt.install()
     output = Output()
+    for stream in (sys.stdout, sys.stderr):
+        tolerate(stream)
     try:
         Path.cwd()  # libraries end the process without a word where there is none
         if logging.lastResort is not None:  # what is logged where nobody set up logging goes to the terminal

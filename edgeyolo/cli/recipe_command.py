@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeyolo.cli.console import note
+from edgeyolo.cli.console import json_option, note, print_json
 
 HOSTS = ("triton", "deepstream", "frigate", "ovms", "trtexec", "docker", "web")
 
@@ -16,7 +16,8 @@ HOSTS = ("triton", "deepstream", "frigate", "ovms", "trtexec", "docker", "web")
 @click.option("--for", "host", required=True, type=click.Choice(HOSTS), help="The program that will run it.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A folder to make.")
 @click.option("--overwrite", is_flag=True, help="Replace a recipe that is there.")
-def command(artifact: Path, host: str, output: Path, overwrite: bool) -> None:
+@json_option
+def command(artifact: Path, host: str, output: Path, overwrite: bool, as_json: bool) -> None:
     """Write what another host needs to run an artifact.
 
     The folder has the host's configuration, made from the manifest, the files that it loads, a README.md and a check.sh
@@ -31,4 +32,6 @@ def command(artifact: Path, host: str, output: Path, overwrite: bool) -> None:
     from edgeyolo.recipe import write_recipe
 
     folder = write_recipe(Artifact.open(artifact), host, output, overwrite=overwrite)
+    if as_json:
+        print_json({"output": str(folder), "for": host})
     note(f"written to {folder}: README.md says how to go on, check.sh checks it")

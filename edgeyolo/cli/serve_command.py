@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeyolo.cli.completion import complete_models
-from edgeyolo.cli.console import note
+from edgeyolo.cli.console import json_option, note, print_json
 from edgeyolo.cli.options import device_option, imgsz_option, opened_model, target_option
 from edgeyolo.support.install import install_hint
 
@@ -65,18 +65,19 @@ _PACKAGES = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
 @click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
 @click.option("--max-det", type=int, help="Most detections an image, as of detect.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of each session.")
+@json_option
 def command(
     models: tuple[str, ...], host: str, port: int, workers: int, max_batch: int, max_delay: float, queue: int,
     max_body: float, max_pixels: int, timeout: float, token_file: Path | None, live: str | None,
     size: tuple[int, int] | None, target: str | None, device: str | None, conf: float | None, iou: float | None,
-    classes: tuple[str, ...], max_det: int | None, threads: int | None,
+    classes: tuple[str, ...], max_det: int | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Answer requests over HTTP: pictures in, detections out.
 
     MODEL is an artifact directory, weights or a published name; without one, the model that comes with the package.
     Several are told apart by NAME. POST /detect takes an image; / is a page to try it, /docs describes the rest: the
     KServe v2 protocol and Prometheus metrics. SIGTERM answers what was taken and ends; SIGHUP opens the artifacts
-    again.
+    again. --json prints the address and the models once it listens.
 
     \b
     edgeyolo serve cells-onnx
@@ -100,7 +101,10 @@ def command(
 
         def started() -> None:
             shown = f"[{host}]" if ":" in host else host
-            note(f"serving {', '.join(model.name for model in found)} on http://{shown}:{number}")
+            address, names = f"http://{shown}:{number}", [model.name for model in found]
+            if as_json:
+                print_json({"address": address, "models": names})
+            note(f"serving {', '.join(names)} on {address}")
             if not tokens and not is_loopback(host):
                 note("warning: other machines can reach it, and no --token-file is given")
 

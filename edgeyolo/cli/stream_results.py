@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from edgeyolo.cli import interrupt
-from edgeyolo.cli.console import note
+from edgeyolo.cli.console import begin_document, note
 from edgeyolo.support.files import atomic_file
+from edgeyolo.support.reading import readable
 
 if TYPE_CHECKING:
     from edgeyolo.runtime.detections import Detections
@@ -27,15 +28,18 @@ if TYPE_CHECKING:
 class JsonArray:
     """A JSON array that is written entry by entry.
 
-    It is whole also where the loop that fills it is interrupted.
+    It is whole also where the loop that fills it is interrupted. `document` says that the array is the one that
+    --json prints: in ASCII, and not begun where an error comes before the first entry.
     """
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file, self._empty = file, True
+    def __init__(self, file: IO[str], *, document: bool = False) -> None:
+        self._file, self._document, self._empty = file, document, True
 
     def add(self, entry: object) -> None:
         """Write another entry."""
-        text = json.dumps(entry, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        if self._document:
+            begin_document()
+        text = json.dumps(entry, indent=2, ensure_ascii=self._document).replace("\n", "\n  ")
         self._file.write(("[\n  " if self._empty else ",\n  ") + text)
         self._file.flush()
         self._empty = False
@@ -43,14 +47,21 @@ class JsonArray:
     def __enter__(self) -> JsonArray:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._document and self._empty:
+            if kind is not None:
+                return
+            begin_document()
         self._file.write("[]\n" if self._empty else "\n]\n")
         self._file.flush()
 
 
 @contextmanager
-def kept_file(path: Path) -> Iterator[IO[str]]:
-    """A text file to write that appears at the end of the block, whatever ends it."""
+def kept_file(path: Path, kept_paths: list[Path] | None = None) -> Iterator[IO[str]]:
+    """A text file to write that appears at the end of the block, whatever ends it.
+
+    Once it is there, its path is added to `kept_paths`.
+    """
     with ExitStack() as file:
         draft = file.enter_context(atomic_file(path))
         handle = draft.open("w", encoding="utf-8")
@@ -58,8 +69,10 @@ def kept_file(path: Path) -> Iterator[IO[str]]:
     try:
         yield handle
     finally:
-        handle.close()
-        kept.close()
+        with kept:  # which says where a full disk ended it
+            handle.close()
+        if kept_paths is not None:
+            kept_paths.append(path)
 
 
 @contextmanager
@@ -72,7 +85,7 @@ def json_file(path: Path) -> Iterator[JsonArray]:
 def entry_of(frame: Frame, detections: Detections) -> dict[str, Any]:
     """A frame as `--json` prints it."""
     return {
-        "image": frame.source,
+        "image": readable(frame.source),
         "frame": frame.index,
         "time": round(frame.time, 6),
         "detections": detections.to_json(),

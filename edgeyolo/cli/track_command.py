@@ -53,7 +53,12 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--zone", "zones", type=Points(3), multiple=True, help="Count in x1,y1,x2,y2,x3,y3 ...; likewise."
 )
-@click.option("--conf", type=float, help="Least confidence; by default low, as faint boxes prolong tracks.")
+@click.option(
+    "--conf",
+    "--conf-thres",
+    type=float,
+    help="Least confidence; by default low, as faint boxes prolong tracks.",
+)
 @click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
 @target_option
 @device_option
@@ -158,6 +163,7 @@ def track_source(
             f"track needs one film, camera or folder of frames, got {len(sources)}",
             hint="edgeyolo track MODEL street.mp4, or edgeyolo track street.mp4 for everyday objects",
         )
+    files.require_writable()
     counters = [LineCounter(*line) for line in lines]
     areas = [Zone(corners) for corners in zones]
     opened = opened_model(model, size=None, target=chosen.target, device=chosen.device)
@@ -186,11 +192,13 @@ def track_file(
     detections: Path, seqinfo: Path, mot: Path | None, lost: float, agnostic: bool, as_json: bool
 ) -> None:
     """Track the detections of a MOT file and print or write what came of it."""
-    from edgeyolo.support.files import atomic_file
+    from edgeyolo.support.files import atomic_file, require_writable
     from edgeyolo.tracking.mot_files import read_mot, read_sequence_info
     from edgeyolo.tracking.replay import replay
     from edgeyolo.tracking.tracker import Tracker
 
+    if mot is not None:
+        require_writable(mot.parent)
     info = read_sequence_info(seqinfo)
     tracker = Tracker(lost_seconds=lost, class_wise=not agnostic)
     frames = list(replay(read_mot(detections), info, tracker))

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeyolo.cli import interrupt
-from edgeyolo.cli.console import begin_document, count_text, note
+from edgeyolo.cli.console import count_text, note
 from edgeyolo.cli.detect_films import Asked, sentence
 from edgeyolo.cli.result_files import next_run
 from edgeyolo.cli.stream_results import AnnotatedFilms, JsonArray, Screen, following, kept_file, tell
 from edgeyolo.errors import UsageError
 from edgeyolo.stream.open_source import open_source
 from edgeyolo.stream.several import Several
+from edgeyolo.support.files import require_writable
+from edgeyolo.support.reading import readable
 from edgeyolo.tracking.draw import draw_tracks
 from edgeyolo.tracking.lines import LineCounter
 from edgeyolo.tracking.tracker import Tracker
@@ -43,6 +45,21 @@ class TrackFiles:
     save: bool = False
     output: Path | None = None
     as_json: bool = False
+
+    def require_writable(self) -> None:
+        """Raise EdgeYoloError where a file cannot be written, before the work is done."""
+        folders = [path.parent for path in (self.mot, self.csv, self.jsonl) if path is not None]
+        if self.output is not None:
+            folders.append(self.film.parent if self.film is not None else self.output)
+        elif self.save:
+            folders.append(Path("runs", "track"))
+        for folder in dict.fromkeys(folders):
+            require_writable(folder)
+
+    @property
+    def film(self) -> Path | None:
+        """The film that `-o film.mp4` asks for."""
+        return self.output if self.output is not None and self.output.suffix.lower() == ".mp4" else None
 
 
 def track_in(
@@ -100,15 +117,16 @@ class _Following:
         self._kinds: dict[int, str] = {}
         self._files = files
         self._sinks: list[Callable[[Frame, Tracks], object]] = []
+        self._written: list[Path] = []
+        closing.callback(self._say_written)
         if files.as_json:
-            begin_document()
-            array = closing.enter_context(JsonArray(sys.stdout))
+            array = closing.enter_context(JsonArray(sys.stdout, document=True))
             self._sinks.append(lambda frame, tracks: array.add(self._entry(frame, tracks)))
         for path, sink in ((files.mot, _write_mot), (files.csv, _write_csv)):
             if path is not None:
-                self._sinks.append(sink(closing.enter_context(kept_file(path))))
+                self._sinks.append(sink(closing.enter_context(kept_file(path, self._written))))
         if files.jsonl is not None:
-            handle = closing.enter_context(kept_file(files.jsonl))
+            handle = closing.enter_context(kept_file(files.jsonl, self._written))
             self._sinks.append(
                 lambda frame, tracks: handle.write(
                     json.dumps(self._entry(frame, tracks), ensure_ascii=False) + "\n"
@@ -117,10 +135,7 @@ class _Following:
         self.folder = self._film_folder()
         self._films = None
         if self.folder is not None:
-            film = (
-                files.output if files.output is not None and files.output.suffix.lower() == ".mp4" else None
-            )
-            self._films = closing.enter_context(AnnotatedFilms(self.folder, film))
+            self._films = closing.enter_context(AnnotatedFilms(self.folder, files.film))
         self._screen = closing.enter_context(Screen(asked.show, "edgeyolo track"))
 
     def take(self, frame: Frame, found: Any) -> bool:
@@ -144,20 +159,22 @@ class _Following:
         for number, zone in enumerate(self._zones, 1):
             dwell = f", {zone.mean_dwell:.1f} s on the average" if zone.exits else ""
             note(f"zone {number}: {zone.entries} came, {zone.exits} went{dwell}, {zone.occupancy} inside")
-        written = [path for path in (self._files.mot, self._files.csv, self._files.jsonl) if path]
-        written += self._films.paths if self._films else []
-        if written:
+
+    def _say_written(self) -> None:
+        """Say which files are there, once they are."""
+        films = self._films.paths if self._films else []
+        if written := [*self._written[::-1], *(film for film in films if film.exists())]:
             note(f"written to {', '.join(map(str, written))}")
 
     def _film_folder(self) -> Path | None:
-        output = self._files.output
+        film, output = self._files.film, self._files.output
         if output is not None:
-            return output.parent if output.suffix.lower() == ".mp4" else output
+            return film.parent if film is not None else output
         return next_run("track") if self._files.save else None
 
     def _entry(self, frame: Frame, tracks: Tracks) -> dict[str, Any]:
         entry: dict[str, Any] = {
-            "image": frame.source,
+            "image": readable(frame.source),
             "frame": frame.index,
             "time": round(frame.time, 6),
             "tracks": tracks.to_json(),
@@ -185,7 +202,7 @@ def _write_csv(handle: Any) -> Callable[[Frame, Tracks], object]:
         for track in tracks:
             box = (f"{value:.2f}" for value in track.box)
             head = (
-                frame.source,
+                readable(frame.source),
                 frame.index,
                 f"{frame.time:.6f}",
                 track.track_id,

@@ -16,6 +16,7 @@ from edgeyolo.backend.devices import Device, device_of
 from edgeyolo.detector import builtin
 from edgeyolo.detector.selection.explanation import Considered, Explanation
 from edgeyolo.errors import RuntimeMissingError, UsageError
+from edgeyolo.runtime.images import IMAGE_SUFFIXES
 from edgeyolo.support import environment
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ def open_model(
         )
     if path.is_dir():
         return _artifact(Artifact.open(path), wanted, device)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UsageError(
+            f"{path}: expected the directory of an artifact or a weights file as the model, got an image",
+            hint="The model comes first: edgeyolo detect MODEL photo.jpg, Detector(MODEL)(photo).",
+        )
     opened = _from_weights(path, wanted, device, step)
     asked = wanted.size is not None
     return replace(opened, remark=manifest_remark(opened.artifact.manifest, path.name, asked=asked))

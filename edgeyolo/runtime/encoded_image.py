@@ -212,7 +212,7 @@ def _explain(data: bytes) -> tuple[str, str]:
     if head[4:8] == b"ftyp" or head[8:12] == b"AVI " or head.startswith(_VIDEO):
         if head[8:12] in _HEIF:
             return "a HEIF image, which Pillow reads with the plug-in pillow-heif only", "Convert it to JPEG."
-        return "a video, not an image", "Take its frames with cv2.VideoCapture and pass them as arrays."
+        return "a video, not an image", "For every frame of it: detector.stream(film)."
     if _is_text(data[:512]):
         start = data[:40].decode("utf-8", "replace").split("\n")[0]
         return f"text, not an image; it begins with {start!r}", "Give an image file."

@@ -59,8 +59,23 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None, scale: flo
         return _from_pil(source, max_pixels, scale)
     raise UsageError(
         f"image: expected a path, bytes, a PIL image or a numpy array, got {type(source).__name__}",
-        hint="For a torch tensor: tensor.permute(1, 2, 0).numpy(), scaled to 0..255, as uint8, in BGR order.",
+        hint=_way_out(source),
     )
+
+
+def _way_out(source: object) -> str:
+    """What to give in place of a value that is no image."""
+    if hasattr(source, "read"):
+        return "Give the bytes of an open file: file.read()."
+    if isinstance(source, list | tuple):
+        return "For several images: detector.batch(images). Nested lists of pixels: numpy.asarray(pixels, numpy.uint8)."
+    if hasattr(source, "permute"):
+        return (
+            "For a torch tensor: tensor.permute(1, 2, 0).numpy(), scaled to 0..255, as uint8, in BGR order."
+        )
+    if isinstance(source, int):
+        return "For a camera: detector.stream(0)."
+    return "numpy.asarray(image) makes an array of what numpy knows."
 
 
 def list_images(
@@ -128,10 +143,13 @@ def find_images(
 def _from_array(array: NDArray[Any], scale: float | None) -> Pixels:
     name = f"array {array.dtype} {array.shape}"
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        planar = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        hint = ""
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            hint = "This one has its channels first: array.transpose(1, 2, 0)."
+        elif array.ndim == 4:
+            hint = "This one has several images: detector.batch(array) takes them one by one."
         raise ImageError(
-            f"{name}: expected (height, width), or (height, width, 1, 3 or 4) in BGR order",
-            hint="This one has its channels first: array.transpose(1, 2, 0)." if planar else "",
+            f"{name}: expected (height, width), or (height, width, 1, 3 or 4) in BGR order", hint=hint
         )
     check_size((array.shape[1], array.shape[0]), name, sys.maxsize)
     pixels = to_uint8(array, name, scale=scale)

@@ -16,6 +16,8 @@ from edgeyolo.errors import ImageError
 
 Pixels = NDArray[np.uint8]
 
+_READ = "edgeyolo.runtime.images.read_image"  # where users find it
+
 
 def to_uint8(values: NDArray[Any], name: str, *, scale: float | None = None) -> Pixels:
     """Pixel values of any dtype -> uint8.
@@ -51,21 +53,21 @@ def settle_values(
     if dtype.kind not in "ui":
         raise ImageError(
             f"{name}: expected pixels of uint8 or uint16, got {dtype}",
-            hint="Say what they mean: read_image(image, scale=255) for values in 0..1.",
+            hint=f"Say what they mean: {_READ}(image, scale=255) for values in 0..1.",
         )
     low, high = limits()
     if dtype == np.uint16:
         if 0 < high <= 0xFF:
             raise ImageError(
                 f"{name}: pixels of 16 bits, but none is above {high}: as 0..65535 they would all be black",
-                hint="If they are in 0..255: read_image(image, scale=1). If it is a dark image: scale=1 / 257.",
+                hint=f"If they are in 0..255: {_READ}(image, scale=1). If it is a dark image: scale=1 / 257.",
             )
         return lambda values: np.ascontiguousarray((values >> 8).astype(np.uint8))
     if low < 0 or high > 0xFF:
         raise ImageError(
             f"{name}: pixel values from {low} to {high}; {dtype} does not say what they mean, 0 to 255 would be "
             "taken as they are",
-            hint="Say it: read_image(image, scale=1 / 16) for a camera of 12 bits, scale=1 / 257 for 0..65535.",
+            hint=f"Say it: {_READ}(image, scale=1 / 16) for a camera of 12 bits, scale=1 / 257 for 0..65535.",
         )
     return lambda values: np.ascontiguousarray(values.astype(np.uint8))
 
@@ -89,5 +91,5 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         raise ImageError(
             f"{name}: {width} x {height} = {width * height:,} pixels, the limit is {max_pixels:,}",
             hint="Such a file can exhaust the memory. If it is to be trusted: EDGEYOLO_MAX_PIXELS=N, or "
-            "read_image(..., max_pixels=N).",
+            f"{_READ}(..., max_pixels=N).",
         )

@@ -5,7 +5,10 @@ File names, class names, other machines' output.
 
 from __future__ import annotations
 
+import codecs
+import io
 import unicodedata
+from typing import TextIO
 
 _KEPT = "\n\t"
 # Control characters, and those that turn the direction of what follows or cannot be seen.
@@ -29,6 +32,23 @@ def printable(text: str) -> str:
 def printable_line(text: str) -> str:
     """The same on one line: line ends and tabs are written out too."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def tolerate(stream: TextIO) -> None:
+    """Let a stream write out, as `\\u8eca`, what its encoding lacks.
+
+    A pipe on Windows has no Chinese names and no lines of tables, which become `-`. Streams that are no files stay.
+    """
+    codecs.register_error("edgeyolo", _write_out)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="edgeyolo")
+
+
+def _write_out(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join("-" if each == "─" else _written(each) for each in missing), error.end
 
 
 def _shows(character: str) -> bool:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import RuntimeMissingError
 from edgeyolo.support.install import install_hint
+
+
+def require_solver() -> None:
+    """Raise RuntimeMissingError where scipy is not installed, without loading it."""
+    if find_spec("scipy") is None:
+        raise RuntimeMissingError(
+            "tracking needs the package scipy, which is not installed", hint=install_hint("video")
+        )
 
 
 def solve_assignment(cost: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.errors import UsageError
+from edgeyolo.tracking.assignment import require_solver
 from edgeyolo.tracking.association import Array, IndexArray, Measured, fit, pair
 from edgeyolo.tracking.confidence import ConfidenceScale
 from edgeyolo.tracking.kalman import BoxStates, MotionModel
@@ -54,6 +55,10 @@ class Tracker:
         lost_seconds: a confirmed track that no detection matches is kept so long to be found again.
         rules: thresholds.
         motion: noise of motion and measurement.
+
+    Raises:
+        UsageError: `lost_seconds` is below 0.
+        RuntimeMissingError: scipy is not installed.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Tracker:
     ) -> None:
         if not 0 <= lost_seconds < math.inf:
             raise UsageError(f"lost_seconds: expected 0 or more seconds, got {lost_seconds}")
+        require_solver()
         self.class_wise, self.lost_seconds = class_wise, lost_seconds
         self.rules, self.motion = rules or TrackerRules(), motion or MotionModel()
         self.reset()
@@ -91,7 +97,6 @@ class Tracker:
 
         Raises:
             UsageError: a time before the last frame's, or arrays that do not belong together.
-            RuntimeMissingError: scipy is not installed.
         """
         if not (self._time <= time < math.inf):
             raise UsageError(

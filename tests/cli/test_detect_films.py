@@ -126,6 +126,14 @@ def test_a_film_that_cannot_be_read_is_passed_over_and_said_at_the_end(
     assert "only audio" in done.stderr
 
 
+def test_a_name_that_is_not_utf8_is_written_out(run: Run, film: Path, tmp_path: Path) -> None:
+    odd = film.rename(tmp_path / os.fsdecode(b"a\xff.mp4"))
+    done = run(odd.name, "--save-json", "--no-save", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((tmp_path / "out" / "detections.json").read_text("utf-8"))
+    assert {entry["image"] for entry in saved} == {"a\\xff.mp4"}
+
+
 def test_show_without_a_screen_says_what_to_do(run: Run, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)

@@ -95,6 +95,40 @@ def test_a_document_that_was_printed_is_the_only_one(small_artifact: Path, tmp_p
     assert "torn.jpg" in err
 
 
+@pytest.mark.parametrize("source", ["torn.jpg", "torn.mp4"])
+def test_where_nothing_can_be_read_the_document_is_the_error(
+    source: str, small_artifact: Path, tmp_path: Path
+) -> None:
+    (tmp_path / source).write_bytes(b"torn")
+    code, out, _ = edgeyolo("detect", small_artifact, source, "--json", cwd=tmp_path)
+    assert code == 1
+    assert source in json.loads(out)["error"]["message"]
+
+
+def test_without_a_command_it_is_the_help(tmp_path: Path) -> None:
+    code, out, err = edgeyolo(cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[0].endswith("edgeyolo [OPTIONS] COMMAND [ARGS]...")
+    assert "error" not in err
+
+
+def test_every_command_takes_json() -> None:
+    from edgeyolo.cli.program import cli
+
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_a_picture_in_the_place_of_the_model(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((20, 30, 3), 90, np.uint8))
+    code, _, err = edgeyolo("predict", "a.png", ".", "-o", "a.json", cwd=tmp_path)
+    assert code == 2
+    assert "got an image" in err
+
+
 def test_without_json_nothing_is_on_standard_output(tmp_path: Path) -> None:
     code, out, err = edgeyolo("verify", "nosuch", cwd=tmp_path)
     assert (code, out) == (2, "")

@@ -15,6 +15,7 @@ import pytest
 
 from edgeyolo.cli import main
 from edgeyolo.errors import EdgeYoloError
+from edgeyolo.stream.film_writer import FilmWriter
 from edgeyolo.support import files
 from edgeyolo.support.files import atomic_directory, atomic_file, require_writable
 
@@ -108,6 +109,47 @@ def test_no_more_room_is_a_sentence_and_leaves_nothing(
     assert "File too large" in done.stderr
     assert "defect" not in done.stderr
     assert not (place / "made").exists()
+
+
+@pytest.mark.parametrize("option", ["--mot", "--csv", "--jsonl", "-o"])
+def test_tracks_are_asked_for_room_before_the_film_is_read(
+    option: str, place: Path, small_artifact: Path
+) -> None:
+    film = place / "film.mp4"
+    with FilmWriter(film) as writer:
+        writer.write(np.full((64, 64, 3), 90, np.uint8), 0.0)
+    done = command(place, LIMITED, 3_000, "track", small_artifact, film, option, "made/tracks")
+    assert done.returncode == 1, done.stderr
+    assert "cannot write made" in done.stderr
+    assert "File too large" in done.stderr
+    assert "frames in" not in done.stderr
+    assert not (place / "made").exists()
+
+
+KEPT = """
+from pathlib import Path
+from edgeyolo.cli.stream_results import kept_file
+written = []
+try:
+    with kept_file(Path(sys.argv[1]), written) as handle:
+        handle.write(5000 * "1")  # waits in the buffer until the file is closed
+finally:
+    print(*written)
+"""
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(3_000, False), (100_000, True)])
+def test_a_file_that_no_room_is_left_for_is_named_and_not_called_written(
+    tmp_path: Path, limit: int, fits: bool
+) -> None:
+    path = tmp_path / "tracks.csv"
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED + KEPT, str(limit), str(path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == (str(path) if fits else "")
+    assert list(tmp_path.iterdir()) == ([path] if fits else [])
+    assert fits or f"EdgeYoloError: cannot write {path}: File too large" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from edgeyolo.cli.console import LogFormatter, note, print_json, print_table, say, steps
 from edgeyolo.datasets.scenes import make_scene
-from edgeyolo.support.printable import printable, printable_line
+from edgeyolo.support.printable import printable, printable_line, tolerate
 from edgeyolo_bench.render.display import listening
 from edgeyolo_bench.render.markdown import _plain
 
@@ -39,6 +40,27 @@ def test_no_control_character_is_left(text: str) -> None:
 @pytest.mark.parametrize("text", ["plain", "naïve 名前 مرحبا", "👩‍🚀", "two\nlines"])
 def test_ordinary_text_stays(text: str) -> None:
     assert printable(text) == text
+
+
+def test_what_an_encoding_lacks_is_written_out() -> None:
+    """A pipe on Windows, for one: no lines of tables, no Chinese names."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="cp1252")
+    tolerate(stream)
+    stream.write("── 車 ü")
+    stream.flush()
+    assert raw.getvalue() == b"-- \\u8eca \xfc"
+
+
+@pytest.mark.parametrize("arguments", [("models",), ("models", "--json"), ("nosuch-車",)])
+def test_every_command_prints_in_a_poor_encoding(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from edgeyolo.cli import main; main()", *arguments],
+        capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.returncode == (2 if "nosuch" in arguments[0] else 0), done.stderr
+    assert b"codec" not in done.stderr
+    assert b"----" in done.stdout or arguments != ("models",)
 
 
 def test_a_name_that_is_not_utf8() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,6 +143,19 @@ def test_mistakes(
 ) -> None:
     with pytest.raises(error, match=says):
         run(*(known.get(argument, argument) for argument in arguments))
+
+
+def test_a_name_that_is_not_utf8_is_written_out(run: Run, model: Path, film: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"a\xff.mp4")
+    shutil.copy(film, odd)
+    done = run(model, odd, "--csv", "t.csv", "--jsonl", "t.jsonl", "--json", "--max-fps", "4")
+    assert done.exit_code == 0, done.stderr
+    name = str(tmp_path / "a\\xff.mp4")
+    assert {entry["image"] for entry in json.loads(done.stdout)} == {name}
+    entries = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text("utf-8").splitlines()]
+    assert {entry["image"] for entry in entries} == {name}
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["source"] for row in csv.DictReader(file)} == {name}
 
 
 @pytest.mark.parametrize("line", ["1,2,3", "a,b,c,d", "1,2,3,4,5,6"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import struct
@@ -113,7 +114,7 @@ def test_grey_alpha_and_sixteen_bit_arrays(picture: NDArray[np.uint8]) -> None:
         (np.full((8, 8), 70000, np.int32), "to 70000; int32 does not say"),
         (np.zeros((3, 8, 9), np.uint8), r"transpose\(1, 2, 0\)"),
         (np.zeros((8, 8, 2), np.uint8), "expected"),
-        (np.zeros((1, 8, 8, 3), np.uint8), "expected"),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"detector\.batch\(array\)"),
         (np.zeros(8, np.uint8), "expected"),
         (np.zeros((0, 8, 3), np.uint8), "no pixels"),
     ],
@@ -123,10 +124,27 @@ def test_arrays_that_are_no_image(array: NDArray[np.generic], message: str) -> N
         read_image(array)
 
 
-@pytest.mark.parametrize("source", [None, 3, ["a.jpg"], object()])
-def test_things_that_are_no_image(source: object) -> None:
-    with pytest.raises(UsageError, match="expected a path, bytes"):
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        (None, "numpy.asarray(image)"),
+        (3, "detector.stream(0)"),
+        (["a.jpg"], "detector.batch(images)"),
+        (io.BytesIO(b"x"), "file.read()"),
+        (object(), "numpy.asarray(image)"),
+    ],
+)
+def test_things_that_are_no_image(source: object, hint: str) -> None:
+    with pytest.raises(UsageError, match="expected a path, bytes") as refused:
         read_image(source)  # type: ignore[arg-type]
+    assert hint in refused.value.hint
+
+
+def test_the_function_that_a_hint_names_is_there() -> None:
+    with pytest.raises(ImageError) as refused:
+        read_image(np.zeros((8, 8, 3), np.float32))
+    module, name = refused.value.hint.partition("they mean: ")[2].partition("(")[0].rpartition(".")[::2]
+    assert getattr(importlib.import_module(module), name) is read_image
 
 
 # --- orientation ---

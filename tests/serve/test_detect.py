@@ -148,6 +148,7 @@ def test_bad_requests_get_a_reason(served: Path, pictures: list[bytes]) -> None:
     async def talk(client: httpx.AsyncClient) -> None:
         cases = [
             (404, await client.post("/detect?model=other", content=pictures[0])),
+            (400, await client.post("/detect?conf=0.9", content=pictures[0])),
             (406, await client.post("/detect", content=pictures[0], headers={"Accept": "text/html"})),
             (400, await client.post("/detect", data={"image": "text"}, files={})),
             (400, await client.post("/detect", content=b"")),

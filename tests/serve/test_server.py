@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -77,6 +79,13 @@ def test_workers_end_with_a_server_that_is_killed(served: Path) -> None:
         while Path(f"/proc/{workers[0]}").exists() and time.monotonic() < end:
             time.sleep(0.05)
         assert not Path(f"/proc/{workers[0]}").exists()
+
+
+def test_json_says_where_it_listens(served: Path) -> None:
+    with running(f"cells={served}", "--json") as server:
+        assert server.process.stdout is not None
+        said = json.loads(os.read(server.process.stdout.fileno(), 10_000))
+    assert said == {"address": server.address, "models": ["cells"]}
 
 
 def test_interrupted(served: Path) -> None:

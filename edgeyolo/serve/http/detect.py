@@ -25,7 +25,7 @@ async def detect(exchange: Exchange) -> Response:
     The body is the image's file, or a form (multipart/form-data) with it. The answer is what `edgeyolo detect --json`
     says of an image, or with `Accept: image/jpeg` or `image/png` the picture with boxes.
     """
-    model = exchange.service.find(exchange.request.query_params.get("model"))
+    model = exchange.service.find(_model_name(exchange.request))
     picture = accepted_kind(exchange.request.headers.get("accept", "*/*"))
     with model.queue.admitted(1):
         data = await exchange.read(_image_file)
@@ -35,6 +35,16 @@ async def detect(exchange: Exchange) -> Response:
     if found.picture is not None:
         return Response(found.picture, media_type=f"image/{picture}")
     return JSONResponse({"detections": found.detections.to_json()})
+
+
+def _model_name(request: Request) -> str | None:
+    """Value of `model`, the one parameter of the address; None without it."""
+    if unknown := sorted(set(request.query_params) - {"model"}):
+        raise UsageError(
+            f"/detect takes the parameter model only, got {', '.join(unknown)}",
+            hint="Thresholds and classes are options of edgeyolo serve, for all requests.",
+        )
+    return request.query_params.get("model")
 
 
 def accepted_kind(accept: str) -> Picture | None:
