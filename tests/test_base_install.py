@@ -183,7 +183,7 @@ FIRST = {
     "detect": ("weights.pt photos", 3, "[export]"),
     "adopt": ("weights.pt", 2, ""),
     "verify": ("photos", 2, ""),
-    "track": ("photos", 0, ""),
+    "track": ("photos", 3, "video"),
     "serve": ("nothing", 3, "[serve]"),
     "predict": ("builtin photos -o out.parquet", 3, "[predict]"),
     "recipe": ("photos --for triton -o out", 2, ""),

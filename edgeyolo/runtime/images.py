@@ -64,7 +64,7 @@ def read_image(source: ImageSource, *, max_pixels: int | None = None, scale: flo
 
 
 def _way_out(source: object) -> str:
-    """What to give in place of a value that is no image."""
+    """Say what to give in place of a value that is no image."""
     if hasattr(source, "read"):
         return "Give the bytes of an open file: file.read()."
     if isinstance(source, list | tuple):
