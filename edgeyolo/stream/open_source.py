@@ -236,6 +236,9 @@ def _stream(location: str, settings: _Settings) -> Source:
 
 
 def _webcam(device: int | str, settings: _Settings) -> Source:
+    if isinstance(device, int) and device < 0:  # OpenCV would end the process
+        raise UsageError(f"camera {device}: cameras are numbered from 0", hint="Give 0 for the first camera.")
+
     def opener() -> Decoder:
         from edgeyolo.stream.decode_opencv import OpencvDecoder
 

@@ -244,3 +244,9 @@ def test_pipes_and_devices_are_no_films(tmp_path: Path) -> None:
     for name in ("/dev/zero", str(tmp_path / "pipe.mp4")):
         with pytest.raises(ImageError, match="not a regular file"):
             open_source(name)
+
+
+def test_a_negative_camera_number_is_refused() -> None:
+    """OpenCV ends the process at one."""
+    with pytest.raises(UsageError, match="camera -1: cameras are numbered from 0"):
+        open_source(-1)
