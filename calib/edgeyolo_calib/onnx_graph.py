@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 OPSET = 18
-"""Of the graph that is looked at for targets that are not made from ONNX."""
+"""Opset of the graph that stands for targets that are not made from ONNX."""
 
 
 @dataclass(frozen=True)

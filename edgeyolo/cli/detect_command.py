@@ -12,7 +12,17 @@ import click
 from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import count_text, json_option, note, print_json, print_table, progress, say
 from edgeyolo.cli.idle_options import refuse_all_but, refuse_idle
-from edgeyolo.cli.options import device_option, imgsz_option, opened_model, spec_option, target_option
+from edgeyolo.cli.options import (
+    classes_option,
+    conf_option,
+    device_option,
+    imgsz_option,
+    iou_option,
+    max_det_option,
+    opened_model,
+    spec_option,
+    target_option,
+)
 from edgeyolo.cli.stream_options import (
     max_fps_option,
     max_staleness_option,
@@ -55,17 +65,10 @@ BETTER = "yolov7-tiny"
     help="OpenVINO: each image as soon as can be (default), or many at once.",
 )
 @click.option("--explain", is_flag=True, help="Say what runs the model and why, and end; needs no SOURCE.")
-@click.option(
-    "--conf", "--conf-thres", type=float, help="Least confidence (default 0.25, or the artifact's own)."
-)
-@click.option(
-    "--iou",
-    "--iou-thres",
-    type=float,
-    help="IoU above which the weaker box goes (default 0.45, or the artifact's own).",
-)
-@click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
-@click.option("--max-det", type=int, help="Most detections an image (default 300, or the artifact's own).")
+@conf_option
+@iou_option
+@classes_option
+@max_det_option
 @click.option("--agnostic", is_flag=True, help="Let boxes of different classes suppress each other.")
 @click.option("--multi-label", is_flag=True, help="Let one box have several classes.")
 @click.option(

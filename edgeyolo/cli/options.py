@@ -71,6 +71,21 @@ class AutoBatch(click.ParamType):  # type: ignore[type-arg]
         return int(value)
 
 
+conf_option = click.option(
+    "--conf", "--conf-thres", type=float, help="Least confidence (default 0.25, or the artifact's own)."
+)
+iou_option = click.option(
+    "--iou",
+    "--iou-thres",
+    type=float,
+    help="IoU above which the weaker box goes (default 0.45, or the artifact's own).",
+)
+classes_option = click.option(
+    "--classes", multiple=True, help="Only these classes: names or numbers, comma-separated."
+)
+max_det_option = click.option(
+    "--max-det", type=int, help="Most detections an image (default 300, or the artifact's own)."
+)
 imgsz_option = click.option(
     "--imgsz",
     "--img-size",

@@ -13,7 +13,16 @@ import click
 
 from edgeyolo.cli.completion import complete_models
 from edgeyolo.cli.console import json_option, note, print_json, progress
-from edgeyolo.cli.options import device_option, imgsz_option, opened_model, target_option
+from edgeyolo.cli.options import (
+    classes_option,
+    conf_option,
+    device_option,
+    imgsz_option,
+    iou_option,
+    max_det_option,
+    opened_model,
+    target_option,
+)
 
 if TYPE_CHECKING:
     from edgeyolo.predict.run import Progress
@@ -43,17 +52,10 @@ _LINE_S = 30.0  # between lines of progress where there is no terminal
 @imgsz_option
 @target_option
 @device_option
-@click.option(
-    "--conf", "--conf-thres", type=float, help="Least confidence (default 0.25, or the artifact's own)."
-)
-@click.option(
-    "--iou",
-    "--iou-thres",
-    type=float,
-    help="IoU above which the weaker box goes (default 0.45, or its own).",
-)
-@click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
-@click.option("--max-det", type=int, help="Most detections an image (default 300, or the artifact's own).")
+@conf_option
+@iou_option
+@classes_option
+@max_det_option
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
 @json_option
 def command(

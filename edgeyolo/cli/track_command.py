@@ -10,7 +10,7 @@ import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table
 from edgeyolo.cli.idle_options import refuse_all_but
-from edgeyolo.cli.options import device_option, target_option
+from edgeyolo.cli.options import classes_option, device_option, target_option
 from edgeyolo.cli.points import Points
 from edgeyolo.cli.stream_options import (
     max_fps_option,
@@ -59,7 +59,7 @@ FILE = click.Path(path_type=Path)
     type=float,
     help="Least confidence; by default low, as faint boxes prolong tracks.",
 )
-@click.option("--classes", multiple=True, help="Only these classes: names or numbers, comma-separated.")
+@classes_option
 @target_option
 @device_option
 @policy_option

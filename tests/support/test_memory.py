@@ -68,7 +68,7 @@ def test_the_peak_is_of_the_work_alone() -> None:
 
 
 def test_memory_is_released_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the C library has no such function, nothing happens."""
+    """Do nothing where the C library has no such function."""
     calls = []
 
     class Glibc:

@@ -255,7 +255,7 @@ def inner(graph: Graph) -> Unit:
 
 
 def types_of(data: bytes, *operators: str) -> Counter[str]:
-    """What operators of these kinds give."""
+    """Outputs of the operators of these kinds."""
     model = flatbuffer.read(data)
     return Counter(
         flatbuffer.TYPES[flatbuffer.tensors(model, operator.outputs)[0].type]
