@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator
 from copy import deepcopy
 from functools import lru_cache
@@ -91,9 +89,10 @@ def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _give_back_memory() -> Iterator[None]:
     """Give back to the system what a file of tests freed: the C library keeps it, a gigabyte after large networks."""
+    from edgeyolo.support.memory import release_memory
+
     yield
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
+    release_memory()
 
 
 class Once:

@@ -51,7 +51,10 @@ def measure(network: str, options: argparse.Namespace, calibration: CalibrationS
         sessions: dict[str, Session] = {}
         for target in TARGETS:
             artifact = export(
-                weights, target, folder / network / target, ExportOptions(side, calibration=calibration)
+                weights,
+                target,
+                folder / network / target,
+                ExportOptions(side, calibration=calibration, unjudged=True),
             )
             session = registry.open_session(artifact, threads=options.threads)
             sessions[target] = stack.enter_context(closing(session))

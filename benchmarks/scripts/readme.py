@@ -39,6 +39,8 @@ TITLES = {
     "integers-scenes": "What integers cost: the demo's network on generated scenes",
     "integers-onnx": "ONNX Runtime's choices of integers",
     "integers-640": "What integers are worth at 640 pixels",
+    "integers-speed-640": "Speed of integers with VNNI",
+    "integers-speed-640-avx2": "Speed of integers without VNNI",
     "architectures": "Every network through the whole export at its own size",
     "paper-exports": "Baselines through the whole export at their own size",
     "elan-forms": "E-ELAN as twins or in groups",

@@ -11,12 +11,12 @@ from edgeyolo.support.machine import integer_instructions
 
 GAINS: Mapping[bool, Mapping[str, float]] = MappingProxyType(
     {
-        True: MappingProxyType({"openvino": 2.9, "onnx": 2.3}),
+        True: MappingProxyType({"openvino": 3.0, "onnx": 2.2}),
         False: MappingProxyType({"openvino": 1.8, "onnx": 1.1}),
     }
 )
 """Times that INT8 is faster than float32 on x86, by whether the processor has VNNI: yolov7-tiny at 640 pixels on two
-cores of AMD EPYC (benchmarks/results/integers-640.md, integers-speed-640-avx2.md)."""
+cores of AMD EPYC (benchmarks/results/integers-speed-640.md, integers-speed-640-avx2.md)."""
 
 WORTH = 1.5
 """A smaller gain is not worth what integers cost in AP."""
