@@ -39,12 +39,16 @@ from edgeyolo.training.run import resume, train
 from edgeyolo_bench.facts import Machine, read_device
 from edgeyolo_bench.render.markdown import table_lines
 
+START = "start.safetensors"
+"""In a training's folder: the weights that its first stage starts from; without it that starts from random ones."""
+
 _CURVE = ("lr", "box", "obj", "cls", "AP", "AP50")
 
 
 def run_stages(training: Training, folder: Path, learned: Dataset, judged: Dataset) -> None:
     """Train what is not trained yet."""
-    start: str | Path = training.network
+    prepared = folder / START
+    start: str | Path = prepared if prepared.is_file() else training.network
     for stage in training.stages:
         place = folder / stage.name
         listener = ProgressListener()

@@ -130,6 +130,11 @@ class Convs:
         kind = ConvAct if self.form == "plain" else ConvNormAct
         return kind(c_in, c_out, kernel, stride, self.activation(), groups=groups)
 
+    def linear(self, c_in: int, c_out: int) -> ConvUnit:
+        """A 1x1 convolution without activation."""
+        kind = ConvAct if self.form == "plain" else ConvNormAct
+        return kind(c_in, c_out, 1, 1, nn.Identity())
+
     def rep(self, c_in: int, c_out: int, *, identity: bool = False) -> ConvUnit:
         """A 3x3 RepConv.
 

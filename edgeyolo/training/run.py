@@ -13,7 +13,7 @@ from edgeyolo.datasets import Dataset, describe_problems
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
-from edgeyolo.models.csp_topology import Spec, spec_from_json
+from edgeyolo.models.network_spec import Spec, spec_from_json
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network
 from edgeyolo.models.topology import Activation

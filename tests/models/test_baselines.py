@@ -19,7 +19,8 @@ from edgeyolo.errors import DamagedFileError, UsageError  # noqa: E402
 from edgeyolo.models import specs  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.complexity import describe, fused_parameters, gflops, parameters  # noqa: E402
-from edgeyolo.models.csp_topology import Csp, CspSpec, CspStage, CspStep, Fpn, Pan, spec_from_json  # noqa: E402
+from edgeyolo.models.csp_topology import Csp, CspSpec, CspStage, CspStep, Fpn, Pan  # noqa: E402
+from edgeyolo.models.network_spec import spec_from_json  # noqa: E402
 from edgeyolo.models.heads import ImplicitOutput, Output  # noqa: E402
 from edgeyolo.models.layers import conv_layers  # noqa: E402
 from edgeyolo.models.network import conv_units  # noqa: E402

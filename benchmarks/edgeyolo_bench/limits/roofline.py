@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
-from edgeyolo.models.csp_topology import spec_from_json
+from edgeyolo.models.network_spec import spec_from_json
 from edgeyolo.models.layers import ConvLayer, conv_layers
 from edgeyolo_bench.limits.peaks import Peaks
 

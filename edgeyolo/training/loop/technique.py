@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from edgeyolo.artifact.learned_ranges import LearnedRanges
-from edgeyolo.models.csp_topology import Spec
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.network import Network
 from edgeyolo.models.topology import Anchors
 
