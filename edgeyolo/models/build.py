@@ -11,10 +11,10 @@ from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.csp_network import CspNetwork
 from edgeyolo.models.csp_topology import CspSpec
-from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.lite_network import LiteNetwork
 from edgeyolo.models.lite_topology import LiteSpec
 from edgeyolo.models.network import ElanNetwork, Network
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.tiny_network import TinyNetwork
 from edgeyolo.models.tiny_topology import TinySpec
 from edgeyolo.models.topology import MAX_CLASSES, Form

@@ -14,9 +14,9 @@ from edgeyolo.errors import UsageError
 from edgeyolo.models.conv_layer import ConvLayer, Walk
 from edgeyolo.models.csp_layers import CspWalk
 from edgeyolo.models.csp_topology import CspSpec
-from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.lite_layers import LiteWalk
 from edgeyolo.models.lite_topology import LiteSpec
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.tiny_topology import TinySpec, TinyWalk
 from edgeyolo.models.topology import Elan, ModelSpec, Stage
 

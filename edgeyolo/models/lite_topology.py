@@ -112,7 +112,9 @@ class LiteSpec:
         """
         try:
             values = dict(object_of(cls, {key: value for key, value in data.items() if key != "topology"}))
-            values["backbone"] = tuple(InvertedStage(**object_of(InvertedStage, item)) for item in values["backbone"])
+            values["backbone"] = tuple(
+                InvertedStage(**object_of(InvertedStage, item)) for item in values["backbone"]
+            )
             values["neck"] = neck_from_json(values["neck"])
             values["anchors"] = tuple(tuple((w, h) for w, h in level) for level in values["anchors"])
             return cls(**values)

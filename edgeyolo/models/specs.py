@@ -1,7 +1,8 @@
 """The networks by name; no torch here.
 
 The eight of the family stand here, each in about ten lines. What the parts mean stands in `topology`; how yolov7x,
--e6 and -d6 follow from others by compound scaling (paper 3.2) in `scaling`; the baselines in `baselines`.
+-e6 and -d6 follow from others by compound scaling (paper 3.2) in `scaling`; the baselines in `baselines`, the network
+that comes with the package in `lite_topology`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import TypeVar
 from edgeyolo.errors import UsageError
 from edgeyolo.models.baselines import make_baselines
 from edgeyolo.models.csp_topology import CspSpec
-from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.lite_topology import make_lite
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.topology import Activation, Anchors, Down, Elan, Form, ModelSpec, Stage, TopDown
 
 __all__ = [

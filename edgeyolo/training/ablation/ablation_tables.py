@@ -15,8 +15,8 @@ from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
 from edgeyolo.models.csp_topology import Cell, CspSpec
-from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.network import Network
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.scaling import (
     regroup,
     scale_compound,
