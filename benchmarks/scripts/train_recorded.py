@@ -89,6 +89,7 @@ def record(
     return {
         "name": training.name,
         "network": training.network,
+        "origin": training.origin,
         "sha256": loaded.sha256,
         "seconds": sum(stage["seconds"] for stage in stages),
         "metrics": dict(result.metrics),
@@ -130,11 +131,12 @@ def to_markdown(facts: dict[str, Any]) -> list[str]:
     """The result for readers: AP first, then how it came about."""
     shown = {key: f"{value:.4f}" for key, value in facts["metrics"].items() if value is not None}
     lines = [
-        f"# {facts['network']}, trained from scratch: {facts['name']}",
+        f"# {facts['network']}, trained: {facts['name']}",
         "",
         *table_lines(tuple(shown), [tuple(shown.values())]),
         "",
-        f"{facts['protocol']}. Averaged weights of the last epoch, SHA-256 {facts['sha256'][:12]}.",
+        f"{facts['protocol']}. Begun from {facts['origin']}; averaged weights of the last epoch, SHA-256 "
+        f"{facts['sha256'][:12]}.",
         f"{facts['seconds'] / 60:.1f} minutes on {facts['device']['model']}, {facts['threads']} threads, torch "
         f"{facts['torch']}; validation during the run included.",
         *([facts["remark"]] if facts["remark"] else []),

