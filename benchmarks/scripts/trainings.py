@@ -79,14 +79,14 @@ TRAININGS = {
             Stage(
                 "neck",
                 replace(
-                    _VOC_CPU, epochs=8, image_size=256, first_size=192, workers=1, freeze=("stem", "backbone")
+                    _VOC_CPU, epochs=7, image_size=256, first_size=192, workers=1, freeze=("stem", "backbone")
                 ),
                 replace(_VOC_ADAM, lr0=0.0015, lrf=0.2, weight_decay=0.05, ema_decay=0.995, plain_epochs=0),
             ),
             Stage(
                 "whole",
                 replace(
-                    _VOC_CPU, epochs=24, image_size=320, first_size=224, workers=1, freeze=_FINE + _FILTERS
+                    _VOC_CPU, epochs=20, image_size=320, first_size=224, workers=1, freeze=_FINE + _FILTERS
                 ),
                 replace(
                     _VOC_ADAM, lr0=0.0003, weight_decay=0.05, ema_decay=0.9985, mosaic=0.7, plain_epochs=3

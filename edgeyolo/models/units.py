@@ -19,7 +19,7 @@ from edgeyolo.models.topology import Activation, Form
 
 BN_EPS, BN_MOMENTUM = 1e-3, 0.03
 ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = MappingProxyType(
-    {"silu": nn.SiLU, "leaky_relu": partial(nn.LeakyReLU, 0.1), "relu": nn.ReLU}
+    {"silu": nn.SiLU, "leaky_relu": partial(nn.LeakyReLU, 0.1), "relu": nn.ReLU, "relu6": nn.ReLU6}
 )
 
 
