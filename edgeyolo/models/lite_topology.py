@@ -1,8 +1,9 @@
 """EfficientNet-Lite with a path aggregation network, as data; no torch here.
 
 The backbone is EfficientNet-Lite0's (arXiv:1905.11946; Lite: without squeeze-and-excitation), whose weights are
-published under the Apache licence: from them a detector is learned in an hour that takes days from scratch. Its activation is ReLU6 throughout: without
-the limit early maps reach 80, and float16 and integers lose what lies between. The neck is YOLOv4-CSP's, narrow.
+published under the Apache licence: from them a detector is learned in an hour that takes days from scratch. Its
+activation is ReLU6 throughout: without the limit early maps reach 80, and float16 and integers lose what lies between.
+The neck is YOLOv4-CSP's, narrow.
 """
 
 from __future__ import annotations
