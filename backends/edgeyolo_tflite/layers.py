@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeyolo_calib.onnx_graph import Graph
     from edgeyolo_calib.quantize.rules import Unit
 
-_ACTIVATIONS = frozenset({"LEAKY_RELU", "LOGISTIC", "MUL", "RELU"})
+_ACTIVATIONS = frozenset({"LEAKY_RELU", "LOGISTIC", "MUL", "RELU", "RELU6"})
 
 
 def onnx_names(model: Any, graph: Graph) -> dict[str, str]:

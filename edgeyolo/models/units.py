@@ -14,12 +14,21 @@ from types import MappingProxyType
 from typing import cast
 
 from torch import Tensor, nn
+from torch.nn.functional import relu6
 
 from edgeyolo.models.topology import Activation, Form
 
+
+class ReLU6(nn.Module):
+    """min(max(x, 0), 6), traced under its own name; nn.ReLU6 is a hardtanh, for which Core ML has no operator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu6(x)
+
+
 BN_EPS, BN_MOMENTUM = 1e-3, 0.03
 ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = MappingProxyType(
-    {"silu": nn.SiLU, "leaky_relu": partial(nn.LeakyReLU, 0.1), "relu": nn.ReLU, "relu6": nn.ReLU6}
+    {"silu": nn.SiLU, "leaky_relu": partial(nn.LeakyReLU, 0.1), "relu": nn.ReLU, "relu6": ReLU6}
 )
 
 
