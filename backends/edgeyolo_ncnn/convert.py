@@ -142,9 +142,15 @@ def _weights(
     steps = writer.steps.get(node.name)
     tail = untagged(bias) if bias is not None else b""
     if steps is not None:
-        settings[8] = 2  # int8, with scales in the second file
-        levels = np.clip(np.rint(weight / steps.weights[:, None, None, None]), -127, 127).astype(np.int8)
-        scales = np.array([*(1 / steps.weights), 1 / steps.taken], np.float32)
+        # int8, with scales behind the weights: one an output channel, in groups one a group.
+        groups = settings.get(7, 1)
+        assert isinstance(groups, int)
+        settings[8] = 2 if groups == 1 else 1
+        count = len(weight) if groups == 1 else groups
+        kept = steps.weights.reshape(count, -1).max(axis=1)
+        each = np.repeat(kept, len(weight) // count)
+        levels = np.clip(np.rint(weight / each[:, None, None, None]), -127, 127).astype(np.int8)
+        scales = np.array([*(1 / kept), 1 / steps.taken], np.float32)
         return tagged_integers(levels) + tail + untagged(scales)
     if writer.half and np.abs(weight).max() > np.finfo(np.float16).max:
         raise UnsupportedTargetError(

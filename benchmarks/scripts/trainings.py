@@ -86,7 +86,7 @@ TRAININGS = {
             Stage(
                 "whole",
                 replace(
-                    _VOC_CPU, epochs=20, image_size=320, first_size=224, workers=1, freeze=_FINE + _FILTERS
+                    _VOC_CPU, epochs=16, image_size=320, first_size=224, workers=1, freeze=_FINE + _FILTERS
                 ),
                 replace(
                     _VOC_ADAM, lr0=0.0003, weight_decay=0.05, ema_decay=0.9985, mosaic=0.7, plain_epochs=3
