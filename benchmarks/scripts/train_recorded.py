@@ -4,7 +4,7 @@ Python benchmarks/scripts/train_recorded.py NAME --data D
 
 bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
 builtin   the model that comes with the package: efficientnet-lite0-pan on PASCAL VOC 2007, from what lite_backbone.py
-          makes (RUNS/start.safetensors)
+          makes
 
 Trains in --runs (default runs/NAME), one folder for each stage; a run that was stopped goes on, finished stages are
 kept. Judges the last stage's averaged weights, on pictures that no step has seen and that chose no epoch (but the
@@ -40,18 +40,19 @@ from edgeyolo.training.run import resume, train
 from edgeyolo_bench.facts import Machine, read_device
 from edgeyolo_bench.render.markdown import table_lines
 
-START = "start.safetensors"
-"""In a training's folder: the weights that its first stage starts from; without it that starts from random ones."""
-
 _CURVE = ("lr", "box", "obj", "cls", "AP", "AP50")
 
 
 def run_stages(training: Training, folder: Path, learned: Dataset, judged: Dataset) -> None:
     """Train what is not trained yet."""
-    prepared = folder / START
-    start: str | Path = prepared if prepared.is_file() else training.network
+    start: str | Path = training.network
     for stage in training.stages:
         place = folder / stage.name
+        prepared = folder / f"{stage.name}-start.safetensors"
+        if prepared.is_file():
+            start = prepared
+        elif stage.begin is not None:
+            start = stage.begin(Path(start), folder)
         listener = ProgressListener()
         try:
             if _epochs_in(place) >= stage.config.epochs:

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lite_backbone import FINE, put_limit
 
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.devices import multiplies_bfloat16
@@ -14,11 +18,15 @@ from edgeyolo.training.recipe import SHORT, TINY, Recipe
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of the training loop."""
+    """One run of the training loop.
+
+    begin: makes the weights that it starts from, of those of the stage before and in the training's folder.
+    """
 
     name: str
     config: TrainConfig
     recipe: Recipe
+    begin: Callable[[Path, Path], Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,6 @@ ON_GPU = Stage(
     ),
     replace(_VOC_ADAM, lr0=0.0015, nominal_batch=128, mosaic=1.0, ema_decay=0.999, plain_epochs=20),
 )  # fmt: skip
-_FINE = ("stem", "backbone.0", "backbone.1", "backbone.2")
 _FILTERS = tuple(
     f"backbone.{stage}.{link}.depthwise.branch.conv"
     for stage, links in ((4, 3), (5, 4))
@@ -79,18 +86,24 @@ TRAININGS = {
             Stage(
                 "neck",
                 replace(
-                    _VOC_CPU, epochs=7, image_size=256, first_size=192, workers=1, freeze=("stem", "backbone")
+                    _VOC_CPU, epochs=8, image_size=256, first_size=192, workers=1, freeze=("stem", "backbone")
                 ),
                 replace(_VOC_ADAM, lr0=0.0015, lrf=0.2, weight_decay=0.05, ema_decay=0.995, plain_epochs=0),
             ),
             Stage(
                 "whole",
-                replace(
-                    _VOC_CPU, epochs=16, image_size=320, first_size=224, workers=1, freeze=_FINE + _FILTERS
-                ),
+                replace(_VOC_CPU, epochs=24, image_size=320, first_size=224, workers=1, freeze=FINE + _FILTERS),
                 replace(
                     _VOC_ADAM, lr0=0.0003, weight_decay=0.05, ema_decay=0.9985, mosaic=0.7, plain_epochs=3
                 ),
+            ),
+            Stage(
+                "limit",
+                replace(_VOC_CPU, epochs=4, image_size=320, workers=1, freeze=FINE + _FILTERS),
+                replace(
+                    _VOC_ADAM, lr0=0.00015, weight_decay=0.05, ema_decay=0.9985, mosaic=0.7, plain_epochs=2
+                ),
+                put_limit,
             ),
         ), "EfficientNet-Lite0's published weights (ImageNet) and a fresh neck"),
     )
