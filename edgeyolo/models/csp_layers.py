@@ -10,7 +10,10 @@ from edgeyolo.models.csp_topology import CARDINALITY, Csp, CspSpec, CspStage, Fp
 
 
 class PanWalk(Walk):
-    """The common part of the walks through networks with cross-stage partial blocks and their neck."""
+    """The common part of the walks through networks of cross-stage partial blocks.
+
+    Their neck is in it.
+    """
 
     def cell(self, name: str, spec: Csp, stride: int) -> Iterator[ConvLayer]:
         groups = CARDINALITY if spec.cell == "resx" else 1

@@ -234,7 +234,10 @@ def _step(data: Any) -> CspStep:
 
 
 def neck_from_json(data: Any) -> Pan | Fpn:
-    """Rebuild a neck; raises what a broken one raises on the way (TypeError, ValueError, KeyError, UsageError)."""
+    """Rebuild a neck.
+
+    Raises TypeError, ValueError, KeyError or UsageError on anything that is not one.
+    """
     if isinstance(data, Mapping) and "widths" in data:
         values = object_of(Fpn, data)
         return Fpn(tuple(values["widths"]), values["spp"])

@@ -1,4 +1,7 @@
-"""The convolutions of an EfficientNet-Lite detector from its spec alone, without torch; see `layers`."""
+"""The convolutions of an EfficientNet-Lite detector from its spec, without torch.
+
+See `layers`.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,10 @@ from edgeyolo.models.units import Convs
 
 
 class InvertedResidual(nn.Module):
-    """One link of an `InvertedStage`: (N, c_in, H, W) -> (N, stage.out, H / stride, W / stride)."""
+    """One link of an `InvertedStage`.
+
+    (N, c_in, H, W) -> (N, stage.out, H / stride, W / stride).
+    """
 
     def __init__(self, c_in: int, stride: int, stage: InvertedStage, convs: Convs) -> None:
         super().__init__()
@@ -31,7 +34,10 @@ class InvertedResidual(nn.Module):
 
 
 class LiteNetwork(Network):
-    """An EfficientNet-Lite detector: images in, raw head maps out, as with every `Network`."""
+    """An EfficientNet-Lite detector.
+
+    Images in, raw head maps out, as with every `Network`.
+    """
 
     spec: LiteSpec
 

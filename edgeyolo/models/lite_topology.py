@@ -48,7 +48,10 @@ class InvertedStage:
 
 @dataclass(frozen=True)
 class LiteSpec:
-    """One network: a strided convolution to `width` channels, stages, a neck over the last map of each stride."""
+    """One network.
+
+    It is a strided convolution to `width` channels, the stages, and a neck over the last map of each stride.
+    """
 
     name: str
     width: int
@@ -89,7 +92,10 @@ class LiteSpec:
 
     @property
     def laterals(self) -> tuple[int, ...]:
-        """Places of the stages whose maps the neck is given: the last of each stride, finest first."""
+        """Places of the stages whose maps the neck is given.
+
+        They are the last of each stride, finest first.
+        """
         later = [stage.stride for stage in self.backbone[1:]]
         return tuple(place for place, stride in enumerate([*later, 2]) if stride == 2)
 
@@ -124,7 +130,10 @@ class LiteSpec:
 
 
 def make_lite(anchors: Anchors) -> LiteSpec:
-    """EfficientNet-Lite0 with a neck of three levels, the network that comes with the package."""
+    """EfficientNet-Lite0 with a neck of three levels.
+
+    It is the network that comes with the package.
+    """
 
     def block(out: int) -> Csp:
         return Csp(out, 1, "late", shortcut=False)

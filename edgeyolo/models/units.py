@@ -20,7 +20,10 @@ from edgeyolo.models.topology import Activation, Form
 
 
 class ReLU6(nn.Module):
-    """min(max(x, 0), 6), traced under its own name; nn.ReLU6 is a hardtanh, for which Core ML has no operator."""
+    """ReLU with an upper limit: min(max(x, 0), 6).
+
+    nn.ReLU6 is traced as a hardtanh, for which Core ML has no operator that its engine runs.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return relu6(x)

@@ -16,5 +16,8 @@ _SWITCHES = {
 
 
 def send_none(library: str) -> None:
-    """Switch off the reports of `library`, which is not imported yet; what the environment says comes first."""
+    """Switch off the reports of `library`, which is not imported yet.
+
+    What the environment says comes first.
+    """
     os.environ.setdefault(*_SWITCHES[library])

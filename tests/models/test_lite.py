@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the export extra")
@@ -17,7 +19,7 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 import lite_backbone  # noqa: E402
 
 from edgeyolo.errors import DamagedFileError, UsageError  # noqa: E402
-from edgeyolo.models import specs  # noqa: E402
+from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.csp_topology import Csp, CspStage, CspStep, Fpn, Pan  # noqa: E402
 from edgeyolo.models.layers import conv_layers  # noqa: E402
@@ -159,3 +161,28 @@ def test_the_published_backbone_is_read_from_its_wheel(
     assert torch.allclose(inside, shifted.clamp(0, 6), atol=1e-4)
     last = network.backbone[6][0].project.branch
     assert torch.equal(last.conv.weight, state["_blocks.15._project_conv.weight"])
+
+
+def test_relu_learns_the_maps_of_relu6_and_gets_its_limit_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite_backbone, "_BATCH", 2)
+    monkeypatch.setattr(lite_backbone, "_SIDE", 64)
+    picture = tmp_path / "photo.png"
+    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (200, 240, 3), np.uint8))
+    teacher = build("efficientnet-lite0-pan", 2).eval()
+    lite_backbone.put_backbone(teacher, published())
+    network = lite_backbone.with_activation(teacher, "relu")
+    lite_backbone.adapt(network, teacher, [picture], 2, seed=0)
+    after, before = network.state_dict(), teacher.state_dict()
+    assert not torch.equal(after["stem.branch.conv.weight"], before["stem.branch.conv.weight"])
+    assert torch.equal(after["neck.finest.branch.conv.weight"], before["neck.finest.branch.conv.weight"])
+    weights.save(tmp_path / lite_backbone.PUBLISHED, teacher, ("a", "b"), {})
+    weights.save(tmp_path / "trained.safetensors", network, ("a", "b"), {})
+    limited = weights.load(lite_backbone.put_limit(tmp_path / "trained.safetensors", tmp_path)).network
+    state = limited.state_dict()
+    assert limited.spec.act == "relu6"
+    assert torch.equal(state["stem.branch.conv.weight"], before["stem.branch.conv.weight"])
+    last = "backbone.6.0.project.branch.conv.weight"
+    assert torch.equal(state[last], after[last])
+    assert not torch.equal(state[last], before[last])
