@@ -46,7 +46,7 @@ FLOATS = (
     "ane-coreml-fp16",
 )
 INTEGERS = (
-    "cpu-onnx-int8", "cpu-openvino-int8", "cpu-tflite-int8", "edgetpu-tflite-int8", "cpu-ncnn-int8", "jetson-trt-int8",
+    "cpu-onnx-int8", "cpu-openvino-int8", "cpu-tflite-int8", "cpu-ncnn-int8", "jetson-trt-int8",
     "ane-coreml-int8", "hexagon-qnn-int8",
 )  # fmt: skip
 
