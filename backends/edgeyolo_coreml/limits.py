@@ -18,7 +18,7 @@ from edgeyolo.backend.op_graph import Graph, Operation
 # Operators with a path on every family from the M1 on ([guide] appendix A). `upsample_nearest_neighbor` of a whole
 # factor is a deconvolution on the M1, which has no texture engine ([guide] chapter 13), and native from the M2.
 OPERATORS = frozenset(
-    {"add", "avg_pool", "concat", "conv", "leaky_relu", "max_pool", "mul", "relu", "sigmoid", "silu"}
+    {"add", "avg_pool", "concat", "conv", "leaky_relu", "max_pool", "mul", "relu", "relu6", "sigmoid", "silu"}
     | {"upsample_nearest_neighbor"}
 )
 # Folded when the program is compiled, before anything runs ([guide] appendix A, "Quantization and dtype").
@@ -45,6 +45,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         for onnx, mil in {
             "Add": "add",
             "AveragePool": "avg_pool",
+            "Clip": "relu6",
             "Concat": "concat",
             "Conv": "conv",
             "LeakyRelu": "leaky_relu",
@@ -68,7 +69,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 )
 
 
-_ACTIVATIONS = ("LeakyRelu", "Mul", "Relu", "Sigmoid")
+_ACTIVATIONS = ("Clip", "LeakyRelu", "Mul", "Relu", "Sigmoid")
 
 
 def leading(graph: Graph) -> frozenset[str]:

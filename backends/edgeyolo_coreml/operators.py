@@ -56,6 +56,10 @@ def relu(x: Tensor) -> Tensor:
     return F.relu(x)
 
 
+def relu6(x: Tensor) -> Tensor:
+    return F.relu6(x)
+
+
 def sigmoid(x: Tensor) -> Tensor:
     return torch.sigmoid(x)
 
@@ -107,6 +111,7 @@ RULES: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
         "transpose": transpose,
         "reduce_max": reduce_max,
         "relu": relu,
+        "relu6": relu6,
         "sigmoid": sigmoid,
         "silu": lambda x: x * torch.sigmoid(x),
         "add": lambda x, y: x + y,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 _ADD, _MULTIPLY = 0, 2  # BinaryOp
-_RELU, _LEAKY = 1, 2  # what a convolution does to its sums
+_RELU, _LEAKY, _CLIP = 1, 2, 3  # what a convolution does to its sums
 _MAXIMUM = 0  # Pooling
 
 
@@ -108,16 +108,32 @@ def _convolution(writer: _Writer, node: Any, attributes: dict[str, Any]) -> None
     data = _weights(writer, node, weight, settings, bias)
     output = str(node.output[0])
     follower = writer.follower(output)
-    if follower is not None and follower.op_type in ("Relu", "LeakyRelu"):
-        slope = next((each.f for each in follower.attribute if each.name == "alpha"), 0.01)
-        leaky = follower.op_type == "LeakyRelu"
-        settings[9] = _LEAKY if leaky else _RELU
-        if leaky:
-            settings[10] = (float(slope),)
+    if follower is not None and follower.op_type in _FUSED:
+        settings[9], numbers = _FUSED[follower.op_type](writer, follower)
+        if numbers:
+            settings[10] = numbers
         output = str(follower.output[0])
         writer.done.add(output)
     kind = "ConvolutionDepthWise" if groups > 1 else "Convolution"
     writer.layers.append(Layer(kind, str(node.output[0]), (str(node.input[0]),), (output,), settings, data))
+
+
+def _limits(writer: _Writer, node: Any) -> tuple[float, float]:
+    """The least and the largest value of a Clip."""
+    low, high = (float(writer.constants[name]) for name in node.input[1:3])
+    return low, high
+
+
+def _slope(node: Any) -> float:
+    return float(next((each.f for each in node.attribute if each.name == "alpha"), 0.01))
+
+
+# Activation functions that a convolution takes in: their kind there, and their numbers.
+_FUSED: Mapping[str, Callable[[_Writer, Any], tuple[int, tuple[float, ...]]]] = {
+    "Clip": lambda writer, node: (_CLIP, _limits(writer, node)),
+    "LeakyRelu": lambda writer, node: (_LEAKY, (_slope(node),)),
+    "Relu": lambda writer, node: (_RELU, ()),
+}
 
 
 def _weights(
@@ -126,9 +142,15 @@ def _weights(
     steps = writer.steps.get(node.name)
     tail = untagged(bias) if bias is not None else b""
     if steps is not None:
-        settings[8] = 2  # int8, with scales in the second file
-        levels = np.clip(np.rint(weight / steps.weights[:, None, None, None]), -127, 127).astype(np.int8)
-        scales = np.array([*(1 / steps.weights), 1 / steps.taken], np.float32)
+        # int8, with scales behind the weights: one an output channel, in groups one a group.
+        groups = settings.get(7, 1)
+        assert isinstance(groups, int)
+        settings[8] = 2 if groups == 1 else 1
+        count = len(weight) if groups == 1 else groups
+        kept = steps.weights.reshape(count, -1).max(axis=1)
+        each = np.repeat(kept, len(weight) // count)
+        levels = np.clip(np.rint(weight / each[:, None, None, None]), -127, 127).astype(np.int8)
+        scales = np.array([*(1 / kept), 1 / steps.taken], np.float32)
         return tagged_integers(levels) + tail + untagged(scales)
     if writer.half and np.abs(weight).max() > np.finfo(np.float16).max:
         raise UnsupportedTargetError(
@@ -196,11 +218,10 @@ def _slice(writer: _Writer, node: Any, attributes: dict[str, Any]) -> None:
 
 _WRITERS: Mapping[str, Callable[[_Writer, Any, dict[str, Any]], None]] = {
     "Add": lambda writer, node, _: writer.add("BinaryOp", node, {0: _ADD}),
+    "Clip": lambda writer, node, _: writer.add("Clip", node, dict(enumerate(_limits(writer, node)))),
     "Concat": _concat,
     "Conv": _convolution,
-    "LeakyRelu": lambda writer, node, attributes: writer.add(
-        "ReLU", node, {0: float(attributes.get("alpha", 0.01))}
-    ),
+    "LeakyRelu": lambda writer, node, _: writer.add("ReLU", node, {0: _slope(node)}),
     "MaxPool": _pool,
     "Mul": lambda writer, node, _: writer.add("BinaryOp", node, {0: _MULTIPLY}),
     "Relu": lambda writer, node, _: writer.add("ReLU", node),

@@ -16,6 +16,7 @@ from edgeyolo.backend.op_graph import Graph, Operation
 OPERATORS = MappingProxyType(
     {
         "Add": "BinaryOp",
+        "Clip": "Clip",
         "Concat": "Concat",
         "Conv": "Convolution",
         "LeakyRelu": "ReLU",

@@ -47,6 +47,7 @@ INT8 = replace(
     operators=MappingProxyType(
         {
             "Add": "QLinearAdd",
+            "Clip": "QLinearConv",
             "Concat": "Concat",
             "Conv": "QLinearConv",
             "LeakyRelu": "QLinearLeakyRelu",

@@ -26,6 +26,7 @@ from edgeyolo.backend.op_graph import Graph, Operation
 OPERATORS: Mapping[str, str] = MappingProxyType(
     {
         "Add": "Add",
+        "Clip": "Clamp",
         "Concat": "Concat",
         "Conv": "Convolution",
         "LeakyRelu": "PRelu",

@@ -21,6 +21,7 @@ from edgeyolo.runtime.images import read_image
 from edgeyolo.runtime.preprocess import preprocess
 from edgeyolo.support.install import install_hint
 from edgeyolo.support.silence import silence
+from edgeyolo.support.usage_reports import send_none
 
 
 def quantize(
@@ -46,6 +47,7 @@ def quantize(
     """
     floats = head_convolutions(model) + layers_of(model, options.floats)
     floats += float_layers(model, calibration.floats)
+    send_none("nncf")
     with silence("nncf"):
         try:
             import nncf

@@ -20,6 +20,7 @@ OPERATORS = MappingProxyType(
     {
         "Add": "ElementWiseAdd",
         "AveragePool": "PoolAvg2d",
+        "Clip": "ReluMinMax",
         "Concat": "Concat",
         "Conv": "Conv2d",
         "LeakyRelu": "Prelu",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from edgeyolo_calib.onnx_graph import Graph
     from edgeyolo_calib.quantize.rules import Unit
 
-_ACTIVATIONS = frozenset({"LEAKY_RELU", "LOGISTIC", "MUL", "RELU"})
+_CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
+_ACTIVATIONS = frozenset({"LEAKY_RELU", "LOGISTIC", "MUL", "RELU", "RELU6"})
 
 
 def onnx_names(model: Any, graph: Graph) -> dict[str, str]:
@@ -67,7 +68,7 @@ def float_tensors(model: Any, exported: Path, floats: Collection[str]) -> frozen
     takers: dict[str, list[str]] = defaultdict(list)
     for kind, operator in reversed(list(flatbuffer.operators(model))):
         given, taken = _ends(model, operator)
-        if kind != "CONV_2D" and takers[given] and found.issuperset(takers[given]):
+        if kind not in _CONVOLUTIONS and takers[given] and found.issuperset(takers[given]):
             found.add(given)
         for name in taken:
             takers[name].append(given)
@@ -86,8 +87,19 @@ def _units_by_weight(graph: Graph) -> dict[bytes, list[Unit]]:
 
     found: dict[bytes, list[Unit]] = defaultdict(list)
     for unit in units(graph):
-        found[graph.array(unit.conv.input[1]).transpose(0, 2, 3, 1).tobytes()].append(unit)
+        weight = graph.array(unit.conv.input[1])
+        axes = (1, 2, 3, 0) if _is_depthwise(unit.conv, weight) else (0, 2, 3, 1)
+        found[weight.transpose(axes).tobytes()].append(unit)
     return found
+
+
+def _is_depthwise(conv: Any, weight: Any) -> bool:
+    """Tell a convolution of one channel a group.
+
+    It is TFLite's DEPTHWISE_CONV_2D, whose weight is (1, height, width, out).
+    """
+    groups = next((each.i for each in conv.attribute if each.name == "group"), 1)
+    return bool(groups == len(weight) > 1)
 
 
 def _tensors_of(unit: Unit) -> list[str]:
@@ -96,16 +108,17 @@ def _tensors_of(unit: Unit) -> list[str]:
 
 
 def _layers(model: Any) -> Iterator[tuple[bytes, list[str]]]:
-    """Each convolution's weight (out, height, width, in), and its tensors.
+    """Each convolution's weight, and its tensors.
 
-    They are what it and its activation function give.
+    The weight is (out, height, width, in), of a depthwise one (1, height, width, out). The tensors are what it and its
+    activation function give.
     """
     takers: dict[int, dict[str, Any]] = defaultdict(dict)
     for kind, operator in flatbuffer.operators(model):
         for index in operator.inputs:
             takers[index][kind] = operator
     for kind, operator in flatbuffer.operators(model):
-        if kind == "CONV_2D":
+        if kind in _CONVOLUTIONS:
             _, weight, *_ = flatbuffer.tensors(model, operator.inputs)
             behind = takers[operator.outputs[0]]
             inside = sorted(behind) if behind.keys() <= _ACTIVATIONS else ()  # LOGISTIC before MUL

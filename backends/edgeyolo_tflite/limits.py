@@ -51,6 +51,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
     {
         "Add": "ADD",
         "AveragePool": "AVERAGE_POOL_2D",
+        "Clip": "RELU6",
         "Concat": "CONCATENATION",
         "Conv": "CONV_2D",
         "LeakyRelu": "LEAKY_RELU",

@@ -34,7 +34,7 @@ _SAME_SCALE = frozenset({"CONCATENATION", "MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBO
 # those of the float operators; interpreters take them, compilers may not.
 _INT8_VERSIONS = {
     "ADD": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "DEQUANTIZE": 2, "LOGISTIC": 2,
-    "MAX_POOL_2D": 2, "MUL": 2, "PAD": 2, "RELU": 2, "RESIZE_NEAREST_NEIGHBOR": 2, "STRIDED_SLICE": 2,
+    "MAX_POOL_2D": 2, "MUL": 2, "PAD": 2, "RELU": 2, "RELU6": 2, "RESIZE_NEAREST_NEIGHBOR": 2, "STRIDED_SLICE": 2,
 }  # fmt: skip
 
 

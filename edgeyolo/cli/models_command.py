@@ -42,7 +42,8 @@ def command(as_json: bool) -> None:
     note(
         "params and GFLOPs: re-parameterized, 80 classes, at the paper's image size. The paper's FPS: V100, batch 1, "
         "fp16, inference only.\nIts figures for yolov7-d6 are those of the training form, auxiliary heads included.\n"
-        "Under the eight networks: the baselines that the paper compares them with.\n"
+        "Under the eight networks: the baselines that the paper compares them with; last the one that comes with the "
+        "package.\n"
         "yolov4-tiny-3l is darknet's network; the paper's figures are of another one of that name."
     )
 

@@ -49,7 +49,7 @@ _WITH_RESUME = {"resumed", "epochs", "threads", "tensorboard", "as_json", "searc
 @click.option("--weights", help="Start a MODEL called by its name from this file or published name.")
 @click.option(
     "--activation",
-    type=click.Choice(["silu", "leaky", "relu"]),
+    type=click.Choice(["silu", "leaky", "relu", "relu6"]),
     help="In place of the network's own; the edge TPU has no leaky.",
 )
 @with_options(*RUN_OPTIONS)

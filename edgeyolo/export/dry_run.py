@@ -29,7 +29,7 @@ from edgeyolo.support.files import refuse_occupied
 from edgeyolo.support.install import install_hint
 
 if TYPE_CHECKING:
-    from edgeyolo.models.csp_topology import Spec
+    from edgeyolo.models.network_spec import Spec
 
 
 @dataclass(frozen=True)

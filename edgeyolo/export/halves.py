@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import onnx
 
 LEAST = 256  # values; smaller tensors would not be smaller with a node beside them
+# Products of an output: roundings of fewer do not cancel. Depthwise convolutions are 2 % of a network's values, and
+# were half of what float16 changed in its maps (efficientnet-lite0-pan on generated pictures: 0.023 of the largest).
+LEAST_PRODUCTS = 64
 
 
 def with_halves(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -23,7 +26,7 @@ def with_halves(model: onnx.ModelProto) -> onnx.ModelProto:
     A Cast to float32 follows each.
 
     ONNX Runtime folds the casts when it loads the file, so what it runs is the float32 graph. Biases stay: they
-    are few, and are added to sums of many products.
+    are few, and are added to sums of many products; so do the weights of sums of few.
 
     Raises UnsupportedTargetError for weights beyond float16's range, which would become infinite.
     """
@@ -36,6 +39,8 @@ def with_halves(model: onnx.ModelProto) -> onnx.ModelProto:
     for initializer in model.graph.initializer:
         values = numpy_helper.to_array(initializer)
         if values.dtype != np.float32 or values.ndim < 2 or values.size < LEAST:
+            continue
+        if values[0].size < LEAST_PRODUCTS:
             continue
         with np.errstate(over="ignore"):
             rounded = values.astype(np.float16)

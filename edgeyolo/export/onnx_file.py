@@ -164,6 +164,14 @@ def _resize(operation: Operation, opset: int) -> _Form:
     return _Form(modes, (roi, f"{operation.output}/scales"), constants)
 
 
+def _clip(operation: Operation, opset: int) -> _Form:
+    limits = {
+        f"{operation.output}/{name}": np.array(operation.attributes[name], np.float32)
+        for name in ("min", "max")
+    }
+    return _Form({}, tuple(limits), limits)
+
+
 def _slice(operation: Operation, opset: int) -> _Form:
     given = {name: np.atleast_1d(operation.attributes[name]) for name in ("start", "end", "axis", "steps")}
     ends = [TO_THE_END if end is None else end for end in given["end"]]
@@ -176,6 +184,7 @@ FORMS: Mapping[str, Callable[[Operation, int], _Form]] = MappingProxyType(
     {
         **dict.fromkeys(("Add", "Concat", "LeakyRelu", "Mul", "Relu", "Sigmoid"), _plain),
         **dict.fromkeys(("Conv", "MaxPool"), _window),
+        "Clip": _clip,
         "Resize": _resize,
         "Slice": _slice,
     }

@@ -28,7 +28,7 @@ from edgeyolo.runtime.images import read_image
 from edgeyolo.support.nearest import nearest
 
 if TYPE_CHECKING:
-    from edgeyolo.models.csp_topology import Spec
+    from edgeyolo.models.network_spec import Spec
 
 
 COMPARED_AT_MOST = 32  # where few show too little to judge by

@@ -253,7 +253,7 @@ EMPTY: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "add": _broadcast,
         "cat": _joined,
         "convolution": _convolved,
-        **dict.fromkeys(("leaky_relu", "relu", "sigmoid", "silu"), _alike),
+        **dict.fromkeys(("hardtanh", "leaky_relu", "relu", "sigmoid", "silu"), _alike),
         "max_pool2d_with_indices": _pooled,
         "mul": _broadcast,
         "upsample_nearest2d": _enlarged,
@@ -268,6 +268,9 @@ RULES: Mapping[str, _Rule] = MappingProxyType(
         "mul": _Rule(("Mul",)),
         "add": _Rule(("Add",)),
         "relu": _Rule(("Relu",)),
+        "hardtanh": _Rule(
+            ("Clip",), lambda args, _: dict(zip(("min", "max"), (*args[1:], -1.0, 1.0), strict=False))
+        ),
         "leaky_relu": _Rule(("LeakyRelu",), lambda args, _: {"alpha": args[1] if len(args) > 1 else 0.01}),
         "max_pool2d_with_indices": _Rule(("MaxPool",), _pool),
         "upsample_nearest2d": _Rule(("Resize",), _resize),

@@ -10,8 +10,11 @@ import torch
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.csp_network import CspNetwork
-from edgeyolo.models.csp_topology import CspSpec, Spec
+from edgeyolo.models.csp_topology import CspSpec
+from edgeyolo.models.lite_network import LiteNetwork
+from edgeyolo.models.lite_topology import LiteSpec
 from edgeyolo.models.network import ElanNetwork, Network
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.tiny_network import TinyNetwork
 from edgeyolo.models.tiny_topology import TinySpec
 from edgeyolo.models.topology import MAX_CLASSES, Form
@@ -39,6 +42,8 @@ def build(
     with torch.device(device) if device is not None else nullcontext():
         if isinstance(spec, CspSpec):
             return CspNetwork(spec, classes, form)
+        if isinstance(spec, LiteSpec):
+            return LiteNetwork(spec, classes, form)
         if isinstance(spec, TinySpec):
             return TinyNetwork(spec, classes, form)
         network = ElanNetwork(spec, classes, form)

@@ -9,40 +9,11 @@ from edgeyolo.models.conv_layer import ConvLayer, Walk
 from edgeyolo.models.csp_topology import CARDINALITY, Csp, CspSpec, CspStage, Fpn, Pan
 
 
-@dataclass(frozen=True)
-class CspWalk(Walk):
-    """Walk through a network as `CspNetwork.__init__` builds it."""
+class PanWalk(Walk):
+    """The common part of the walks through networks of cross-stage partial blocks.
 
-    spec: CspSpec
-    classes: int
-
-    def layers(self) -> Iterator[ConvLayer]:
-        """Every convolution, in the order of registration."""
-        spec, stride = self.spec, self.spec.stem_stride
-        yield from self.stem()
-        widths = [spec.width, *(stage.block.out for stage in spec.backbone)]
-        for place, stage in enumerate(spec.backbone):
-            yield from self.stage(f"backbone.{place}", widths[place], 0, stage, stride)
-            stride *= 1 if stage.down == "none" else 2
-        neck = spec.neck
-        yield from self.pan(widths, neck, stride) if isinstance(neck, Pan) else self.fpn(widths, neck, stride)
-        channels = len(spec.anchors[0]) * (5 + self.classes)
-        for place, (c, own) in enumerate(zip(spec.lead, spec.strides, strict=True)):
-            yield self.conv(f"outputs.{place}", c, channels, own)
-
-    def stem(self) -> Iterator[ConvLayer]:
-        c, half = self.spec.width, self.spec.width // 2
-        if self.spec.stem == "focus":
-            yield self.conv("stem.1", 12, c, 2, kernel=3)
-        elif self.spec.stem == "pooled":
-            yield self.conv("stem.conv1", 3, half, 1, kernel=3, after=2)
-            yield self.conv("stem.conv2", half, half, 2)
-            yield self.conv("stem.strided", half, half, 2, kernel=3, after=4)
-            yield self.conv("stem.transition", 2 * half, c, 4)
-        else:
-            yield self.conv("stem.0", 3, half, 1, kernel=3)
-            yield self.conv("stem.1", half, c, 1, kernel=3, after=2)
-            yield from self.cell("stem.2", Csp(c, 1, "none"), 2)
+    Their neck is in it.
+    """
 
     def cell(self, name: str, spec: Csp, stride: int) -> Iterator[ConvLayer]:
         groups = CARDINALITY if spec.cell == "resx" else 1
@@ -82,6 +53,42 @@ class CspWalk(Walk):
             yield from self.stage(f"{name}.stage", refined[place], coarse[-2 - place], stage, stride)
             stride *= 2
             yield self.conv(f"{name}.lead", refined[place + 1], neck.lead[place + 1], stride, kernel=3)
+
+
+@dataclass(frozen=True)
+class CspWalk(PanWalk):
+    """Walk through a network as `CspNetwork.__init__` builds it."""
+
+    spec: CspSpec
+    classes: int
+
+    def layers(self) -> Iterator[ConvLayer]:
+        """Every convolution, in the order of registration."""
+        spec, stride = self.spec, self.spec.stem_stride
+        yield from self.stem()
+        widths = [spec.width, *(stage.block.out for stage in spec.backbone)]
+        for place, stage in enumerate(spec.backbone):
+            yield from self.stage(f"backbone.{place}", widths[place], 0, stage, stride)
+            stride *= 1 if stage.down == "none" else 2
+        neck = spec.neck
+        yield from self.pan(widths, neck, stride) if isinstance(neck, Pan) else self.fpn(widths, neck, stride)
+        channels = len(spec.anchors[0]) * (5 + self.classes)
+        for place, (c, own) in enumerate(zip(spec.lead, spec.strides, strict=True)):
+            yield self.conv(f"outputs.{place}", c, channels, own)
+
+    def stem(self) -> Iterator[ConvLayer]:
+        c, half = self.spec.width, self.spec.width // 2
+        if self.spec.stem == "focus":
+            yield self.conv("stem.1", 12, c, 2, kernel=3)
+        elif self.spec.stem == "pooled":
+            yield self.conv("stem.conv1", 3, half, 1, kernel=3, after=2)
+            yield self.conv("stem.conv2", half, half, 2)
+            yield self.conv("stem.strided", half, half, 2, kernel=3, after=4)
+            yield self.conv("stem.transition", 2 * half, c, 4)
+        else:
+            yield self.conv("stem.0", 3, half, 1, kernel=3)
+            yield self.conv("stem.1", half, c, 1, kernel=3, after=2)
+            yield from self.cell("stem.2", Csp(c, 1, "none"), 2)
 
     def fpn(self, widths: list[int], neck: Fpn, stride: int) -> Iterator[ConvLayer]:
         coarser = (0, *neck.widths[:-1])

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
 from edgeyolo.errors import DamagedFileError, UsageError
-from edgeyolo.models.tiny_topology import TinySpec
 from edgeyolo.models.topology import (
     Activation,
     Anchors,
-    ModelSpec,
     check_anchors,
     check_between,
     check_width,
@@ -218,28 +216,11 @@ class CspSpec:
         try:
             values = dict(object_of(cls, {key: value for key, value in data.items() if key != "topology"}))
             values["backbone"] = tuple(map(_stage, values["backbone"]))
-            values["neck"] = _neck(values["neck"])
+            values["neck"] = neck_from_json(values["neck"])
             values["anchors"] = tuple(tuple((w, h) for w, h in level) for level in values["anchors"])
             return cls(**values)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise DamagedFileError(f"{where}: not a network spec ({error})") from error
-
-
-Spec: TypeAlias = ModelSpec | CspSpec | TinySpec
-_TOPOLOGIES: Mapping[Any, type[CspSpec | TinySpec]] = {"csp": CspSpec, "tiny": TinySpec}
-
-
-def spec_from_json(data: Any, where: str = "network spec") -> Spec:
-    """Rebuild the spec of any network.
-
-    Raises DamagedFileError, beginning with `where`, on anything else.
-    """
-    topology = data.get("topology") if isinstance(data, Mapping) else None
-    if topology is None:
-        return ModelSpec.from_json(data, where)
-    if topology not in ("csp", "tiny"):
-        raise DamagedFileError(f"{where}: not a network spec (topology {topology!r:.40})")
-    return _TOPOLOGIES[topology].from_json(data, where)
 
 
 def _stage(data: Any) -> CspStage:
@@ -252,7 +233,11 @@ def _step(data: Any) -> CspStep:
     return CspStep(values["channels"], Csp(**object_of(Csp, values["block"])))
 
 
-def _neck(data: Any) -> Pan | Fpn:
+def neck_from_json(data: Any) -> Pan | Fpn:
+    """Rebuild a neck.
+
+    Raises TypeError, ValueError, KeyError or UsageError on anything that is not one.
+    """
     if isinstance(data, Mapping) and "widths" in data:
         values = object_of(Fpn, data)
         return Fpn(tuple(values["widths"]), values["spp"])

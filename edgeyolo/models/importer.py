@@ -36,7 +36,7 @@ from edgeyolo.models.other_names import INNER_LATERAL, has_inner_lateral
 from edgeyolo.models.published import Recognised, is_fused_training, recognise
 from edgeyolo.support.hashes import sha256
 
-_ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)", "relu": "ReLU"}
+_ACTIVATIONS = {"silu": "SiLU", "leaky_relu": "LeakyReLU(0.1)", "relu": "ReLU", "relu6": "ReLU6"}
 
 
 @dataclass(frozen=True)

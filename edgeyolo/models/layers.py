@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from edgeyolo.errors import UsageError
 from edgeyolo.models.conv_layer import ConvLayer, Walk
 from edgeyolo.models.csp_layers import CspWalk
-from edgeyolo.models.csp_topology import CspSpec, Spec
+from edgeyolo.models.csp_topology import CspSpec
+from edgeyolo.models.lite_layers import LiteWalk
+from edgeyolo.models.lite_topology import LiteSpec
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.tiny_topology import TinySpec, TinyWalk
 from edgeyolo.models.topology import Elan, ModelSpec, Stage
 
@@ -31,6 +34,8 @@ def conv_layers(
         raise UsageError(f"size {size}: expected multiples of the largest stride, {spec.strides[-1]}")
     if isinstance(spec, CspSpec):
         return tuple(CspWalk(size, spec, classes).layers())
+    if isinstance(spec, LiteSpec):
+        return tuple(LiteWalk(size, spec, classes).layers())
     if isinstance(spec, TinySpec):
         return tuple(TinyWalk(size, spec, classes).layers())
     return tuple(_Walk(size, spec, classes, spec.aux if auxiliary else ()).layers())

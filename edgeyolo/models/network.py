@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeyolo.models.blocks import CspPyramid, SpaceToDepth, StageBlock, TinyPyramid, TopDownBlock
-from edgeyolo.models.csp_topology import Spec
 from edgeyolo.models.heads import ImplicitOutput, Output, initialize_biases
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.topology import Anchors, Form, ModelSpec
 from edgeyolo.models.units import Convs, ConvUnit
 

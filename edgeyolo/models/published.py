@@ -18,9 +18,9 @@ from torch import Tensor
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
-from edgeyolo.models.csp_topology import Spec
 from edgeyolo.models.mmyolo_names import from_mmyolo, is_mmyolo, is_mmyolo_p6
 from edgeyolo.models.network import Network, load_state
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.other_names import has_inner_lateral, with_published_names
 from edgeyolo.models.topology import MAX_CLASSES, Activation, Anchors, Form, ModelSpec
 

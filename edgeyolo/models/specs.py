@@ -1,7 +1,8 @@
 """The networks by name; no torch here.
 
 The eight of the family stand here, each in about ten lines. What the parts mean stands in `topology`; how yolov7x,
--e6 and -d6 follow from others by compound scaling (paper 3.2) in `scaling`; the baselines in `baselines`.
+-e6 and -d6 follow from others by compound scaling (paper 3.2) in `scaling`; the baselines in `baselines`, the network
+that comes with the package in `lite_topology`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import TypeVar
 
 from edgeyolo.errors import UsageError
 from edgeyolo.models.baselines import make_baselines
-from edgeyolo.models.csp_topology import CspSpec, Spec
+from edgeyolo.models.csp_topology import CspSpec
+from edgeyolo.models.lite_topology import make_lite
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.topology import Activation, Anchors, Down, Elan, Form, ModelSpec, Stage, TopDown
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "get",
     "known",
     "names",
+    "own",
     "with_activation",
 ]
 
@@ -43,9 +47,14 @@ def baselines() -> tuple[str, ...]:
     return tuple(spec.name for spec in _BASELINES)
 
 
+def own() -> tuple[str, ...]:
+    """The names of the networks that no paper's table has."""
+    return (_LITE.name,)
+
+
 def known() -> tuple[str, ...]:
-    """All names: the eight networks, then the baselines."""
-    return (*names(), *baselines())
+    """All names: the eight networks, the baselines, then those of our own."""
+    return (*names(), *baselines(), *own())
 
 
 def get(name: str) -> ModelSpec:
@@ -60,11 +69,11 @@ def get(name: str) -> ModelSpec:
 
 
 def find(name: str) -> Spec:
-    """The spec of any network, baselines included.
+    """The spec of any network, baselines and our own included.
 
     An unknown name is a UsageError that lists them.
     """
-    for spec in _BASELINES:
+    for spec in (*_BASELINES, _LITE):
         if spec.name == name:
             return spec
     if name in names():
@@ -220,4 +229,5 @@ _FAMILY = (
     _p6("yolov7-d6", width=96, depth=8, down="downc", aux=(384, 768, 1152, 1536)),
     _p6("yolov7-e6e", width=80, depth=6, down="downc", aux=(320, 640, 960, 1280), twins=2),
 )
+_LITE = make_lite(_ANCHORS_TINY)
 _BASELINES = make_baselines(_ANCHORS_P5, _ANCHORS_P6, _ANCHORS_TINY, _ANCHORS_V4_TINY)

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from edgeyolo.errors import DamagedFileError, UsageError
 
 Down = Literal["conv", "pool", "mpconv", "downc"]
-Activation = Literal["silu", "leaky_relu", "relu"]
+Activation = Literal["silu", "leaky_relu", "relu", "relu6"]
 Form = Literal["training", "deploy", "plain"]
 """Which convolutions a network is made of.
 

@@ -14,12 +14,24 @@ from types import MappingProxyType
 from typing import cast
 
 from torch import Tensor, nn
+from torch.nn.functional import relu6
 
 from edgeyolo.models.topology import Activation, Form
 
+
+class ReLU6(nn.Module):
+    """ReLU with an upper limit: min(max(x, 0), 6).
+
+    nn.ReLU6 is traced as a hardtanh, for which Core ML has no operator that its engine runs.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu6(x)
+
+
 BN_EPS, BN_MOMENTUM = 1e-3, 0.03
 ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = MappingProxyType(
-    {"silu": nn.SiLU, "leaky_relu": partial(nn.LeakyReLU, 0.1), "relu": nn.ReLU}
+    {"silu": nn.SiLU, "leaky_relu": partial(nn.LeakyReLU, 0.1), "relu": nn.ReLU, "relu6": ReLU6}
 )
 
 
@@ -129,6 +141,11 @@ class Convs:
     ) -> ConvUnit:
         kind = ConvAct if self.form == "plain" else ConvNormAct
         return kind(c_in, c_out, kernel, stride, self.activation(), groups=groups)
+
+    def linear(self, c_in: int, c_out: int) -> ConvUnit:
+        """A 1x1 convolution without activation."""
+        kind = ConvAct if self.form == "plain" else ConvNormAct
+        return kind(c_in, c_out, 1, 1, nn.Identity())
 
     def rep(self, c_in: int, c_out: int, *, identity: bool = False) -> ConvUnit:
         """A 3x3 RepConv.

@@ -20,7 +20,7 @@ import numpy as np
 from edgeyolo.artifact.learned_ranges import LearnedRanges
 from edgeyolo.artifact.trained_size import Size, as_size, size_of_provenance
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, UsageError
-from edgeyolo.models.csp_topology import Spec, spec_from_json
+from edgeyolo.models.network_spec import Spec, spec_from_json
 from edgeyolo.models.topology import MAX_CLASSES, Form
 from edgeyolo.support.files import atomic_file
 

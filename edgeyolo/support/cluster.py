@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeyolo.errors import EdgeYoloError, RuntimeMissingError
 from edgeyolo.support.install import install_hint
+from edgeyolo.support.usage_reports import send_none
 
 
 def require_ray(*parts: str) -> Any:
@@ -17,8 +18,7 @@ def require_ray(*parts: str) -> Any:
 
     RuntimeMissingError where it is not installed.
     """
-    # Ray's actors would count what is sent home otherwise.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    send_none("ray")
     # Without a dashboard Ray Train says every second that it cannot ask it.
     os.environ.setdefault(
         "RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller|PreemptionWatcher"

@@ -21,9 +21,9 @@ from edgeyolo.export.options import network_maps
 from edgeyolo.export.source import NetworkSource
 from edgeyolo.models import weights
 from edgeyolo.models.build import build
-from edgeyolo.models.csp_topology import spec_from_json
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network
+from edgeyolo.models.network_spec import spec_from_json
 from edgeyolo.models.reparameterize import reparameterize
 from edgeyolo.training.config import TrainConfig, settings_of
 from edgeyolo.training.finish import finish, go_on

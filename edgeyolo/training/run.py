@@ -13,9 +13,9 @@ from edgeyolo.datasets import Dataset, describe_problems
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
-from edgeyolo.models.csp_topology import Spec, spec_from_json
 from edgeyolo.models.importer import import_checkpoint
 from edgeyolo.models.network import Network
+from edgeyolo.models.network_spec import Spec, spec_from_json
 from edgeyolo.models.topology import Activation
 from edgeyolo.models.weights import is_weights, read_info
 from edgeyolo.training.config import TrainConfig, settings_of

@@ -89,7 +89,7 @@ def rehearse(parts: dict[str, Dataset], tmp_path: Path, *more: str) -> Path:
     output = tmp_path / "output"
     on_gpu.main([
         "--data", str(tmp_path / "data.zip"), "--output", str(output), "--device", "cpu", "--batch", "2",
-        "--imgsz", "64", "--workers", "0", "--weights", "yolov7-tiny-silu", "--networks", "yolov7-tiny",
+        "--imgsz", "64", "--workers", "0", "--weights", "efficientnet-lite0-pan", "--networks", "yolov7-tiny",
         "--speed-imgsz", "64", "--speed-seconds", "0.01", *more,
     ])  # fmt: skip
     return output

@@ -19,10 +19,11 @@ from edgeyolo.errors import DamagedFileError, UsageError  # noqa: E402
 from edgeyolo.models import specs  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.complexity import describe, fused_parameters, gflops, parameters  # noqa: E402
-from edgeyolo.models.csp_topology import Csp, CspSpec, CspStage, CspStep, Fpn, Pan, spec_from_json  # noqa: E402
+from edgeyolo.models.csp_topology import Csp, CspSpec, CspStage, CspStep, Fpn, Pan  # noqa: E402
 from edgeyolo.models.heads import ImplicitOutput, Output  # noqa: E402
 from edgeyolo.models.layers import conv_layers  # noqa: E402
 from edgeyolo.models.network import conv_units  # noqa: E402
+from edgeyolo.models.network_spec import spec_from_json  # noqa: E402
 from edgeyolo.models.paper import BASELINE_ROWS  # noqa: E402
 from edgeyolo.models.published import recognise  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
@@ -108,7 +109,7 @@ def _kind(spec: CspSpec | TinySpec) -> str:
 
 def test_the_baselines_are_listed_after_the_eight() -> None:
     assert specs.baselines() == ("yolov4-tiny", "yolov4-tiny-3l", *NAMES)
-    assert specs.known() == (*specs.names(), *specs.baselines())
+    assert specs.known() == (*specs.names(), *specs.baselines(), *specs.own())
     assert [specs.find(name).name for name in specs.known()] == list(specs.known())
     with pytest.raises(UsageError, match=r"yolov9.*yolov7-tiny.*yolor-d6"):
         specs.find("yolov9")

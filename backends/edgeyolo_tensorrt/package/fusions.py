@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-_ACTIVATIONS = frozenset({"LeakyRelu", "Mul", "Relu", "Sigmoid"})
+_ACTIVATIONS = frozenset({"Clip", "LeakyRelu", "Mul", "Relu", "Sigmoid"})
 _MOVING = frozenset({"Concat", "MaxPool", "Resize", "Slice"})  # hand integers on where scales agree
 _INTEGERS = _MOVING | {"Add", "Conv"}
 

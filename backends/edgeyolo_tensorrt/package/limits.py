@@ -24,6 +24,7 @@ from edgeyolo_tensorrt.facts import MINIMUM, OPSET, VOLTA
 LAYERS: Mapping[str, str] = MappingProxyType(
     {
         "Add": "ElementWise",
+        "Clip": "Activation",
         "Concat": "Concatenation",
         "Conv": "Convolution",
         "LeakyRelu": "Activation",

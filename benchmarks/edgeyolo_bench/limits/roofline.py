@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
-from edgeyolo.models.csp_topology import spec_from_json
 from edgeyolo.models.layers import ConvLayer, conv_layers
+from edgeyolo.models.network_spec import spec_from_json
 from edgeyolo_bench.limits.peaks import Peaks
 
 _VALUE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}

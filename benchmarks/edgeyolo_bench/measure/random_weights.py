@@ -13,9 +13,9 @@ from torch import nn
 from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.models.build import build
-from edgeyolo.models.csp_topology import Spec
 from edgeyolo.models.heads import ImplicitOutput, Output
 from edgeyolo.models.network import Network
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.weights import save
 from edgeyolo.runtime.preprocess import preprocess
 

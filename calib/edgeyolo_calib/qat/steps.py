@@ -85,6 +85,10 @@ def _pool(graph: Graph, node: onnx.NodeProto) -> Numbers:
     return found["kernel_shape"][0], found.get("strides", (1,))[0], found.get("pads", (0,))[0]
 
 
+def _limits(graph: Graph, node: onnx.NodeProto) -> Numbers:
+    return tuple(float(graph.array(name)) for name in node.input[1:3])
+
+
 def _factor(graph: Graph, node: onnx.NodeProto) -> Numbers:
     return (graph.shapes[node.output[0]][2] / graph.shapes[node.input[0]][2],)
 
@@ -101,7 +105,7 @@ def _cut(graph: Graph, node: onnx.NodeProto) -> Numbers:
 _NUMBERS: Mapping[str, Callable[[Graph, onnx.NodeProto], Numbers]] = MappingProxyType(
     {
         "Conv": _no_numbers, "Relu": _no_numbers, "Sigmoid": _no_numbers, "Mul": _no_numbers, "Add": _no_numbers,
-        "LeakyRelu": _slope, "Concat": _axis, "MaxPool": _pool, "Resize": _factor, "Slice": _cut,
+        "LeakyRelu": _slope, "Clip": _limits, "Concat": _axis, "MaxPool": _pool, "Resize": _factor, "Slice": _cut,
     }
 )  # fmt: skip
 
@@ -127,6 +131,7 @@ _OPERATORS: Mapping[str, Callable[[Sequence[Tensor], Numbers], Tensor]] = Mappin
         "Sigmoid": lambda values, _: torch.sigmoid(values[0]),
         "Mul": lambda values, _: values[0] * values[1],
         "Add": lambda values, _: values[0] + values[1],
+        "Clip": lambda values, numbers: values[0].clamp(numbers[0], numbers[1]),
         "LeakyRelu": lambda values, numbers: F.leaky_relu(values[0], numbers[0]),
         "Concat": lambda values, numbers: torch.cat(list(values), int(numbers[0])),
         "MaxPool": _max_pool,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
 _MOVING = frozenset({"Concat", "MaxPool", "Resize", "Slice"})  # hand values on, or pick the largest
-_ACTIVATIONS = frozenset({"LeakyRelu", "Relu", "Sigmoid", "Mul"})
+_ACTIVATIONS = frozenset({"Clip", "LeakyRelu", "Relu", "Sigmoid", "Mul"})
 _KNOWN = frozenset({"Conv", "Add", *_MOVING, *_ACTIVATIONS})
 
 
@@ -132,12 +133,13 @@ def rules_of(target: Target) -> Rules:
 class Unit:
     """A convolution and the nodes of its activation function.
 
-    `ends` the network where its output is the graph's.
+    `ends` the network where its output is the graph's. `limits` are those of a Clip.
     """
 
     conv: onnx.NodeProto
     activation: tuple[onnx.NodeProto, ...]
     ends: bool
+    limits: tuple[float, float] | None = None
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -156,6 +158,8 @@ class Unit:
             return _silu
         if not kinds:
             return None
+        if self.limits is not None:
+            return partial(np.clip, a_min=self.limits[0], a_max=self.limits[1])
         slope = 0.0
         if kinds == ["LeakyRelu"]:
             slope = next((item.f for item in self.activation[0].attribute if item.name == "alpha"), 0.01)
@@ -173,6 +177,9 @@ def _unit(graph: Graph, conv: onnx.NodeProto) -> Unit:
     kinds = sorted(node.op_type for node in takers)
     if kinds in (["LeakyRelu"], ["Relu"]):
         return Unit(conv, (takers[0],), False)
+    if kinds == ["Clip"] and len(takers[0].input) == 3:
+        low, high = (float(graph.array(name)) for name in takers[0].input[1:])
+        return Unit(conv, (takers[0],), False, (low, high))
     if kinds == ["Mul", "Sigmoid"]:
         sigmoid, mul = sorted(takers, key=lambda node: node.op_type, reverse=True)
         if set(mul.input) == {output, sigmoid.output[0]} and graph.takers[sigmoid.output[0]] == [mul]:

@@ -14,8 +14,9 @@ from typing import Literal, TypeVar, cast
 from edgeyolo.errors import UsageError
 from edgeyolo.models import specs
 from edgeyolo.models.build import build
-from edgeyolo.models.csp_topology import Cell, CspSpec, Spec
+from edgeyolo.models.csp_topology import Cell, CspSpec
 from edgeyolo.models.network import Network
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.scaling import (
     regroup,
     scale_compound,

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from edgeyolo.artifact.learned_ranges import LearnedRanges
-from edgeyolo.models.csp_topology import Spec
 from edgeyolo.models.network import Network
+from edgeyolo.models.network_spec import Spec
 from edgeyolo.models.topology import Anchors
 
 Maps: TypeAlias = tuple[Tensor, ...]

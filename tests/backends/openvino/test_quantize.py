@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,21 @@ CONTRACT = InputContract(96, 96)
 @pytest.fixture
 def model(small_artifact: Path) -> Any:
     return ov.Core().read_model(str(small_artifact / "model.onnx"))
+
+
+def test_its_use_is_reported_to_nobody(
+    model: Any, calibration: CalibrationSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NNCF reports to Intel but under pytest, so another process says what it would do."""
+    monkeypatch.setenv("NNCF_CI", "before")
+    monkeypatch.delenv("NNCF_CI")
+    quantize(model, CONTRACT, calibration, QuantizerOptions())
+    asked = "from nncf.telemetry import wrapper; print(type(wrapper.telemetry).__name__)"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "MagicMock"
+    monkeypatch.delenv("NNCF_CI")
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "NNCFTelemetry"  # otherwise the line above says nothing
 
 
 def of_kind(model: Any, kind: str) -> list[Any]:

@@ -18,8 +18,9 @@ from edgeyolo.models.blocks import ElanChain  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.complexity import fused_parameters, gflops, parameters  # noqa: E402
 from edgeyolo.models.csp_blocks import Cell  # noqa: E402
-from edgeyolo.models.csp_topology import Csp, spec_from_json  # noqa: E402
+from edgeyolo.models.csp_topology import Csp  # noqa: E402
 from edgeyolo.models.network import Network  # noqa: E402
+from edgeyolo.models.network_spec import spec_from_json  # noqa: E402
 from edgeyolo.models.planned import PLACES, put_rep_convs, read_whole  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.models.scaling import elans, scale_width  # noqa: E402

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeyolo.errors import RuntimeMissingError, UsageError
 from edgeyolo.support.reading import read_yaml
+from edgeyolo.support.usage_reports import send_none
 from edgeyolo.training.data.augment.picture import Picture
 
 _PARAMETERS = 'BboxParams(format="pascal_voc", label_fields=["class_id"])'
@@ -23,6 +24,7 @@ def load_albumentations(path: str | Path) -> Callable[[Picture, np.random.Genera
     Raises RuntimeMissingError where albumentations is not installed; UsageError where the file is no such
     pipeline, or one that does not take boxes as `albumentations_hook` gives them.
     """
+    send_none("albumentations")
     try:
         import albumentations
     except ImportError as error:

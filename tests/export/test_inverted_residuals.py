@@ -1,0 +1,105 @@
+"""Depthwise convolutions, linear ones and ReLU6 on every family of targets, in integers too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the export extra")
+
+import onnx  # noqa: E402
+
+from edgeyolo.artifact.contracts import InputContract  # noqa: E402
+from edgeyolo.backend import registry  # noqa: E402
+from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
+from edgeyolo.export import ExportOptions, export  # noqa: E402
+from edgeyolo.export.trace import trace  # noqa: E402
+from edgeyolo.models.build import build  # noqa: E402
+from edgeyolo.models.csp_topology import Csp, CspStage, CspStep, Pan  # noqa: E402
+from edgeyolo.models.lite_topology import InvertedStage, LiteSpec  # noqa: E402
+from edgeyolo.models.specs import find  # noqa: E402
+from edgeyolo_bench.measure.random_weights import save_random  # noqa: E402
+from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
+from edgeyolo_calib.quantize.rules import units  # noqa: E402
+
+BLOCK = Csp(16, 1, "late", shortcut=False)
+SPEC = LiteSpec(
+    "narrow",
+    width=16,
+    backbone=(
+        InvertedStage(16, 1, kernel=3, stride=1, expansion=1),
+        InvertedStage(16, 2, kernel=5, stride=2, expansion=2),
+        InvertedStage(24, 2, kernel=3, stride=2, expansion=2),
+    ),
+    neck=Pan(16, (CspStep(16, BLOCK),), (CspStage("conv", 16, BLOCK),), (16, 24)),
+    anchors=(((8.0, 8.0), (16.0, 12.0)), ((24.0, 32.0), (40.0, 36.0))),
+    imgsz=64,
+)
+FLOATS = (
+    "cpu-onnx-fp32",
+    "cpu-openvino-fp32",
+    "cpu-tflite-fp32",
+    "cpu-ncnn-fp32",
+    "jetson-trt-fp16",
+    "ane-coreml-fp16",
+)
+INTEGERS = (
+    "cpu-onnx-int8", "cpu-openvino-int8", "cpu-tflite-int8", "cpu-ncnn-int8", "jetson-trt-int8",
+    "ane-coreml-int8", "hexagon-qnn-int8",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lite") / "narrow.safetensors"
+    save_random(path, SPEC, classes=3)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", FLOATS + INTEGERS)
+def test_it_exports_within_its_budget(
+    target: str, weights: Path, calibration: CalibrationSource, tmp_path: Path
+) -> None:
+    _, backend = registry.find_target(target)
+    if not backend.can_compile().ok:
+        pytest.skip(backend.can_compile().reason)
+    options = ExportOptions(size=(96, 96), calibration=calibration, unjudged=True)
+    artifact = export(weights, target, tmp_path / target, options)
+    assert artifact.manifest.parity is not None
+    assert artifact.manifest.parity.holds
+
+
+def test_ncnn_gets_one_scale_a_group(weights: Path, calibration: CalibrationSource, tmp_path: Path) -> None:
+    """With one a channel, as other convolutions have them, ncnn reads what follows as weights."""
+    pytest.importorskip("ncnn", reason="needs the ncnn extra")
+    options = ExportOptions(size=(96, 96), calibration=calibration, unjudged=True)
+    made = export(weights, "cpu-ncnn-int8", tmp_path / "made", options)
+    lines = (made.path / "model.ncnn.param").read_text(encoding="utf-8").splitlines()
+    depthwise = [line for line in lines if line.startswith("ConvolutionDepthWise ") and " 8=" in line]
+    assert depthwise
+    assert all(" 8=1" in line for line in depthwise)
+    assert made.manifest.parity is not None
+    assert made.manifest.parity.worst < 0.3
+
+
+def test_relu6_is_a_clip() -> None:
+    network = build(find("efficientnet-lite0-pan"), 3, "plain", device="meta")
+    counts = trace(network, InputContract(64, 64)).counts()
+    linear = 16 + 3  # projections and outputs
+    assert counts["Clip"] == counts["Conv"] - linear
+    assert counts["Relu"] == 0
+
+
+def test_a_clip_belongs_to_its_convolution(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    made = export(weights, "cpu-onnx-fp32", tmp_path / "made", ExportOptions(size=(96, 96), unjudged=True))
+    found = units(Graph(onnx.load(made.path / "model.onnx")))
+    clipped = [unit for unit in found if unit.limits is not None]
+    assert {unit.limits for unit in clipped} == {(0.0, 6.0)}
+    assert len(found) - len(clipped) == 5 + 2  # projections and outputs
+    function = clipped[0].function()
+    assert function is not None
+    assert function(np.array([-1.0, 3.0, 7.0], np.float32)).tolist() == [0.0, 3.0, 6.0]
