@@ -15,7 +15,7 @@ def count(
     source: object, line: LineCounter, max_fps: float | None = None
 ) -> Iterator[tuple[float, int, int]]:
     """(time, in, out) whenever a vehicle has crossed the line."""
-    with Detector(conf=0.1) as detector:  # the model that comes with the package
+    with Detector() as detector:  # the model that comes with the package
         tracker = Tracker(class_wise=False)  # what is a car now and a bus then is one vehicle
         wanted = [index for index, name in enumerate(detector.class_names) if name in VEHICLES]
         with detector.stream(source, max_fps=max_fps) as stream:

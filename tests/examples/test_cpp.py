@@ -173,7 +173,7 @@ def test_golden_pictures_become_golden_boxes(
         assert len(rows) or not prefix
 
 
-@pytest.mark.parametrize("conf", [0.02, 0.0])
+@pytest.mark.parametrize("conf", [0.002, 0.0])
 def test_other_pictures_become_the_boxes_of_the_runtime(
     port: Path, made: Callable[[str], Artifact], conf: float, tmp_path: Path
 ) -> None:

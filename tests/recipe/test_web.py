@@ -140,7 +140,7 @@ def test_raw_maps_become_the_boxes_of_the_runtime(layout: str, plain: Artifact, 
         image = make_scene(seed, size).image
         maps = session.run(preprocess([image], manifest.input)[0])
         box = Letterbox.fit(size, manifest.input.size)
-        config = PostprocessConfig(conf=0.01, iou=0.5, max_det=50)
+        config = PostprocessConfig(conf=0.002, iou=0.5, max_det=50)
         expected.append(postprocess(maps, manifest.output, [box], config)[0])
         files = {}
         for name, each in maps.items():
@@ -148,7 +148,7 @@ def test_raw_maps_become_the_boxes_of_the_runtime(layout: str, plain: Artifact, 
             (each[0].transpose(1, 2, 0) if layout == "NHWC" else each[0]).astype("<f4").tofile(
                 tmp_path / files[name]
             )
-        limits = {"conf": 0.01, "iou": 0.5, "most": 50}
+        limits = {"conf": 0.002, "iou": 0.5, "most": 50}
         given.append({"what": "detect", "arrays": files, "manifest": said, "image": size, "limits": limits})
     session.close()
     for found, wanted in zip(in_node(tmp_path, given), expected, strict=True):

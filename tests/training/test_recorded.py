@@ -78,6 +78,6 @@ def test_recorded_recipes_can_be_trained(name: str) -> None:
     assert with_epochs(training, 7).stages[-1].config.epochs == 7
     assert all(stage.config.seed == 0 for stage in training.stages)
     for stage in training.stages:
-        config, strides = stage.config, specs.get(training.network).strides
+        config, strides = stage.config, specs.find(training.network).strides
         first = config.first_size or config.image_size
         Phases(stage.recipe, config.epochs, config.image_size, first, max(strides))
