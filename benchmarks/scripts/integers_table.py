@@ -44,7 +44,7 @@ SETS = (
          "--calib", "{data}/bccd", "--imgsz", "256"),
     ),
     Set(
-        "integers-voc", "VOC 2007, the built-in network at 320 (ReLU)",
+        "integers-voc", "VOC 2007, the built-in network at 320 (ReLU6)",
         (f"{WEIGHTS}/builtin.safetensors", "--data", "{data}/voc2007", "--split", "val",
          "--calib", "{data}/voc2007", "--imgsz", "320"),
     ),

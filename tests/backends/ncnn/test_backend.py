@@ -24,8 +24,9 @@ from edgeyolo.export.parity_gate import deviations, reference_maps  # noqa: E402
 from edgeyolo.export.source import NetworkSource  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.scaling import scale_width  # noqa: E402
-from edgeyolo.models.specs import get, names  # noqa: E402
+from edgeyolo.models.specs import find, get, names  # noqa: E402
 from edgeyolo.runtime.preprocess import preprocess  # noqa: E402
+from edgeyolo_bench.measure.random_weights import save_random  # noqa: E402
 from edgeyolo_ncnn import NcnnBackend, backend  # noqa: E402
 from edgeyolo_ncnn.convert import Steps, to_layers  # noqa: E402
 from edgeyolo_ncnn.files import to_files  # noqa: E402
@@ -315,3 +316,20 @@ def with_activations(model: onnx.ModelProto, tensors: set[str]) -> set[str]:
         if node.op_type in ("Sigmoid", "Mul", "LeakyRelu", "Relu") and set(node.input) <= found:
             found |= set(node.output)
     return found
+
+
+@pytest.mark.slow
+def test_convolutions_in_groups_of_several_channels_stay_in_float(
+    calibration: CalibrationSource, tmp_path: Path
+) -> None:
+    """In integers ncnn's maps of x50-csp were 0.85 away."""
+    weights = tmp_path / "x50-csp.safetensors"
+    save_random(weights, find("x50-csp"), classes=3)
+    options = ExportOptions(size=(128, 128), calibration=calibration, unjudged=True)
+    made = export(weights, "cpu-ncnn-int8", tmp_path / "made", options)
+    lines = (made.path / "model.ncnn.param").read_text(encoding="utf-8").splitlines()
+    grouped = [line for line in lines if line.startswith("ConvolutionDepthWise ")]
+    assert len(grouped) >= 16
+    assert not [line for line in grouped if " 8=" in line]
+    assert made.manifest.parity is not None
+    assert made.manifest.parity.worst < 0.3
