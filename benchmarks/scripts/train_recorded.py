@@ -48,11 +48,6 @@ def run_stages(training: Training, folder: Path, learned: Dataset, judged: Datas
     start: str | Path = training.network
     for stage in training.stages:
         place = folder / stage.name
-        prepared = folder / f"{stage.name}-start.safetensors"
-        if prepared.is_file():
-            start = prepared
-        elif stage.begin is not None:
-            start = stage.begin(Path(start), folder)
         listener = ProgressListener()
         try:
             if _epochs_in(place) >= stage.config.epochs:
@@ -60,8 +55,9 @@ def run_stages(training: Training, folder: Path, learned: Dataset, judged: Datas
             elif (place / STATE).exists():
                 resume(place, learned, judged, listener=listener)
             else:
+                begun = stage.begin(Path(start), folder) if stage.begin else start
                 train(
-                    start, learned, judged, place, config=stage.config, recipe=stage.recipe, listener=listener
+                    begun, learned, judged, place, config=stage.config, recipe=stage.recipe, listener=listener
                 )
         finally:
             listener.close()

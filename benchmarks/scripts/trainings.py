@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lite_backbone import FINE, put_limit
+from lite_backbone import FINE, put_limit, require_start
 
 from edgeyolo.training.config import TrainConfig
 from edgeyolo.training.devices import multiplies_bfloat16
@@ -89,6 +89,7 @@ TRAININGS = {
                     _VOC_CPU, epochs=8, image_size=256, first_size=192, workers=1, freeze=("stem", "backbone")
                 ),
                 replace(_VOC_ADAM, lr0=0.0015, lrf=0.2, weight_decay=0.05, ema_decay=0.995, plain_epochs=0),
+                require_start,
             ),
             Stage(
                 "whole",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.errors import UsageError
 from edgeyolo.models.topology import (
     Activation,
     Anchors,
@@ -19,6 +19,7 @@ from edgeyolo.models.topology import (
     check_between,
     check_width,
     object_of,
+    spec_from_values,
 )
 
 Split = Literal["none", "half", "late", "half-closed"]
@@ -213,14 +214,9 @@ class CspSpec:
 
         Raises DamagedFileError, beginning with `where`, on anything that is not one.
         """
-        try:
-            values = dict(object_of(cls, {key: value for key, value in data.items() if key != "topology"}))
-            values["backbone"] = tuple(map(_stage, values["backbone"]))
-            values["neck"] = neck_from_json(values["neck"])
-            values["anchors"] = tuple(tuple((w, h) for w, h in level) for level in values["anchors"])
-            return cls(**values)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise DamagedFileError(f"{where}: not a network spec ({error})") from error
+        return spec_from_values(
+            cls, data, where, backbone=lambda stages: tuple(map(_stage, stages)), neck=neck_from_json
+        )
 
 
 def _stage(data: Any) -> CspStage:

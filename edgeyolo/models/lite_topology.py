@@ -1,8 +1,9 @@
 """EfficientNet-Lite with a path aggregation network, as data; no torch here.
 
 The backbone is EfficientNet-Lite0's (arXiv:1905.11946; Lite: without squeeze-and-excitation), whose weights are
-published under the Apache licence: from them a detector is learned in an hour that takes days from scratch. Its
-activation is ReLU6 throughout: without the limit early maps reach 80, and float16 and integers lose what lies between.
+published under the Apache licence: a detector begun from them has twice the AP50 after an hour that one from scratch
+has after six. Its activation is ReLU6 throughout: without the limit early maps reach 80, and float16 loses what lies
+between.
 The neck is YOLOv4-CSP's, narrow.
 """
 
@@ -11,9 +12,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.errors import UsageError
 from edgeyolo.models.csp_topology import Csp, CspStage, CspStep, Pan, neck_from_json
-from edgeyolo.models.topology import Activation, Anchors, check_anchors, check_between, check_width, object_of
+from edgeyolo.models.topology import (
+    Activation,
+    Anchors,
+    check_anchors,
+    check_between,
+    check_width,
+    object_of,
+    spec_from_values,
+)
 
 STEM_STRIDE = 2
 _MOST = {"depth": 64, "stages": 16, "expansion": 16, "imgsz": 16384}
@@ -117,16 +126,13 @@ class LiteSpec:
 
         Raises DamagedFileError, beginning with `where`, on anything that is not one.
         """
-        try:
-            values = dict(object_of(cls, {key: value for key, value in data.items() if key != "topology"}))
-            values["backbone"] = tuple(
-                InvertedStage(**object_of(InvertedStage, item)) for item in values["backbone"]
-            )
-            values["neck"] = neck_from_json(values["neck"])
-            values["anchors"] = tuple(tuple((w, h) for w, h in level) for level in values["anchors"])
-            return cls(**values)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise DamagedFileError(f"{where}: not a network spec ({error})") from error
+        return spec_from_values(
+            cls,
+            data,
+            where,
+            backbone=lambda stages: tuple(InvertedStage(**object_of(InvertedStage, item)) for item in stages),
+            neck=neck_from_json,
+        )
 
 
 def make_lite(anchors: Anchors) -> LiteSpec:

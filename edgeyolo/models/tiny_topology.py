@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from edgeyolo.errors import DamagedFileError, UsageError
+from edgeyolo.errors import UsageError
 from edgeyolo.models.conv_layer import ConvLayer, Walk
 from edgeyolo.models.topology import (
     Activation,
@@ -19,7 +19,7 @@ from edgeyolo.models.topology import (
     check_anchors,
     check_between,
     check_width,
-    object_of,
+    spec_from_values,
 )
 
 BLOCKS = 3
@@ -79,12 +79,7 @@ class TinySpec:
 
         Raises DamagedFileError, beginning with `where`, on anything that is not one.
         """
-        try:
-            values = dict(object_of(cls, {key: value for key, value in data.items() if key != "topology"}))
-            values["anchors"] = tuple(tuple((w, h) for w, h in level) for level in values["anchors"])
-            return cls(**values)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise DamagedFileError(f"{where}: not a network spec ({error})") from error
+        return spec_from_values(cls, data, where)
 
 
 @dataclass(frozen=True)

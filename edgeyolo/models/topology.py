@@ -11,9 +11,9 @@ pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from edgeyolo.errors import DamagedFileError, UsageError
 
@@ -208,6 +208,27 @@ def object_of(kind: type[Any], data: Any) -> Mapping[str, Any]:
         found = sorted(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
         raise TypeError(f"{kind.__name__} takes {sorted(expected)}, found {found}")
     return data
+
+
+_S = TypeVar("_S")
+
+
+def spec_from_values(kind: type[_S], data: Any, where: str, **parts: Callable[[Any], Any]) -> _S:
+    """Rebuild a spec that `to_json` wrote with its topology.
+
+    `parts` rebuild fields of other types.
+
+    Raises DamagedFileError, beginning with `where`, on anything that is not one.
+    """
+    try:
+        plain = {key: value for key, value in data.items() if key != "topology"}
+        values = dict(object_of(kind, plain))
+        for name, rebuild in parts.items():
+            values[name] = rebuild(values[name])
+        values["anchors"] = tuple(tuple((w, h) for w, h in level) for level in values["anchors"])
+        return kind(**values)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise DamagedFileError(f"{where}: not a network spec ({error})") from error
 
 
 def _stage(data: Any) -> Stage:

@@ -11,17 +11,21 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 
 import onnx  # noqa: E402
 
-from edgeyolo.artifact.contracts import InputContract  # noqa: E402
+from edgeyolo.artifact.contracts import InputContract, RawMaps  # noqa: E402
 from edgeyolo.backend import registry  # noqa: E402
 from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
+from edgeyolo.export.source import NetworkSource  # noqa: E402
 from edgeyolo.export.trace import trace  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.csp_topology import Csp, CspStage, CspStep, Pan  # noqa: E402
 from edgeyolo.models.lite_topology import InvertedStage, LiteSpec  # noqa: E402
+from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.models.specs import find  # noqa: E402
+from edgeyolo.models.weights import load  # noqa: E402
 from edgeyolo_bench.measure.random_weights import save_random  # noqa: E402
 from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
+from edgeyolo_calib.qat.simulated import Simulated  # noqa: E402
 from edgeyolo_calib.quantize.rules import units  # noqa: E402
 
 BLOCK = Csp(16, 1, "late", shortcut=False)
@@ -103,3 +107,26 @@ def test_a_clip_belongs_to_its_convolution(weights: Path, tmp_path: Path) -> Non
     function = clipped[0].function()
     assert function is not None
     assert function(np.array([-1.0, 3.0, 7.0], np.float32)).tolist() == [0.0, 3.0, 6.0]
+
+
+class Unrounded(torch.nn.Module):
+    """Quantizers that leave all as it is."""
+
+    nodes: frozenset[str] = frozenset()
+
+    def quantize(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+
+def test_training_in_integers_computes_the_network(weights: Path, tmp_path: Path) -> None:
+    """Groups and limits reach its operators: without roundings the maps are torch's."""
+    network = reparameterize(load(weights).network).network
+    spec = network.spec
+    contract, output = InputContract(64, 64), RawMaps(("p2", "p3"), spec.strides, spec.anchors, 3)
+    source = NetworkSource(network, contract, output, ("a", "b", "c"), tmp_path)
+    graph = Graph(onnx.load(source.onnx(opset=18)))
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = Simulated(network, graph, [Unrounded()]).eval()(images)  # type: ignore[list-item]
+        for one, other in zip(found, network(images), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

@@ -17,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the export extra")
 
 import lite_backbone  # noqa: E402
+import trainings  # noqa: E402
 
 from edgeyolo.errors import DamagedFileError, UsageError  # noqa: E402
 from edgeyolo.models import specs, weights  # noqa: E402
@@ -186,3 +187,13 @@ def test_relu_learns_the_maps_of_relu6_and_gets_its_limit_back(
     last = "backbone.6.0.project.branch.conv.weight"
     assert torch.equal(state[last], after[last])
     assert not torch.equal(state[last], before[last])
+
+
+def test_the_training_does_not_begin_without_its_start(tmp_path: Path) -> None:
+    """From a fresh backbone, which stays as it is, it would learn nothing and say nothing."""
+    (first, *_) = trainings.TRAININGS["builtin"].stages
+    assert first.begin is not None
+    with pytest.raises(SystemExit, match=r"neck-start.safetensors is not there: lite_backbone.py WHEEL"):
+        first.begin(Path("efficientnet-lite0-pan"), tmp_path)
+    (tmp_path / lite_backbone.START).touch()
+    assert first.begin(Path("efficientnet-lite0-pan"), tmp_path) == tmp_path / lite_backbone.START

@@ -120,7 +120,7 @@ class Simulated(Wrapper):
     def _convolve(self, step: Step, values: Tensor, integers: bool) -> Tensor:
         conv = cast(nn.Conv2d, self.network.get_submodule(step.module))
         weight = on_int8(conv.weight) if integers else conv.weight
-        return F.conv2d(values, weight, conv.bias, conv.stride, conv.padding)
+        return F.conv2d(values, weight, conv.bias, conv.stride, conv.padding, groups=conv.groups)
 
 
 def on_int8(weight: Tensor) -> Tensor:
