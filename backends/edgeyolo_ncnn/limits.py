@@ -41,7 +41,8 @@ HALF = replace(FLOAT, weight_bytes=2.0, largest=65504.0, largest_activation=6550
 def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
     """Operations that stay in float.
 
-    They are all but convolutions and, of those, the first two and the last of each output.
+    They are all but convolutions and, of those, the first two, the last of each output, and those in groups of several
+    channels.
     """
     from edgeyolo_calib.quantize.rules import NCNN
 
@@ -52,6 +53,8 @@ def in_float(operation: Operation, graph: Graph) -> tuple[str, str] | None:
         return "CPU, float32", "few channels gain no time from integers, and lose accuracy [rules]"
     if operation.output in graph.outputs:
         return "CPU, float32", "raw maps decide boxes to a fraction of a cell [rules]"
+    if operation.attributes["group"] not in (1, operation.shape[1]):
+        return "CPU, float32", "ncnn's integers of groups of several channels give other maps"
     return None
 
 

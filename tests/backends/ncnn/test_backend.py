@@ -22,6 +22,7 @@ from edgeyolo.errors import DamagedFileError, UnsupportedTargetError  # noqa: E4
 from edgeyolo.export import ExportOptions, export  # noqa: E402
 from edgeyolo.export.parity_gate import deviations, reference_maps  # noqa: E402
 from edgeyolo.export.source import NetworkSource  # noqa: E402
+from edgeyolo.export.trace import trace  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
 from edgeyolo.models.scaling import scale_width  # noqa: E402
 from edgeyolo.models.specs import find, get, names  # noqa: E402
@@ -30,6 +31,7 @@ from edgeyolo_bench.measure.random_weights import save_random  # noqa: E402
 from edgeyolo_ncnn import NcnnBackend, backend  # noqa: E402
 from edgeyolo_ncnn.convert import Steps, to_layers  # noqa: E402
 from edgeyolo_ncnn.files import to_files  # noqa: E402
+from edgeyolo_ncnn.limits import in_float  # noqa: E402
 from edgeyolo_ncnn.session import NcnnSession, load  # noqa: E402
 
 SHAPE = (1, 6, 9, 11)  # rows and columns differ, and no plane is a multiple of 16 bytes
@@ -333,3 +335,12 @@ def test_convolutions_in_groups_of_several_channels_stay_in_float(
     assert not [line for line in grouped if " 8=" in line]
     assert made.manifest.parity is not None
     assert made.manifest.parity.worst < 0.3
+
+
+def test_what_check_says_of_convolutions_in_groups() -> None:
+    def floats(name: str) -> int:
+        graph = trace(build(find(name), 3, "plain", device="meta"), InputContract(64, 64))
+        return sum("groups" in (in_float(each, graph) or ("", ""))[1] for each in graph.operations)
+
+    assert floats("x50-csp") == 16 + 4 * 2  # one in each cell of backbone and neck
+    assert floats("efficientnet-lite0-pan") == 0  # groups of one channel are integers
