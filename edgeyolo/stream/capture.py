@@ -80,7 +80,7 @@ class Capture:
 
         False before it is opened, where only that tells.
         """
-        return self._terms.policy == "freshest" or (self._terms.policy == "auto" and bool(self.live))
+        return self._reader.fresh
 
     def __iter__(self) -> Iterator[Frame]:
         return self

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import itertools
+import threading
+import time
+import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +22,15 @@ from edgeyolo.stream.frame import Pixels
 if TYPE_CHECKING:
     import av
 
-# Formats whose time stamps a camera or sender made. Others (Motion JPEG over HTTP) have none, and FFmpeg counts
-# pictures at a rate that it assumes.
 REFRESH_S = 2.0
 """A stream without whole pictures has refreshed every part of its picture so long after damage, in seconds."""
 _PLANAR = frozenset({"yuv420p", "yuvj420p", "nv12"})
 _BT709, _FULL = 1, 2  # FFmpeg's numbers of the colour matrix and of the range 0 to 255
+# Formats whose time stamps a camera or sender made. Others (Motion JPEG over HTTP) have none, and FFmpeg counts
+# pictures at a rate that it assumes.
 _STAMPED = frozenset({"rtsp", "rtp", "sdp", "mpegts", "flv", "live_flv", "hls"})
+_ENDING_S = 0.3  # a blocked read looks at its clock every 0.1 s
+_reading: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 class PyavDecoder:
@@ -30,6 +39,8 @@ class PyavDecoder:
     def __init__(self, address: Address) -> None:
         import av
 
+        _end_reads_with_process()
+        _reading.add(threading.current_thread())
         self._address = address
         self._av: Any = av
         timeouts = (address.open_timeout, address.read_timeout) if address.network else None
@@ -144,6 +155,24 @@ class PyavDecoder:
                 f"{name}: not a video that can be read, or damaged or truncated ({_reason(error)})"
             )
         return SourceError(f"{name}: cannot be opened ({_reason(error)})")
+
+
+@functools.cache
+def _end_reads_with_process() -> None:
+    """Arrange that no thread is inside FFmpeg when the interpreter goes.
+
+    A blocked read asks PyAV's clock ten times a second whether time is up, and takes the interpreter's lock for that:
+    once the interpreter is gone, that is a segmentation fault. At the end every deadline has passed.
+    """
+    from av.container import core
+
+    def end() -> None:
+        vars(core)["time"] = SimpleNamespace(monotonic=itertools.count(1e9, 1e9).__next__)
+        latest = time.monotonic() + _ENDING_S
+        for thread in set(_reading) - {threading.current_thread()}:
+            thread.join(max(latest - time.monotonic(), 0))
+
+    atexit.register(end)
 
 
 def _options(address: Address) -> dict[str, str]:

@@ -19,6 +19,9 @@ FILM_ROOM = 4
 CAMERA_ROOM = 16
 """Frames of a camera that wait with the policy `every` before the oldest is dropped: half a second at 30 a second."""
 
+BACKLOG_S = 5.0
+"""Longest time in which a camera's first frames count as gathered while the stream was looked into, in seconds."""
+
 
 class Reader:
     """Body and state of the capturing thread.
@@ -53,6 +56,11 @@ class Reader:
         self._origin: float | None = None  # of a film's time on the clock, where it is played at its own pace
         self._limit = RateLimit(terms.max_fps)
         self._size: tuple[int, int] | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """True if newer frames take the place of those that wait."""
+        return self._terms.policy == "freshest" or (self._terms.policy == "auto" and bool(self.live))
 
     def run(self, stop: threading.Event) -> None:
         """Capture until the end, or until `stop` is set.
@@ -128,28 +136,36 @@ class Reader:
 
     def _arrange(self, decoder: Decoder) -> None:
         self.live, self.total, self.rate = not decoder.finite, decoder.total, decoder.rate
-        if self._terms.policy == "freshest" or (self._terms.policy == "auto" and self.live):
+        if self.fresh:
             self.box.arrange(1, "newer")
-        elif self.live:
-            self.box.arrange(CAMERA_ROOM, "overflow")
         else:
-            self.box.arrange(FILM_ROOM, "wait")
+            # Of a camera too, at first: what gathered while the stream was looked into comes all at once.
+            self.box.arrange(CAMERA_ROOM if self.live else FILM_ROOM, "wait")
 
     def _pass_on(self, decoder: Decoder, stop: threading.Event) -> None:
         damaged, last = 0, self._clock()
+        opened = asked = last
         for picture in decoder:
             now = self.beat = self._clock()
             if stop.is_set():
                 return
+            if now - asked > 0.5 / (decoder.rate or 30.0) or now - opened > BACKLOG_S:
+                self._caught_up()
             if decoder.damaged > damaged:
                 self._count_damage(decoder.damaged - damaged)
                 damaged = decoder.damaged
             if picture is not None:
-                last = now
                 self._hand_over(picture, decoder, now, stop)
+                last = self._clock()
             elif self.live and now - last > self._terms.silent_after:
                 raise SilentError(f"{self.name}: data, but no picture for {self._terms.silent_after:g} s")
+            asked = self._clock()
         self._count_damage(decoder.damaged - damaged)
+
+    def _caught_up(self) -> None:
+        """Drop a camera's oldest frame from now on where nobody takes them in time."""
+        if self.live and not self.fresh:
+            self.box.arrange(CAMERA_ROOM, "overflow")
 
     def _hand_over(self, picture: Picture, decoder: Decoder, now: float, stop: threading.Event) -> None:
         size = picture.image.shape[0], picture.image.shape[1]

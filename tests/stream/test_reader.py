@@ -14,6 +14,7 @@ from edgeyolo.errors import DeniedError, SilentError, SourceError, UsageError
 from edgeyolo.stream.capture import Capture
 from edgeyolo.stream.decoder import Picture
 from edgeyolo.stream.frame import Event, Pixels
+from edgeyolo.stream.reader import CAMERA_ROOM
 from edgeyolo.stream.terms import RateLimit, Reconnection, Terms
 
 QUICK = Reconnection(delay=0.01, longest=0.02)
@@ -225,3 +226,43 @@ def test_terms_out_of_range() -> None:
     ):
         with pytest.raises(UsageError):
             Terms(**wrong)  # type: ignore[arg-type]
+
+
+def test_every_frame_that_gathered_while_a_stream_was_looked_into_is_given() -> None:
+    def script() -> Iterator[float]:
+        yield from (number / 30 for number in range(60))
+
+    with camera(FakeDecoder(script, rate=30.0), policy="every", reconnection=None) as source:
+        next(source)
+        time.sleep(0.1)  # of a full machine: the rest is long there
+        assert len(list(source)) == 59
+        assert source.counts.dropped == {}
+
+
+def test_a_camera_that_is_up_to_date_does_not_wait_for_a_slow_loop() -> None:
+    given = threading.Event()
+
+    def script() -> Iterator[float]:
+        yield from (number / 30 for number in range(5))
+        time.sleep(0.03)  # waited for: from here on it is live
+        yield from (number / 30 for number in range(5, 60))
+        given.set()
+
+    with camera(FakeDecoder(script, rate=30.0), policy="every", reconnection=None) as source:
+        next(source)
+        assert given.wait(10)
+        indices = [frame.index for frame in source]
+        assert indices == list(range(60 - CAMERA_ROOM, 60))
+        assert source.counts.dropped == {"overflow": 59 - CAMERA_ROOM}
+
+
+def test_a_slow_loop_is_not_taken_for_a_silent_camera() -> None:
+    def script() -> Iterator[float | None]:
+        yield from (number / 30 for number in range(CAMERA_ROOM + 2))
+        yield None
+
+    terms = {"policy": "every", "reconnection": None, "silent_after": 0.2}
+    with camera(FakeDecoder(script, rate=30.0), **terms) as source:
+        next(source)
+        time.sleep(0.4)
+        assert len(list(source)) == CAMERA_ROOM + 1

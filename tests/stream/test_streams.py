@@ -186,8 +186,12 @@ def test_a_film_on_a_server_is_a_film(tmp_path: Path) -> None:
         server.server_close()
 
 
+# The C library ends half a second after the interpreter: a thread that is left meets none.
 CHILD = """
-import signal, sys
+import ctypes, signal, sys
+if sys.platform == "linux":
+    libc = ctypes.CDLL(None)
+    libc.__cxa_atexit(ctypes.cast(libc.usleep, ctypes.c_void_p), ctypes.c_void_p(500_000), None)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what runs in the background
 from edgeyolo.stream import open_source
 try:
