@@ -31,9 +31,10 @@ FILES = tuple(
 
 # Measured (benchmarks/results) with the MIL interpreter, which rounds after every operation. fp16: 1.7e-3 and 0.06 AP
 # points lost (trained yolov7-tiny; all of 1312 cells agree), at most 6.3e-3 (yolov7-e6, random weights: the same
-# rounding takes TensorRT's graph 7.6e-3 away, which has the same budget). int8 weights: 1.1e-2 and 0.14 points. w6:
-# 3.5e-2 and 0.16 points, 4.9e-2 for a narrow network. Two to three times the trained figures are left of these two.
-PARITY = {"fp16": 1e-2, "int8": 3e-2, "w6": 1e-1}
+# rounding takes TensorRT's graph 7.6e-3 away, which has the same budget). int8 weights: 1.1e-2 and 0.14 points, 8.3e-2
+# where most filters have one channel (the built-in network). w6: 3.5e-2 and 0.16 points, there 0.18. Some two times the
+# largest are left of these two.
+PARITY = {"fp16": 1e-2, "int8": 0.15, "w6": 0.35}
 LIMITS = {"fp16": limits.FP16, "int8": limits.INT8, "w6": limits.W6}
 
 

@@ -145,7 +145,10 @@ def _weights(
     if steps is not None and groups in (1, len(weight)):
         # int8, with scales behind the weights: one an output channel, which is a group where there are groups.
         settings[8] = 2 if groups == 1 else 1
-        levels = np.clip(np.rint(weight / steps.weights[:, None, None, None]), -127, 127).astype(np.int8)
+        from edgeyolo_calib.quantize.even_sums import with_even_sums
+
+        rounded = with_even_sums(weight, steps.weights) / steps.weights[:, None, None, None]
+        levels = np.rint(rounded).astype(np.int8)
         scales = np.array([*(1 / steps.weights), 1 / steps.taken], np.float32)
         return tagged_integers(levels) + tail + untagged(scales)
     if writer.half and np.abs(weight).max() > np.finfo(np.float16).max:

@@ -23,6 +23,11 @@ from edgeyolo.support.install import install_hint
 from edgeyolo.support.silence import silence
 from edgeyolo.support.usage_reports import send_none
 
+_CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
+_FIRST_LEVELS = 63
+"""NNCF rounds weights that meet pixels to -63..63, others to -127..127: on processors without VNNI larger products of
+them overflow (its `overflow_fix`)."""
+
 
 def quantize(
     model: Any,
@@ -56,6 +61,7 @@ def quantize(
                 f"integers for OpenVINO need the package {error.name}, which is not installed",
                 hint=install_hint("openvino"),
             ) from error
+        round_weights(model, floats)
         # Ranges are taken from single images; a network of any batch then runs one at a time.
         seen = replace(contract, batch=1) if contract.dynamic_batch else contract
         images = _Batches(calibration, seen)
@@ -130,6 +136,43 @@ class _Compiled:
         """NNCF's to release."""
 
 
+def round_weights(model: Any, floats: Collection[str]) -> None:
+    """Round the weights of convolutions so that errors cancel.
+
+    They are rounded to the levels that NNCF will give them, which then takes each one's nearest: its own. Those of the
+    layers `floats` stay as they are.
+    """
+    import openvino as ov
+
+    from edgeyolo_calib.quantize.even_sums import with_even_sums
+    from edgeyolo_calib.ranges.ranges import INT8, weight_scales
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in _CONVOLUTIONS and node.get_friendly_name() not in floats:
+            constant = _weight_of(node)
+            filters = constant.data.reshape(-1, *constant.data.shape[-3:])
+            scales = weight_scales(filters) * (INT8.high / _FIRST_LEVELS if _meets_pixels(node) else 1)
+            rounded = with_even_sums(filters, scales).reshape(constant.data.shape)
+            made = ov.opset13.constant(rounded)
+            made.set_friendly_name(constant.get_friendly_name())
+            constant.output(0).replace(made.output(0))
+
+
+def _weight_of(convolution: Any) -> Any:
+    """The constant that holds a convolution's weights; those of groups are reshaped."""
+    node = convolution.input_value(1).get_node()
+    while node.get_input_size():
+        node = node.input_value(0).get_node()
+    return node
+
+
+def _meets_pixels(convolution: Any) -> bool:
+    node = convolution.input_value(0).get_node()
+    while node.get_type_name() not in {*_CONVOLUTIONS, "Parameter"} and node.get_input_size():
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Parameter")
+
+
 def float_layers(model: Any, tensors: Collection[str]) -> list[str]:
     """Operators that make these tensors.
 
@@ -153,7 +196,7 @@ def float_layers(model: Any, tensors: Collection[str]) -> list[str]:
     for tensor in tensors:
         node = makers[tensor]
         found[node.get_friendly_name()] = None
-        while node.get_type_name() != "Convolution":
+        while node.get_type_name() not in _CONVOLUTIONS:
             # Sigmoid(x) * x, x + bias, LeakyReLU(x): the convolution lies behind what is no constant.
             node = next(
                 value.get_node()
@@ -169,9 +212,9 @@ def head_convolutions(model: Any) -> list[str]:
     found = []
     for result in model.get_results():
         node = result.input_value(0).get_node()
-        while node.get_type_name() not in ("Convolution", "Parameter"):
+        while node.get_type_name() not in {*_CONVOLUTIONS, "Parameter"}:
             node = node.input_value(0).get_node()
-        if node.get_type_name() != "Convolution":
+        if node.get_type_name() not in _CONVOLUTIONS:
             raise EdgeYoloError(f"{result.get_friendly_name()}: no convolution makes this output")
         found.append(node.get_friendly_name())
     return found
@@ -184,8 +227,8 @@ def layers_of(model: Any, modules: Iterable[str]) -> list[str]:
     """
     weights = {}
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "Convolution":
-            weights[node.input_value(1).get_node().get_friendly_name()] = node.get_friendly_name()
+        if node.get_type_name() in _CONVOLUTIONS:
+            weights[_weight_of(node).get_friendly_name()] = node.get_friendly_name()
     found = []
     for module in modules:
         inside = [layer for weight, layer in weights.items() if f"{weight}.".startswith(f"{module}.")]

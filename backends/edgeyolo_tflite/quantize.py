@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edgeyolo.errors import UsageError
 from edgeyolo_tflite import flatbuffer, toolkit
 from edgeyolo_tflite.reach import Ranges, within_reach
+from edgeyolo_tflite.round_weights import round_weights
 
 TYPICAL = 0.9
 """The share of calibration images whose extremes a range covers. The largest value of all images is that of one pixel
@@ -53,7 +54,9 @@ def quantize(
     tensor is `pixel - 128`.
     """
     ranges = calibrate(model, batches, threads=threads)
-    return with_ranges(model, within_reach(model, ranges), floats)
+    tree = flatbuffer.read(model)
+    round_weights(tree, floats)
+    return with_ranges(flatbuffer.write(tree), within_reach(model, ranges), floats)
 
 
 def calibrate(model: bytes, batches: Iterable[NDArray[np.float32]], *, threads: int = 1) -> dict[str, Any]:

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from edgeyolo_tflite import flatbuffer
+from edgeyolo_tflite.limits import REACH
 
 Ranges = Mapping[str, tuple[float, float]]
 """The smallest and the largest value of each activation tensor, by name."""
-
-REACH = 6.0
-"""How far from zero raw maps are told apart: sigmoid(6) is 0.9975."""
 
 
 def within_reach(model: bytes, ranges: Ranges) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -152,6 +152,18 @@ class Part:
     model: onnx.ModelProto
     takes: tuple[str, ...]
     gives: tuple[str, ...]
+
+
+def with_constants(model: onnx.ModelProto, values: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
+    """A copy of a model in which these initializers have other values."""
+    import onnx
+
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for tensor in made.graph.initializer:
+        if tensor.name in values:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values[tensor.name], tensor.name))
+    return made
 
 
 def split(graph: Graph, observed: Iterable[str], limit: int) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ class TargetProfile:
     """Precision, budgets and preferences of a target.
 
     `parity` is the largest deviation of a raw head map from torch that an export may show, relative to the largest
-    absolute value of that map; `agreement` the least share of confident detections that must have a counterpart
-    (same class, IoU 0.5) on the other side: floats lose one at the threshold's edge (of 1312 blood cells in Core ML's
-    float16 none, of 498 boxes of random weights four); integers state a budget of their own. `calibrated` targets are
-    quantized from calibration images; those that `take_ranges` need none where training learned the ranges. `mixed`
-    ones can leave single layers in float; `unmixed` says why others cannot.
+    absolute value of that map, and `reach` how far from zero differences count (decoding takes the sigmoid of each
+    value); `agreement` the least share of confident detections that must have a counterpart (same class, IoU 0.5) on
+    the other side: floats lose one at the threshold's edge (of 1312 blood cells in Core ML's float16 none, of 498 boxes
+    of random weights four); integers state a budget of their own. `calibrated` targets are quantized from calibration
+    images; those that `take_ranges` need none where training learned the ranges. `mixed` ones can leave single layers
+    in float; `unmixed` says why others cannot.
 
     `inputs` are what a file may take, at the user's choice and the first where nothing is chosen: "float" (RGB planes)
     or "uint8" (BGR, channels last); empty where the backend settles it. `refuses_nms` says why suppression cannot be
@@ -33,6 +35,7 @@ class TargetProfile:
     note: str
     parity: float
     agreement: float = 0.99
+    reach: float = math.inf
     calibrated: bool = False
     mixed: bool = False
     unmixed: str = ""

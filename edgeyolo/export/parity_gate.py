@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -68,17 +69,19 @@ def batches(
         yield preprocess(group, contract)
 
 
-def deviations(expected: Maps, actual: Maps) -> dict[str, float]:
+def deviations(expected: Maps, actual: Maps, reach: float = math.inf) -> dict[str, float]:
     """Largest relative deviation of each map.
 
-    It is the largest absolute difference divided by the largest absolute expected value.
+    It is the largest absolute difference divided by the largest absolute expected value. Differences beyond +-`reach`
+    are none.
     """
     found = {}
     for name, want in expected.items():
         have = actual[name]
         if have.shape != want.shape:
             raise GateError(f"output {name}: the artifact gives shape {have.shape}, torch {want.shape}")
-        difference = np.abs(have - want).max() / max(float(np.abs(want).max()), 1e-12)
+        apart = np.abs(np.clip(have, -reach, reach) - np.clip(want, -reach, reach)).max()
+        difference = apart / max(float(np.abs(want).max()), 1e-12)
         found[name] = float(difference) if np.isfinite(difference) else float("inf")
     return found
 
@@ -115,7 +118,7 @@ def measure_parity(
         if isinstance(output, GraphDetections):
             found, agree = compare_detections(expected, raw, actual, output, boxes)
         else:
-            found = deviations(expected, actual)
+            found = deviations(expected, actual, profile.reach)
             agree = Agreement()
             if np.isfinite(max(found.values())):
                 settled = up_to_rounding(expected, actual, rounding(profile.target.precision))

@@ -26,7 +26,7 @@ from edgeyolo.models.network import Network  # noqa: E402
 from edgeyolo.models.topology import ModelSpec  # noqa: E402
 from edgeyolo.models.weights import load  # noqa: E402
 from edgeyolo.runtime.preprocess import preprocess  # noqa: E402
-from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
+from edgeyolo_calib.onnx_graph import Graph, with_constants  # noqa: E402
 from edgeyolo_calib.qat.simulated import Quantizers  # noqa: E402
 from edgeyolo_calib.quantize.qdq import settle  # noqa: E402
 from edgeyolo_calib.quantize.rules import ONNXRUNTIME, place  # noqa: E402
@@ -115,7 +115,7 @@ def graph(source: NetworkSource) -> Graph:
 
 
 def maps_of(graph: Graph, weights: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    model = refining._with_constants(graph.model, weights)
+    model = with_constants(graph.model, weights)
     with opened(model) as session:
         return list(session.run(preprocess(Scenes(1).pictures(1), InputContract(SIDE, SIDE))[0]).values())
 
@@ -223,7 +223,7 @@ def test_corrected_biases_give_the_mean_of_float(source: NetworkSource, graph: G
         from edgeyolo_calib.quantize.simulate import rounded_weights, simulated
 
         weights = weights_of(network, graph)
-        model = refining._with_constants(graph.model, weights)
+        model = with_constants(graph.model, weights)
         scales = rounded_weights(Graph(model), ONNXRUNTIME, "mse")
         with opened(simulated(Graph(model), placement, ranges, ONNXRUNTIME, scales)) as session:
             runs = [session.run(batch) for batch in batches]

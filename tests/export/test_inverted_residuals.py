@@ -89,6 +89,23 @@ def test_ncnn_gets_one_scale_a_group(weights: Path, calibration: CalibrationSour
     assert made.manifest.parity.worst < 0.3
 
 
+def test_openvino_leaves_a_depthwise_layer_in_float(weights: Path, tmp_path: Path) -> None:
+    """Its convolutions in groups are operators of another kind, and their weights are reshaped."""
+    ov = pytest.importorskip("openvino")
+    from edgeyolo_openvino.quantize import float_layers, layers_of
+
+    made = export(weights, "cpu-onnx-fp32", tmp_path / "made", ExportOptions(size=(96, 96), unjudged=True))
+    model = ov.Core().read_model(made.path / "model.onnx")
+    kinds = {node.get_friendly_name(): node.get_type_name() for node in model.get_ordered_ops()}
+    for named in (
+        layers_of(model, ["backbone.0.0.depthwise"]),
+        float_layers(model, [units(Graph(onnx.load(made.path / "model.onnx")))[1].output]),
+    ):
+        found = [name for name in named if kinds[name] in {"Convolution", "GroupConvolution"}]
+        assert [kinds[name] for name in found] == ["GroupConvolution"]
+        assert found[0].startswith("backbone.0.0.depthwise")
+
+
 def test_relu6_is_a_clip() -> None:
     network = build(find("efficientnet-lite0-pan"), 3, "plain", device="meta")
     counts = trace(network, InputContract(64, 64)).counts()

@@ -123,6 +123,15 @@ def test_deviation_is_relative_to_the_largest_value_of_either_sign() -> None:
     assert deviations(want, have) == {"p3": 0.25, "p4": 0.25}
 
 
+def test_differences_beyond_the_reach_are_none() -> None:
+    want, have = {"p3": np.float32([-40, -3, 8])}, {"p3": np.float32([-6, -3, 6])}
+    assert deviations(want, have)["p3"] == pytest.approx(0.85)
+    assert deviations(want, have, 6.0) == {"p3": 0.0}
+    near = {"p3": np.float32([-5, -3, 6])}
+    assert deviations(want, near, 6.0)["p3"] == pytest.approx(1 / 40)
+    assert deviations({"p3": np.float32([-2, 1])}, {"p3": np.float32([-2, 2])}, 6.0) == {"p3": 0.5}
+
+
 def test_a_map_of_zeros_deviates_by_nothing_or_by_much() -> None:
     zeros = {"p3": np.zeros(4, np.float32)}
     assert deviations(zeros, zeros) == {"p3": 0.0}

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeyolo.errors import EdgeYoloError, UsageError
-from edgeyolo_calib.onnx_graph import Graph
+from edgeyolo_calib.onnx_graph import Graph, with_constants
+from edgeyolo_calib.quantize.even_sums import with_even_sums
 from edgeyolo_calib.quantize.rules import Placement, Rules, place
 from edgeyolo_calib.ranges.histogram import Histogram
 from edgeyolo_calib.ranges.ranges import Scheme, choose, weight_scales
@@ -68,6 +70,8 @@ def quantize(
     graph, scheme = Graph(model), scheme or rules.scheme
     placement = place(graph, rules, floats)
     ranges = settle(placement, statistics, rules, scheme, dict.fromkeys(graph.inputs, (0.0, pixels)))
+    if rules.even_sums:
+        graph = Graph(with_constants(model, _rounded(graph, placement, rules, scheme)))
     return assemble(graph, placement, ranges, rules, scheme, origin=statistics.origin)
 
 
@@ -132,6 +136,24 @@ def _range_of(
     low, high = choose(merged, rules.grid, scheme.method, percentile=scheme.percentile, through=function)
     reach = max(placement.reach.get(name, math.inf) for name in names)
     return max(low, -reach), min(high, reach)
+
+
+def _rounded(
+    graph: Graph, placement: Placement, rules: Rules, scheme: Scheme
+) -> dict[str, NDArray[np.float32]]:
+    """Weights on the levels of their scales, by initializer.
+
+    The scales that are found for them are the same as before.
+    """
+    weights = {
+        node.input[1]: graph.array(node.input[1])
+        for node in graph.nodes
+        if node.op_type == "Conv" and node.name in placement.nodes
+    }
+    return {
+        name: with_even_sums(weight, weight_scales(weight, scheme.weights, per_channel=rules.per_channel))
+        for name, weight in weights.items()
+    }
 
 
 def _weight_overrides(

@@ -40,7 +40,8 @@ class Rules:
     where images are at hand, as suits the network (see `schemes`). `like`: the name
     of rules whose ranges serve these too, because their quantizers stand at all of these places on the same grid.
     `sigmoid`: the range that the runtime's kernels give every sigmoid, None where it is measured. `reach`: how far from
-    zero a raw map's quantizer goes.
+    zero a raw map's quantizer goes. `even_sums`: weights are rounded so that errors cancel (see the module of that
+    name), not each to its nearest level.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Rules:
     like: str = ""
     sigmoid: tuple[float, float] | None = None
     reach: float = math.inf
+    even_sums: bool = True
 
     @property
     def trained_as(self) -> str:
@@ -98,13 +100,13 @@ NCNN = replace(TENSORRT, name="ncnn", sharing=frozenset())
 
 NAIVE_ONNXRUNTIME = Rules(
     "naive onnxruntime", UINT8, fused=False, sharing=_MOVING - {"Concat"}, bias=True, pairs=False,
-    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False,
+    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False, even_sums=False,
 )  # fmt: skip
 """A quantizer behind every operator: what the rules are measured against."""
 
 NAIVE_TENSORRT = Rules(
     "naive tensorrt", INT8, fused=False, sharing=frozenset(), bias=False, pairs=True,
-    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False,
+    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False, even_sums=False,
 )  # fmt: skip
 """The same in symmetric int8, each quantizer with its own scale."""
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo_calib.onnx_graph import Graph
+from edgeyolo_calib.quantize.even_sums import to_nearest, with_even_sums
 from edgeyolo_calib.quantize.rules import Placement, Rules
-from edgeyolo_calib.ranges.ranges import INT8, Grid, WeightMethod, weight_scales
+from edgeyolo_calib.ranges.ranges import Grid, WeightMethod, weight_scales
 
 if TYPE_CHECKING:
     import onnx
@@ -73,10 +74,8 @@ def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[st
     for node in graph.nodes:
         if node.op_type == "Conv":
             weight = graph.array(node.input[1])
-            scales = weight_scales(weight, method, per_channel=rules.per_channel).reshape(-1, 1, 1, 1)
-            found[node.input[1]] = (np.clip(np.rint(weight / scales), INT8.low, INT8.high) * scales).astype(
-                np.float32
-            )
+            scales = weight_scales(weight, method, per_channel=rules.per_channel)
+            found[node.input[1]] = (with_even_sums if rules.even_sums else to_nearest)(weight, scales)
     return found
 
 

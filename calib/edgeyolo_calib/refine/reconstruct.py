@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from edgeyolo_calib.onnx_graph import Graph
 from edgeyolo_calib.qat.simulated import Quantizers
 from edgeyolo_calib.qat.steps import Step, compute, steps_of
+from edgeyolo_calib.quantize.even_sums import with_even_sums
 from edgeyolo_calib.ranges.ranges import WeightMethod, weight_scales
 from edgeyolo_calib.refine.rounding import Moments, rounded
 
@@ -97,8 +98,7 @@ def _settle(
             for values in taken:
                 moments.add(values)
             conv.weight.copy_(rounded(weight, scales, moments.damped()))
-        steps = scales[:, None, None, None]
-        weight = (conv.weight / steps).round().clamp(-127, 127) * steps
+        weight = torch.from_numpy(with_even_sums(conv.weight.numpy(), scales.numpy()))
     results = [_convolve(conv, values, weight) for values in taken]
     if changes.biases and conv.bias is not None:
         count = sum(each.numel() // each.shape[1] for each in results)

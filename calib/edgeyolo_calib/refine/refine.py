@@ -19,7 +19,7 @@ from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.interface import CalibrationSource, ExportSource
 from edgeyolo.errors import UnsupportedTargetError, UsageError
-from edgeyolo_calib.onnx_graph import OPSET, Graph, constants_as_weights, module_of
+from edgeyolo_calib.onnx_graph import OPSET, Graph, constants_as_weights, module_of, with_constants
 from edgeyolo_calib.quantize.qdq import settle
 from edgeyolo_calib.quantize.rules import Rules, place, rules_of
 from edgeyolo_calib.quantize.schemes import best_scheme
@@ -204,7 +204,7 @@ class _Trial:
 
         import onnx
 
-        graph = Graph(_with_constants(self.first.graph.model, weights), self.contract.batch)
+        graph = Graph(with_constants(self.first.graph.model, weights), self.contract.batch)
         with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
             path = Path(folder) / "changed.onnx"
             onnx.save(graph.model, path)
@@ -271,17 +271,6 @@ def _with_weights(network: nn.Module, weights: dict[str, NDArray[np.float32]]) -
     with torch.no_grad():
         for name, values in weights.items():
             made.get_parameter(name).copy_(torch.from_numpy(values))
-    return made
-
-
-def _with_constants(model: onnx.ModelProto, weights: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
-    import onnx
-
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    for tensor in made.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
     return made
 
 

@@ -28,6 +28,7 @@ from edgeyolo.models.scaling import scale_width  # noqa: E402
 from edgeyolo.models.specs import find, get, names  # noqa: E402
 from edgeyolo.runtime.preprocess import preprocess  # noqa: E402
 from edgeyolo_bench.measure.random_weights import save_random  # noqa: E402
+from edgeyolo_calib.quantize.even_sums import with_even_sums  # noqa: E402
 from edgeyolo_ncnn import NcnnBackend, backend  # noqa: E402
 from edgeyolo_ncnn.convert import Steps, to_layers  # noqa: E402
 from edgeyolo_ncnn.files import to_files  # noqa: E402
@@ -184,7 +185,7 @@ def test_a_convolution_in_integers(tmp_path: Path) -> None:
     weights = np.abs(constants["w"]).reshape(8, -1).max(axis=1) / 127
     have = run(graph([node], ["sums"], constants), tmp_path, {"conv": Steps(0.03, weights)})["sums"]
     rounded = np.clip(np.rint(values() / 0.03), -127, 127) * 0.03
-    levels = np.rint(constants["w"] / weights[:, None, None, None]) * weights[:, None, None, None]
+    levels = with_even_sums(constants["w"], weights)
     want = torch.nn.functional.conv2d(
         torch.from_numpy(rounded.astype(np.float32)),
         torch.from_numpy(levels.astype(np.float32)),

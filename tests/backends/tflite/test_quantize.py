@@ -22,6 +22,7 @@ from edgeyolo_calib.onnx_graph import OPSET, Graph, constants_as_weights
 from edgeyolo_calib.quantize.rules import Unit, units
 from edgeyolo_tflite import flatbuffer
 from edgeyolo_tflite.layers import float_tensors, onnx_names
+from edgeyolo_tflite.limits import REACH
 from edgeyolo_tflite.quantize import (
     calibrate,
     quantize,
@@ -29,7 +30,7 @@ from edgeyolo_tflite.quantize import (
     skeleton,
     with_ranges,
 )
-from edgeyolo_tflite.reach import REACH, flat_below, within_reach
+from edgeyolo_tflite.reach import flat_below, within_reach
 
 
 def kinds(data: bytes) -> Counter[str]:
