@@ -97,9 +97,9 @@ def _moved_of_filter(gap: Array, cost: Array, total: Array) -> NDArray[np.bool_]
     """
     towards = np.where(gap * np.sign(total)[:, None, None] > 0, cost, np.inf)
     first = towards.argmin(axis=2)[..., None]
-    of_kernels = (np.take_along_axis(each, first, axis=2)[..., 0] for each in (gap, towards))
+    gaps, costs = (np.take_along_axis(each, first, axis=2)[..., 0] for each in (gap, towards))
     moved = np.zeros(cost.shape, bool)
-    np.put_along_axis(moved, first, _moved(*of_kernels, total[:, None])[..., None], axis=2)
+    np.put_along_axis(moved, first, _moved(gaps, costs, total[:, None])[..., None], axis=2)
     return moved
 
 
