@@ -106,7 +106,7 @@ def command(
     or an address (rtsp, http ...). Without a MODEL, where the first argument is one of these, the model that comes with
     the package looks for twenty kinds of everyday objects: people, cars, dogs, chairs, bottles ...
     With --json, pictures are written only where -o is given. An image or film that cannot be read is passed over,
-    reported at the end and makes the exit code 1; where none can be, --json prints the error alone.
+    reported at the end and makes the exit code 1; --json says `error` of that image, or where none can be read, alone.
 
     \b
     edgeyolo detect photo.jpg
@@ -194,7 +194,7 @@ def _images(sources: Sequence[str]) -> list[Path]:
 
 
 def _detect_in_images(detector: Detector, images: list[Path], written: Written) -> None:
-    from edgeyolo.cli.result_files import ResultWriter, detect_all
+    from edgeyolo.cli.result_files import ResultWriter, detect_all, json_entry
     from edgeyolo.errors import ImageError
     from edgeyolo.support.reading import path_text
 
@@ -206,13 +206,15 @@ def _detect_in_images(detector: Detector, images: list[Path], written: Written) 
             text=written.text, confidence=written.confidence, json=written.json,
         )  # fmt: skip
         with writer, progress("detecting") as advance:
-            found, unreadable = detect_all(detector, images, writer, advance)
+            results = detect_all(detector, images, writer, advance)
     finally:
         if folder is not None:
             with suppress(OSError):  # one that nothing could be written to is not left empty
                 folder.rmdir()
+    found = [(path, each) for path, each in results if not isinstance(each, ImageError)]
+    unreadable = [each for _, each in results if isinstance(each, ImageError)]
     if written.as_json and (found or not unreadable):
-        print_json([{"image": path_text(path), "detections": each.to_json()} for path, each in found])
+        print_json([json_entry(path, each) for path, each in results])
     elif not written.as_json:
         print_table(("image", "objects"), [(path_text(path), count_text(each.names)) for path, each in found])
         if folder:

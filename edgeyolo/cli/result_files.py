@@ -92,7 +92,11 @@ class ResultWriter:
         if self._text:
             with atomic_file(self._folder / "labels" / f"{name}.txt") as draft:
                 draft.write_text("".join(label_lines(detections, confidence=self._confidence)))
-        self._found.append({"image": path_text(source), "detections": detections.to_json()})
+        self._found.append(json_entry(source, detections))
+
+    def pass_over(self, source: Path, error: ImageError) -> None:
+        """Note an image that could not be read."""
+        self._found.append(json_entry(source, error))
 
     def _draw(self, name: str, source: Path, detections: Detections) -> None:
         assert self._folder is not None
@@ -132,36 +136,47 @@ IN_FLIGHT = 16
 
 def detect_all(
     detector: Detector, images: list[Path], writer: ResultWriter, progress: Callable[[int, int | None], None]
-) -> tuple[list[tuple[Path, Detections]], list[ImageError]]:
+) -> list[tuple[Path, Detections | ImageError]]:
     """Detect in every image and write what `writer` writes.
 
-    Images that cannot be read come back as their errors.
+    Results are in the order of the images; those of images that cannot be read are their errors.
     """
-    found: list[tuple[Path, Detections]] = []
-    unreadable: list[ImageError] = []
-    flying: deque[tuple[Path, Future[Detections]]] = deque()
+    found: list[tuple[Path, Detections | ImageError]] = []
+    flying: deque[tuple[Path, Future[Detections] | ImageError]] = deque()
+
+    def is_there(each: Future[Detections] | ImageError) -> bool:
+        return isinstance(each, ImageError) or each.done()
 
     def land(least: int) -> None:
         """Write finished results, in the order of the images.
 
         It goes on until no more than `least` are on their way.
         """
-        while flying and (len(flying) > least or flying[0][1].done()):
-            path, future = flying.popleft()
-            detections = future.result()
-            writer.write(path, detections)
-            found.append((path, detections))
-            progress(len(found) + len(unreadable), len(images))
+        while flying and (len(flying) > least or is_there(flying[0][1])):
+            path, waited = flying.popleft()
+            result = waited if isinstance(waited, ImageError) else waited.result()
+            if isinstance(result, ImageError):
+                writer.pass_over(path, result)
+            else:
+                writer.write(path, result)
+            found.append((path, result))
+            progress(len(found), len(images))
 
     for path in images:
         try:
             flying.append((path, detector.submit(path)))
         except ImageError as error:
-            unreadable.append(error)
-            progress(len(found) + len(unreadable), len(images))
+            flying.append((path, error))
         land(IN_FLIGHT)
     land(0)
-    return found, unreadable
+    return found
+
+
+def json_entry(path: Path, result: Detections | ImageError) -> dict[str, Any]:
+    """One image in JSON; that of one which cannot be read says why."""
+    if isinstance(result, ImageError):
+        return {"image": path_text(path), "detections": [], "error": result.message}
+    return {"image": path_text(path), "detections": result.to_json()}
 
 
 def label_lines(detections: Detections, *, confidence: bool = False) -> list[str]:

@@ -10,7 +10,14 @@ import click
 
 from edgeyolo.cli.console import json_option, note, print_json, print_table
 from edgeyolo.cli.idle_options import refuse_all_but
-from edgeyolo.cli.options import classes_option, device_option, target_option
+from edgeyolo.cli.options import (
+    classes_option,
+    device_option,
+    imgsz_option,
+    iou_option,
+    spec_option,
+    target_option,
+)
 from edgeyolo.cli.points import Points
 from edgeyolo.cli.stream_options import (
     max_fps_option,
@@ -31,6 +38,12 @@ FILE = click.Path(path_type=Path)
 
 @click.command("track")
 @click.argument("arguments", nargs=-1, metavar="[MODEL] SOURCE")
+@click.option(
+    "--weights",
+    "--model",
+    "model",
+    help="The model, if it is not the first argument; a published name is downloaded.",
+)
 @click.option("--detections", type=FILE, help="Track the detections of this MOT file; needs --seqinfo.")
 @click.option("--seqinfo", type=FILE, help="The sequence's seqinfo.ini: frames/s, number of frames, size.")
 @click.option(
@@ -59,19 +72,22 @@ FILE = click.Path(path_type=Path)
     type=float,
     help="Least confidence; by default low, as faint boxes prolong tracks.",
 )
+@iou_option
 @classes_option
+@imgsz_option
 @target_option
 @device_option
+@spec_option
 @policy_option
 @max_fps_option
 @max_staleness_option
 @show_option
 @json_option
 def command(
-    arguments: tuple[str, ...], detections: Path | None, seqinfo: Path | None, mot: Path | None, lost: float,
-    agnostic: bool, truth: Path | None, csv_file: Path | None, jsonl: Path | None, save: bool, output: Path | None,
-    lines: tuple[Any, ...], zones: tuple[Any, ...], conf: float | None, classes: tuple[str, ...],
-    target: str | None, device: str | None,
+    arguments: tuple[str, ...], model: str | None, detections: Path | None, seqinfo: Path | None, mot: Path | None,
+    lost: float, agnostic: bool, truth: Path | None, csv_file: Path | None, jsonl: Path | None, save: bool,
+    output: Path | None, lines: tuple[Any, ...], zones: tuple[Any, ...], conf: float | None, iou: float | None,
+    classes: tuple[str, ...], size: tuple[int, int] | None, target: str | None, device: str | None, spec: Path | None,
     policy: Policy, max_fps: float | None, max_staleness: float | None, show: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Follow objects from frame to frame, or measure how well that went.
@@ -117,7 +133,7 @@ def command(
         refuse_idle_staleness(arguments, policy)
         files = TrackFiles(mot, csv_file, jsonl, save, output, as_json)
         asked = Asked(policy, max_fps, max_staleness, show)
-        chosen = Chosen(conf, classes, target, device)
+        chosen = Chosen(model, conf, iou, classes, size, target, device, spec)
         track_source(
             arguments, Tracker(lost_seconds=lost, class_wise=not agnostic), files, asked, chosen, lines, zones
         )
@@ -130,12 +146,16 @@ def command(
 
 @dataclass(frozen=True)
 class Chosen:
-    """Choice of the network's thresholds and place."""
+    """Choice of the network, its thresholds and place."""
 
+    model: str | None
     conf: float | None
+    iou: float | None
     classes: tuple[str, ...]
+    size: tuple[int, int] | None
     target: str | None
     device: str | None
+    spec: Path | None
 
 
 def track_source(
@@ -157,7 +177,7 @@ def track_source(
     from edgeyolo.tracking.lines import LineCounter
     from edgeyolo.tracking.zones import Zone
 
-    model, sources = model_and_images(None, arguments)
+    model, sources = model_and_images(chosen.model, arguments)
     if len(sources) != 1:
         raise UsageError(
             f"track needs one film, camera or folder of frames, got {len(sources)}",
@@ -166,13 +186,17 @@ def track_source(
     files.require_writable()
     counters = [LineCounter(*line) for line in lines]
     areas = [Zone(corners) for corners in zones]
-    opened = opened_model(model, size=None, target=chosen.target, device=chosen.device)
+    opened = opened_model(
+        model, size=chosen.size, target=chosen.target, device=chosen.device, spec=chosen.spec
+    )
     manifest = opened.artifact.manifest
     conf = chosen.conf
     if conf is None and not isinstance(manifest.output, GraphDetections):
         conf = tracker.rules.low
     classes = split_classes(chosen.classes, manifest.class_names) if chosen.classes else None
-    with Detector(opened.artifact.path, device=chosen.device, conf=conf, classes=classes) as detector:
+    with Detector(
+        opened.artifact.path, device=chosen.device, conf=conf, iou=chosen.iou, classes=classes
+    ) as detector:
         track_in(detector, sources[0], tracker, files, asked, counters, areas)
 
 

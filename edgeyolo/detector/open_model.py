@@ -74,6 +74,11 @@ def open_model(
     Raises UsageError where nothing is at `model`, or the target, the device and the artifact contradict each other;
     RuntimeMissingError where nothing on the device is usable, or the export extra is not installed.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise UsageError(
+            f"model: expected a path, got {model!r}",
+            hint='Detector() takes the model that comes with the package, Detector("artifact-directory") yours.',
+        )
     path = _builtin(wanted) if builtin.is_builtin(model) else Path(model)
     if path.name == MANIFEST:
         path = path.parent

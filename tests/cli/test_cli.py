@@ -206,7 +206,13 @@ def test_a_broken_image_among_good_ones(tmp_path: Path, small_artifact: Path, ph
     done = edgeyolo("detect", small_artifact, tmp_path, "--json", cwd=tmp_path)
     assert done.returncode == 1
     assert "a_broken.png" in done.stderr
-    assert [Path(item["image"]).name for item in json.loads(done.stdout)] == ["photo.png"]
+    broken, good = json.loads(done.stdout)
+    assert [Path(item["image"]).name for item in (broken, good)] == ["a_broken.png", "photo.png"]
+    assert broken["detections"] == []
+    assert broken["error"] in done.stderr
+    assert "error" not in good
+    edgeyolo("detect", small_artifact, tmp_path, "--save-json", "-o", "out", cwd=tmp_path)
+    assert json.loads((tmp_path / "out/detections.json").read_text()) == [broken, good]
 
 
 def test_val(tmp_path: Path, small_artifact: Path) -> None:

@@ -53,6 +53,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *arguments: CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
 
 
+def test_the_model_and_its_size_are_options_too(run: Run, film: Path) -> None:
+    weights = Path(__file__).parents[2] / "benchmarks/weights/scenes.safetensors"
+    done = run("--weights", weights, "--imgsz", "192", film, "--iou", "0.5", "--json")
+    assert done.exit_code == 0, done.stderr
+    small = Detector(weights, size=192, conf=0.1, iou=0.5)
+    with small as detector:
+        tracker = Tracker()
+        expected = [tracker.update(found, frame.time).to_json() for frame, found in detector.stream(film)]
+    assert [line["tracks"] for line in json.loads(done.stdout)] == expected
+
+
 def test_every_file_says_the_same(run: Run, model: Path, film: Path, tmp_path: Path) -> None:
     done = run(
         model, film, "--mot", "t.txt", "--csv", "t.csv", "--jsonl", "t.jsonl", "--json", "-o", "out.mp4"

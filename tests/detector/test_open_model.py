@@ -48,6 +48,11 @@ def test_weights_run_on_the_default_which_says_so(weights: Path, exported: list[
     assert opened.device is None
 
 
+def test_what_is_no_path_is_named() -> None:
+    with pytest.raises(UsageError, match="model: expected a path, got None"):
+        open_model(None)  # type: ignore[arg-type]
+
+
 def test_a_target_that_was_asked_for(
     weights: Path, exported: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
