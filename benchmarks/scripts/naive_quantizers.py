@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,8 @@ from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.backend.ort_options import cpu_options
 from edgeyolo_calib.quantize.qdq import quantize
-from edgeyolo_calib.quantize.rules import NAIVE_ONNXRUNTIME, NAIVE_TENSORRT, Rules
+from edgeyolo_calib.quantize.rules import NAIVE_ONNXRUNTIME, NAIVE_TENSORRT, ONNXRUNTIME, TENSORRT, Rules
+from edgeyolo_calib.quantize.schemes import settle_scheme
 from edgeyolo_calib.ranges.observe import observe
 from edgeyolo_calib.ranges.ranges import Method, Scheme
 
@@ -114,6 +116,19 @@ def everywhere(
     )
 
 
+def to_nearest_levels(
+    rules: Rules, model: Path, artifact: Artifact, calibration: CalibrationSource
+) -> OnnxRuntime:
+    """Places and ranges of ours, but each weight at its nearest level."""
+    statistics = observe(model, artifact.manifest.input, calibration, keep=calibration.ranges)
+    nearest = replace(rules, even_sums=False)
+    scheme = settle_scheme(model, artifact.manifest.input, statistics, nearest, calibration)
+    made = quantize(onnx.load(model), statistics, nearest, scheme)
+    return OnnxRuntime(
+        made.model.SerializeToString(), artifact.manifest.output.names, exact=rules is TENSORRT
+    )
+
+
 Quantizer = Callable[[Path, Artifact, CalibrationSource], Any]
 
 NAIVE: tuple[tuple[str, str, Quantizer], ...] = (
@@ -123,5 +138,7 @@ NAIVE: tuple[tuple[str, str, Quantizer], ...] = (
     ("everywhere, min-max", "jetson-trt-int8", partial(everywhere, NAIVE_TENSORRT, "minmax")),
     ("everywhere, entropy", "jetson-trt-int8", partial(everywhere, NAIVE_TENSORRT, "entropy")),
     ("NNCF's defaults", "cpu-openvino-int8", nncf_default),
+    ("weights at their nearest level", "cpu-onnx-int8", partial(to_nearest_levels, ONNXRUNTIME)),
+    ("weights at their nearest level", "jetson-trt-int8", partial(to_nearest_levels, TENSORRT)),
 )
 """How, as which target, and what makes a session of the float graph."""

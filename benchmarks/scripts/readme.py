@@ -38,6 +38,7 @@ TITLES = {
     "integers-voc": "What integers cost: the built-in model",
     "integers-scenes": "What integers cost: the demo's network on generated scenes",
     "integers-onnx": "ONNX Runtime's choices of integers",
+    "weight-rounding": "Rounding of weights: each by itself, or so that errors cancel",
     "integers-640": "What integers are worth at 640 pixels",
     "integers-speed-640": "Speed of integers with VNNI",
     "integers-speed-640-avx2": "Speed of integers without VNNI",
