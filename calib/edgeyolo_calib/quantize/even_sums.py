@@ -9,6 +9,7 @@ Quantization via Diagonal Hessian Approximation", 2022, sections 3.2 and 3.3). I
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from edgeyolo_calib.ranges.ranges import INT8
 
 Array = NDArray[np.float64]
 
-_AT_ONCE = 1 << 20
-"""Weights that are looked at together: a dozen arrays of that size are needed."""
+_AT_ONCE = 1 << 16
+"""Weights that are rounded together: a dozen arrays of that size fit into a processor's cache."""
 
 _ON_GRID = 1e-4
 """Distance from a level, in steps, that is the rounding of float32: 127 steps have some 1e-5."""
@@ -40,10 +41,12 @@ def with_even_sums(weight: NDArray[Any], scales: NDArray[Any]) -> NDArray[np.flo
     It is rounded so that errors cancel; rounding what is rounded changes nothing. `scales` is (out,), or () for one
     scale; see `weight_scales`.
     """
-    steps = _steps(weight, scales)
-    exact = _levels(weight, steps)
-    levels = nearest_sums(exact, np.floor(exact), np.ceil(exact))
-    return np.asarray(levels * steps, np.float32)
+    rounded = np.empty(weight.shape, np.float32)
+    steps = np.broadcast_to(_steps(weight, scales), (len(weight), *[1] * (weight.ndim - 1)))
+    for part in _parts(weight):
+        exact = _levels(weight[part], steps[part])
+        rounded[part] = nearest_sums(exact, np.floor(exact), np.ceil(exact)) * steps[part]
+    return rounded
 
 
 def _steps(weight: NDArray[Any], scales: NDArray[Any]) -> Array:
@@ -67,13 +70,17 @@ def nearest_sums(exact: Array, below: Array, above: Array) -> Array:
     that runtimes compute the filter's scale.
     """
     found = np.empty_like(exact)
-    size = max(1, _AT_ONCE // max(exact[0].size, 1))
-    for start in range(0, len(exact), size):
-        part = slice(start, start + size)
+    for part in _parts(exact):
         shape = (len(exact[part]), exact.shape[1], -1)
         rows = (each[part].reshape(shape) for each in (exact, below, above))
         found[part] = _chosen(*rows).reshape(exact[part].shape)
     return found
+
+
+def _parts(weight: NDArray[Any]) -> Iterator[slice]:
+    """Filters that are rounded together."""
+    size = max(1, _AT_ONCE // max(weight[0].size, 1))
+    return (slice(start, start + size) for start in range(0, len(weight), size))
 
 
 def _chosen(exact: Array, below: Array, above: Array) -> Array:
