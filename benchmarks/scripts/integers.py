@@ -272,7 +272,7 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--qat", help="the same network after quantization-aware training")
     parser.add_argument("--train-qat", type=int, metavar="EPOCHS", help="train it here")
-    parser.add_argument("--emulated", type=int, default=24, help="images for a target that an emulator runs")
+    parser.add_argument("--emulated", type=int, default=200, help="images for a target that an emulator runs")
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--refine", default=REFINE, help="targets that are exported with --refine too")
     parser.add_argument(
