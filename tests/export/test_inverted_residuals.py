@@ -18,8 +18,6 @@ from edgeyolo.export import ExportOptions, export  # noqa: E402
 from edgeyolo.export.source import NetworkSource  # noqa: E402
 from edgeyolo.export.trace import trace  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
-from edgeyolo.models.csp_topology import Csp, CspStage, CspStep, Pan  # noqa: E402
-from edgeyolo.models.lite_topology import InvertedStage, LiteSpec  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 from edgeyolo.models.specs import find  # noqa: E402
 from edgeyolo.models.weights import load  # noqa: E402
@@ -28,19 +26,8 @@ from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
 from edgeyolo_calib.qat.simulated import Simulated  # noqa: E402
 from edgeyolo_calib.quantize.rules import units  # noqa: E402
 
-BLOCK = Csp(16, 1, "late", shortcut=False)
-SPEC = LiteSpec(
-    "narrow",
-    width=16,
-    backbone=(
-        InvertedStage(16, 1, kernel=3, stride=1, expansion=1),
-        InvertedStage(16, 2, kernel=5, stride=2, expansion=2),
-        InvertedStage(24, 2, kernel=3, stride=2, expansion=2),
-    ),
-    neck=Pan(16, (CspStep(16, BLOCK),), (CspStage("conv", 16, BLOCK),), (16, 24)),
-    anchors=(((8.0, 8.0), (16.0, 12.0)), ((24.0, 32.0), (40.0, 36.0))),
-    imgsz=64,
-)
+from ..narrow import NARROW  # noqa: E402
+
 FLOATS = (
     "cpu-onnx-fp32",
     "cpu-openvino-fp32",
@@ -58,7 +45,7 @@ INTEGERS = (
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("lite") / "narrow.safetensors"
-    save_random(path, SPEC, classes=3)
+    save_random(path, NARROW, classes=3)
     return path
 
 

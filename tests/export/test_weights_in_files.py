@@ -16,11 +16,12 @@ torch = pytest.importorskip("torch", reason="needs the export extra")
 from edgeyolo.backend import registry  # noqa: E402
 from edgeyolo.backend.interface import CalibrationSource  # noqa: E402
 from edgeyolo.export import ExportOptions, export  # noqa: E402
+from edgeyolo_bench.measure.random_weights import save_random  # noqa: E402
 from edgeyolo_calib.onnx_graph import Graph  # noqa: E402
 from edgeyolo_calib.quantize.even_sums import to_nearest, with_even_sums  # noqa: E402
 from edgeyolo_calib.ranges.ranges import weight_scales  # noqa: E402
 
-from .test_inverted_residuals import SPEC, save_random  # noqa: E402
+from ..narrow import NARROW  # noqa: E402
 
 Weights = Iterator[NDArray[np.int8]]
 
@@ -69,7 +70,7 @@ def test_errors_cancel_in_what_the_file_holds(
     if not backend.can_compile().ok:
         pytest.skip(backend.can_compile().reason)
     weights = tmp_path / "narrow.safetensors"
-    save_random(weights, SPEC, classes=3)
+    save_random(weights, NARROW, classes=3)
     floats = export(
         weights, "cpu-onnx-fp32", tmp_path / "floats", ExportOptions(size=(96, 96), unjudged=True)
     )

@@ -22,26 +22,13 @@ import trainings  # noqa: E402
 from edgeyolo.errors import DamagedFileError, UsageError  # noqa: E402
 from edgeyolo.models import specs, weights  # noqa: E402
 from edgeyolo.models.build import build  # noqa: E402
-from edgeyolo.models.csp_topology import Csp, CspStage, CspStep, Fpn, Pan  # noqa: E402
+from edgeyolo.models.csp_topology import Fpn  # noqa: E402
 from edgeyolo.models.layers import conv_layers  # noqa: E402
-from edgeyolo.models.lite_topology import InvertedStage, LiteSpec  # noqa: E402
 from edgeyolo.models.network import conv_units  # noqa: E402
 from edgeyolo.models.network_spec import spec_from_json  # noqa: E402
 from edgeyolo.models.reparameterize import reparameterize  # noqa: E402
 
-BLOCK = Csp(16, 1, "late", shortcut=False)
-NARROW = LiteSpec(
-    "narrow",
-    width=8,
-    backbone=(
-        InvertedStage(8, 1, kernel=3, stride=1, expansion=1),
-        InvertedStage(8, 2, kernel=5, stride=2, expansion=2),
-        InvertedStage(16, 2, kernel=3, stride=2, expansion=2),
-    ),
-    neck=Pan(16, (CspStep(16, BLOCK),), (CspStage("conv", 16, BLOCK),), (16, 24)),
-    anchors=(((8.0, 8.0), (16.0, 12.0)), ((24.0, 32.0), (40.0, 36.0))),
-    imgsz=64,
-)
+from ..narrow import NARROW  # noqa: E402
 
 
 def test_the_walk_without_torch_is_the_network(scramble: Callable[..., Any]) -> None:
@@ -68,7 +55,7 @@ def test_the_walk_without_torch_is_the_network(scramble: Callable[..., Any]) -> 
 def test_what_enters_an_inverted_residual_is_added_where_shapes_allow() -> None:
     links = build(NARROW, classes=1).backbone[1]
     assert [link.shortcut for link in links] == [False, True]
-    x = torch.rand(1, 8, 4, 4)
+    x = torch.rand(1, NARROW.backbone[1].out, 4, 4)
     link = links[1].eval()
     torch.nn.init.zeros_(link.project.branch.norm.weight)
     torch.nn.init.zeros_(link.project.branch.norm.bias)
