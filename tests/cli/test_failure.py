@@ -86,12 +86,15 @@ def test_missing_things_are_wrong_usage_in_one_document(
 
 
 def test_a_document_that_was_printed_is_the_only_one(small_artifact: Path, tmp_path: Path) -> None:
-    """Some pictures cannot be read: what was found of the others is the document, the error is on standard error."""
+    """Some pictures cannot be read: the document has what was found of the others, and says so of these."""
     cv2.imwrite(str(tmp_path / "whole.png"), np.full((20, 30, 3), 90, np.uint8))
     (tmp_path / "torn.jpg").write_bytes(b"torn")
     code, out, err = edgeyolo("detect", small_artifact, "whole.png", "torn.jpg", "--json", cwd=tmp_path)
     assert code == 1
-    assert [item["image"] for item in json.loads(out)] == ["whole.png"]
+    assert [(item["image"], "error" in item) for item in json.loads(out)] == [
+        ("whole.png", False),
+        ("torn.jpg", True),
+    ]
     assert "torn.jpg" in err
 
 
