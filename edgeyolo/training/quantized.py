@@ -6,6 +6,7 @@ roundings stand is the calibration package's to say; it is found through the reg
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -93,6 +94,7 @@ def train_quantized(
         listener.note(sentence)
     # Quantizers stand where those of the exported graph do: training rounds as the deployed runtime will.
     aware = quantized_training()
+    exact = copy.deepcopy(network)  # training begins from rounded weights
     with _graph(network, training.class_names, config.image_size) as source:
         with measuring() as progress:
             module, facts = aware.prepare(
@@ -101,8 +103,8 @@ def train_quantized(
             )  # fmt: skip
         teacher = None
         if options.distill:
-            listener = Listeners([listener, _TeacherListener(folder, network, training.class_names, model)])
-            teacher = reparameterize(network).network.to(processes.device)
+            listener = Listeners([listener, _TeacherListener(folder, exact, training.class_names, model)])
+            teacher = reparameterize(exact).network.to(processes.device)
         technique = aware.technique(source.onnx(opset=_OPSET), facts, teacher, options.distill)
     config = replace(config, device=processes.device)
     config = settle_batch(

@@ -31,10 +31,12 @@ from edgeyolo_calib.onnx_graph import (  # noqa: E402
 )
 from edgeyolo_calib.qat.distillation import Distillation, distance  # noqa: E402
 from edgeyolo_calib.qat.simulated import Quantizers, Simulated, on_int8  # noqa: E402
+from edgeyolo_calib.quantize.even_sums import with_even_sums  # noqa: E402
 from edgeyolo_calib.quantize.qdq import quantize, settle  # noqa: E402
 from edgeyolo_calib.quantize.rules import ONNXRUNTIME, OPENVINO, TENSORRT, Rules, place  # noqa: E402
 from edgeyolo_calib.quantize.write import quantize_learned  # noqa: E402
 from edgeyolo_calib.ranges.observe import observe  # noqa: E402
+from edgeyolo_calib.ranges.ranges import weight_scales  # noqa: E402
 from edgeyolo_calib.ranges.statistics import Statistics  # noqa: E402
 
 PLACEMENTS = (ONNXRUNTIME, TENSORRT)
@@ -262,6 +264,23 @@ def test_weights_are_on_their_grid() -> None:
     rounded.sum().backward()
     assert weight.grad is not None
     assert torch.equal(weight.grad, torch.ones_like(weight))  # as if there were no rounding
+
+
+def test_training_begins_from_the_integers_of_calibration(simulated: Simulated, graph: Graph) -> None:
+    exact = copy.deepcopy(simulated.network)
+    simulated.round_weights()
+    convs = {step.node: step.module for step in simulated.steps if step.kind == "Conv"}
+    everywhere = set.intersection(*(set(each.nodes) for each in simulated.quantizers())) & convs.keys()
+    assert 0 < len(everywhere) < len(convs)  # stems and heads stay in float
+    for node, module in convs.items():
+        weight, before = (each.get_submodule(module).weight.detach() for each in (simulated.network, exact))
+        if node in everywhere:
+            expected = with_even_sums(before.numpy(), weight_scales(before.numpy()))
+            assert torch.allclose(weight, torch.from_numpy(expected))
+            assert torch.allclose(on_int8(weight), weight, atol=1e-6)
+            assert not torch.equal(on_int8(before), weight)
+        else:
+            assert torch.equal(weight, before)
 
 
 def learned_from(module: Simulated, graph: Graph) -> LearnedRanges:

@@ -25,7 +25,7 @@ from edgeyolo.training.config import TrainConfig  # noqa: E402
 from edgeyolo.training.loop.listener import Listener  # noqa: E402
 from edgeyolo.training.loop.state import Position, read_facts  # noqa: E402
 from edgeyolo.training.loop.trainer import STATE  # noqa: E402
-from edgeyolo.training.quantized import CLIP, QuantizedOptions, train_quantized  # noqa: E402
+from edgeyolo.training.quantized import CLIP, TEACHER, QuantizedOptions, train_quantized  # noqa: E402
 from edgeyolo.training.recipe import QAT  # noqa: E402
 from edgeyolo.training.run import resume  # noqa: E402
 
@@ -75,6 +75,14 @@ def test_the_weights_are_plain_have_moved_a_little_and_bring_ranges(run: Path, s
     assert 0 < max(moved) < 0.1
     assert made.provenance["training"]["technique"]["name"] == "quantization"
     assert read_facts(run / STATE)["config"]["clip"] == CLIP
+
+
+def test_the_teacher_is_the_network_in_float(run: Path, small_weights: Path) -> None:
+    """Training begins from rounded weights, which are nothing to stay near."""
+    teacher = weights.load(run / TEACHER).network.state_dict()
+    before = reparameterize(weights.load(small_weights).network).network.state_dict()
+    assert teacher.keys() == before.keys()
+    assert all(torch.equal(values, before[name]) for name, values in teacher.items())
 
 
 @pytest.mark.parametrize("target", ["cpu-onnx-int8", "jetson-trt-int8", "cpu-openvino-int8"])

@@ -48,7 +48,7 @@ def prepare(
     """A network of plain convolutions with fake quantizers.
 
     Its ranges are measured on `images` of the training images and chosen as an export without training would
-    choose them.
+    choose them. Its weights are rounded as that rounds them: each one's nearest level, which training takes, is that.
 
     `graph` is the network as ONNX. Also gives the facts that `restore` and `technique` need.
     """
@@ -70,7 +70,9 @@ def prepare(
         "described": f"quantization-aware training on {len(training)} images of {training.name}, "
         f"starting from ranges on {source.described}",
     }  # fmt: skip
-    return _simulate(network, model, measured), facts
+    module = _simulate(network, model, measured)
+    module.round_weights()
+    return module, facts
 
 
 def restore(network: Network, graph: Path) -> Simulated:

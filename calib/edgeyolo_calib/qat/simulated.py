@@ -19,8 +19,9 @@ from edgeyolo.models.network import Network
 from edgeyolo.training.loop.technique import Wrapper
 from edgeyolo_calib.onnx_graph import Graph
 from edgeyolo_calib.qat.steps import Step, compute, steps_of
+from edgeyolo_calib.quantize.even_sums import with_even_sums
 from edgeyolo_calib.quantize.rules import Placement, Rules
-from edgeyolo_calib.ranges.ranges import INT8
+from edgeyolo_calib.ranges.ranges import INT8, weight_scales
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -113,12 +114,24 @@ class Simulated(Wrapper):
                 del held[name]
         return tuple(held[name] for name in self.outputs)
 
+    @torch.no_grad()
+    def round_weights(self) -> None:
+        """Round the weights that are integers in every placement so that errors cancel."""
+        for step in self.steps:
+            if step.kind == "Conv" and all(step.node in each.nodes for each in self.quantizers()):
+                weight = self._conv(step).weight
+                values = weight.detach().cpu().numpy()
+                weight.copy_(torch.from_numpy(with_even_sums(values, weight_scales(values))))
+
+    def _conv(self, step: Step) -> nn.Conv2d:
+        return cast(nn.Conv2d, self.network.get_submodule(step.module))
+
     def quantizers(self) -> list[Quantizers]:
         """The placements' quantizers."""
         return [cast(Quantizers, each) for each in self.kinds]
 
     def _convolve(self, step: Step, values: Tensor, integers: bool) -> Tensor:
-        conv = cast(nn.Conv2d, self.network.get_submodule(step.module))
+        conv = self._conv(step)
         weight = on_int8(conv.weight) if integers else conv.weight
         return F.conv2d(values, weight, conv.bias, conv.stride, conv.padding, groups=conv.groups)
 
