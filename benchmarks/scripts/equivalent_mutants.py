@@ -13,8 +13,12 @@ _NAN = "NaN spreads through the minimum as through the maximum"
 _HALF = "anything between 0 and 1/2 sends half a pixel the same way"
 _MEMORY = "how much is judged at once is a matter of memory"
 _FLIP = "the flip of a bit is for speed: the table is looked up in its place"
+_REST = "any negative length stands for the rest"
+_COSTLY = "a weight that cannot move has an infinite cost"
+_SIGN = "a sign is its own inverse"
 _DECODE, _NMS, _PRE = (f"edgeyolo/runtime/{name}.py" for name in ("decode", "nms", "preprocess"))
 _ASSIGN, _CANDIDATES = (f"edgeyolo/training/loss/{name}.py" for name in ("assign", "candidates"))
+_SUMS = "calib/edgeyolo_calib/quantize/even_sums.py"
 
 
 @dataclass(frozen=True)
@@ -67,5 +71,24 @@ EQUIVALENT = (
     Equivalent(_ASSIGN, "", "2 ** 22", "22 -> 23", _MEMORY),
     Equivalent(
         _CANDIDATES, "compact", "capacity + 1", "1 -> 2", "the column that takes what has no slot is cut off",
+    ),
+    Equivalent(_SUMS, "", "1 << 16", "1 -> 2", _MEMORY),
+    Equivalent(_SUMS, "", "1 << 16", "16 -> 17", _MEMORY),
+    Equivalent(_SUMS, "_parts", "max(1, _AT_ONCE // max(weight[0].size, 1))", "1 -> 2", _MEMORY),
+    Equivalent(_SUMS, "_parts", "_AT_ONCE // max(weight[0].size, 1)", "FloorDiv -> Mult", _MEMORY),
+    Equivalent(_SUMS, "_parts", "max(weight[0].size, 1)", "1 -> 2", _MEMORY),
+    Equivalent(
+        _SUMS, "", "_ON_GRID = 0.0001", "0.0001 -> 0.00015000000000000001", "ten times what rounding needs either way",
+    ),
+    Equivalent(_SUMS, "_levels", "np.abs(exact - near) < _ON_GRID", "Lt -> LtE", "no distance is just that"),
+    Equivalent(_SUMS, "_steps", "-1", "1 -> 2", _REST),
+    Equivalent(_SUMS, "nearest_sums", "-1", "1 -> 2", _REST),
+    Equivalent(_SUMS, "_moved_of_filter", "gap * np.sign(total)[:, None, None] > 0", "Gt -> GtE", _COSTLY),
+    Equivalent(_SUMS, "_moved_of_filter", "gap * np.sign(total)[:, None, None]", "Mult -> Div", _SIGN),
+    Equivalent(_SUMS, "_moved", "gap * np.sign(total)", "Mult -> Div", _SIGN),
+    Equivalent(_SUMS, "_moved", "steps > 0", "Gt -> GtE", _COSTLY),
+    Equivalent(
+        _SUMS, "_moved", "np.where(np.isfinite(cost), steps, 0.0)", "0.0 -> 1.0",
+        "they are the last, and so many are never missing",
     ),
 )  # fmt: skip

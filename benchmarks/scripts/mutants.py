@@ -46,6 +46,7 @@ NEAREST = {
     "edgeyolo/training/loss/assign.py": ("tests/training/loss/test_assign.py", "tests/training/loss/test_loss.py"),
     "edgeyolo/training/loss/candidates.py": ("tests/training/loss/test_assign.py",),
     "edgeyolo/training/loss/loss.py": ("tests/training/loss/test_loss.py",),
+    "calib/edgeyolo_calib/quantize/even_sums.py": ("tests/calib/test_even_sums.py",),
 }  # fmt: skip
 """By file, the tests that are asked."""
 
@@ -209,7 +210,7 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives one module from a changed tree in place of its file."""
 
     def __init__(self, file: str, tree: ast.Module) -> None:
-        self._name = file.removesuffix(".py").replace("/", ".")
+        self._name = file.removeprefix("calib/").removesuffix(".py").replace("/", ".")
         self._path, self._tree = str(ROOT / file), tree
 
     def find_spec(

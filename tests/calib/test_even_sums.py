@@ -96,3 +96,42 @@ def test_levels_of_any_distance() -> None:
 def test_zeros_and_single_weights() -> None:
     for weight in (np.zeros((2, 3, 3, 3), np.float32), np.full((4, 1, 1, 1), -0.3, np.float32)):
         np.testing.assert_allclose(with_even_sums(weight, weight_scales(weight)), weight, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ([10, 0.4, 0.3, 0.45], [10, 0, 0, 1]),  # 1.15 are missing: the one nearest to the middle goes up
+        ([10, 0.4, 0.3, -0.45], [10, 0, 0, 0]),  # within half a step already
+        ([-10, -0.4, -0.3, -0.45], [-10, 0, 0, -1]),
+        ([10, 0.4, 0.45, 0.41, 0.42, 0.43], [10, 0, 1, 0, 0, 1]),  # two are missing
+        ([10, 0.6, 0.7, 0.55], [10, 1, 1, 0]),  # too much
+        ([10, 2, 3, -4], [10, 2, 3, -4]),
+        ([10, 0.25, 0.25], [10, 0, 0]),  # half a step either way: nothing moves
+        ([9.6, 9.7, 0.1], [9, 10, 0]),  # the largest does not move, where it would be nearest to the middle
+        ([9.7, 9.6, 0.1], [10, 9, 0]),
+        ([10, 0.5], [10, 0]),
+    ],
+)
+def test_of_a_kernel_those_nearest_to_the_middle_move(kernel: list[float], expected: list[float]) -> None:
+    exact = np.array(kernel)[None, None]
+    assert nearest_sums(exact, np.floor(exact), np.ceil(exact)).ravel().tolist() == expected
+
+
+def test_of_a_filter_one_weight_a_kernel_moves() -> None:
+    """Each kernel is right within half a step; together they miss more."""
+    exact = np.array([[[10, 0.3, 0.1], [3, 0.4, 0.05], [2, 0.2, 0.15], [1, 0.1, 0.2]]])
+    rounded = nearest_sums(exact, np.floor(exact), np.ceil(exact))
+    # 1.5 are missing: the costs of moving are 0.4 in the first kernel, 0.2 in the second, 0.6 in the others.
+    assert rounded.tolist() == [[[10, 0, 0], [3, 1, 0], [2, 0, 0], [1, 0, 0]]]
+    more = exact + np.array([0, 0.05, 0])
+    assert nearest_sums(more, np.floor(more), np.ceil(more)).tolist() == [
+        [[10, 1, 0], [3, 1, 0], [2, 0, 0], [1, 0, 0]]
+    ]
+
+
+def test_a_weight_that_moved_for_its_kernel_stays_for_its_filter() -> None:
+    exact = np.array([[[10, 0.45, 0.4], [3, 0.4, 0.4], [2, 0.0, 0.0]]])
+    rounded = nearest_sums(exact, np.floor(exact), np.ceil(exact))
+    assert rounded.tolist() == [[[10, 1, 0], [3, 1, 0], [2, 0, 0]]]
+    assert rounded.sum() - exact.sum() == pytest.approx(0.35)
