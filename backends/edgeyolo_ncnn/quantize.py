@@ -31,5 +31,5 @@ def steps_of(model: Path, source: ExportSource, into: Path) -> dict[str, Steps]:
         if node.op_type == "Conv" and node.name in made.placement.nodes:
             weight = onnx.numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
             taken, _ = NCNN.grid.place(*made.ranges[node.input[0]])
-            found[node.name] = Steps(float(taken), weight_scales(weight, made.scheme.weights))
+            found[node.name] = Steps(float(taken), weight_scales(weight))
     return found

@@ -110,7 +110,7 @@ def everywhere(
     Heads and stem too, one scale for a whole weight.
     """
     statistics = observe(model, artifact.manifest.input, calibration, keep=calibration.ranges)
-    made = quantize(onnx.load(model), statistics, rules, Scheme(method, "minmax"))
+    made = quantize(onnx.load(model), statistics, rules, Scheme(method))
     return OnnxRuntime(
         made.model.SerializeToString(), artifact.manifest.output.names, exact=rules is NAIVE_TENSORRT
     )

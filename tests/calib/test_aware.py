@@ -113,7 +113,7 @@ def test_every_operator_computes_what_the_graph_with_quantizers_computes(  # noq
 ) -> None:  # fmt: skip
     """Each operator is given the graph's own values: roundings that fall the other way would spread otherwise."""
     nearest = replace(rules, even_sums=False)  # as training rounds
-    made = quantize(graph.model, statistics, nearest, replace(rules.scheme, weights="minmax"))
+    made = quantize(graph.model, statistics, nearest, rules.scheme)
     names = [name for node in graph.nodes for name in node.output]
     batch = next(iter(calibration.batches(source.input)))
     wanted = values_of(made.model, names, batch)

@@ -101,7 +101,7 @@ def test_names_are_escaped() -> None:
     }
     record = {
         "images": {"count": 1, "sha256": "0", "described": "<b>"}, "rules": "r", "floats": [], "worst": [],
-        "scheme": {"method": "mse", "weights": "mse", "percentile": 99.0}, "tensors": {"<script>": tensor},
+        "scheme": {"method": "mse", "percentile": 99.0}, "tensors": {"<script>": tensor},
     }  # fmt: skip
     page = to_html(record, "a & b")
     assert "<script>" not in page

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(  # noqa: PLR0917
 
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 import edgeyolo_calib.ranges.observe as module
 from edgeyolo.artifact.artifact import Artifact
@@ -190,7 +193,7 @@ def test_ranges_that_lack_a_tensor_are_refused(model: Path, statistics: Statisti
 
 
 def test_tensors_of_one_scale_cover_all_of_their_values(model: Path, statistics: Statistics) -> None:
-    made = quantize(onnx.load(str(model)), statistics, TENSORRT, Scheme("minmax", "minmax"))
+    made = quantize(onnx.load(str(model)), statistics, TENSORRT, Scheme("minmax"))
     groups: dict[str, list[str]] = {}
     for name, group in made.placement.tensors.items():
         groups.setdefault(group, []).append(name)
@@ -218,3 +221,12 @@ def _deviation(
         for one, other in zip(exact, rounded, strict=True):
             worst = max(worst, float(np.abs(one - other).max() / np.abs(one).max()))
     return worst
+
+
+def test_files_that_say_how_weights_were_rounded_are_read(statistics: Statistics, tmp_path: Path) -> None:
+    path = tmp_path / "ranges.json"
+    replace(statistics, scheme=Scheme("entropy")).save(path)
+    data = json.loads(path.read_text())
+    data["scheme"]["weights"] = "mse"
+    path.write_text(json.dumps(data))
+    assert Statistics.load(path).scheme == Scheme("entropy")

@@ -198,11 +198,9 @@ def test_rounding_minds_inputs_that_go_together() -> None:
 
 def test_who_quantizes_by_the_largest_weight_finds_the_same_grid() -> None:
     weight = torch.randn(4, 5, 1, 1, generator=torch.Generator().manual_seed(0))
-    scales = torch.from_numpy(weight_scales(weight.numpy(), "mse"))
+    scales = torch.from_numpy(weight_scales(weight.numpy()))
     made = rounded(weight, scales, torch.eye(5).double())
-    for method in ("minmax", "mse"):
-        again = weight_scales(made.numpy(), method)
-        assert np.allclose(again, scales.numpy(), rtol=1e-5)
+    assert np.allclose(weight_scales(made.numpy()), scales.numpy(), rtol=1e-5)
 
 
 def test_corrected_biases_give_the_mean_of_float(source: NetworkSource, graph: Graph) -> None:
@@ -213,7 +211,7 @@ def test_corrected_biases_give_the_mean_of_float(source: NetworkSource, graph: G
     ranges = settle(placement, statistics, ONNXRUNTIME, ONNXRUNTIME.scheme, {"images": (0.0, 1.0)})
     quantizers = Quantizers(ONNXRUNTIME, placement, ranges, graph.inputs)
     batches = list(sample.batches(source.input))
-    made = reconstructed(source.network, graph, quantizers, batches, Changes(True, False), method="mse")
+    made = reconstructed(source.network, graph, quantizers, batches, Changes(True, False))
     before, after = (weights_of(network, graph) for network in (source.network, made))
     for name, values in after.items():
         assert name.endswith("bias") or np.array_equal(values, before[name])
@@ -224,7 +222,7 @@ def test_corrected_biases_give_the_mean_of_float(source: NetworkSource, graph: G
 
         weights = weights_of(network, graph)
         model = with_constants(graph.model, weights)
-        scales = rounded_weights(Graph(model), ONNXRUNTIME, "mse")
+        scales = rounded_weights(Graph(model), ONNXRUNTIME)
         with opened(simulated(Graph(model), placement, ranges, ONNXRUNTIME, scales)) as session:
             runs = [session.run(batch) for batch in batches]
         return [np.mean([run[name] for run in runs], axis=(0, 1, 3, 4)) for name in graph.outputs]

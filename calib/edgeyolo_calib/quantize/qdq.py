@@ -71,7 +71,7 @@ def quantize(
     placement = place(graph, rules, floats)
     ranges = settle(placement, statistics, rules, scheme, dict.fromkeys(graph.inputs, (0.0, pixels)))
     if rules.even_sums:
-        graph = Graph(with_constants(model, _rounded(graph, placement, rules, scheme)))
+        graph = Graph(with_constants(model, _rounded(graph, placement, rules)))
     return assemble(graph, placement, ranges, rules, scheme, origin=statistics.origin)
 
 
@@ -92,7 +92,7 @@ def assemble(
         name: [dict(zip(("scale", "zero_point"), rules.grid.constants(*ranges[name]), strict=True))]
         for name in placement.tensors
     }
-    overrides |= _weight_overrides(graph, placement, rules, scheme)
+    overrides |= _weight_overrides(graph, placement, rules)
     written = _write(graph, placement, rules, overrides)
     _label(written, origin, rules, scheme)
     return Quantized(written, ranges, placement, scheme)
@@ -138,9 +138,7 @@ def _range_of(
     return max(low, -reach), min(high, reach)
 
 
-def _rounded(
-    graph: Graph, placement: Placement, rules: Rules, scheme: Scheme
-) -> dict[str, NDArray[np.float32]]:
+def _rounded(graph: Graph, placement: Placement, rules: Rules) -> dict[str, NDArray[np.float32]]:
     """Weights on the levels of their scales, by initializer.
 
     The scales that are found for them are the same as before.
@@ -151,20 +149,18 @@ def _rounded(
         if node.op_type == "Conv" and node.name in placement.nodes
     }
     return {
-        name: with_even_sums(weight, weight_scales(weight, scheme.weights, per_channel=rules.per_channel))
+        name: with_even_sums(weight, weight_scales(weight, per_channel=rules.per_channel))
         for name, weight in weights.items()
     }
 
 
-def _weight_overrides(
-    graph: Graph, placement: Placement, rules: Rules, scheme: Scheme
-) -> dict[str, list[dict[str, Any]]]:
+def _weight_overrides(graph: Graph, placement: Placement, rules: Rules) -> dict[str, list[dict[str, Any]]]:
     zero = np.array(0, np.int8)
     overrides: dict[str, list[dict[str, Any]]] = {}
     for node in graph.nodes:
         if node.op_type == "Conv" and node.name in placement.nodes:
             weight = graph.array(node.input[1])
-            scales = weight_scales(weight, scheme.weights, per_channel=rules.per_channel)
+            scales = weight_scales(weight, per_channel=rules.per_channel)
             channel: dict[str, Any] = {"axis": 0} if rules.per_channel else {}
             overrides[node.input[1]] = [
                 {"scale": np.array(scale), "zero_point": zero} | channel for scale in np.atleast_1d(scales)
@@ -243,7 +239,6 @@ def _label(model: onnx.ModelProto, origin: Origin, rules: Rules, scheme: Scheme)
         "images_described": origin.described,
         "rules": rules.name,
         "method": scheme.method,
-        "weights": scheme.weights,
     }
     if scheme.method == "percentile":
         facts["percentile"] = scheme.percentile

@@ -100,13 +100,13 @@ NCNN = replace(TENSORRT, name="ncnn", sharing=frozenset())
 
 NAIVE_ONNXRUNTIME = Rules(
     "naive onnxruntime", UINT8, fused=False, sharing=_MOVING - {"Concat"}, bias=True, pairs=False,
-    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False, even_sums=False,
+    scheme=Scheme("minmax"), heads=True, stem=0, per_channel=False, even_sums=False,
 )  # fmt: skip
 """A quantizer behind every operator: what the rules are measured against."""
 
 NAIVE_TENSORRT = Rules(
     "naive tensorrt", INT8, fused=False, sharing=frozenset(), bias=False, pairs=True,
-    scheme=Scheme("minmax", "minmax"), heads=True, stem=0, per_channel=False, even_sums=False,
+    scheme=Scheme("minmax"), heads=True, stem=0, per_channel=False, even_sums=False,
 )  # fmt: skip
 """The same in symmetric int8, each quantizer with its own scale."""
 

@@ -50,13 +50,11 @@ def best_scheme(
     is taken.
     """
     placement, fixed = place(graph, rules), dict.fromkeys(graph.inputs, (0.0, pixels))
-    rounded = {
-        method: rounded_weights(graph, rules, method) for method in {each.weights for each in CANDIDATES}
-    }
+    rounded = rounded_weights(graph, rules)
     errors = {}
     for scheme in CANDIDATES:
         ranges = settle(placement, statistics, rules, scheme, fixed)
-        errors[scheme] = compared.error(simulated(graph, placement, ranges, rules, rounded[scheme.weights]))
+        errors[scheme] = compared.error(simulated(graph, placement, ranges, rules, rounded))
     least = min(errors.values())
     best = next(scheme for scheme in CANDIDATES if errors[scheme] <= CLEARLY * least)
     return best, {named(scheme): error for scheme, error in errors.items()}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeyolo_calib.onnx_graph import Graph
 from edgeyolo_calib.quantize.even_sums import to_nearest, with_even_sums
 from edgeyolo_calib.quantize.rules import Placement, Rules
-from edgeyolo_calib.ranges.ranges import Grid, WeightMethod, weight_scales
+from edgeyolo_calib.ranges.ranges import Grid, weight_scales
 
 if TYPE_CHECKING:
     import onnx
@@ -65,7 +65,7 @@ def simulated(
     return model
 
 
-def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[str, NDArray[np.float32]]:
+def rounded_weights(graph: Graph, rules: Rules) -> dict[str, NDArray[np.float32]]:
     """Every convolution's weight (out, in, kh, kw), rounded to integers.
 
     They are those that `qdq` would use, turned back to float.
@@ -74,7 +74,7 @@ def rounded_weights(graph: Graph, rules: Rules, method: WeightMethod) -> dict[st
     for node in graph.nodes:
         if node.op_type == "Conv":
             weight = graph.array(node.input[1])
-            scales = weight_scales(weight, method, per_channel=rules.per_channel)
+            scales = weight_scales(weight, per_channel=rules.per_channel)
             found[node.input[1]] = (with_even_sums if rules.even_sums else to_nearest)(weight, scales)
     return found
 

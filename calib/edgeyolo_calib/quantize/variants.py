@@ -79,7 +79,7 @@ class Variants:
 
     @cached_property
     def _weights(self) -> dict[str, NDArray[np.float32]]:
-        return rounded_weights(self.graph, self.rules, self.scheme.weights)
+        return rounded_weights(self.graph, self.rules)
 
     def only(self, layer: str) -> onnx.ModelProto:
         """The float network with this layer alone in integers.

@@ -68,7 +68,7 @@ def quantize_learned(
 
     Quantizers are placed by `rules`; the record is written to `into`.
 
-    Weights get the scales that training had: of the largest in each output channel. Raises UsageError where training
+    Weights get the levels that training had: each its nearest. Raises UsageError where training
     was for other rules, or for another network.
     """
     import onnx
@@ -88,6 +88,6 @@ def quantize_learned(
         )
     ranges = {name: found[names[name]] for name in placement.tensors}
     origin = Origin("", learned.sha256, learned.images, learned.described, contract.size)
-    made = assemble(graph, placement, ranges, rules, Scheme("learned", "minmax"), origin=origin)
+    made = assemble(graph, placement, ranges, rules, Scheme("learned"), origin=origin)
     write_record(into / RECORD, describe_ranges(origin, rules, made))
     return made

@@ -89,9 +89,17 @@ class Statistics:
             tensors = {
                 name: Histogram.from_json(each, f"{path}: {name}") for name, each in data["tensors"].items()
             }
-            scheme = Scheme(**data["scheme"]) if data.get("scheme") else None
+            scheme = _scheme(data["scheme"]) if data.get("scheme") else None
             tried = {str(name): float(error) for name, error in data.get("tried", {}).items()}
             floats = tuple(str(name) for name in data.get("floats", ()))
             return cls(origin, tensors, int(data["done"]), bool(data["complete"]), floats, scheme, tried)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _scheme(data: dict[str, Any]) -> Scheme:
+    """The scheme of a file.
+
+    Older ones say how weights were rounded, which is no part of it.
+    """
+    return Scheme(**{name: value for name, value in data.items() if name != "weights"})

@@ -21,7 +21,7 @@ from edgeyolo_calib.onnx_graph import Graph
 from edgeyolo_calib.qat.simulated import Quantizers
 from edgeyolo_calib.qat.steps import Step, compute, steps_of
 from edgeyolo_calib.quantize.even_sums import with_even_sums
-from edgeyolo_calib.ranges.ranges import WeightMethod, weight_scales
+from edgeyolo_calib.ranges.ranges import weight_scales
 from edgeyolo_calib.refine.rounding import Moments, rounded
 
 
@@ -40,7 +40,7 @@ class Changes:
 @torch.no_grad()
 def reconstructed(
     network: nn.Module, graph: Graph, quantizers: Quantizers, batches: Iterable[NDArray[np.float32]],
-    changes: Changes, *, method: WeightMethod,
+    changes: Changes,
 ) -> nn.Module:  # fmt: skip
     """A copy of a plain network whose convolutions bear integers better.
 
@@ -50,7 +50,6 @@ def reconstructed(
         quantizers: of the runtime, with the ranges that it will have.
         batches: calibration images (N, 3, H, W); all are held in memory, with what the network makes of them.
         changes: what is corrected.
-        method: how the runtime chooses the scales of weights.
     """
     made = copy.deepcopy(network)
     images = [torch.from_numpy(batch) for batch in batches]
@@ -62,9 +61,7 @@ def reconstructed(
             exact[step.gives] = [_convolve(conv, each, conv.weight) for each in exact[step.takes[0]]]
             changed = cast(nn.Conv2d, made.get_submodule(step.module))
             integers = step.node in quantizers.nodes
-            results = _settle(
-                changed, exact[step.gives], found[step.takes[0]], integers, changes, method=method
-            )
+            results = _settle(changed, exact[step.gives], found[step.takes[0]], integers, changes)
         else:
             exact[step.gives] = _apply(step, exact)
             results = _apply(step, found)
@@ -86,13 +83,12 @@ def _convolve(conv: nn.Conv2d, values: Tensor, weight: Tensor) -> Tensor:
 
 
 def _settle(
-    conv: nn.Conv2d, wanted: list[Tensor], taken: list[Tensor], integers: bool, changes: Changes, *,
-    method: WeightMethod,
+    conv: nn.Conv2d, wanted: list[Tensor], taken: list[Tensor], integers: bool, changes: Changes
 ) -> list[Tensor]:  # fmt: skip
     """Change a convolution, and give what it then makes of `taken`."""
     weight = conv.weight
     if integers:
-        scales = torch.from_numpy(np.atleast_1d(weight_scales(weight.numpy(), method)))
+        scales = torch.from_numpy(np.atleast_1d(weight_scales(weight.numpy())))
         if changes.weights and conv.groups == 1:
             moments = Moments(conv)
             for values in taken:

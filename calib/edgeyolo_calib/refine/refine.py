@@ -195,7 +195,6 @@ class _Trial:
             quantizers,
             self.fit,
             Changes(biases, weights),
-            method=self.scheme.weights,
         )
         return self._measured(made, weights_of(made, state.graph))
 
@@ -217,7 +216,7 @@ class _Trial:
 
     def _error(self, graph: Graph, statistics: Statistics) -> float:
         """Error of the integers against the maps of the network as it was."""
-        weights = rounded_weights(graph, self.rules, self.scheme.weights)
+        weights = rounded_weights(graph, self.rules)
         ranges = self._ranges(graph, statistics)
         model = simulated(graph, place(graph, self.rules), ranges, self.rules, weights)
         return self.held_out.error(model)

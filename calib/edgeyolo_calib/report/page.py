@@ -56,7 +56,7 @@ def _facts(record: dict[str, Any], tensors: int) -> dict[str, object]:
             if tried
             else ""
         ),
-        "weights": f"{scheme['weights']}, a scale for each output channel",
+        "weights": "a scale for each output channel, errors cancel",
         "tensors": f"{tensors} quantized",
         "layers in float": ", ".join(record["floats"]) or "none",
     }

@@ -46,7 +46,7 @@ def quantized(name: str, rules: Rules) -> onnx.ModelProto:
     groups = sorted(set(placement.tensors.values()))
     ranges = {item: (0.0, 1.0 + groups.index(group)) for item, group in placement.tensors.items()}
     origin = Origin("", "", 1, "", (128, 128))
-    return assemble(graph, placement, ranges, rules, Scheme("minmax", "minmax"), origin=origin).model
+    return assemble(graph, placement, ranges, rules, Scheme("minmax"), origin=origin).model
 
 
 @pytest.mark.parametrize("name", ["yolov7-tiny", "yolov7-tiny-silu", "yolov7", "yolov7-w6"])
