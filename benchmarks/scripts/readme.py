@@ -31,8 +31,6 @@ HERE = Path(__file__).parents[1]
 TITLES = {
     "targets": "Every target of the blood-cell checkpoint at its own 256 pixels",
     "targets-scenes": "Every target of the demo's network on generated scenes",
-    "integers-bccd-256": "What integers cost: the blood-cell checkpoint at its own 256 pixels",
-    "integers-bccd-320": "What integers cost: the blood-cell checkpoint at 320 pixels",
     "integers": "What integers cost on every target",
     "integers-bccd": "What integers cost: the blood-cell checkpoint on its validation and test images",
     "integers-voc": "What integers cost: the built-in model",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeyolo.training.sources import Data, DataSource
 
 _SHOWN = 5
+_COLUMNS = 4  # hyper-parameters: more do not fit into 80 columns
 
 
 def refuse_unsearchable(options: dict[str, Any]) -> None:
@@ -116,7 +117,7 @@ def _run(search: Search) -> Outcome:
 def report_search(folder: Path, outcome: Outcome, as_json: bool) -> None:
     """Print the best trials, or everything as JSON, and what to do with the recipe."""
     from edgeyolo.training.loop.trainer import BEST
-    from edgeyolo.training.search.outcome import PAGE, RECIPE
+    from edgeyolo.training.search.outcome import PAGE, RECIPE, TABLE
     from edgeyolo.training.search.search import trial_folder
 
     best = outcome.best
@@ -129,7 +130,8 @@ def report_search(folder: Path, outcome: Outcome, as_json: bool) -> None:
         return
     complete = (each for each in outcome.tried if each.state == "complete")
     ranked = sorted(complete, key=lambda each: each.ap or 0.0, reverse=True)
-    names = list(outcome.importance) or [each.name for each in outcome.plan.space]
+    every = list(outcome.importance) or [each.name for each in outcome.plan.space]
+    names = every[:_COLUMNS]
     print_table(
         ("trial", "AP", *names),
         [
@@ -137,6 +139,9 @@ def report_search(folder: Path, outcome: Outcome, as_json: bool) -> None:
             for each in ranked[:_SHOWN]
         ],
     )
+    if len(every) > len(names):
+        which = "those that mattered most" if outcome.importance else "the first"
+        note(f"of {len(every)} hyper-parameters {which}; all are in {folder / TABLE}")
     note(f"history and importance: {files['page']}")
     if best is None:
         note("No trial was complete, so there is no recipe.")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("faster_coco_eval")
 pytest.importorskip("optuna")
 
+from edgeyolo.cli.train_search import report_search  # noqa: E402
 from edgeyolo.datasets.scenes import write_dataset  # noqa: E402
 from edgeyolo.training.loop.state import read_facts  # noqa: E402
 from edgeyolo.training.loop.trainer import STATE  # noqa: E402
@@ -184,3 +186,15 @@ def test_a_batch_that_memory_decides_is_said_and_kept(
     assert code == 0, err
     assert "a step takes" not in err
     assert read_facts(tmp_path / "run" / STATE)["config"]["batch_size"] == 8
+
+
+def test_the_table_holds_at_80_columns(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    names = ("weight_decay", "mosaic", "momentum", "translate", "hsv_h", "scale", "lr0")
+    tried = [SimpleNamespace(state="complete", number=100 + i, ap=0.5, values=dict.fromkeys(names, 0.000123456))
+             for i in range(7)]  # fmt: skip
+    outcome = SimpleNamespace(tried=tried, best=None, plan=None, importance=dict.fromkeys(names, 1 / 7))
+    report_search(tmp_path, outcome, as_json=False)  # type: ignore[arg-type]
+    out, err = capsys.readouterr()
+    assert max(map(len, out.splitlines())) <= 80
+    assert "translate" in out and "hsv_h" not in out
+    assert "of 7 hyper-parameters those that mattered most" in err

@@ -61,7 +61,10 @@ def transfer(
             value.copy_(other)
             taken += 1
         elif _per_class(key) and _copy_rows(_by_anchor(value, anchors), _by_anchor(other, anchors), shared):
-            left.append(f"{key} (classes differ)")
+            if len(shared) == len(names):
+                taken += 1
+            else:
+                left.append(f"{key} (channels of {_new(len(names) - len(shared))})")
         else:
             left.append(f"{key} (shape {tuple(other.shape)}, needed {tuple(value.shape)})")
     by_name = () if same_classes else tuple(names[new] for new in shared)
@@ -79,6 +82,10 @@ def _copy_rows(rows: torch.Tensor, source: torch.Tensor, shared: dict[int, int])
     for new, old in shared.items():
         rows[:, 5 + new] = source[:, 5 + old]
     return True
+
+
+def _new(classes: int) -> str:
+    return f"{classes} new class" + ("es" if classes > 1 else "")
 
 
 def _per_class(key: str) -> bool:

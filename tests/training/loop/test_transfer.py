@@ -28,7 +28,8 @@ def test_other_classes_take_what_fits(same_count: bool) -> None:
     report = transfer(network, names, source, ("a", "b", "c"))
     assert report.classes == ("c", "a")
     assert len(report.left) == 9  # weight, bias and scale of three outputs
-    assert "outputs.0.conv.weight (classes differ)" in report.left
+    new = "1 new class" if same_count else "2 new classes"
+    assert f"outputs.0.conv.weight (channels of {new})" in report.left
     assert torch.equal(network.stem[0].branch.conv.weight, source.stem[0].branch.conv.weight)
     assert torch.equal(network.outputs[0].offset, source.outputs[0].offset)
     mine = network.outputs[0].conv.weight.detach().view(3, 5 + len(names), -1)
@@ -40,6 +41,15 @@ def test_other_classes_take_what_fits(same_count: bool) -> None:
     scale = network.outputs[2].scale.view(3, -1), source.outputs[2].scale.view(3, -1)
     assert torch.equal(scale[0][:, :5], scale[1][:, :5])
     assert report.sentences()[0].endswith("tensors taken from the weights")
+
+
+def test_the_same_classes_in_another_order_are_all_taken() -> None:
+    source, network = build("yolov7-tiny", 3), build("yolov7-tiny", 3)
+    report = transfer(network, ["c", "a", "b"], source, ["a", "b", "c"])
+    assert report.left == ()
+    assert report.classes == ("c", "a", "b")
+    mine, theirs = (each.outputs[1].conv.weight.detach().view(3, 8, -1) for each in (network, source))
+    assert torch.equal(mine[:, 5:], theirs[:, [7, 5, 6]])
 
 
 def test_another_network() -> None:
