@@ -32,8 +32,9 @@ MODEL, CONTEXT, BINARY, RECORD = "model.onnx", "context.onnx", "context_qnn.bin"
 FP16 = TargetProfile(
     target=Target("hexagon", "qnn", "fp16"),
     note="Qualcomm's Hexagon NPU in float16, compiled for one chip (--soc)",
-    # float16 throughout: 2.3e-3 (small network, random weights), 1.2e-3 (yolov7-tiny, trained) in the emulator
-    parity=2e-2,
+    # float16 throughout: 2.3e-3 (small network, random weights), 1.2e-3 (yolov7-tiny, trained) in the emulator, 4e-2
+    # in one cell (half-width yolov7-tiny-silu on scenes, where every detection agrees); half as much again is left.
+    parity=6e-2,
     inputs=("float",),
     refuses_nms="the Hexagon NPU has no operator of it",
     files=(MODEL, CONTEXT, BINARY),
