@@ -7,8 +7,8 @@ a filter are alike (pixels of a region, activations of one sign), that sum is wh
 diffusion (Floyd and Steinberg 1976, there for grey levels) takes the two levels around a weight and chooses the one
 that keeps the sum of errors so far nearest to zero: single errors grow up to a whole step, their sum stays below one.
 Where levels are further apart, fewer weights leave their nearest level (`edgeyolo_calib.quantize.even_sums`).
-Neither needs data. On a yolov7-tiny trained for 256x256 they take the largest error of a score that the weights cause
-from 0.007 to 0.001 in float16, from 0.07 to 0.03 with int8 and from 0.3 to 0.1 with 6-bit weights.
+Neither needs data. On a yolov7-tiny trained for 256x256 diffusion took the largest error of a score that float16
+weights cause from 0.007 to 0.001; int8 and 6 bits are in benchmarks/results/weight-rounding.md.
 """
 
 from __future__ import annotations

@@ -144,9 +144,9 @@ def _weights(
     # Groups of several channels stay in float: ncnn 1.0.20261020's integers gave maps 0.85 away (x50-csp), of one 0.1.
     if steps is not None and groups in (1, len(weight)):
         # int8, with scales behind the weights: one an output channel, which is a group where there are groups.
-        settings[8] = 2 if groups == 1 else 1
         from edgeyolo_calib.quantize.even_sums import with_even_sums
 
+        settings[8] = 2 if groups == 1 else 1
         rounded = with_even_sums(weight, steps.weights) / steps.weights[:, None, None, None]
         levels = np.rint(rounded).astype(np.int8)
         scales = np.array([*(1 / steps.weights), 1 / steps.taken], np.float32)

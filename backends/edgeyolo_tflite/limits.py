@@ -22,7 +22,7 @@ OPERATORS = frozenset(
     | {"TANH"}
 )  # fmt: skip
 REACH = 6.0
-"""How far from zero raw maps in integers tell values apart: sigmoid(6) is 0.9975."""
+"""Reach of raw maps in integers on either side of zero: sigmoid(6) is 0.9975."""
 COMPILED = "edgetpu-custom-op"  # what the compiler leaves in place of the operators that it took
 
 # The first version that compilers up to 16.0, the last, were seen to refuse.

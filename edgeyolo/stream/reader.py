@@ -143,23 +143,24 @@ class Reader:
             self.box.arrange(CAMERA_ROOM if self.live else FILM_ROOM, "wait")
 
     def _pass_on(self, decoder: Decoder, stop: threading.Event) -> None:
-        damaged, last = 0, self._clock()
-        opened = asked = last
+        damaged, behind = 0, True
+        opened = asked = last = self._clock()
         for picture in decoder:
             now = self.beat = self._clock()
             if stop.is_set():
                 return
-            if now - asked > 0.5 / (decoder.rate or 30.0) or now - opened > BACKLOG_S:
+            if behind and (now - asked > 0.5 / (decoder.rate or 30.0) or now - opened > BACKLOG_S):
+                behind = False
                 self._caught_up()
             if decoder.damaged > damaged:
                 self._count_damage(decoder.damaged - damaged)
                 damaged = decoder.damaged
             if picture is not None:
                 self._hand_over(picture, decoder, now, stop)
-                last = self._clock()
             elif self.live and now - last > self._terms.silent_after:
                 raise SilentError(f"{self.name}: data, but no picture for {self._terms.silent_after:g} s")
             asked = self._clock()
+            last = asked if picture is not None else last
         self._count_damage(decoder.damaged - damaged)
 
     def _caught_up(self) -> None:

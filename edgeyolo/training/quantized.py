@@ -94,17 +94,16 @@ def train_quantized(
         listener.note(sentence)
     # Quantizers stand where those of the exported graph do: training rounds as the deployed runtime will.
     aware = quantized_training()
-    exact = copy.deepcopy(network)  # training begins from rounded weights
+    teacher = copy.deepcopy(network) if options.distill else None  # training begins from rounded weights
     with _graph(network, training.class_names, config.image_size) as source:
         with measuring() as progress:
             module, facts = aware.prepare(
                 network, source.onnx(opset=_OPSET), source.input, training,
                 images=options.images, seed=config.seed, progress=progress,
             )  # fmt: skip
-        teacher = None
-        if options.distill:
-            listener = Listeners([listener, _TeacherListener(folder, exact, training.class_names, model)])
-            teacher = reparameterize(exact).network.to(processes.device)
+        if teacher is not None:
+            listener = Listeners([listener, _TeacherListener(folder, teacher, training.class_names, model)])
+            teacher.to(processes.device)
         technique = aware.technique(source.onnx(opset=_OPSET), facts, teacher, options.distill)
     config = replace(config, device=processes.device)
     config = settle_batch(

@@ -127,6 +127,7 @@ def test_differences_beyond_the_reach_are_none() -> None:
     want, have = {"p3": np.float32([-40, -3, 8])}, {"p3": np.float32([-6, -3, 6])}
     assert deviations(want, have)["p3"] == pytest.approx(0.85)
     assert deviations(want, have, 6.0) == {"p3": 0.0}
+    assert deviations(want, {"p3": np.float32([-np.inf, -3, 6])}, 6.0) == {"p3": np.inf}
     near = {"p3": np.float32([-5, -3, 6])}
     assert deviations(want, near, 6.0)["p3"] == pytest.approx(1 / 40)
     assert deviations({"p3": np.float32([-2, 1])}, {"p3": np.float32([-2, 2])}, 6.0) == {"p3": 0.5}
