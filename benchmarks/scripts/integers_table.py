@@ -71,8 +71,7 @@ METHOD = """Every figure is the AP of the float network less that of the artifac
 draws). Calibration images are others than those judged on. What runs an artifact that has no device here stands in its
 row: TensorRT's graph in ONNX Runtime, rounding where its quantizers round; the edge TPU's file in LiteRT on the CPU,
 the same integers; Core ML's in an interpreter of its operators; Hexagon's compiled binary in Qualcomm's emulator, on
-at
-most 200 images, for it takes a second or two an image. What others publish is of COCO's 5,000 images and of full
+at most 200 images, for it takes a second or two an image. What others publish is of COCO's 5,000 images and of full
 networks: it stands here for the size of what is lost, not as a race."""
 
 
