@@ -6,6 +6,7 @@ Compiling is keeping the ONNX file, or putting quantizers into it; running is an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
-from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port
+from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Hint, Port
 from edgeyolo.backend.registry import require
 from edgeyolo.support.installed import version
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
@@ -30,6 +31,7 @@ class OnnxruntimeBackend:
 
     name = "onnxruntime"
     package = "onnxruntime"
+    hint: Hint = "latency"
     adopts: Mapping[str, Target] = {".onnx": Target("cpu", "onnx", "fp32")}
 
     @cached_property
@@ -81,8 +83,18 @@ class OnnxruntimeBackend:
 
     def open(self, artifact: Artifact, *, threads: int | None = None) -> OnnxruntimeSession:
         """Load `model.onnx` on the CPU."""
-        manifest = artifact.manifest
-        return OnnxruntimeSession(artifact.file(".onnx"), manifest.input, manifest.output, threads)
+        manifest, file = artifact.manifest, artifact.file(".onnx")
+        if self.hint == "throughput":
+            from edgeyolo_onnxruntime.throughput import ThroughputSession
+
+            return ThroughputSession(file, manifest.input, manifest.output, threads)
+        return OnnxruntimeSession(file, manifest.input, manifest.output, threads, spin=self.hint == "latency")
+
+    def tuned(self, hint: Hint) -> OnnxruntimeBackend:
+        """Sessions for many images at once, or for callers that share the processor."""
+        found = copy(self)
+        found.hint = hint
+        return found
 
     def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         """Inputs and outputs of an ONNX file."""

@@ -23,8 +23,16 @@ class OnnxruntimeSession:
     ONNX Runtime's `run` may be called from several threads.
     """
 
-    def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
-        session = load(path, threads)
+    def __init__(
+        self,
+        path: Path,
+        input: InputContract,
+        output: OutputContract,
+        threads: int | None,
+        *,
+        spin: bool = True,
+    ) -> None:
+        session = load(path, threads, spin=spin)
         self._session: ort.InferenceSession | None = session
         self._path, self._input, self._output = path, input, output
         given = tuple(item.name for item in session.get_outputs())
@@ -63,16 +71,21 @@ class OnnxruntimeSession:
         self._session = None
 
 
-def load(path: Path, threads: int | None, *, optimized: bool = True) -> ort.InferenceSession:
+def load(
+    path: Path, threads: int | None, *, optimized: bool = True, spin: bool = True
+) -> ort.InferenceSession:
     """ONNX Runtime's own session on the CPU.
 
-    One that is not optimized takes half the time and memory to load, and is for looking at what the file says.
+    One that is not optimized takes half the time and memory to load, and is for looking at what the file says. Threads
+    that `spin` while they wait for work find it sooner, and take the processor from everything else meanwhile.
 
     DamagedFileError where it cannot load the file.
     """
     import onnxruntime as ort
 
     options = cpu_options(threads)
+    if not spin:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

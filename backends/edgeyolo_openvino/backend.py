@@ -174,7 +174,7 @@ class OpenvinoBackend:
         It decides how many requests are worked on at once.
         """
         found = copy(self)
-        found.hint = hint
+        found.hint = "latency" if hint == "shared" else hint  # its threads sleep while they wait
         return found
 
     def ports(self, file: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:

@@ -31,8 +31,9 @@ if TYPE_CHECKING:  # a Detector loads this, and none of what exports take
     from edgeyolo.backend.profile import TargetProfile
     from edgeyolo.backend.quantizer_options import QuantizerOptions
 
-Hint = Literal["latency", "throughput"]
-"""Aim of a session: one batch as soon as can be, or as many as can be of those in flight."""
+Hint = Literal["latency", "throughput", "shared"]
+"""Aim of a session: one batch as soon as can be, as many as can be of those in flight, or the first of it beside
+other work on the same processor."""
 
 
 @dataclass(frozen=True)
@@ -389,7 +390,7 @@ class PlaceableBackend(Backend, Protocol):
 
 @runtime_checkable
 class TunableBackend(Backend, Protocol):
-    """A backend that can make its sessions for latency or for throughput."""
+    """A backend that can make its sessions for latency, for throughput, or to be shared."""
 
     def tuned(self, hint: Hint) -> Backend:
         """The same backend, with sessions made for that."""

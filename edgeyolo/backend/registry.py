@@ -280,7 +280,7 @@ def placed(backend: Backend, device: Device | None) -> Backend:
 
 
 def tuned(backend: Backend, hint: Hint | None) -> Backend:
-    """The backend with sessions for "latency" or "throughput".
+    """The backend with sessions for "latency" or "throughput", or "shared" by callers.
 
     UsageError where there is no throughput to choose.
     """
@@ -290,7 +290,7 @@ def tuned(backend: Backend, hint: Hint | None) -> Backend:
         return backend
     if isinstance(backend, TunableBackend):
         return backend.tuned(hint)
-    if hint == "latency":  # all that sessions are made for where nothing else can be chosen
+    if hint != "throughput":  # latency is what sessions are made for where nothing else can be chosen
         return backend
     raise UsageError(
         f"hint {hint}: the backend {backend.name} has no such choice, it makes its sessions for latency",

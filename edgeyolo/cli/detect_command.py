@@ -62,7 +62,7 @@ BETTER = "yolov7-tiny"
 @click.option(
     "--hint",
     type=click.Choice(["latency", "throughput"]),
-    help="OpenVINO: each image as soon as can be (default), or many at once.",
+    help="OpenVINO, ONNX Runtime: each image as soon as can be (default), or many at once.",
 )
 @click.option("--explain", is_flag=True, help="Say what runs the model and why, and end; needs no SOURCE.")
 @conf_option

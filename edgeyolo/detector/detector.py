@@ -90,7 +90,9 @@ class Detector:
             multi_label: report every class of a box above `conf`, not its best one only.
             threads: CPU threads of the runtime; None leaves it to the runtime.
             hint: "throughput" for many images in flight at once (`submit`, or several threads), "latency", the default,
-                for each as soon as can be. OpenVINO can be told; runtimes that make no difference refuse "throughput".
+                for each as soon as can be, "shared" for that on a processor that has other work too, as a server's:
+                threads of the runtime that wait do not spin. OpenVINO and ONNX Runtime can be told; runtimes that make
+                no difference refuse "throughput".
             target: what to export weights for (default cpu-onnx-fp32); an artifact has its target already.
             device: "auto" takes the fastest runtime that is usable here, "cpu", "cuda", 0, "intel:gpu", "tpu" ... the
                 fastest of that device (edgeyolo.backend.devices); `explain` says what decided. Several that

@@ -1,8 +1,8 @@
 """Images of many requests to the workers of a model, in batches.
 
-A lane is a worker with the thread that waits for it. A free lane takes what waits: up to a batch at once, or what there
-is when the oldest image has waited for `max_delay`. While all lanes are busy the queue fills, so the batches of a
-loaded server are full without any delay.
+A lane is a worker with the threads that wait for it, one for each batch that it runs at once. A free thread takes what
+waits: up to a batch, or what there is when the oldest image has waited for `max_delay`. While all are busy the queue
+fills, so the batches of a loaded server are full without any delay.
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ class _Waiting:
 @dataclass(eq=False)
 class _Lane:
     worker: Worker
-    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     retired: bool = False
     open: bool = True
+    threads: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.threads = ThreadPoolExecutor(self.worker.together)
 
 
 class Queue:
@@ -71,7 +74,8 @@ class Queue:
     @property
     def retry_after(self) -> int:
         """Seconds, from 1, in which what is accepted now will be answered."""
-        return max(1, math.ceil(self._accepted * self._seconds_each / max(self.open_lanes, 1)))
+        together = sum(lane.worker.together for lane in self._lanes if lane.open and not lane.retired)
+        return max(1, math.ceil(self._accepted * self._seconds_each / max(together, 1)))
 
     def check_count(self, images: int) -> None:
         """Refuse a request of more images than there are places.
@@ -133,16 +137,20 @@ class Queue:
 
     async def _run(self, lane: _Lane, reopen: Open) -> None:
         try:
-            while batch := await self._take(lane):
-                try:
-                    await self._answer(lane, batch)
-                except WorkerLostError:
-                    await self._reopen(lane, reopen)
+            await asyncio.gather(*(self._work(lane, reopen) for _ in range(lane.worker.together)))
         finally:
             if lane.open:
-                await asyncio.get_running_loop().run_in_executor(lane.thread, lane.worker.close)
-            lane.thread.shutdown()
+                await asyncio.get_running_loop().run_in_executor(lane.threads, lane.worker.close)
+            lane.threads.shutdown()
             del self._lanes[lane]
+
+    async def _work(self, lane: _Lane, reopen: Open) -> None:
+        """Answer one batch after another."""
+        while batch := await self._take(lane):
+            try:
+                await self._answer(lane, batch)
+            except WorkerLostError:
+                await self._reopen(lane, reopen)
 
     async def _take(self, lane: _Lane) -> list[_Waiting]:
         """Wait for a batch; an empty one says that the lane is done."""
@@ -178,7 +186,7 @@ class Queue:
         self._metrics.batch.labels(self._name).observe(len(batch))
         loop = asyncio.get_running_loop()
         try:
-            answer = await loop.run_in_executor(lane.thread, lane.worker.run, [each.job for each in batch])
+            answer = await loop.run_in_executor(lane.threads, lane.worker.run, [each.job for each in batch])
         except Exception as error:
             for each in batch:
                 _settle(each.answer, error)
@@ -201,10 +209,10 @@ class Queue:
         self._metrics.lost.labels(self._name).inc()
         loop = asyncio.get_running_loop()
         lane.open, pause = False, 0.5
-        await loop.run_in_executor(lane.thread, lane.worker.close)
+        await loop.run_in_executor(lane.threads, lane.worker.close)
         while not lane.retired and not (self._stopping and not self._accepted):
             try:
-                lane.worker = await loop.run_in_executor(lane.thread, reopen)
+                lane.worker = await loop.run_in_executor(lane.threads, reopen)
             except (EdgeYoloError, OSError):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)

@@ -58,7 +58,10 @@ class Answer:
 
 
 class Worker(Protocol):
-    """A session of a model that runs one batch after another."""
+    """A session of a model that runs batches."""
+
+    together: int
+    """Batches that it runs at once, each called from a thread of its own."""
 
     @property
     def manifest(self) -> Manifest:
@@ -66,7 +69,7 @@ class Worker(Protocol):
         ...
 
     def run(self, jobs: Sequence[Job]) -> Answer:
-        """Answer a batch; called from one thread at a time."""
+        """Answer a batch."""
         ...
 
     def close(self) -> None:
@@ -75,7 +78,12 @@ class Worker(Protocol):
 
 
 class LocalWorker:
-    """A worker in this process."""
+    """A worker in this process.
+
+    It reads the files of one batch while the network is at work on another.
+    """
+
+    together = 2
 
     def __init__(self, model: Model) -> None:
         self._detector = open_detector(model)
@@ -101,7 +109,7 @@ def open_detector(model: Model) -> Detector:
 
     names = Artifact.open(model.path).manifest.class_names
     classes = split_classes(model.classes, names) if model.classes else None
-    return Detector(model.path, classes=classes, **model.options)
+    return Detector(model.path, classes=classes, **{"hint": "shared", **model.options})
 
 
 def answer(detector: Detector, jobs: Sequence[Job]) -> Answer:

@@ -39,6 +39,8 @@ class WorkerLostError(RequestRefusedError):
 class ProcessWorker:
     """A worker in a process of its own."""
 
+    together = 1
+
     def __init__(self, model: Model, timeout: float) -> None:
         """Start the process and wait until its session is open.
 

@@ -84,17 +84,18 @@ def test_every_target_is_offered_once() -> None:
 
 
 def test_a_hint_is_taken_or_refused_by_every_backend() -> None:
-    """OpenVINO's for its own devices; elsewhere throughput is refused with what does raise it, latency is what is."""
+    """OpenVINO's and ONNX Runtime's; elsewhere throughput is refused with what does raise it, latency is what is."""
     taking = set()
     for backend in registry.backends().values():
         assert registry.tuned(backend, None) is backend
         assert isinstance(registry.tuned(backend, "latency"), Backend)
+        assert isinstance(registry.tuned(backend, "shared"), Backend)
         if isinstance(backend, TunableBackend):
             taking.add(backend.name)
             continue
         with pytest.raises(UsageError, match=f"backend {backend.name} has no such choice") as caught:
             registry.tuned(backend, "throughput")
         assert "--batch N" in caught.value.hint
-    assert taking == {"openvino", "openvino-gpu", "openvino-npu"}
-    with pytest.raises(UsageError, match="expected latency or throughput"):
+    assert taking == {"onnxruntime", "openvino", "openvino-gpu", "openvino-npu"}
+    with pytest.raises(UsageError, match="expected latency or throughput or shared"):
         registry.tuned(backend, "speed")  # type: ignore[arg-type]

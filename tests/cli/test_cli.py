@@ -268,7 +268,7 @@ def test_val(tmp_path: Path, small_artifact: Path) -> None:
         (["detect", "ARTIFACT", "photo.png", "--conf", "2"], 2, "conf"),
         (["detect", "ARTIFACT", "photo.png", "--classes", "cow"], 2, "cow"),
         (["detect", "ARTIFACT", "photo.png", "--imgsz", "64"], 2, "96x96"),
-        (["detect", "ARTIFACT", "photo.png", "--hint", "throughput"], 2, "no such choice"),
+        (["detect", "ARTIFACT", "photo.png", "--hint", "speed"], 2, "throughput"),
         (["val", "ARTIFACT", "--data", "nothing.yaml"], 2, "nothing.yaml"),
         (["import", "photo.png"], 6, "photo.png"),
         (["verify", "photo.png"], 2, "artifact"),

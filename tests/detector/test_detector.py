@@ -24,7 +24,9 @@ from edgeyolo.artifact.artifact import Artifact
 from edgeyolo.artifact.contracts import InputContract, RawMaps
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.artifact.target import Target
+from edgeyolo.backend.interface import AsynchronousSession, Hint
 from edgeyolo.cli.result_files import IN_FLIGHT, detect_all
+from edgeyolo.datasets.scenes import make_scene
 from edgeyolo.detector import detector
 from edgeyolo.detector.detector import resolve_classes, split_classes
 from edgeyolo.errors import DamagedFileError, ImageError, RuntimeMissingError, UsageError
@@ -282,11 +284,22 @@ def test_results_are_in_the_order_of_the_images_whichever_ends_first() -> None:
     assert told == list(range(1, len(paths) + 1))
 
 
-def test_a_hint_that_the_runtime_cannot_take(small_artifact: Path) -> None:
-    with pytest.raises(UsageError, match="hint throughput: the backend onnxruntime has no such choice"):
-        Detector(small_artifact, hint="throughput")
-    with Detector(small_artifact, hint="latency") as detector:
-        assert detector(np.zeros((40, 60, 3), np.uint8)) is not None
+def test_many_images_in_flight_on_onnx_runtime(small_artifact: Path) -> None:
+    images = [make_scene(seed, (90, 120)).image for seed in range(12)]
+    with Detector(small_artifact, conf=0.001, threads=1) as detector:
+        expected = [detector(image).to_json() for image in images]
+    assert any(expected)
+    with Detector(small_artifact, conf=0.001, threads=2, hint="throughput") as detector:
+        assert isinstance(detector.pipeline.session, AsynchronousSession)
+        futures = [detector.submit(image) for image in images]
+        assert [future.result(timeout=20).to_json() for future in futures] == expected
+    with pytest.raises(UsageError, match="closed"):
+        detector.submit(images[0])
+    hints: tuple[Hint, ...] = ("latency", "shared")
+    for hint in hints:
+        with Detector(small_artifact, conf=0.001, threads=1, hint=hint) as detector:
+            assert not isinstance(detector.pipeline.session, AsynchronousSession)
+            assert detector(images[0]).to_json() == expected[0]
 
 
 def test_closing(artifact: Path, session: ReplaySession) -> None:

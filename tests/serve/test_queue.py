@@ -26,6 +26,8 @@ from .serving import settings
 class Fake:
     """A worker that waits until it is let go, and notes its batches; `fails` is raised by the next one."""
 
+    together = 1
+
     def __init__(self, manifest: Manifest, *, go: bool = True) -> None:
         self.manifest, self.go = manifest, threading.Event()
         self.sizes: list[int] = []
@@ -97,6 +99,22 @@ def test_a_busy_worker_gets_full_batches_and_each_job_its_own_answer(manifest: M
 
     with_queue(settings(Path("x"), max_batch=4, max_delay=0.0), [worker], talk)
     assert worker.sizes == [1, 4, 4, 3]
+
+
+def test_a_worker_gets_as_many_batches_at_once_as_it_runs_together(manifest: Manifest) -> None:
+    worker = Fake(manifest, go=False)
+    worker.together = 2
+
+    async def talk(queue: Queue) -> None:
+        answers = [await begun(queue, worker), await begun(queue, worker)]
+        waiting = queue.put(job())
+        await asyncio.sleep(0.05)
+        assert len(queue._waiting) == 1
+        worker.go.set()
+        await asyncio.gather(*answers, waiting)
+
+    with_queue(settings(Path("x"), max_batch=4, max_delay=0.0), [worker], talk)
+    assert worker.sizes == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("delay", "sizes"), [(0.0, [1, 1]), (2.0, [2])])

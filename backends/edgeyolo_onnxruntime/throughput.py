@@ -1,0 +1,48 @@
+"""A session for many images in flight: a thread for each, as many as there are cores.
+
+Several threads on one image wait for each other at every layer; one thread on each of several images never waits.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Semaphore
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeyolo.artifact.contracts import InputContract, OutputContract
+from edgeyolo.support.machine import cores
+from edgeyolo_onnxruntime.session import OnnxruntimeSession
+
+
+class ThroughputSession(OnnxruntimeSession):
+    """Runs a network on the CPU, `threads` batches at once (None: as many as there are cores)."""
+
+    def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
+        super().__init__(path, input, output, 1)
+        count = threads or cores() or 1
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="onnxruntime")
+        self._free = Semaphore(count + 1)  # the next batch waits where it is taken at once
+
+    def submit(self, batch: NDArray[Any]) -> Future[dict[str, NDArray[np.float32]]]:
+        """Start a run and return at once; the future gives what `run` gives.
+
+        The batch is copied, so its buffer may be refilled. Blocks while all threads are taken and a batch waits.
+        """
+        self._input.check(batch)
+        self._free.acquire()
+        try:
+            future = self._pool.submit(self.run, np.array(batch))
+        except BaseException:
+            self._free.release()
+            raise
+        future.add_done_callback(lambda _: self._free.release())
+        return future
+
+    def close(self) -> None:
+        """Release the runtime's memory; what runs comes to its end."""
+        self._pool.shutdown(wait=False)  # a future's callback may be the one that closes
+        super().close()
