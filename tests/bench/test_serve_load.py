@@ -17,7 +17,7 @@ GOOD: dict[str, Any] = {
     "capacity": {"server / Detector.submit": 0.9},
     "twice the capacity": {
         "statuses": {"200": 9, "503": 9}, "wrong": 0, "MB more at most": 5.0, "p99 ms": 640.0,
-        "queue x service ms at the slowest": 640.0,
+        "queue and a batch x service ms at the slowest": 640.0,
     },
     "a worker killed": {"statuses": {"200": 9, "503": 8}, "wrong": 0, "statuses afterwards": {"200": 9}},
 }  # fmt: skip
@@ -28,7 +28,7 @@ BAD = [
     ("twice the capacity", "wrong", 1, "wrong"),
     ("twice the capacity", "MB more at most", 5.1, "MB more"),
     ("twice the capacity", "p99 ms", 641.0, "p99"),
-    ("twice the capacity", "queue x service ms at the slowest", None, "p99"),
+    ("twice the capacity", "queue and a batch x service ms at the slowest", None, "p99"),
     ("a worker killed", "statuses", {"200": 9, "503": 9}, "killed"),
     ("a worker killed", "statuses", {"200": 9}, "killed"),
     ("a worker killed", "statuses", {"200": 9, "503": 1, "500": 1}, "killed"),
