@@ -1,4 +1,4 @@
-"""A session for many images in flight: a thread for each, as many as there are cores.
+"""A session for many images in flight, with a thread for each.
 
 Several threads on one image wait for each other at every layer; one thread on each of several images never waits.
 """
@@ -19,7 +19,10 @@ from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
 
 class ThroughputSession(OnnxruntimeSession):
-    """Runs a network on the CPU, `threads` batches at once (None: as many as there are cores)."""
+    """Runs a network on the CPU, `threads` batches at once.
+
+    None stands for as many as there are cores.
+    """
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
         super().__init__(path, input, output, 1)

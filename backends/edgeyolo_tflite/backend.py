@@ -13,7 +13,7 @@ from edgeyolo.artifact.contracts import OutputContract
 from edgeyolo.artifact.target import Target
 from edgeyolo.backend.devices import Device
 from edgeyolo.backend.interface import Availability, Compiled, ExportSource, Port, Session
-from edgeyolo.backend.profile import TargetProfile
+from edgeyolo.backend.profile import MAP_REACH, TargetProfile
 from edgeyolo.backend.registry import require
 from edgeyolo.errors import DamagedFileError, UsageError
 from edgeyolo_tflite import limits, runtime, toolkit
@@ -49,7 +49,7 @@ EDGE_TPU = replace(
     INT8,
     target=Target("edgetpu", "tflite", "int8"),
     note="Coral edge TPU; where edgetpu_compiler is, compiled for it",
-    reach=limits.REACH,  # raw maps in integers end there
+    reach=MAP_REACH,  # raw maps in integers end there
     mixed=False,
     unmixed="it computes in int8 only, and its compiler cuts a network once: all behind the first float layer, which "
     "is most of it, would run on the host's CPU",
@@ -228,6 +228,7 @@ def _write(data: bytes, source: ExportSource, target: Target, into: Path) -> Com
     given, output = contracts(source)
     tools = {package: version(package) for package in ("litert-torch", "ai-edge-litert")}
     if target.precision == "int8":
+        from edgeyolo_tflite.gain import box_gain, with_box_gain
         from edgeyolo_tflite.quantize import quantize
 
         if source.calibration is None:
@@ -235,6 +236,9 @@ def _write(data: bytes, source: ExportSource, target: Target, into: Path) -> Com
                 f"{target}: integers need calibration images, and none were given",
                 hint="Some hundred photographs of what the camera will see are usual.",
             )
+        if target == EDGE_TPU.target:
+            gain = box_gain(data, source.calibration.batches(given), output)
+            data, output = with_box_gain(data, output, gain), replace(output, box_gain=gain)
         data = quantize(data, source.calibration.batches(given), _floats(data, source, target))
         tools["ai-edge-quantizer"] = version("ai-edge-quantizer")
     (into / MODEL).write_bytes(data)

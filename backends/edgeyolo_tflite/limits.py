@@ -21,8 +21,6 @@ OPERATORS = frozenset(
     | {"RESIZE_NEAREST_NEIGHBOR", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "SUB"}
     | {"TANH"}
 )  # fmt: skip
-REACH = 6.0
-"""Reach of raw maps in integers on either side of zero: sigmoid(6) is 0.9975."""
 COMPILED = "edgetpu-custom-op"  # what the compiler leaves in place of the operators that it took
 
 # The first version that compilers up to 16.0, the last, were seen to refuse.

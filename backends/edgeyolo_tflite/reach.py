@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeyolo.backend.profile import MAP_REACH
 from edgeyolo_tflite import flatbuffer
-from edgeyolo_tflite.limits import REACH
 
 Ranges = Mapping[str, tuple[float, float]]
 """The smallest and the largest value of each activation tensor, by name."""
@@ -22,7 +22,7 @@ def within_reach(model: bytes, ranges: Ranges) -> dict[str, tuple[float, float]]
 
     Integers are spent where it is not flat.
 
-    Raw maps are cut to +-REACH. Decoding takes the sigmoid of every raw value, and has hardly anything left to tell
+    Raw maps are cut to +-MAP_REACH. Decoding takes the sigmoid of every raw value, and has hardly anything left to tell
     apart there, but background reaches to -40: eight bits from end to end would leave too few of them for what is
     detected (yolov7-tiny-silu on scenes: 3.6 AP points lost, 0.9 with the cut). What SiLU takes is cut below, where
     SiLU stays within half a step of zero: convolutions reach down to -20, of which nothing below about -5 is left.
@@ -30,7 +30,7 @@ def within_reach(model: bytes, ranges: Ranges) -> dict[str, tuple[float, float]]
     tree = flatbuffer.read(model)
     outputs = {flatbuffer.name(each) for each in flatbuffer.tensors(tree, tree.subgraphs[0].outputs)}
     cut = {
-        name: (max(low, -REACH), min(high, REACH)) if name in outputs else (low, high)
+        name: (max(low, -MAP_REACH), min(high, MAP_REACH)) if name in outputs else (low, high)
         for name, (low, high) in ranges.items()
     }
     for taken, given in _silus(tree).items():

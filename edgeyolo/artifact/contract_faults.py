@@ -95,6 +95,7 @@ def _map_faults(maps: RawMaps) -> Iterator[str]:
         yield from _beyond("output: anchor", side, 1e-3, 1e6)
     yield from _no_word("output: layout", maps.layout, ("NCHW", "NHWC"))
     yield from _no_word("output: dtype", maps.dtype, _MAP_TYPES)
+    yield from _beyond("output: box_gain", maps.box_gain, 1e-3, 1e3)
     expected = len(maps.names) if maps.dtype.endswith("int8") else 0
     if len(maps.quantization) != expected:
         yield f"output: {len(maps.quantization)} scales for {len(maps.names)} maps of {maps.dtype}"

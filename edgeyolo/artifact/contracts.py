@@ -145,6 +145,9 @@ class RawMaps:
     "NHWC". Channels are anchor-major: x, y, w, h, objectness, then the classes, all before the sigmoid. `anchors[i]`
     are that level's (width, height) pairs in pixels. Decoding: paper's YOLO head, see `edgeyolo.runtime.postprocess`.
 
+    x, y, w and h are `box_gain` times what the head gives and are divided by it before the sigmoid. Integer maps have
+    one scale for boxes and scores; the gain spends its steps where a box moves by them.
+
     `dtype` is the maps' type in the file; where it is an integer, `quantization[i]` says what map i's values stand for.
     A session of edgeyolo gives them as float32 all the same.
     """
@@ -157,6 +160,7 @@ class RawMaps:
     kind: Literal["raw maps"] = "raw maps"
     dtype: str = "float32"
     quantization: tuple[Quantization, ...] = ()
+    box_gain: float = 1.0
 
     @property
     def channels(self) -> int:

@@ -79,6 +79,7 @@ def decode(maps: list[Array], output: Json) -> tuple[Array, Array, Array]:
         planes = raw.transpose(2, 0, 1) if output["layout"] == "NHWC" else raw
         _, rows, columns = planes.shape
         cells = planes.reshape(len(anchors), -1, rows, columns).astype(np.float64)
+        cells[:, :4] /= output.get("box_gain", 1)
         values = 1 / (1 + np.exp(-np.clip(cells, -60, 60)))
         grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)))
         center = (2 * values[:, :2] - 0.5 + grid[None]) * stride

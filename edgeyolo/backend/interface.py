@@ -390,7 +390,7 @@ class PlaceableBackend(Backend, Protocol):
 
 @runtime_checkable
 class TunableBackend(Backend, Protocol):
-    """A backend that can make its sessions for latency, for throughput, or to be shared."""
+    """A backend with sessions for latency, for throughput, or to be shared."""
 
     def tuned(self, hint: Hint) -> Backend:
         """The same backend, with sessions made for that."""

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from edgeyolo.artifact.target import Target
     from edgeyolo.backend.capabilities import Limits
 
+MAP_REACH = 6.0
+"""Reach of raw maps in integers on either side of zero: sigmoid(6) is 0.9975."""
+
 
 @dataclass(frozen=True)
 class TargetProfile:

@@ -34,17 +34,28 @@ def reference_maps(network: Any, batch: NDArray[Any], contract: InputContract, o
 
     They are in the layout of the artifact's maps.
 
-    `network` takes NCHW float32 RGB in 0..1 and gives NCHW maps; the contracts say how the artifact differs.
+    `network` takes NCHW float32 RGB in 0..1 and gives NCHW maps; the contracts say how the artifact differs, in its
+    `box_gain` too.
     """
     import torch
 
     with torch.inference_mode():
         maps = network(torch.from_numpy(as_network_input(batch, contract)))
     last = output.layout == "NHWC"
+    given = {name: _with_gain(each.numpy(), output) for name, each in zip(output.names, maps, strict=True)}
     return {
-        name: np.ascontiguousarray(each.numpy().transpose(0, 2, 3, 1)) if last else each.numpy()
-        for name, each in zip(output.names, maps, strict=True)
+        name: np.ascontiguousarray(each.transpose(0, 2, 3, 1)) if last else each
+        for name, each in given.items()
     }
+
+
+def _with_gain(planes: NDArray[np.float32], output: RawMaps) -> NDArray[np.float32]:
+    """A raw map (n, channels, h, w) with its boxes times the contract's gain."""
+    if output.box_gain == 1:
+        return planes
+    gain = np.where(np.arange(5 + output.classes) < 4, output.box_gain, 1).astype(np.float32)
+    scaled: NDArray[np.float32] = planes * np.tile(gain, len(output.anchors[0]))[:, None, None]
+    return scaled
 
 
 def as_network_input(batch: NDArray[Any], contract: InputContract) -> NDArray[np.float32]:

@@ -73,6 +73,7 @@ class CoralNetwork:
         floor = np.log(LEAST / (1 - LEAST)) / scale["scale"] + scale["zero_point"]
         cell, anchor = np.nonzero(cells[..., 4] > floor)  # most cells are background
         logits = (cells[cell, anchor].astype(np.float32) - scale["zero_point"]) * np.float32(scale["scale"])
+        logits[:, :4] /= self.output.get("box_gain", 1)
         values = 1 / (1 + np.exp(-logits))
         classes = values[:, 5:] if self.output["classes"] > 1 else np.ones((len(values), 1), np.float32)
         scores = values[:, 4] * classes.max(axis=1)

@@ -207,7 +207,10 @@ class _Cells:
             best = best_candidates(confidence, span.most)
             which, class_id, confidence = which[best], class_id[best], confidence[best]
         frames = _frames(self.output, tuple((each.size, each.width) for each in self.maps))
-        return Boxes(_corners(raw[which, :4], frames[place[which]]), confidence, class_id)
+        logits = raw[which, :4]
+        if self.output.box_gain != 1:
+            logits /= np.float32(self.output.box_gain)
+        return Boxes(_corners(logits, frames[place[which]]), confidence, class_id)
 
 
 @lru_cache(maxsize=16)

@@ -52,6 +52,7 @@ struct Output {
     std::vector<std::vector<std::array<float, 2>>> anchors;  // width, height in pixels of the input, by level
     int classes = 0, most = 300;
     std::vector<Quantization> quantization;  // by map, where the file gives integers
+    float box_gain = 1;  // x, y, w, h are that many times what is decoded
 };
 
 struct Manifest {
@@ -87,6 +88,7 @@ inline Output read_output(const Json& said) {
         for (const Json& pair : level.list())
             pairs.push_back({float(pair.list().at(0).number()), float(pair.list().at(1).number())});
     }
+    if (const Json* gain = said.find("box_gain")) output.box_gain = float(gain->number());
     if (const Json* scales = said.find("quantization"))
         for (const Json& each : scales->list()) output.quantization.push_back(read_quantization(each));
     return output;
@@ -235,6 +237,7 @@ struct Level {
     const float* map;  // logits
     int rows, columns, stride;
     std::vector<std::array<float, 2>> anchors;  // width, height in pixels of the input
+    float box_gain = 1;
 };
 
 struct Detection {
@@ -285,10 +288,11 @@ inline std::vector<Detection> decode(const std::vector<Level>& levels, int class
                 const float confidence = sigmoid(at(4)) * (classes > 1 ? sigmoid(at(5 + best)) : 1.0f);
                 if (confidence <= limits.conf) continue;
                 const auto stride = float(level.stride);
-                const float x = (2 * sigmoid(at(0)) - 0.5f) * stride + float(cell % level.columns) * stride;
-                const float y = (2 * sigmoid(at(1)) - 0.5f) * stride + float(cell / level.columns) * stride;
-                const float w = 2 * sigmoid(at(2)), half_width = w * w * level.anchors[a][0] * 0.5f;
-                const float h = 2 * sigmoid(at(3)), half_height = h * h * level.anchors[a][1] * 0.5f;
+                const float gain = level.box_gain;
+                const float x = (2 * sigmoid(at(0) / gain) - 0.5f) * stride + float(cell % level.columns) * stride;
+                const float y = (2 * sigmoid(at(1) / gain) - 0.5f) * stride + float(cell / level.columns) * stride;
+                const float w = 2 * sigmoid(at(2) / gain), half_width = w * w * level.anchors[a][0] * 0.5f;
+                const float h = 2 * sigmoid(at(3) / gain), half_height = h * h * level.anchors[a][1] * 0.5f;
                 found.push_back({x - half_width, y - half_height, x + half_width, y + half_height, confidence, best});
             }
     }
@@ -371,7 +375,7 @@ inline std::vector<Detection> detect(const std::vector<const float*>& arrays, co
     for (std::size_t i = 0; i < arrays.size(); ++i) {
         const int stride = output.strides.at(i);
         levels.push_back({arrays[i], manifest.input.size.height / stride, manifest.input.size.width / stride, stride,
-                          output.anchors.at(i)});
+                          output.anchors.at(i), output.box_gain});
     }
     return to_image(suppress(decode(levels, output.classes, output.layout == "NHWC", limits), limits), box);
 }

@@ -194,6 +194,25 @@ def test_other_pictures_become_the_boxes_of_the_runtime(
     session.close()
 
 
+def test_boxes_are_divided_by_their_gain(port: Path, made: Callable[[str], Artifact], tmp_path: Path) -> None:
+    artifact = made("builtin")
+    image = np.load(artifact.path / "golden.npz")["image"]
+    picture = write_ppm(tmp_path / "picture.ppm", image)
+    session = registry.open_session(artifact)
+    maps = session.run(preprocess([image], artifact.manifest.input)[0])
+    session.close()
+    expected = detected(port, artifact, picture, stored(maps, artifact.manifest), 0.05)
+    output = artifact.manifest.output
+    assert isinstance(output, RawMaps) and output.layout == "NCHW"
+    gained = Artifact(tmp_path, replace(artifact.manifest, output=replace(output, box_gain=2.5)))
+    (tmp_path / "manifest.json").write_text(gained.manifest.to_json())
+    gain = np.where(np.arange(5 + output.classes) < 4, np.float32(2.5), np.float32(1))
+    scaled = {name: each * np.tile(gain, 3)[:, None, None] for name, each in maps.items()}
+    rows = detected(port, gained, picture, stored(scaled, gained.manifest), 0.05)
+    assert len(rows) == len(expected) > 0
+    np.testing.assert_allclose(rows, expected, atol=1e-3)
+
+
 def test_a_port_is_judged_by_the_artifact(
     port: Path, made: Callable[[str], Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,6 +176,22 @@ def test_the_first_image_of_a_batch_is_decoded_unless_another_is_named() -> None
     assert decode(maps, CELLS).xyxy.tolist() == [[-4, -12, 12, 20]]
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_boxes_are_divided_by_their_gain(layout: str) -> None:
+    output = RawMaps(("p3",), (8,), (((10.0, 13.0), (16.0, 30.0)),), 3, layout=layout)
+    logits = np.random.default_rng(0).normal(0, 2, (1, 2, 8, 4, 5)).astype(np.float32)
+    gained = logits.copy()
+    gained[:, :, :4] *= 2.5
+    found = []
+    for values in (logits, gained):
+        flat = values.reshape(1, 16, 4, 5)
+        found.append(flat if layout == "NCHW" else flat.transpose(0, 2, 3, 1))
+    plain = decode({"p3": found[0]}, output)
+    other = decode({"p3": found[1]}, replace(output, box_gain=2.5))
+    assert len(plain) and np.array_equal(plain.confidence, other.confidence)
+    np.testing.assert_allclose(other.xyxy, plain.xyxy, rtol=1e-5, atol=1e-4)
+
+
 def test_no_candidates_are_no_boxes_of_the_usual_types() -> None:
     none = decode(one_cell(-9, 9, 9), CELLS)
     assert (none.xyxy.shape, none.confidence.shape, none.class_id.shape) == ((0, 4), (0,), (0,))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeyolo.artifact.target import Target
+from edgeyolo.backend.profile import MAP_REACH
 from edgeyolo.errors import UnsupportedTargetError, UsageError
 from edgeyolo_calib.onnx_graph import Graph
 from edgeyolo_calib.ranges.ranges import INT8, UINT8, Grid, Scheme, Through, Values
@@ -90,7 +91,7 @@ TFLITE = replace(ONNXRUNTIME, name="tflite", stem=0, sigmoid=(0.0, 255 / 256))
 last convolutions are float: a box is told to a fraction of a cell, and in maps of integers it has one scale with
 objectness and classes, which reach further (on 300 generated scenes that alone loses 0.54 AP points)."""
 
-EDGE_TPU = replace(TFLITE, name="edge TPU", heads=True, reach=6.0)
+EDGE_TPU = replace(TFLITE, name="edge TPU", heads=True, reach=MAP_REACH)
 """Integers to the outputs. Decoding takes the sigmoid of every raw value, and has hardly anything left to tell apart
 beyond 6 (0.9975), but background reaches to -40: eight bits from end to end would leave too few of them for what is
 detected (yolov7-tiny-silu on scenes: 3.6 AP points lost, 0.9 with the cut)."""

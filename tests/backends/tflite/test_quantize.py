@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeyolo.backend.profile import MAP_REACH
 from edgeyolo.errors import EdgeYoloError, UnsupportedTargetError, UsageError
 from edgeyolo.export.layer_report import tensors_of
 from edgeyolo.export.source import NetworkSource
@@ -22,7 +23,6 @@ from edgeyolo_calib.onnx_graph import OPSET, Graph, constants_as_weights
 from edgeyolo_calib.quantize.rules import Unit, units
 from edgeyolo_tflite import flatbuffer
 from edgeyolo_tflite.layers import float_tensors, onnx_names
-from edgeyolo_tflite.limits import REACH
 from edgeyolo_tflite.quantize import (
     calibrate,
     quantize,
@@ -156,11 +156,11 @@ def test_raw_maps_are_cut_where_a_sigmoid_is_flat_and_nothing_else_is(float_mode
     names = flatbuffer.activations(flatbuffer.read(float_model))
     cut = within_reach(float_model, dict.fromkeys(names, (-40.0, 3.0)))
     narrow = within_reach(float_model, dict.fromkeys(names, (-2.0, 3.0)))
-    outputs = {name for name, (low, _) in cut.items() if low == -REACH}
+    outputs = {name for name, (low, _) in cut.items() if low == -MAP_REACH}
     assert outputs == {"p3", "p4", "p5"}
-    assert {cut[name] for name in outputs} == {(-REACH, 3.0)}
+    assert {cut[name] for name in outputs} == {(-MAP_REACH, 3.0)}
     assert set(narrow.values()) == {(-2.0, 3.0)}
-    assert 1 - 1 / (1 + np.exp(-REACH)) < 0.0025
+    assert 1 - 1 / (1 + np.exp(-MAP_REACH)) < 0.0025
 
 
 def test_every_activation_needs_a_range(float_model: bytes, calibration: list[np.ndarray]) -> None:
