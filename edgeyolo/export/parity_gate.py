@@ -121,6 +121,7 @@ def measure_parity(
     output = manifest.output
     worst: dict[str, float] = {}
     agreed = Agreement()
+    colors = ColorOrder()
     for done, (batch, boxes) in enumerate(batches(images, manifest.input)):
         if begin:
             begin(done * manifest.input.batch + 1)
@@ -131,13 +132,48 @@ def measure_parity(
             found, agree = compare_detections(expected, raw, actual, output, boxes)
         else:
             found = deviations(expected, actual, profile.reach)
+            if profile.calibrated:
+                swapped = batch[:, ::-1] if manifest.input.layout == "NCHW" else batch[..., ::-1]
+                colors.add(expected, reference_maps(network, swapped, manifest.input, raw), actual)
             agree = Agreement()
             if np.isfinite(max(found.values())):
                 settled = up_to_rounding(expected, actual, rounding(profile.target.precision))
                 agree = _agreement(expected, settled, raw, boxes)
         worst = {name: max(worst.get(name, 0.0), value) for name, value in found.items()}
         agreed += agree
+    colors.require_red_first(str(profile.target))
     return Parity(profile.parity, worst, described, agreed.share, profile.agreement, agreed.detections)
+
+
+class ColorOrder:
+    """Judge of the order of colours, for budgets that are too wide to tell.
+
+    Integers move maps as far as blue in place of red does, where colours say little, and nearly the same objects are
+    found. But then the maps lie near those of torch for the swapped picture.
+    """
+
+    def __init__(self) -> None:
+        self.right = self.swapped = 0.0
+
+    def add(self, expected: Maps, swapped: Maps, actual: Maps) -> None:
+        """Note how far an artifact's maps are from torch's.
+
+        `swapped` are torch's for blue in place of red.
+        """
+        self.right += _squares(expected, actual)
+        self.swapped += _squares(swapped, actual)
+
+    def require_red_first(self, target: str) -> None:
+        """Raise GateError where they are half as far from the latter."""
+        if self.swapped < self.right / 4:
+            raise GateError(
+                f"{target} gives what torch gives for blue in place of red",
+                hint="Nothing was written. The backend and its contract differ in the order of colours.",
+            )
+
+
+def _squares(one: Maps, other: Maps) -> float:
+    return sum(float(np.square(one[name] - other[name], dtype=np.float64).sum()) for name in one)
 
 
 def raw_maps(manifest: Manifest, network: RawMaps) -> RawMaps:
