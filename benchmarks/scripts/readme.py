@@ -37,7 +37,6 @@ TITLES = {
     "integers-scenes": "What integers cost: the demo's network on generated scenes",
     "integers-onnx": "ONNX Runtime's choices of integers",
     "weight-rounding": "Rounding of weights: each by itself, or so that errors cancel",
-    "integers-640": "What integers are worth at 640 pixels",
     "integers-speed-640": "Speed of integers with VNNI",
     "integers-speed-640-avx2": "Speed of integers without VNNI",
     "architectures": "Every network through the whole export at its own size",

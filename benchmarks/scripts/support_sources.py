@@ -172,7 +172,7 @@ def _of_row(
         how = f", {row['how']}" if row.get("how") else ""
         yield replace(
             base, proof="accuracy", ap=found, lost=lost,
-            found=_accuracy(found, lost, facts.get("data", ""), facts.get("images", 0)) + how,
+            found=_accuracy(found, lost, facts.get("data", ""), row.get("images") or facts.get("images", 0)) + how,
         )  # fmt: skip
     if (ms := row.get("latency_ms")) is not None:
         yield replace(base, proof="latency", found=f"{ms:.1f} ms an image, inference", ms=ms)

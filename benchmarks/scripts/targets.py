@@ -2,10 +2,12 @@
 
 Size, conversion time, latency, deviation and AP.
 
-python benchmarks/scripts/targets.py WEIGHTS --data D [--split test] [--imgsz 256] [--calib D] [--targets a,b]
+python benchmarks/scripts/targets.py WEIGHTS --data D [--split val,test] [--imgsz 256] [--calib D] [--targets a,b]
+python benchmarks/scripts/targets.py WEIGHTS --scenes 300 --imgsz 320 --name targets-scenes
 
-Where a target's device is absent its stand-in gives the AP, and there is no latency. Writes
-benchmarks/results/targets.json and targets.md.
+Where a target's device is absent its stand-in gives the AP, and there is no latency. A target that an emulator runs is
+judged on `--emulated` of the images, and so is the network beside it. Writes benchmarks/results/targets.json and
+targets.md.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from integers import CALIBRATION_SEEDS, of_images, read_splits, sample_of
 from result_files import write
 
 from edgeyolo.artifact.artifact import Artifact
@@ -26,9 +29,11 @@ from edgeyolo.backend import registry
 from edgeyolo.backend.interface import CalibrationSource
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.cli.console import note, print_table, steps
-from edgeyolo.datasets import Dataset, load_dataset
-from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.datasets import Dataset
+from edgeyolo.datasets.scenes import make_scene, write_dataset
 from edgeyolo.errors import GateError, UnsupportedTargetError
+from edgeyolo.evaluation.bootstrap import ap_difference
+from edgeyolo.evaluation.result import ValidationResult
 from edgeyolo.evaluation.validate import open_to_judge, validate
 from edgeyolo.export import ExportOptions, export
 from edgeyolo_bench.render.markdown import table_lines
@@ -38,8 +43,10 @@ RUNS = 60
 REFUSALS = (GateError, UnsupportedTargetError)  # anything else is a mistake of ours and ends the run
 
 
-def measure(artifact: Artifact, dataset: Dataset, seconds: float) -> dict[str, Any]:
-    """One row of the table."""
+def measure(
+    artifact: Artifact, dataset: Dataset, seconds: float, exact: ValidationResult | None
+) -> tuple[dict[str, Any], ValidationResult]:
+    """One row of the table; `exact` are the results of the first."""
     manifest = artifact.manifest
     with open_to_judge(artifact) as (pipeline, stand_in):
         result = validate(pipeline, dataset, artifact=artifact)
@@ -49,7 +56,8 @@ def measure(artifact: Artifact, dataset: Dataset, seconds: float) -> dict[str, A
             times = [timed(pipeline.infer, batch) for _ in range(RUNS)][RUNS // 6 :]
             latency = statistics.median(times)
     parity = manifest.parity
-    return {
+    lost = ap_difference(dataset, of_images((exact or result).predictions, dataset), result.predictions)
+    row = {
         "target": str(manifest.target),
         "artifact": artifact.sha256,
         "megabytes": artifact.size / 1e6,
@@ -59,8 +67,11 @@ def measure(artifact: Artifact, dataset: Dataset, seconds: float) -> dict[str, A
         "deviation": parity.worst if parity else None,
         "AP": result.metrics["AP"],
         "AP50": result.metrics["AP50"],
+        "images": len(dataset),
+        "lost": 100 * lost.value,
         "tools": dict(manifest.tools),
     }
+    return row, result
 
 
 def timed(call: Any, argument: Any) -> float:
@@ -98,6 +109,7 @@ def rows_of(options: argparse.Namespace, dataset: Dataset) -> Iterator[dict[str,
     wanted = (
         options.targets.split(",") if options.targets else sorted(known, key=lambda name: name != REFERENCE)
     )
+    few, exact = sample_of(dataset, options.emulated), None
     for target in wanted:
         if reason := reason_against(known[target], calibration):
             note(f"{target}: left out, {reason}")
@@ -106,7 +118,10 @@ def rows_of(options: argparse.Namespace, dataset: Dataset) -> Iterator[dict[str,
             step(target)
             try:
                 with exported(options.weights, target, ExportOptions(side, calibration=calibration)) as made:
-                    yield measure(made[0], dataset, made[1])
+                    judged = few if known[target].emulated else dataset
+                    row, result = measure(made[0], judged, made[1], exact)
+                    exact = exact or result
+                    yield row
             except REFUSALS as error:
                 note(f"{target}: {error.message}")
                 yield {"target": target, "refused": error.message}
@@ -120,7 +135,6 @@ def table(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
     AP lost is in points, against the first row.
     """
-    reference = rows[0]["AP"]
     texts = []
     for row in rows:
         if "refused" in row:
@@ -130,7 +144,8 @@ def table(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
         texts.append(
             (
                 row["target"], f"{row['megabytes']:.1f}", f"{row['export_seconds']:.0f} s", latency,
-                f"{row['deviation']:.1e}", f"{row['AP']:.4f}", f"{100 * (reference - row['AP']):+.2f}", row["run_by"],
+                f"{row['deviation']:.1e}", f"{row['AP']:.4f}", f"{row['lost']:+.2f}",
+                row["run_by"] + (f", {row['images']} images" if row["images"] < rows[0]["images"] else ""),
             )
         )  # fmt: skip
     return texts
@@ -142,16 +157,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("weights")
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--split")
+    parser.add_argument("--data")
+    parser.add_argument("--split", help="one, or several with commas between them")
+    parser.add_argument("--scenes", type=int, help="judge on so many generated scenes, calibrate on others")
+    parser.add_argument("--emulated", type=int, default=100, help="images for a target that an emulator runs")
     parser.add_argument("--imgsz", type=int, default=256)
     parser.add_argument("--calib")
     parser.add_argument("--images", type=int, default=300, help="calibration images")
     parser.add_argument("--targets", help="comma-separated; the first is the reference for AP lost")
     parser.add_argument("--name", default="targets", help="of the files in benchmarks/results")
     options = parser.parse_args()
-    dataset = load_dataset(options.data, split=options.split)
-    rows = list(rows_of(options, dataset))
+    if not (options.scenes or options.data):
+        parser.error("--scenes N, or --data")
+    with tempfile.TemporaryDirectory(prefix="edgeyolo-") as folder:
+        if options.scenes:
+            side = (options.imgsz, options.imgsz)
+            options.data = write_dataset(Path(folder) / "scenes", range(options.scenes), side)
+            options.calib = write_dataset(
+                Path(folder) / "calibration", CALIBRATION_SEEDS[: options.images], side
+            )
+        dataset = read_splits(options.data, options.split)
+        rows = list(rows_of(options, dataset))
     texts = table(rows)
     print_table(COLUMNS, texts)
     facts = {
