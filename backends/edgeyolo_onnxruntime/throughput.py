@@ -1,6 +1,7 @@
 """A session for many images in flight, with a thread for each.
 
-Several threads on one image wait for each other at every layer; one thread on each of several images never waits.
+Several threads on one image wait for each other at every layer; one thread on each of several images never waits. On
+processors of more than MOST cores the others help wherever a layer can be split.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.support.machine import cores
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
+MOST = 8
+"""Batches at once: each has activations of its own, half a gigabyte of the largest networks at 1280 pixels."""
+
 
 class ThroughputSession(OnnxruntimeSession):
-    """Runs a network on the CPU, `threads` batches at once.
+    """Runs a network on the CPU, several batches at once, by `threads` together.
 
     None stands for as many as there are cores.
     """
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
-        super().__init__(path, input, output, 1)
-        count = threads or cores() or 1
+        total = threads or cores() or 1
+        count = min(total, MOST)
+        super().__init__(path, input, output, 1 + total - count, spin=False)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="onnxruntime")
         self._free = Semaphore(count + 1)  # the next batch waits where it is taken at once
 

@@ -282,20 +282,11 @@ def placed(backend: Backend, device: Device | None) -> Backend:
 def tuned(backend: Backend, hint: Hint | None) -> Backend:
     """The backend with sessions for "latency" or "throughput", or "shared" by callers.
 
-    UsageError where there is no throughput to choose.
+    One that makes no difference between them is given back as it is.
     """
     if hint is not None and hint not in get_args(Hint):
         raise UsageError(f"hint {hint!r}: expected {' or '.join(get_args(Hint))}")
-    if hint is None:
-        return backend
-    if isinstance(backend, TunableBackend):
-        return backend.tuned(hint)
-    if hint != "throughput":  # latency is what sessions are made for where nothing else can be chosen
-        return backend
-    raise UsageError(
-        f"hint {hint}: the backend {backend.name} has no such choice, it makes its sessions for latency",
-        hint="Leave it out; there, larger batches raise the throughput: edgeyolo export --batch N.",
-    )
+    return backend.tuned(hint) if hint is not None and isinstance(backend, TunableBackend) else backend
 
 
 def open_for_parity(artifact: Artifact, *, device: Device | None = None) -> tuple[Session, str]:

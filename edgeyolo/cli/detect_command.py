@@ -16,6 +16,7 @@ from edgeyolo.cli.options import (
     classes_option,
     conf_option,
     device_option,
+    hint_for,
     imgsz_option,
     iou_option,
     max_det_option,
@@ -62,7 +63,7 @@ BETTER = "yolov7-tiny"
 @click.option(
     "--hint",
     type=click.Choice(["latency", "throughput"]),
-    help="OpenVINO, ONNX Runtime: each image as soon as can be (default), or many at once.",
+    help="OpenVINO, ONNX Runtime: each image as soon as can be (default of one, and of cameras), or many at once.",
 )
 @click.option("--explain", is_flag=True, help="Say what runs the model and why, and end; needs no SOURCE.")
 @conf_option
@@ -119,6 +120,8 @@ def command(
     edgeyolo detect best.safetensors --device auto --explain
     edgeyolo detect cells-openvino photos --hint throughput
     """
+    from edgeyolo.backend.interface import TunableBackend
+    from edgeyolo.backend.registry import backend_of
     from edgeyolo.cli.detect_films import Asked, Written, detect_in_films, is_moving
     from edgeyolo.detector import builtin
     from edgeyolo.detector.detector import Detector, split_classes
@@ -150,6 +153,10 @@ def command(
     if no_model:
         note(builtin.introduce(BETTER))
     chosen = split_classes(classes, opened.artifact.manifest.class_names) if classes else None
+    if hint == "throughput" and not isinstance(backend := backend_of(opened.artifact), TunableBackend):
+        note(
+            f"--hint throughput: {backend.name} has no such choice; larger batches help it (export --batch N)"
+        )
     detector = Detector(
         opened.artifact.path,
         device=device,
@@ -159,7 +166,7 @@ def command(
         max_det=max_det,
         agnostic=agnostic,
         multi_label=multi_label,
-        hint=hint,
+        hint=hint or hint_for(many=len(images) > 1 or (moving and not any(map(is_camera, sources)))),
     )
     with detector:
         if moving:

@@ -10,6 +10,7 @@ import click
 from edgeyolo.cli.completion import complete_targets
 
 if TYPE_CHECKING:
+    from edgeyolo.backend.interface import Hint
     from edgeyolo.detector.open_model import Opened
 
 
@@ -151,6 +152,16 @@ def locate_weights(model: str) -> Path:
     if fetched.notice:
         note(fetched.notice)
     return fetched.path
+
+
+def hint_for(*, many: bool) -> Hint | None:
+    """Aim of a session where the command line names none.
+
+    It is throughput for `many` pictures that nobody waits for one by one.
+    """
+    from edgeyolo.support import environment
+
+    return "throughput" if many and not environment.is_hinted() else None
 
 
 def opened_model(

@@ -170,10 +170,11 @@ def track_source(
     """Open the model and track through the source."""
     from edgeyolo.artifact.contracts import GraphDetections
     from edgeyolo.cli.detect_command import model_and_images
-    from edgeyolo.cli.options import opened_model
+    from edgeyolo.cli.options import hint_for, opened_model
     from edgeyolo.cli.track_films import track_in
     from edgeyolo.detector.detector import Detector, split_classes
     from edgeyolo.errors import UsageError
+    from edgeyolo.stream.open_source import is_camera
     from edgeyolo.tracking.lines import LineCounter
     from edgeyolo.tracking.zones import Zone
 
@@ -195,7 +196,12 @@ def track_source(
         conf = tracker.rules.low
     classes = split_classes(chosen.classes, manifest.class_names) if chosen.classes else None
     with Detector(
-        opened.artifact.path, device=chosen.device, conf=conf, iou=chosen.iou, classes=classes
+        opened.artifact.path,
+        device=chosen.device,
+        conf=conf,
+        iou=chosen.iou,
+        classes=classes,
+        hint=hint_for(many=not is_camera(sources[0])),
     ) as detector:
         track_in(detector, sources[0], tracker, files, asked, counters, areas)
 

@@ -91,8 +91,8 @@ class Detector:
             threads: CPU threads of the runtime; None leaves it to the runtime.
             hint: "throughput" for many images in flight at once (`submit`, or several threads), "latency", the default,
                 for each as soon as can be, "shared" for that on a processor that has other work too, as a server's:
-                threads of the runtime that wait do not spin. OpenVINO and ONNX Runtime can be told; runtimes that make
-                no difference refuse "throughput".
+                threads of the runtime that wait do not spin. OpenVINO and ONNX Runtime can be told; others make no
+                difference.
             target: what to export weights for (default cpu-onnx-fp32); an artifact has its target already.
             device: "auto" takes the fastest runtime that is usable here, "cpu", "cuda", 0, "intel:gpu", "tpu" ... the
                 fastest of that device (edgeyolo.backend.devices); `explain` says what decided. Several that

@@ -17,11 +17,11 @@ SPINNING = "session.intra_op.allow_spinning"
 
 
 @pytest.mark.parametrize(
-    ("hint", "spins", "threads"), [("latency", True, 3), ("shared", False, 3), ("throughput", True, 1)]
+    ("hint", "spins", "threads"), [("latency", True, 9), ("shared", False, 9), ("throughput", False, 2)]
 )
 def test_threads_and_how_they_wait(small_artifact: Path, hint: Hint, spins: bool, threads: int) -> None:
     artifact = Artifact.open(small_artifact)
-    with closing(OnnxruntimeBackend().tuned(hint).open(artifact, threads=3)) as session:
+    with closing(OnnxruntimeBackend().tuned(hint).open(artifact, threads=9)) as session:
         assert isinstance(session, OnnxruntimeSession) and session._session is not None
         options = session._session.get_session_options()
         assert options.intra_op_num_threads == threads

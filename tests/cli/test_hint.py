@@ -1,0 +1,76 @@
+"""What sessions are made for, by what is to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from edgeyolo.datasets.scenes import make_scene
+from edgeyolo.detector import detector as detector_module
+
+from ..stream.films import write_film
+from .in_process import edgeyolo
+
+Asked = Callable[..., "list[str | None]"]
+
+
+@pytest.fixture
+def asked(small_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Hints of the sessions that a command opens, beside two pictures and a film."""
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), make_scene(number, (90, 120)).image)
+    write_film(tmp_path / "street.mp4", (0, 0.04, 0.08), size=(96, 128))
+    found: list[str | None] = []
+    opened = detector_module.open_session
+
+    def noted(*arguments: Any, hint: str | None = None, **options: Any) -> Any:
+        found.append(hint)
+        return opened(*arguments, hint=hint, **options)
+
+    monkeypatch.setattr(detector_module, "open_session", noted)
+
+    def run(command: str, *arguments: str) -> list[str | None]:
+        done = edgeyolo(command, small_artifact, *arguments, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return found
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("detect", "0.png"), None),
+        (("detect", "0.png", "1.png"), "throughput"),
+        (("detect", "0.png", "1.png", "--hint", "latency"), "latency"),
+        (("detect", "street.mp4"), "throughput"),
+        (("track", "street.mp4"), "throughput"),
+    ],
+)
+def test_many_pictures_that_nobody_waits_for_are_for_throughput(
+    asked: Asked, words: tuple[str, ...], hint: str | None
+) -> None:
+    assert asked(*words) == [hint]
+
+
+def test_a_variable_of_the_runtime_comes_before_the_default(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEYOLO_OPENVINO_HINT", "latency")
+    assert asked("detect", "street.mp4") == [None]
+
+
+def test_a_runtime_that_makes_no_difference_says_so(
+    small_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgeyolo.export import export
+
+    artifact = export(small_weights, "cpu-torch-fp32", tmp_path / "torch").path
+    cv2.imwrite(str(tmp_path / "0.png"), make_scene(0, (90, 120)).image)
+    done = edgeyolo("detect", artifact, "0.png", "--hint", "throughput", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "torch has no such choice" in done.stderr + capsys.readouterr().err
