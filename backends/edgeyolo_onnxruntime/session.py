@@ -46,10 +46,10 @@ class OnnxruntimeSession:
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Map an input array of the contract to its outputs by name."""
-        if self._session is None:
+        if (session := self._session) is None:  # another thread may close it meanwhile
             raise EdgeYoloError(f"{self._path}: the session is closed")
         self._input.check(batch)
-        given = self._session.run(list(self._output.names), {self._input.name: batch})
+        given = session.run(list(self._output.names), {self._input.name: batch})
         return {
             name: np.asarray(each, np.float32) for name, each in zip(self._output.names, given, strict=True)
         }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import RawMaps
 from edgeyolo.backend.profile import MAP_REACH
-from edgeyolo_tflite import flatbuffer
+from edgeyolo_tflite import flatbuffer, toolkit
 from edgeyolo_tflite.convert import METADATA, describe
 
 MOST = 4.0
@@ -36,8 +36,9 @@ def box_gain(model: bytes, batches: Iterable[NDArray[np.float32]], output: RawMa
 
     1 to MOST, rounded to two digits; 1 where no image shows an object.
     """
-    interpreter = Interpreter(model_content=model)
-    interpreter.allocate_tensors()
+    with toolkit.quiet():
+        interpreter = Interpreter(model_content=model)
+        interpreter.allocate_tensors()
     (entry,) = (item["index"] for item in interpreter.get_input_details())
     maps = [item["index"] for item in interpreter.get_output_details() if item["name"] in output.names]
     sizes: list[NDArray[np.float32]] = []

@@ -56,7 +56,8 @@ def measure(
             times = [timed(pipeline.infer, batch) for _ in range(RUNS)][RUNS // 6 :]
             latency = statistics.median(times)
     parity = manifest.parity
-    lost = ap_difference(dataset, of_images((exact or result).predictions, dataset), result.predictions)
+    data = result.data  # with the ids of the network's classes
+    lost = ap_difference(data, of_images((exact or result).predictions, data), result.predictions)
     row = {
         "target": str(manifest.target),
         "artifact": artifact.sha256,
