@@ -1,4 +1,4 @@
-"""What sessions are made for, by what is to be looked at."""
+"""Hints of the sessions that commands open, by their sources."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_workers_make_no_difference(dataset: Dataset) -> None:
 
 
 def told(one: torch.Tensor, other: torch.Tensor) -> str:
-    """Where two batches of pictures differ, and by how much: it was seen once, and not understood."""
+    """List differing values by picture: a difference was seen once, and not understood."""
     apart = (one.int() - other.int()).abs()
     return "; ".join(
         f"picture {number}: {int((each > 0).sum())} values by up to {int(each.max())}, first and last at "
