@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import InputContract, OutputContract
 from edgeyolo.support.machine import cores
+from edgeyolo.support.memory import available_memory
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
 MOST = 8
-"""Batches at once: each has activations of its own, half a gigabyte of the largest networks at 1280 pixels."""
+"""Batches at once."""
+BYTES = 1000
+"""Memory of a batch's activations for each of its pixels; yolov7-tiny takes 110 to 170, the widest some times that."""
 
 
 class ThroughputSession(OnnxruntimeSession):
@@ -30,7 +33,7 @@ class ThroughputSession(OnnxruntimeSession):
 
     def __init__(self, path: Path, input: InputContract, output: OutputContract, threads: int | None) -> None:
         total = threads or cores() or 1
-        count = min(total, MOST)
+        count = batches_at_once(total, input)
         super().__init__(path, input, output, 1 + total - count, spin=False)
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="onnxruntime")
         self._free = Semaphore(count + 1)  # the next batch waits where it is taken at once
@@ -54,3 +57,15 @@ class ThroughputSession(OnnxruntimeSession):
         """Release the runtime's memory; what runs comes to its end."""
         self._pool.shutdown(wait=False)  # a future's callback may be the one that closes
         super().close()
+
+
+def batches_at_once(threads: int, given: InputContract) -> int:
+    """As many as there are threads, where memory holds them.
+
+    At most MOST, in half of what is free.
+    """
+    free = available_memory()
+    if free is None:
+        return min(threads, MOST)
+    each = BYTES * given.batch * given.height * given.width
+    return max(1, min(threads, MOST, free // 2 // each))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from edgeyolo.artifact.artifact import Artifact
+from edgeyolo.artifact.contracts import InputContract
 from edgeyolo.backend.interface import Hint
-from edgeyolo_onnxruntime import OnnxruntimeBackend
+from edgeyolo_onnxruntime import OnnxruntimeBackend, throughput
 from edgeyolo_onnxruntime.session import OnnxruntimeSession
 
 SPINNING = "session.intra_op.allow_spinning"
@@ -44,3 +45,14 @@ def test_the_buffer_may_be_refilled_after_submitting(small_artifact: Path) -> No
             buffer[:] = 0
         for future in futures:
             assert all(np.array_equal(values, expected[name]) for name, values in future.result(20).items())
+
+
+@pytest.mark.parametrize(
+    ("threads", "free", "count"),
+    [(4, 64 << 30, 4), (16, 64 << 30, 8), (4, 4 << 30, 4), (8, 4 << 30, 5), (8, 1 << 20, 1), (16, None, 8)],
+)
+def test_batches_at_once_fit_into_memory(
+    threads: int, free: int | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "available_memory", lambda: free)
+    assert throughput.batches_at_once(threads, InputContract(640, 640)) == count
