@@ -167,6 +167,18 @@ def test_its_letterbox_is_the_one(small_artifact: Path) -> None:
         assert np.abs(ours - theirs).max() <= port_check.PIXEL
 
 
+def test_its_decoder_divides_boxes_by_their_gain() -> None:
+    output = {"strides": [8], "anchors": [[[10.0, 13.0], [16.0, 30.0]]], "layout": "NCHW", "classes": 3}
+    cells = np.random.default_rng(0).normal(0, 2, (2, 8, 4, 5))
+    gained = cells.copy()
+    gained[:, :4] *= 2.5
+    expected = port_check.decode([cells.reshape(16, 4, 5)], output)
+    found = port_check.decode([gained.reshape(16, 4, 5)], output | {"box_gain": 2.5})
+    assert len(expected[0])
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other)
+
+
 def test_its_decoder_finds_the_golden_detections(small_artifact: Path, port: Path) -> None:
     """The reference functions of the file themselves, from raw maps to boxes of the picture."""
     import json
