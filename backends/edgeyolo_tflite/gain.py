@@ -1,7 +1,8 @@
 """Gain of the boxes in integer maps.
 
-An integer map has one scale for all its channels. Scores need it from -6 to 6; boxes hardly leave +-3, and a step of
-0.047 moves a side by a fiftieth of its length. Stored a few times as large, they take as many more of the steps.
+An integer map has one scale for all its channels. Scores need it from -6 to 6; boxes of objects hardly leave +-3.5, and
+a step of 0.047 makes a box of its anchor's size a twentieth larger. Stored as large as there is room for, they take as
+many more of the steps.
 """
 
 from __future__ import annotations

@@ -19,11 +19,8 @@ Asked = Callable[..., "list[str | None]"]
 
 
 @pytest.fixture
-def asked(small_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Hints of the sessions that a command opens, beside two pictures and a film."""
-    for number in range(2):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), make_scene(number, (90, 120)).image)
-    write_film(tmp_path / "street.mp4", (0, 0.04, 0.08), size=(96, 128))
+def hints(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Hints of the sessions that are opened from now on."""
     found: list[str | None] = []
     opened = detector_module.open_session
 
@@ -32,11 +29,20 @@ def asked(small_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return opened(*arguments, hint=hint, **options)
 
     monkeypatch.setattr(detector_module, "open_session", noted)
+    return found
+
+
+@pytest.fixture
+def asked(small_artifact: Path, tmp_path: Path, hints: list[str | None]) -> Asked:
+    """Hints of the sessions that a command opens, beside two pictures and a film."""
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), make_scene(number, (90, 120)).image)
+    write_film(tmp_path / "street.mp4", (0, 0.04, 0.08), size=(96, 128))
 
     def run(command: str, *arguments: str) -> list[str | None]:
         done = edgeyolo(command, small_artifact, *arguments, "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        return found
+        return hints
 
     return run
 
@@ -55,6 +61,14 @@ def test_many_pictures_that_nobody_waits_for_are_for_throughput(
     asked: Asked, words: tuple[str, ...], hint: str | None
 ) -> None:
     assert asked(*words) == [hint]
+
+
+def test_a_camera_keeps_the_shortest_latency(
+    small_artifact: Path, tmp_path: Path, hints: list[str | None]
+) -> None:
+    for command in ("detect", "track"):  # nobody answers there, but the session is open by then
+        assert edgeyolo(command, small_artifact, "rtsp://127.0.0.1:9/x", "--json", cwd=tmp_path).returncode
+    assert hints == [None, None]
 
 
 def test_a_variable_of_the_runtime_comes_before_the_default(
