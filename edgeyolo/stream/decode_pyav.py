@@ -31,6 +31,7 @@ _BT709, _FULL = 1, 2  # FFmpeg's numbers of the colour matrix and of the range 0
 _STAMPED = frozenset({"rtsp", "rtp", "sdp", "mpegts", "flv", "live_flv", "hls"})
 _ENDING_S = 0.3  # a blocked read looks at its clock every 0.1 s
 _reading: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_own = threading.local()
 
 
 class PyavDecoder:
@@ -206,7 +207,12 @@ def _plane(plane: Any, height: int, width: int) -> Pixels:
 
 
 def _upright(frame: Any) -> Pixels:
-    image: Pixels = frame.to_ndarray(format="bgr24")
+    # One converter a thread: a frame that is converted by itself sets one up and starts threads for it.
+    if not hasattr(_own, "converter"):
+        from av.video.reformatter import VideoReformatter
+
+        _own.converter = VideoReformatter()
+    image: Pixels = _own.converter.reformat(frame, format="bgr24").to_ndarray()
     turns = round(frame.rotation / 90) % 4  # degrees counter-clockwise, from the container's display matrix
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 

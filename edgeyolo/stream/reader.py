@@ -91,6 +91,7 @@ class Reader:
                 raise error
             if not self._reached:
                 self._tell("unreachable", error.message)
+            del error  # its traceback keeps the lost connection's decoder, with its threads and memory
             pause = again.wait(failures, random.random())
             self._tell("waiting", f"the next attempt follows in {pause:.1f} s")
             self.beat = self._clock() + pause

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -82,6 +84,29 @@ def test_a_camera_that_breaks_off_is_connected_again() -> None:
     assert kinds.count("unreachable") == 1
     assert kinds.count("waiting") == 4
     assert first.closed and second.closed and third.closed
+
+
+def test_a_lost_connection_leaves_its_decoder_to_be_freed() -> None:
+    freed, waited = threading.Event(), []
+
+    def cut() -> Iterator[float]:
+        yield 0.0
+        raise SourceError("cut")
+
+    def again() -> Iterator[float]:
+        waited.append(freed.wait(5))
+        yield 0.1
+
+    lost = FakeDecoder(cut)
+    weakref.finalize(lost, freed.set)
+    gc.disable()  # by what refers to it, not by the collector, which comes when it comes
+    try:
+        with camera(lost, FakeDecoder(again)) as source:
+            del lost
+            assert [next(source).index, next(source).index] == [0, 1]
+    finally:
+        gc.enable()
+    assert waited[0]
 
 
 def iter_until_error(source: Capture, seen: list[int]) -> Iterator[object]:

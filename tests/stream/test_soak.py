@@ -76,9 +76,8 @@ def test_a_camera_that_disconnects_loses_only_frames_with_a_cause() -> None:
     sent: list[int] = []
     silences: list[Event] = []
     length = MINUTES * 60
-    last = (
-        time.monotonic() + length - min(1.0, length / 4)
-    )  # nothing is on its way any more when the source is closed
+    # Nothing is on its way any more when the source is closed.
+    last = time.monotonic() + length - min(1.0, length / 4)
 
     def script(connection: int, send: Callable[[bytes], None], stop: threading.Event) -> None:
         until = time.monotonic() + DISCONNECT_S
@@ -117,8 +116,17 @@ def test_a_camera_that_disconnects_loses_only_frames_with_a_cause() -> None:
     # that nobody can count. Each such connection is told of.
     assert 0 <= len(sent) - counts.captured <= 2 + len(silences) * 2 * 30 * SILENT_S
     assert set(counts.dropped) <= {"newer", "closed"}
-    assert max(marks[len(marks) // 2 :]) <= max(marks[: len(marks) // 2 + 1])
+    assert not grown(marks), marks
     assert max(memory[len(memory) // 2 :]) - max(memory[: len(memory) // 2 + 1]) < 2
+
+
+def grown(marks: list[tuple[int, int]]) -> bool:
+    """True if the last third of the counts lies above the first.
+
+    One alone may be high: for a moment, a lost connection's threads stand beside the next one's.
+    """
+    third = -(-len(marks) // 3)
+    return any(min(counts[-third:]) > max(counts[:third]) for counts in zip(*marks, strict=True))
 
 
 def work(image: NDArray[np.uint8]) -> None:
