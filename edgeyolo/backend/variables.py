@@ -1,15 +1,16 @@
-"""Complaints about unread EDGEYOLO_ variables.
-
-Those that backends read are known too.
-"""
+"""EDGEYOLO_ variables that backends read, and complaints about those that nothing reads."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from edgeyolo.support.environment import VARIABLES, set_here
+
+if TYPE_CHECKING:
+    from edgeyolo.backend.interface import Backend
 
 
 class UnknownVariableWarning(UserWarning):
@@ -27,6 +28,15 @@ def known() -> dict[str, str]:
     for backend in registry.backends().values():
         added |= getattr(backend, "variables", {})
     return {**VARIABLES, **dict(sorted(added.items()))}
+
+
+def is_hinted(backend: Backend, environment: Mapping[str, str] = os.environ) -> bool:
+    """Return True if a variable of this backend says what its sessions are made for.
+
+    Such variables end in _HINT.
+    """
+    names = getattr(backend, "variables", {})
+    return any(name.endswith("_HINT") and environment.get(name, "").strip() for name in names)
 
 
 def complaints(environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -166,13 +166,20 @@ def command(
         max_det=max_det,
         agnostic=agnostic,
         multi_label=multi_label,
-        hint=hint or hint_for(many=len(images) > 1 or (moving and not any(map(is_camera, sources)))),
+        hint=hint or hint_for(opened.artifact, many=_nobody_waits(images, sources)),
     )
     with detector:
         if moving:
             detect_in_films(detector, sources, written, Asked(policy, max_fps, max_staleness, show))
         else:
             _detect_in_images(detector, images, written)
+
+
+def _nobody_waits(images: Sequence[Path], films: Sequence[str]) -> bool:
+    """True of several images, and of films; a camera's pictures are wanted at once."""
+    from edgeyolo.stream.open_source import is_camera
+
+    return len(images) > 1 or (not images and not any(map(is_camera, films)))
 
 
 def _refuse_idle_options(*, moving: bool, explain: bool, files: bool) -> None:

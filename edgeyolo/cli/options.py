@@ -10,6 +10,7 @@ import click
 from edgeyolo.cli.completion import complete_targets
 
 if TYPE_CHECKING:
+    from edgeyolo.artifact.artifact import Artifact
     from edgeyolo.backend.interface import Hint
     from edgeyolo.detector.open_model import Opened
 
@@ -154,14 +155,16 @@ def locate_weights(model: str) -> Path:
     return fetched.path
 
 
-def hint_for(*, many: bool) -> Hint | None:
+def hint_for(artifact: Artifact, *, many: bool) -> Hint | None:
     """Aim of a session where the command line names none.
 
-    It is throughput for `many` pictures that nobody waits for one by one.
+    It is throughput for `many` pictures that nobody waits for one by one, unless a variable of the artifact's runtime
+    says what to aim for.
     """
-    from edgeyolo.support import environment
+    from edgeyolo.backend.registry import backend_of
+    from edgeyolo.backend.variables import is_hinted
 
-    return "throughput" if many and not environment.is_hinted() else None
+    return "throughput" if many and not is_hinted(backend_of(artifact)) else None
 
 
 def opened_model(

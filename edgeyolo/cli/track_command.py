@@ -201,7 +201,7 @@ def track_source(
         conf=conf,
         iou=chosen.iou,
         classes=classes,
-        hint=hint_for(many=not is_camera(sources[0])),
+        hint=hint_for(opened.artifact, many=not is_camera(sources[0])),
     ) as detector:
         track_in(detector, sources[0], tracker, files, asked, counters, areas)
 

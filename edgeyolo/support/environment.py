@@ -43,17 +43,6 @@ def threads(environment: Mapping[str, str] = os.environ) -> int | None:
     return _count("EDGEYOLO_THREADS", environment)
 
 
-def is_hinted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return True if a backend's variable says what its sessions are made for.
-
-    Such variables end in _HINT.
-    """
-    return any(
-        name.startswith(PREFIX) and name.endswith("_HINT") and value.strip()
-        for name, value in environment.items()
-    )
-
-
 def max_pixels(environment: Mapping[str, str] = os.environ) -> int | None:
     """EDGEYOLO_MAX_PIXELS, or None.
 
