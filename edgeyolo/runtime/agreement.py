@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeyolo.artifact.contracts import GraphDetections, RawMaps
 from edgeyolo.runtime.nms import box_iou
-from edgeyolo.runtime.postprocess import DISPLAY, Boxes, decode, postprocess
+from edgeyolo.runtime.postprocess import DISPLAY, Boxes, decode, in_input
 from edgeyolo.runtime.postprocess_config import settle
 from edgeyolo.runtime.preprocess import Letterbox
 
@@ -24,6 +24,7 @@ CONFIDENT = DISPLAY.conf
 MARGIN = 0.6
 WEAK = replace(DISPLAY, conf=MARGIN * CONFIDENT)
 LEAST_IOU = 0.5
+EDGE = 0.05  # how far the IoU of two boxes may be off the threshold of suppression, by roundings of corners
 
 # Half a unit in the last place of 1, for the formats that a float target computes or stores weights in. What other
 # precisions cost is no rounding: detections are to show it.
@@ -105,25 +106,45 @@ def compare_detections(
     The latter are found by the host, with the same thresholds.
 
     A detection at the edge of a threshold may be on either side of it, so each side's are looked for on the other with
-    a margin. How far scores and corners are off is measured against torch's candidates before suppression: of two that
-    score alike, either may suppress the other. It is given as parts of the largest logit, as deviations of maps are: a
-    logit that is off by d moves a score by up to d/2, and a corner by up to about d/2 of the picture's side.
+    a margin. Of two that score alike, either may suppress the other, and so change which of their neighbours stay: a
+    counterpart need overlap no further than suppression asks for, as all that was suppressed overlaps one that stayed.
+    A graph's own detections that overlap further than its threshold allows have none. How far scores and corners are
+    off is measured against torch's candidates before suppression. It is given as parts of the largest logit, as
+    deviations of maps are: a logit that is off by d moves a score by up to d/2, and a corner by up to about d/2 of the
+    picture's side.
     """
     config = settle(output)
     weak = replace(config, conf=config.conf * MARGIN, max_det=output.max_candidates)
     half = max(float(np.abs(maps[name]).max()) for name in raw.names) / 2
     worst = {"scores": 0.0, "boxes": 0.0}
     agreed = Agreement()
-    sides = postprocess(maps, raw, letterboxes, weak), postprocess(outputs, output, letterboxes, config)
+    sides = in_input(maps, raw, letterboxes, weak), in_input(outputs, output, letterboxes, config)
     for index, (expected, actual, box) in enumerate(zip(*sides, letterboxes, strict=True)):
         # Where every row is used, what scores less than the last one found no room.
         least = max(config.conf, float(outputs["scores"][index][-1]))
-        agreed += matched(actual, expected) + matched(beyond_doubt(expected, least), actual)
-        candidates = decode(maps, raw, weak, index)
-        candidates = replace(candidates, xyxy=box.to_original(candidates.xyxy))
-        for name, value in differences(candidates, actual, max(box.image_size)).items():
+        agreed += _suppressed_alike(expected, actual, least, config.iou)
+        candidates, given = in_image(decode(maps, raw, weak, index), box), in_image(actual, box)
+        for name, value in differences(candidates, given, max(box.image_size)).items():
             worst[name] = max(worst[name], value / half)
     return worst, agreed
+
+
+def _suppressed_alike(expected: Boxes, actual: Boxes, conf: float, iou: float) -> Agreement:
+    """Compare what a graph's suppression by `iou` left, with the host's; boxes are not clipped."""
+    alone = actual[_stands_alone(actual, iou + EDGE)]
+    found = Agreement(matched(alone, expected, iou).matched, len(actual))
+    return found + matched(beyond_doubt(expected, conf), actual, iou)
+
+
+def in_image(boxes: Boxes, letterbox: Letterbox) -> Boxes:
+    """Boxes of the network's input in pixels of the image, clipped to it."""
+    return replace(boxes, xyxy=letterbox.to_original(boxes.xyxy))
+
+
+def _stands_alone(boxes: Boxes, iou: float) -> NDArray[np.bool_]:
+    """True of boxes, best first, that no better one of their class overlaps by more than `iou`."""
+    over = (box_iou(boxes.xyxy, boxes.xyxy) > iou) & _same_class(boxes, boxes)
+    return np.logical_not(np.tril(over, -1).any(axis=1))
 
 
 def beyond_doubt(boxes: Boxes, conf: float) -> Boxes:
@@ -159,9 +180,13 @@ def _one_way(boxes: Boxes, others: Boxes) -> Agreement:
     return matched(boxes[boxes.confidence >= CONFIDENT], others)
 
 
-def matched(boxes: Boxes, others: Boxes) -> Agreement:
-    """Count the boxes that have a counterpart among `others`."""
-    meets = box_iou(boxes.xyxy, others.xyxy) >= LEAST_IOU
+def matched(boxes: Boxes, others: Boxes, iou: float = 1.0) -> Agreement:
+    """Count the boxes that have a counterpart among `others`.
+
+    iou: threshold by which both were suppressed. Of boxes that score alike either may suppress the other, so a
+    counterpart overlaps by as much as that, or by half.
+    """
+    meets = box_iou(boxes.xyxy, others.xyxy) >= min(LEAST_IOU, max(iou - EDGE, EDGE))
     return Agreement(int((meets & _same_class(boxes, others)).any(axis=1).sum()), len(boxes))
 
 

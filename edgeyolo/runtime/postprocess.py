@@ -44,6 +44,7 @@ __all__ = [
     "Boxes",
     "PostprocessConfig",
     "decode",
+    "in_input",
     "logit_floor",
     "postprocess",
     "sigmoid",
@@ -74,25 +75,35 @@ def postprocess(
         UsageError: `config.classes` names a class that the network does not have; thresholds that a graph which
             suppresses cannot follow.
     """
-    arrays = _in_order(outputs, output, letterboxes)
-    require_possible(config, output)
     found = []
-    for index, box in enumerate(letterboxes):
-        rows = [array[index] for array in arrays]
-        if isinstance(output, GraphDetections):
-            best = _read(rows, output, config)
-        elif isinstance(output, DecodedBoxes):
-            best = suppress(read_decoded(rows[0], output, config), config)
-        elif isinstance(output, RankedBoxes):
-            best = read_ranked(rows[0], output, config)
-        else:
-            best = _suppress_ranked(decode_ranked(rows, output, config), config)
+    for best, box in zip(in_input(outputs, output, letterboxes, config), letterboxes, strict=True):
         original = Boxes(box.to_original(best.xyxy), best.confidence, best.class_id)
         # A box that lay wholly in the padding is a line or a point after clipping: nothing to show or to
         # grip.
         solid = np.all(original.xyxy[:, 2:] > original.xyxy[:, :2], axis=1)
         found.append(original if solid.all() else original[solid])
     return found
+
+
+def in_input(
+    outputs: Mapping[str, NDArray[Any]],
+    output: OutputContract,
+    letterboxes: Sequence[Letterbox],
+    config: PostprocessConfig = DISPLAY,
+) -> Iterator[Boxes]:
+    """Detections as `postprocess` finds them, in pixels of the network's input and not clipped."""
+    arrays = _in_order(outputs, output, letterboxes)
+    require_possible(config, output)
+    for index in range(len(letterboxes)):
+        rows = [array[index] for array in arrays]
+        if isinstance(output, GraphDetections):
+            yield _read(rows, output, config)
+        elif isinstance(output, DecodedBoxes):
+            yield suppress(read_decoded(rows[0], output, config), config)
+        elif isinstance(output, RankedBoxes):
+            yield read_ranked(rows[0], output, config)
+        else:
+            yield _suppress_ranked(decode_ranked(rows, output, config), config)
 
 
 def suppress(boxes: Boxes, config: PostprocessConfig = DISPLAY) -> Boxes:

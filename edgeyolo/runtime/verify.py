@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeyolo.artifact.artifact import Artifact
-from edgeyolo.artifact.contracts import GraphDetections
+from edgeyolo.artifact.contracts import GraphDetections, RawMaps
 from edgeyolo.artifact.manifest import Manifest
 from edgeyolo.backend import registry
 from edgeyolo.backend.interface import Session
 from edgeyolo.backend.profile import TargetProfile
 from edgeyolo.backend.versions import apart
 from edgeyolo.errors import DamagedFileError, EdgeYoloError, GateError
-from edgeyolo.runtime.agreement import Agreement, beyond_doubt, differences, matched
+from edgeyolo.runtime.agreement import MARGIN, Agreement, beyond_doubt, differences, in_image, matched
 from edgeyolo.runtime.golden import GOLDEN, Golden, pixels_of, read_golden, weak_config
-from edgeyolo.runtime.postprocess import Boxes, postprocess
+from edgeyolo.runtime.postprocess import Boxes, decode, postprocess
 from edgeyolo.runtime.preprocess import Letterbox, preprocess
 
 UNKNOWN = 1e-4  # the tolerance where neither the artifact nor its target states one
@@ -106,8 +106,9 @@ def require_golden(
         raise DamagedFileError(f"{where}: preprocessing gives another input tensor than the golden one")
     outputs = {name: each[:1] for name, each in session.run(batch).items()}
     found = _detected(manifest, where, outputs, letterboxes[:1], golden)
-    agreed = _agreement(found, golden)
-    deviation = _deviation(outputs, found, golden, agreed, manifest)
+    agreed = _agreement(found, golden, weak_config(manifest.output, golden.conf).iou)
+    offered = _before_suppression(outputs, found, letterboxes[0], golden, manifest)
+    deviation = _deviation(outputs, offered, golden, agreed, manifest)
     _require(manifest, where, deviation=deviation, tolerance=tolerance, agreed=agreed, profile=profile)
     return deviation, tolerance
 
@@ -138,23 +139,45 @@ def _detected(
         ) from error
 
 
-def _agreement(found: Boxes, golden: Golden) -> Agreement:
+def _agreement(found: Boxes, golden: Golden, iou: float) -> Agreement:
     """Share of detections on either side that the other side has.
 
     Those that a rounding may cost are not counted.
     """
     ours, theirs = beyond_doubt(found, golden.conf), beyond_doubt(golden.found, golden.conf)
-    return matched(ours, golden.found) + matched(theirs, found)
+    return matched(ours, golden.found, iou) + matched(theirs, found, iou)
+
+
+def _before_suppression(
+    outputs: Mapping[str, NDArray[Any]],
+    found: Boxes,
+    letterbox: Letterbox,
+    golden: Golden,
+    manifest: Manifest,
+) -> Boxes:
+    """Boxes among which the golden ones must be, whichever of two that score alike suppressed the other.
+
+    They are those found where the outputs do not show others.
+    """
+    output = manifest.output
+    if not isinstance(output, RawMaps):
+        return found
+    config = weak_config(output, golden.conf * MARGIN)
+    return in_image(decode(outputs, output, config, 0), letterbox)
 
 
 def _deviation(
-    outputs: Mapping[str, NDArray[Any]], found: Boxes, golden: Golden, agreed: Agreement, manifest: Manifest
+    outputs: Mapping[str, NDArray[Any]],
+    offered: Boxes,
+    golden: Golden,
+    agreed: Agreement,
+    manifest: Manifest,
 ) -> float:
     """Largest difference of outputs and detections, as part of an output.
 
     The part is of the largest output value.
     """
-    apart_by = differences(golden.found, found, max(golden.image.shape[:2]))
+    apart_by = differences(offered, golden.found, max(golden.image.shape[:2]))
     if isinstance(manifest.output, GraphDetections):
         return max(apart_by.values()) if agreed.matched == agreed.detections else float("inf")
     worst, largest = 0.0, 1e-12

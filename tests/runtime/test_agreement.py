@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -190,6 +192,32 @@ def test_no_detection_is_missed_that_scores_less_than_the_last_of_a_full_graph()
     assert full == Agreement(7, 7)
     _, room = compare_detections(maps, RAW, graph(*clipped[:3]), GRAPH, LETTERBOX)
     assert room == Agreement(6, 8)
+
+
+def row_of_squares(*columns: int) -> list[tuple[tuple[float, float, float, float], float, int]]:
+    """Detections in cells of the second row that all score alike."""
+    return [((8.0 * x - 4, 4.0, 8.0 * x + 12, 20.0), scored(2.0), 0) for x in columns]
+
+
+def test_of_equal_scores_either_may_stay() -> None:
+    """Four squares in a row, each a third over the next: the host keeps the first and third, a graph the others."""
+    strict = replace(GRAPH, iou=0.3)
+    maps = logits(*((1, x, 2.0) for x in range(4)))
+    for columns in ((0, 2), (1, 3), (0, 3)):
+        worst, agreed = compare_detections(maps, RAW, graph(*row_of_squares(*columns)), strict, LETTERBOX)
+        assert agreed == Agreement(4, 4), columns
+        assert worst == pytest.approx({"scores": 0, "boxes": 0}, abs=1e-6)
+    _, agreed = compare_detections(maps, RAW, graph(*row_of_squares(0)), strict, LETTERBOX)
+    assert agreed == Agreement(2, 3), "the third square overlaps none that stayed"
+
+
+def test_a_graph_that_does_not_suppress_is_noticed() -> None:
+    cells = logits((1, 1, 2.0), (1, 2, 1.0))
+    (best,), over = row_of_squares(1), ((12.0, 4.0, 28.0, 20.0), scored(1.0), 0)
+    for iou, counted in ((0.45, (4, 4)), (0.3, (3, 3)), (0.2, (2, 3))):
+        given = graph(best, over)
+        _, agreed = compare_detections(cells, RAW, given, replace(GRAPH, iou=iou), LETTERBOX)
+        assert agreed == Agreement(*counted), iou
 
 
 def test_deviations_are_the_worst_of_all_images_and_parts_of_the_largest_logit() -> None:

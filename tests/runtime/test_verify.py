@@ -74,18 +74,27 @@ def logits(sure: int = 5) -> np.ndarray:
 
 
 def held(
-    values: np.ndarray, *, stated: float | None = 1e-2, profile: TargetProfile | None = PROFILE
+    values: np.ndarray,
+    *,
+    stated: float | None = 1e-2,
+    profile: TargetProfile | None = PROFILE,
+    exported: np.ndarray | None = None,
+    raw: RawMaps = RAW,
 ) -> float:
-    """Deviation of a session that gives `values` from golden vectors of `logits()`, where it is within its limits."""
+    """Deviation of a session that gives `values` from golden vectors of `exported`, where it is within its limits.
+
+    Those are `logits()` unless others are given.
+    """
+    exported = logits() if exported is None else exported
     parity = None if stated is None else Parity(stated, {"p3": 0.0}, "one picture")
-    manifest = Manifest(PROFILE.target, "onnxruntime", "small", {}, ("cat", "dog"), INPUT, RAW, {}, parity)
+    manifest = Manifest(PROFILE.target, "onnxruntime", "small", {}, ("cat", "dog"), INPUT, raw, {}, parity)
     batch, letterboxes = preprocess([GREY], INPUT)
     golden = Golden(
         GREY,
         pixels_of(batch[0], INPUT),
-        {"p3": (np.arange(112), logits().ravel())},
+        {"p3": (np.arange(112), exported.ravel())},
         {},
-        postprocess({"p3": logits()}, RAW, letterboxes)[0],
+        postprocess({"p3": exported}, raw, letterboxes)[0],
         0.25,
     )
     session = SimpleNamespace(run=lambda batch: {"p3": values})
@@ -124,6 +133,19 @@ def test_golden_detections_must_be_found_to_the_target_s_share() -> None:
         held(logits(2), stated=10.0, profile=lax)
     with pytest.raises(GateError, match=r"100\.0% are demanded"):
         held(logits(4), stated=10.0, profile=None)
+
+
+def test_of_equal_scores_another_machine_may_keep_the_other() -> None:
+    """Four squares in a row, each half over the next: the first and third stay, or by a rounding the others."""
+    raw = RawMaps(("p3",), (8,), (((24.0, 24.0),),), classes=2)
+    exported = np.full((1, 7, 4, 4), -4, np.float32)
+    exported[0, :, 2] = np.array((0, 0, 0, 0, 4, 4, -4), np.float32)[:, None]
+    here = exported.copy()
+    here[0, 4, 2, 1::2] += 1e-5
+    assert held(here, exported=exported, raw=raw) < 1e-5
+    here[0, 2, 2] += 0.1  # of other widths
+    with pytest.raises(GateError, match="missed"):
+        held(here, exported=exported, raw=raw)
 
 
 @pytest.mark.parametrize(("steps", "refused"), [(1, False), (2, True)])
