@@ -1,4 +1,4 @@
-"""EDGEYOLO_ variables that backends read, and complaints about those that nothing reads."""
+"""EDGEYOLO_ variables that backends read, and those that nothing reads."""
 
 from __future__ import annotations
 

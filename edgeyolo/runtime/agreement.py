@@ -130,7 +130,10 @@ def compare_detections(
 
 
 def _suppressed_alike(expected: Boxes, actual: Boxes, conf: float, iou: float) -> Agreement:
-    """Compare what a graph's suppression by `iou` left, with the host's; boxes are not clipped."""
+    """Compare what a graph's suppression by `iou` left with the host's.
+
+    Boxes are not clipped.
+    """
     alone = actual[_stands_alone(actual, iou + EDGE)]
     found = Agreement(matched(alone, expected, iou).matched, len(actual))
     return found + matched(beyond_doubt(expected, conf), actual, iou)
@@ -142,7 +145,10 @@ def in_image(boxes: Boxes, letterbox: Letterbox) -> Boxes:
 
 
 def _stands_alone(boxes: Boxes, iou: float) -> NDArray[np.bool_]:
-    """True of boxes, best first, that no better one of their class overlaps by more than `iou`."""
+    """True of boxes that no better one of their class overlaps.
+
+    boxes: best first. iou: overlap from which it counts.
+    """
     over = (box_iou(boxes.xyxy, boxes.xyxy) > iou) & _same_class(boxes, boxes)
     return np.logical_not(np.tril(over, -1).any(axis=1))
 

@@ -91,7 +91,10 @@ def in_input(
     letterboxes: Sequence[Letterbox],
     config: PostprocessConfig = DISPLAY,
 ) -> Iterator[Boxes]:
-    """Detections as `postprocess` finds them, in pixels of the network's input and not clipped."""
+    """Detections of `postprocess` in pixels of the network's input.
+
+    They are not clipped.
+    """
     arrays = _in_order(outputs, output, letterboxes)
     require_possible(config, output)
     for index in range(len(letterboxes)):

@@ -155,9 +155,9 @@ def _before_suppression(
     golden: Golden,
     manifest: Manifest,
 ) -> Boxes:
-    """Boxes among which the golden ones must be, whichever of two that score alike suppressed the other.
+    """Boxes among which the golden ones must be.
 
-    They are those found where the outputs do not show others.
+    They are candidates, as of two that score alike either suppresses the other; what was found where outputs show none.
     """
     output = manifest.output
     if not isinstance(output, RawMaps):
