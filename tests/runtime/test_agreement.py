@@ -209,6 +209,11 @@ def test_of_equal_scores_either_may_stay() -> None:
         assert worst == pytest.approx({"scores": 0, "boxes": 0}, abs=1e-6)
     _, agreed = compare_detections(maps, RAW, graph(*row_of_squares(0)), strict, LETTERBOX)
     assert agreed == Agreement(2, 3), "the third square overlaps none that stayed"
+    _, agreed = compare_detections(maps, RAW, graph(*row_of_squares(1, 3)), GRAPH, LETTERBOX)
+    assert agreed == Agreement(4, 6), "a third is less than suppression asks for"
+    none = replace(GRAPH, iou=0.0)
+    _, agreed = compare_detections(maps, RAW, graph(*row_of_squares(3)), none, LETTERBOX)
+    assert agreed == Agreement(2, 3), "squares that do not touch are no counterparts, whatever the threshold"
 
 
 def test_a_graph_that_does_not_suppress_is_noticed() -> None:
